@@ -1,0 +1,58 @@
+# Everything here works on a machine that has Python 3.11 to 3.13 and make; each target sets up .venv by itself.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.setup-done
+PEERS := $(VENV)/.peers-done
+EXTRAS := dev,clap,torchaudio
+# nothing in tests, demo or bench needs a model hub: a forgotten download shall fail at once
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "make %-9s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## create .venv with the tested versions of everything
+
+demo: $(READY)  ## the whole road on the audio in demos/fixtures; writes demo_out/report.html
+	$(BIN)/latentune demo demo_out
+
+test: $(READY)  ## the core tests, under 5 minutes on 2 cores
+	$(BIN)/python -m pytest -q
+
+test-all: $(PEERS)  ## every test: the slow ones, and comparisons with the official packages
+	$(BIN)/python -m pytest -q -m "slow or not slow" --timeout=3600
+
+lint: $(READY)  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(PEERS)  ## speed beside the official package; writes bench_out/
+	$(BIN)/python demos/bench/codicodec_speed.py
+
+clean:  ## remove what the targets wrote, .venv included
+	rm -rf $(VENV) demo_out bench_out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no python3.11 or python3 found: install Python 3.11, or run make PYTHON=/path/to/python"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "$(PYTHON) is not Python 3.11 to 3.13: run make PYTHON=/path/to/python3.11"; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# touch comes last: an installation that was interrupted is taken up again
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers]'
+	@touch $@

@@ -1,0 +1,49 @@
+"""Hear what a codec does to a file: audio -> latents and tokens -> audio, both streams written beside each other.
+
+python demos/01_round_trip.py demos/fixtures/guitar_em9.flac --output demo_out/round_trip
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich import print
+
+import latentune
+from latentune.pipelines.audio import read_audio, write_audio
+
+FIXTURE = Path(__file__).parent / "fixtures" / "guitar_em9.flac"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("audio", nargs="?", default=FIXTURE, help="an audio file of any rate and format")
+    parser.add_argument("--tokenizer", default="codicodec-mini", help="shipped name, folder or hub id")
+    parser.add_argument("--steps", type=int, default=3, help="denoising steps of the decoder")
+    parser.add_argument("--output", type=Path, default=Path("demo_out/round_trip"))
+    options = parser.parse_args(arguments)
+
+    tokenizer = latentune.load_tokenizer(options.tokenizer)
+    spec = tokenizer.spec
+    audio, sample_rate = read_audio(options.audio)  # [C, N]
+    encoded = tokenizer.encode(audio[None], sample_rate)
+    print(f"{audio.shape[-1] / sample_rate:.1f} s of audio at {sample_rate} Hz, {len(audio)} channels")
+    print(f"latents {list(encoded.latents.shape)}: {spec.latent_dim} numbers, {spec.latent_rate_hz:.1f} times a second")
+    print(f"tokens  {list(encoded.tokens.shape)}: {spec.bitrate_bps / 1000:.2f} kbit/s")
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    for stream in ("latents", "tokens"):
+        decoded = tokenizer.decode(
+            **{stream: getattr(encoded, stream)},
+            lengths_samples=encoded.lengths_samples,
+            generator=torch.Generator().manual_seed(0),
+            steps=options.steps,
+        )
+        path = options.output / f"from_{stream}.wav"
+        write_audio(path, decoded[0], spec.sample_rate)
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

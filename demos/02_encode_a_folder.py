@@ -1,0 +1,39 @@
+"""Pre-encode audio once, then read latents and tokens at random: what every training run starts from.
+
+python demos/02_encode_a_folder.py demos/fixtures/manifest.jsonl --output demo_out/latents
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich import print
+
+from latentune.pipelines.encode import EncodeConfig, encode_dataset
+from latentune.pipelines.shards import LatentDataset, collate
+
+FIXTURES = Path(__file__).parent / "fixtures" / "manifest.jsonl"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", nargs="?", default=str(FIXTURES), help="a folder, a file or a manifest")
+    parser.add_argument("--tokenizer", default="codicodec-mini", help="shipped name, folder or hub id")
+    parser.add_argument("--output", default="demo_out/latents", help="run again into the same folder to go on")
+    options = parser.parse_args(arguments)
+
+    summary = encode_dataset(EncodeConfig(source=options.source, output=options.output, tokenizer=options.tokenizer))
+    print(f"{summary.num_items} items, {summary.hours * 3600:.1f} s, {summary.audio_hours_per_hour:.0f} hours an hour")
+    for failure in summary.failures:
+        print(f"left out: {failure.path} ({failure.reason})")
+
+    dataset = LatentDataset(options.output)
+    for item in torch.utils.data.Subset(dataset, range(min(3, len(dataset)))):
+        print(item.id, list(item.latents.shape), list(item.tokens.shape), item.metadata)
+    batch = collate([dataset[i] for i in range(len(dataset))], dataset.spec, dataset.silence)
+    print(f"a batch: latents {list(batch.latents.shape)}, {int(batch.latent_mask.sum())} frames of it are real")
+
+
+if __name__ == "__main__":
+    main()

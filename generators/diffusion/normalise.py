@@ -1,0 +1,37 @@
+"""Latents as the codec gives them <-> latents of mean 0 and standard deviation 1 per channel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..base import TokenizerBinding
+
+
+def check_latents(latents: Tensor, binding: TokenizerBinding) -> None:
+    """Raise ValueError unless `latents` are floats [B, T, D] of the codec that the generator was made for."""
+    spec = binding.spec
+    if latents.ndim != 3 or latents.shape[-1] != spec.latent_dim or not latents.is_floating_point():
+        raise ValueError(
+            f"latents must be float [B, T, {spec.latent_dim}] of {spec.name}, "
+            f"got {latents.dtype} of shape {tuple(latents.shape)}: are they of another tokenizer?"
+        )
+    if latents.shape[1] == 0 or latents.shape[1] % spec.chunk_latents:
+        raise ValueError(f"{latents.shape[1]} latent frames are not whole chunks of {spec.chunk_latents}")
+
+
+def normalise(latents: Tensor, binding: TokenizerBinding) -> Tensor:
+    """Latents [B, T, D] of the codec to normalised ones, float32."""
+    check_latents(latents, binding)
+    mean, std = _statistics(binding, latents.device)
+    return (latents.float() - mean) / std
+
+
+def denormalise(latents: Tensor, binding: TokenizerBinding) -> Tensor:
+    """Inverse of `normalise`."""
+    mean, std = _statistics(binding, latents.device)
+    return latents.float() * std + mean
+
+
+def _statistics(binding: TokenizerBinding, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(binding.latent_mean, device=device), torch.tensor(binding.latent_std, device=device)

@@ -1,0 +1,93 @@
+"""Rectified flow: learn the velocity from data to noise on straight paths (Liu et al., arXiv 2209.03003).
+
+Shape letters: B batch, T latent frames, D latent width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...tokenizers.parts.objective import Objective
+from ...tokenizers.parts.random import rand, randn
+from ..base import LatentBatch
+from .dit import DiffusionTransformerConfig
+from .normalise import normalise
+
+NUM_BUCKETS = 4  # of the diffusion time, for the logged losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class RectifiedFlowConfig:
+    """How times and dropped conditions are drawn."""
+
+    time_distribution: Literal["logit-normal", "uniform"] = "logit-normal"  # as in SD3, arXiv 2403.03206
+    logit_mean: float = 0.0  # of the logit-normal; above 0 means noisier
+    logit_std: float = 1.0
+    cond_drop_prob: float = 0.1  # probability, per item, that its conditions are dropped
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cond_drop_prob <= 1:
+            raise ValueError(f"cond_drop_prob is a probability, got {self.cond_drop_prob}")
+        if self.logit_std <= 0:
+            raise ValueError(f"logit_std must be positive, got {self.logit_std}")
+
+
+class RectifiedFlowObjective(Objective):
+    """loss = mean over real frames of |v(x_t, t) - (noise - x0)|^2 with x_t = (1 - t) x0 + t noise, x0 normalised."""
+
+    def __init__(self, config: RectifiedFlowConfig, settings: DiffusionTransformerConfig):
+        self.config, self.binding = config, settings.binding
+
+    def __call__(
+        self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Batch latents [B, T, D] as the codec gives them.
+
+        Raises:
+            ValueError: no latents, latents of another codec, or an item without a real frame.
+        """
+        if batch.latents is None:
+            raise ValueError(
+                "diffusion needs latents, but the batch has none: encode the dataset with its latent stream"
+            )
+        clean = normalise(batch.latents, self.binding)
+        mask = batch.latent_mask
+        if mask is None:
+            mask = torch.ones(clean.shape[:2], dtype=torch.bool, device=clean.device)
+        if not mask.any(1).all():
+            raise ValueError("an item of the batch has no real latent frame: its mask is False throughout")
+        clean = clean.masked_fill(~mask[..., None], 0.0)
+        t = self.draw_times(clean, generator)
+        noise = randn(clean.shape, generator, clean)
+        drop = rand((len(clean),), generator, clean) < self.config.cond_drop_prob
+        at = t[:, None, None]
+        noisy = (1.0 - at) * clean + at * noise
+        velocity = model(noisy, t, conditions=batch.conditions, mask=mask, drop_mask=drop)
+        error = (velocity.float() - (noise - clean)).square().mean(-1)  # [B, T], float32 also under autocast
+        per_item = (error * mask).sum(1) / mask.sum(1)
+        loss = (error * mask).sum() / mask.sum()
+        return loss, _bucket_losses(per_item.detach(), t)
+
+    def draw_times(self, like: Tensor, generator: torch.Generator) -> Tensor:
+        """Times [B]: one random offset and B even steps: each batch covers all noise levels (arXiv 2107.00630)."""
+        batch = len(like)
+        u = (rand((), generator, like) + torch.arange(batch, device=like.device) / batch) % 1.0
+        if self.config.time_distribution == "uniform":
+            return u
+        normal = torch.special.ndtri(u.clamp(1e-5, 1 - 1e-5))
+        return torch.sigmoid(self.config.logit_mean + self.config.logit_std * normal)
+
+
+def _bucket_losses(per_item: Tensor, t: Tensor) -> dict[str, Tensor]:
+    """Mean loss [] over the items of each quarter of the time axis; 0 where a small batch has none."""
+    bucket = (t * NUM_BUCKETS).long().clamp(0, NUM_BUCKETS - 1)
+    losses = {}
+    for k in range(NUM_BUCKETS):
+        inside = bucket == k
+        name = f"loss_t{k / NUM_BUCKETS:.2f}_{(k + 1) / NUM_BUCKETS:.2f}"
+        losses[name] = (per_item * inside).sum() / inside.sum().clamp_min(1)
+    return losses

@@ -1,0 +1,116 @@
+"""Tokens as their FSQ digits: embedding them, and an exact distribution over them.
+
+An FSQ codebook of 11^4 = 14641 entries has 4 digits of 11 levels. A table and a softmax over entries would need 14641
+rows, most of them rarely seen; over digits it takes 44, and neighbouring levels share what they learn. Nothing is lost:
+p(token) = product over k of p(digit_k | digits before k, past). The codebooks of one time step are set end to end along
+the digit axis, so parallel codebooks are modelled jointly too.
+
+Shape letters: B batch, T' token frames, Q codebooks, K digits of all codebooks, L most levels of a digit, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...tokenizers.base import TokenizerSpec
+from ...tokenizers.parts.fsq import digits_to_indices, indices_to_digits
+from ..parts.norm import RMSNorm
+
+IMPOSSIBLE = -1e9  # logit of a level that a digit does not have; finite, so that guidance can subtract
+
+
+def check_tokens(tokens: Tensor, spec: TokenizerSpec) -> None:
+    """Raise ValueError unless `tokens` [B, T', Q] has the codec's number of codebooks and whole chunks."""
+    if tokens.ndim != 3 or tokens.shape[-1] != spec.tokens_per_frame:
+        raise ValueError(
+            f"tokens must be [B, T', {spec.tokens_per_frame}] of {spec.name}, got shape {tuple(tokens.shape)}: "
+            "are they of another tokenizer?"
+        )
+    if tokens.shape[1] == 0 or tokens.shape[1] % spec.chunk_tokens:
+        raise ValueError(f"{tokens.shape[1]} token frames are not whole chunks of {spec.chunk_tokens}")
+
+
+def tokens_to_digits(tokens: Tensor, levels: Sequence[Sequence[int]]) -> Tensor:
+    """Tokens [..., Q] to digits [..., K] int64.
+
+    Raises:
+        ValueError: a token out of its codebook's range.
+    """
+    parts = [indices_to_digits(codes, sizes) for codes, sizes in zip(tokens.unbind(-1), levels, strict=True)]
+    return torch.cat(parts, -1)
+
+
+def digits_to_tokens(digits: Tensor, levels: Sequence[Sequence[int]]) -> Tensor:
+    """Inverse of `tokens_to_digits`."""
+    parts = digits.split([len(sizes) for sizes in levels], -1)
+    return torch.stack([digits_to_indices(part, sizes) for part, sizes in zip(parts, levels, strict=True)], -1)
+
+
+class DigitEmbedding(nn.Module):
+    """The sum of a learned vector for each digit's level."""
+
+    def __init__(self, levels: Sequence[int], width: int):
+        super().__init__()
+        self.table = nn.Embedding(sum(levels), width)
+        nn.init.normal_(self.table.weight, std=width**-0.5)
+        rows = torch.tensor([sum(levels[:k]) for k in range(len(levels))])
+        self.first_row: Tensor
+        self.register_buffer("first_row", rows, persistent=False)
+
+    def forward(self, digits: Tensor) -> Tensor:
+        """Digits [..., K] to [..., W]."""
+        return self.each(digits).sum(-2)
+
+    def each(self, digits: Tensor) -> Tensor:
+        """Digits [..., K] to [..., K, W], before the sum."""
+        return self.table(digits + self.first_row)
+
+    def one(self, digit: Tensor, k: int) -> Tensor:
+        """Digits [...] at place k to [..., W]."""
+        return self.table(digit + self.first_row[k])
+
+
+class DigitHead(nn.Module):
+    """p(digit_k | hidden state, digits before k): a small residual network on hidden state + sum of earlier digits.
+
+    The network is shared by all places, each of which adds a learned vector and has output weights of its own.
+    """
+
+    def __init__(self, hidden_width: int, levels: Sequence[int], width: int):
+        super().__init__()
+        count, most = len(levels), max(levels)
+        self.from_hidden = nn.Linear(hidden_width, width)
+        self.earlier = DigitEmbedding(levels, width)
+        self.place = nn.Parameter(torch.randn(count, width) * width**-0.5)
+        self.network = nn.Sequential(
+            RMSNorm(width), nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)
+        )
+        self.norm = RMSNorm(width)
+        self.weight = nn.Parameter(torch.zeros(count, width, most))  # zero: training starts from uniform digits
+        absent = torch.arange(most) >= torch.tensor(levels)[:, None]
+        self.absent: Tensor
+        self.register_buffer("absent", absent, persistent=False)  # [K, L] bool
+        self.bias = nn.Parameter(torch.zeros(count, most))
+
+    def forward(self, hidden: Tensor, digits: Tensor) -> Tensor:
+        """Logits [..., K, L] float32 of every digit, given hidden states [..., W] and the true digits [..., K]."""
+        embedded = self.earlier.each(digits)
+        earlier = embedded.cumsum(-2) - embedded  # of the digits before k alone
+        x = self.start(hidden).unsqueeze(-2) + earlier + self.place
+        x = self.norm(x + self.network(x))
+        logits = torch.einsum("...kw,kwl->...kl", x, self.weight.to(x.dtype)).float() + self.bias.float()
+        return logits.masked_fill(self.absent, IMPOSSIBLE)
+
+    def start(self, hidden: Tensor) -> Tensor:
+        """What the hidden states [..., W] give to every digit, to be handed to `next_logits`."""
+        return self.from_hidden(hidden)
+
+    def next_logits(self, state: Tensor, k: int) -> Tensor:
+        """Logits [..., L] float32 of digit k, from `start` plus the embeddings (`earlier.one`) of those before k."""
+        x = state + self.place[k]
+        x = self.norm(x + self.network(x))
+        logits = (x @ self.weight[k].to(x.dtype)).float() + self.bias[k].float()
+        return logits.masked_fill(self.absent[k], IMPOSSIBLE)

@@ -1,0 +1,197 @@
+"""A language model over the token stream of any FSQ codec, on x-transformers' decoder.
+
+Shape letters: B batch, T' token frames, Q codebooks, K digits of all codebooks, L most levels of a digit, W width,
+P positions of the conditions before the sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from x_transformers import Decoder
+
+from ...tokenizers.base import Encoded
+from ..base import Conditions, Generated, LatentGenerator, TokenizerBinding
+from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
+from ..parts.request import check_request, refuse_options
+from ..parts.rotary import rotary_for_x_transformers
+from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
+from .sampling import SamplingOptions, sample_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLMConfig:
+    """Sizes of a token language model."""
+
+    binding: TokenizerBinding  # the codec whose tokens it models
+    width: int = 512  # W
+    depth: int = 12  # layers
+    heads: int = 8
+    mlp_ratio: float = 2.75  # hidden width of the gated MLP, in units of the width
+    digit_width: int = 128  # of the small network that gives the digits of a token one after the other
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
+    max_chunks: int = 64  # context, in chunks of the codec; longer items are sampled with a window that moves on
+    rotary_base: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        sizes = (self.width, self.depth, self.heads, self.digit_width, self.max_chunks)
+        if min(sizes) < 1 or self.mlp_ratio <= 0:
+            raise ValueError("width, depth, heads, mlp_ratio, digit_width and max_chunks must be positive")
+        if self.width % self.heads or self.width // self.heads % 4:
+            raise ValueError(f"heads {self.heads} must divide width {self.width} into multiples of 4")
+
+    @property
+    def max_frames(self) -> int:
+        """Token frames of the context."""
+        return self.max_chunks * self.binding.spec.chunk_tokens
+
+
+class TokenLM(LatentGenerator):
+    """Conditions, BOS, tokens: each position predicts the digits of the next token (see `digits`).
+
+    A token's input is the sum of its digits' embeddings and that of its index inside its chunk.
+    """
+
+    config_class = TokenLMConfig
+    settings: TokenLMConfig
+    stream: Literal["latents", "tokens"] = "tokens"
+
+    def __init__(self, config: TokenLMConfig):
+        super().__init__(config)
+        spec, width = config.binding.spec, config.width
+        digit_levels = [size for levels in spec.levels for size in levels]
+        # half of each head turns, as is x-transformers' default: cached keys are turned anew at each step
+        self.rotary_dim = width // config.heads // 2
+        self.condition_encoder = ConditionEncoder(config.conditioning)
+        self.from_global = nn.Linear(config.conditioning.width, width)
+        self.from_condition = nn.Linear(config.conditioning.width, width) if self.condition_encoder.num_tokens else None
+        self.bos = nn.Parameter(torch.randn(width) * width**-0.5)
+        self.digit_embedding = DigitEmbedding(digit_levels, width)
+        self.chunk_position = nn.Parameter(torch.randn(spec.chunk_tokens, width) * width**-0.5)
+        self.decoder = Decoder(
+            dim=width,
+            depth=config.depth,
+            heads=config.heads,
+            attn_dim_head=width // config.heads,
+            attn_flash=True,
+            attn_qk_rmsnorm=True,
+            use_rmsnorm=True,
+            ff_mult=config.mlp_ratio,
+            ff_glu=True,
+            ff_swish=True,
+            ff_no_bias=True,
+        )
+        self.head = DigitHead(width, digit_levels, config.digit_width)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        conditions: Conditions | EncodedConditions,
+        mask: Tensor | None = None,
+        drop_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Digit logits [B, T', K, L] float32 of tokens [B, T', Q], each given the tokens before it.
+
+        Args:
+            conditions: of B items; raw ones are encoded here, so that data-parallel wrappers see those weights used.
+            mask: [B, T'] bool, True where a token is real; the others, which come last, may hold anything.
+            drop_mask: [B] bool, True where the conditions are replaced by "not given".
+
+        Raises:
+            ValueError: tokens of a wrong shape, out of range or longer than the context.
+        """
+        check_tokens(tokens, self.binding.spec)
+        if tokens.shape[1] > self.settings.max_frames:
+            per_chunk = self.binding.spec.chunk_tokens
+            raise ValueError(
+                f"{tokens.shape[1] // per_chunk} chunks are more than the context of {self.settings.max_chunks} "
+                "(max_chunks): crop the items"
+            )
+        if mask is not None:
+            tokens = tokens.masked_fill(~mask[..., None], 0)
+        digits = tokens_to_digits(tokens, self.binding.spec.levels)
+        encoded: EncodedConditions = (
+            conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
+        )
+        if len(encoded) != len(tokens):
+            raise ValueError(f"{len(tokens)} items, but {len(encoded)} conditions")
+        start, start_mask = self.start_embeddings(encoded)
+        x = torch.cat([start, self.embed(digits[:, :-1])], 1)
+        return self.head(self.attend(x, start_mask)[:, start.shape[1] - 1 :], digits)
+
+    def start_embeddings(self, conditions: EncodedConditions) -> tuple[Tensor, Tensor | None]:
+        """What stands before the first token, [B, P + 1, W], BOS last; and its mask where a condition is ragged."""
+        parts = [self.from_global(conditions.global_vector).unsqueeze(1)]
+        if self.from_condition is not None:
+            parts.append(self.from_condition(conditions.tokens))
+        parts.append(self.bos.to(parts[0].dtype).expand(len(conditions), 1, -1))
+        mask = None if conditions.mask is None else nn.functional.pad(conditions.mask, (1, 1), value=True)
+        return torch.cat(parts, 1), mask
+
+    def embed(self, digits: Tensor, first_frame: int = 0) -> Tensor:
+        """Digits [B, n, K] of the frames from `first_frame` on, counted from a chunk's start, to [B, n, W]."""
+        frames = torch.arange(first_frame, first_frame + digits.shape[1], device=digits.device)
+        return self.digit_embedding(digits) + self.chunk_position[frames % len(self.chunk_position)]
+
+    def attend(self, x: Tensor, start_mask: Tensor | None) -> Tensor:
+        """Hidden states [B, n, W] of a whole sequence of embeddings [B, n, W]."""
+        hidden, _ = self.attend_cached(x, start_mask, None)
+        return hidden
+
+    def attend_cached(self, x: Tensor, start_mask: Tensor | None, cache: Any | None) -> tuple[Tensor, Any]:
+        """Hidden states [B, n, W] of embeddings that follow what `cache` holds; and the cache with them added."""
+        total = x.shape[1] + (cache.cache_length if cache is not None else 0)
+        seen = None
+        if start_mask is not None:
+            seen = nn.functional.pad(start_mask, (0, total - start_mask.shape[1]), value=True)
+        return self.decoder(
+            x.to(self.bos.dtype),
+            self_attn_kv_mask=seen,
+            rotary_pos_emb=rotary_for_x_transformers(total, self.rotary_dim, self.settings.rotary_base, x),
+            cache=cache,
+            cache_age=x.shape[1],
+            return_hiddens=True,
+        )
+
+    def sample(
+        self,
+        conditions: Conditions,
+        lengths_samples: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        guidance_scale: float = 1.0,
+        prefix: Encoded | None = None,
+        callback: Callable[[int, int], None] | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        use_cache: bool = True,
+        **options: Any,
+    ) -> Generated:
+        """Sample tokens; see `LatentGenerator.sample`.
+
+        Randomness is drawn item after item, so an item does not depend on how many are sampled with it.
+
+        Args:
+            temperature: divides each digit's logits; 0 takes the likeliest digit.
+            top_k: keep that many levels of each digit, None: all.
+            top_p: keep the likeliest levels of each digit that together reach this probability.
+            use_cache: keep keys and values of the past; without, the same result in more time.
+
+        Raises:
+            ValueError: see `check_request`, `ConditionEncoder.refuse`, `SamplingOptions` and `sample_tokens`.
+            TypeError: an option that does not exist.
+        """
+        refuse_options(options, ("temperature", "top_k", "top_p", "use_cache"))
+        request = check_request(self.binding.spec, conditions, lengths_samples, guidance_scale, prefix)
+        self.condition_encoder.refuse(conditions)
+        how = SamplingOptions(
+            temperature=temperature, top_k=top_k, top_p=top_p, guidance_scale=guidance_scale, use_cache=use_cache
+        )
+        tokens = sample_tokens(self, conditions, request, how, generator=generator, prefix=prefix, callback=callback)
+        return Generated(latents=None, tokens=tokens, lengths_samples=request.lengths_samples)

@@ -1,0 +1,72 @@
+"""Next-token prediction. Shape letters: B batch, T' token frames, Q codebooks, K digits, L most levels of a digit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...tokenizers.parts.objective import Objective
+from ...tokenizers.parts.random import rand
+from ..base import LatentBatch
+from .digits import check_tokens, tokens_to_digits
+from .lm import TokenLMConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextTokenConfig:
+    """How conditions are dropped."""
+
+    cond_drop_prob: float = 0.1  # probability, per item, that its conditions are dropped
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cond_drop_prob <= 1:
+            raise ValueError(f"cond_drop_prob is a probability, got {self.cond_drop_prob}")
+
+
+class NextTokenObjective(Objective):
+    """loss = mean over real tokens of -log p(token | tokens before it, conditions), in nats per token, exact."""
+
+    def __init__(self, config: NextTokenConfig, settings: TokenLMConfig):
+        self.config, self.spec = config, settings.binding.spec
+
+    def __call__(
+        self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Batch tokens [B, T', Q].
+
+        Raises:
+            ValueError: no tokens, tokens of another codec, or an item without a real token.
+        """
+        if batch.tokens is None:
+            raise ValueError("a language model needs tokens, but the batch has none: encode the dataset with tokens")
+        check_tokens(batch.tokens, self.spec)
+        tokens = batch.tokens.long()
+        mask = batch.token_mask
+        if mask is None:
+            mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        if not mask.any(1).all():
+            raise ValueError("an item of the batch has no real token: its mask is False throughout")
+        tokens = tokens.masked_fill(~mask[..., None], 0)
+        weights = mask / mask.sum()
+        drop = rand((len(tokens),), generator, weights) < self.config.cond_drop_prob
+        logits = model(tokens, conditions=batch.conditions, mask=mask, drop_mask=drop)
+        digits = tokens_to_digits(tokens, self.spec.levels)
+        loss = (frame_nats(logits, digits) * weights).sum() / self.spec.tokens_per_frame
+        right = (logits.detach().argmax(-1) == digits).float()  # [B, T', K]
+        per_book = right.split([len(levels) for levels in self.spec.levels], -1)
+        tokens_right = torch.stack([book.amin(-1) for book in per_book], -1).mean(-1)
+        return loss, {
+            "nats_per_token": loss.detach(),
+            "bits_per_token": loss.detach() / math.log(2.0),
+            "token_accuracy": (tokens_right * weights).sum(),
+            "digit_accuracy": (right.mean(-1) * weights).sum(),
+        }
+
+
+def frame_nats(logits: Tensor, digits: Tensor) -> Tensor:
+    """-log p [B, T'] of each frame's digits [B, T', K] under logits [B, T', K, L]; sums over all codebooks."""
+    log_probabilities = torch.log_softmax(logits.float(), -1)
+    return -log_probabilities.gather(-1, digits.unsqueeze(-1)).squeeze(-1).sum(-1)

@@ -1,0 +1,129 @@
+"""Drawing tokens digit by digit, with guidance, continuation of a prefix and a window that moves on.
+
+Shape letters: B batch, T' token frames, Q codebooks, K digits of all codebooks, L most levels of a digit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...tokenizers.base import Encoded
+from ...tokenizers.parts.random import rand
+from ..base import Conditions
+from ..parts.request import SampleRequest, prefix_frames
+from .context import Context
+from .digits import check_tokens, digits_to_tokens, tokens_to_digits
+
+if TYPE_CHECKING:
+    from .lm import TokenLM
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How digits are drawn; see `TokenLM.sample`."""
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    guidance_scale: float = 1.0
+    use_cache: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ValueError(f"temperature must be 0 or more, got {self.temperature}: 0 takes the likeliest digit")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, or None for all levels, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+
+
+def draw_digit(logits: Tensor, uniform: Tensor, options: SamplingOptions) -> Tensor:
+    """Digits [B] by inversion of the filtered distribution of logits [B, L] at `uniform` [B] in [0, 1).
+
+    Inversion lets the caller draw all randomness beforehand, item by item.
+    """
+    if options.temperature == 0:
+        return logits.argmax(-1)
+    # float64, so that a sum of probabilities never falls short of a uniform number below 1
+    probabilities = torch.softmax(logits.double() / options.temperature, -1)
+    ordered, levels = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = ordered.cumsum(-1) - ordered
+    keep = before < options.top_p
+    if options.top_k is not None:
+        keep[..., options.top_k :] = False
+    cumulative = (ordered * keep).cumsum(-1)
+    target = uniform.double()[:, None] * cumulative[:, -1:]
+    place = (cumulative <= target).sum(-1, keepdim=True).clamp_max(logits.shape[-1] - 1)
+    return levels.gather(-1, place).squeeze(-1)
+
+
+@torch.no_grad()
+def sample_tokens(
+    model: TokenLM,
+    conditions: Conditions,
+    request: SampleRequest,
+    options: SamplingOptions,
+    *,
+    generator: torch.Generator | None,
+    prefix: Encoded | None,
+    callback: Callable[[int, int], None] | None,
+) -> Tensor:
+    """Tokens [B, T', Q] int64, zero beyond each item's own frames; those of a prefix are kept as they are.
+
+    Raises:
+        ValueError: a prefix of another codec or with tokens out of range.
+    """
+    spec = model.binding.spec
+    frames = torch.tensor(request.num_chunks) * spec.chunk_tokens
+    known = torch.tensor(request.prefix_chunks) * spec.chunk_tokens
+    num_frames, first = int(frames.max()), int(known.min())
+    digits = _known_digits(model, request, prefix, num_frames)
+    uniform = torch.zeros(len(request), num_frames, digits.shape[-1], device=model.device)
+    for item, (begin, end) in enumerate(zip(known.tolist(), frames.tolist(), strict=True)):
+        uniform[item, begin:end] = rand((end - begin, digits.shape[-1]), generator, uniform)
+    is_known = (torch.arange(num_frames) < known[:, None]).to(model.device)
+    context = Context(model, conditions, options.guidance_scale != 1.0, options.use_cache)
+    for frame in range(first, num_frames):
+        drawn = _draw_frame(model, context.hidden(digits[:, :frame]), uniform[:, frame], options)
+        digits[:, frame] = torch.where(is_known[:, frame, None], digits[:, frame], drawn)
+        if callback is not None:
+            callback(frame + 1 - first, num_frames - first)
+    tokens = digits_to_tokens(digits, spec.levels)
+    return tokens.masked_fill((torch.arange(num_frames) >= frames[:, None]).to(tokens.device)[..., None], 0)
+
+
+def _draw_frame(model: TokenLM, hidden: Tensor, uniform: Tensor, options: SamplingOptions) -> Tensor:
+    """Digits [B, K] of one frame from hidden states [B or 2B, W] (the second half without conditions)."""
+    state = model.head.start(hidden)
+    guided = len(hidden) != len(uniform)
+    drawn = []
+    for k in range(uniform.shape[-1]):
+        logits = model.head.next_logits(state, k)
+        if guided:
+            given, null = torch.log_softmax(logits, -1).chunk(2)
+            logits = null + options.guidance_scale * (given - null)
+        digit = draw_digit(logits, uniform[:, k], options)
+        drawn.append(digit)
+        state = state + model.head.earlier.one(digit.repeat(2) if guided else digit, k)
+    return torch.stack(drawn, -1)
+
+
+def _known_digits(model: TokenLM, request: SampleRequest, prefix: Encoded | None, num_frames: int) -> Tensor:
+    """Digits [B, T', K] with those of the prefix in place and zero elsewhere."""
+    spec = model.binding.spec
+    num_digits = sum(len(levels) for levels in spec.levels)
+    digits = torch.zeros(len(request), num_frames, num_digits, dtype=torch.int64, device=model.device)
+    if prefix is None:
+        return digits
+    check_tokens(prefix.tokens, spec)
+    for item, num_chunks in enumerate(request.prefix_chunks):
+        count = num_chunks * spec.chunk_tokens
+        given = prefix_frames(prefix.tokens, item, count)
+        digits[item, :count] = tokens_to_digits(given, spec.levels).to(digits.device)
+    return digits

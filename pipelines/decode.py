@@ -1,0 +1,136 @@
+"""A dataset of latents or tokens back to audio files: what `latentune decode` does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..tokenizers.base import AudioTokenizer
+from ..tokenizers.load import load_tokenizer
+from ..tokenizers.parts.config import nearest_hint
+from ..tokenizers.parts.errors import DatasetError
+from ..tokenizers.parts.files import write_json
+from .audio.write import write_audio
+from .encode import pick_device
+from .outputs import prepare_output, slug
+from .shards import LatentDataset, LatentItem
+from .shards.read import check_tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+def decode_dataset(
+    dataset_path: str | Path,
+    output: str | Path,
+    *,
+    tokenizer: AudioTokenizer | str | Path | None = None,
+    stream: Literal["latents", "tokens"] | None = None,
+    ids: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    subtype: str = "PCM_24",
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Decode items of a shard dataset to wav files of exactly the length that was encoded.
+
+    Args:
+        tokenizer: by default the one that `dataset.json` names; it must be the one that encoded the dataset.
+        stream: which stream to decode; by default the latents where the dataset holds them.
+        ids: the items wanted, by default all.
+        limit: at most this many of them, the first ones.
+        seed: with an item's number in the dataset it determines its noise, whichever other items are decoded.
+        progress: called with (items done, items in all).
+        options: of the tokenizer's `decode`, such as `steps`.
+
+    Returns:
+        One record an item: file, id, path of the audio it came from, index, seconds; `decode.json` holds them too.
+
+    Raises:
+        DatasetError: no dataset there, or a corrupt shard.
+        MismatchError: the tokenizer is not the one that encoded the dataset.
+        ValueError: an unknown id, a stream the dataset does not hold, a limit below 1.
+        OSError: the output cannot be written; found out before anything is decoded.
+    """
+    dataset = LatentDataset(dataset_path)
+    stream = _choose_stream(dataset, stream)
+    chosen = _choose_items(dataset, ids, limit)
+    folder = prepare_output(output)
+    tokenizer = _load(dataset, tokenizer, pick_device(device))
+    records = []
+    for done, index in enumerate(chosen, start=1):
+        item = dataset[index]
+        frames = _frames(item, stream).to(tokenizer.device)
+        audio = tokenizer.decode(
+            **{stream: frames[None]},
+            lengths_samples=torch.tensor([item.num_samples], device=tokenizer.device),
+            generator=torch.Generator().manual_seed(seed + index),
+            **options,
+        )
+        name = f"{index:05d}_{slug(Path(item.id).stem)}.wav"
+        write_audio(folder / name, audio[0], dataset.spec.sample_rate, subtype)
+        path = dataset.meta(index)["path"]
+        records.append({"file": name, "id": item.id, "path": path, "index": index, "seconds": item.duration_s})
+        if progress is not None:
+            progress(done, len(chosen))
+    write_json(
+        folder / "decode.json",
+        {
+            "dataset": str(dataset_path),
+            "tokenizer_fingerprint": dataset.fingerprint,
+            "stream": stream,
+            "seed": seed,
+            "options": options,
+            "items": records,
+        },
+    )
+    logger.info("decoded %d items to %s", len(records), folder)
+    return records
+
+
+def _choose_stream(dataset: LatentDataset, stream: str | None) -> Literal["latents", "tokens"]:
+    if stream is None:
+        return "latents" if "latents" in dataset.streams else "tokens"
+    if stream not in ("latents", "tokens"):
+        raise ValueError(f"stream must be 'latents' or 'tokens', got {stream!r}")
+    if stream not in dataset.streams:
+        raise ValueError(f"{dataset.path} holds no {stream}, only {', '.join(dataset.streams)}: ask for those")
+    return "latents" if stream == "latents" else "tokens"
+
+
+def _choose_items(dataset: LatentDataset, ids: Sequence[str] | None, limit: int | None) -> list[int]:
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    if not len(dataset):
+        raise DatasetError(f"{dataset.path} holds no items: encode it first")
+    chosen = list(range(len(dataset)))
+    if ids is not None:
+        places = {meta["id"]: index for index, meta in enumerate(dataset.metas())}
+        if unknown := [name for name in ids if name not in places]:
+            raise ValueError(
+                f"{dataset.path} has no item {unknown[0]!r}: {nearest_hint(unknown[0], list(places)[:100])}"
+            )
+        chosen = [places[name] for name in ids]
+    return chosen[:limit]
+
+
+def _load(
+    dataset: LatentDataset, tokenizer: AudioTokenizer | str | Path | None, device: torch.device
+) -> AudioTokenizer:
+    if isinstance(tokenizer, AudioTokenizer):
+        found: AudioTokenizer = tokenizer
+    else:
+        found = load_tokenizer(dataset.info["tokenizer"]["source"] if tokenizer is None else tokenizer).to(device)
+    check_tokenizer(dataset, found)
+    return found
+
+
+def _frames(item: LatentItem, stream: Literal["latents", "tokens"]) -> torch.Tensor:
+    frames = item.latents if stream == "latents" else item.tokens
+    assert frames is not None  # the dataset says that it holds this stream
+    return frames

@@ -1,0 +1,192 @@
+"""The whole road on a few seconds of audio, with a report at its end: what `make demo` does."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..tokenizers.base import AudioTokenizer
+from ..tokenizers.load import load_tokenizer
+from ..tokenizers.parts.config import build_config, config_to_dict
+from ..tokenizers.parts.files import write_json
+from .audio.find import find_audio
+from .decode import decode_dataset
+from .demo_report import measure, write_report
+from .encode import EncodeConfig, encode_dataset
+from .outputs import prepare_output
+from .sample import SampleConfig, sample_to_folder
+from .settings import load_settings
+from .train import train, train_config
+
+logger = logging.getLogger(__name__)
+
+STATE = "demo.json"  # marks a folder as the demo's own, and holds its figures at the end
+OWN_FOLDERS = ("latents", "decoded", "runs", "samples")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """What the demo does, and how much of it."""
+
+    output: str = "demo_out"  # a folder of its own; what an earlier demo left in it is replaced
+    fixtures: str | None = None  # audio to work on; by default demos/fixtures of the repository
+    tokenizer: str = "codicodec-mini"
+    generators: tuple[str, ...] = ("codicodec-mini-dit", "codicodec-mini-lm")  # pipelines to sample from
+    train_configs: tuple[str, ...] = ("train/dit-tiny", "train/lm-tiny")  # generators to train for a short while
+    overrides: tuple[str, ...] = ()  # key=value, of both trainings
+    train_steps: int = 80  # of each training
+    prompts: tuple[str, ...] = ("classical guitar, a gentle melody", "electronic music", "a voice reading a book")
+    seconds: float = 5.0  # of each sample
+    num: int = 1  # samples of each prompt and pipeline
+    decode_steps: int = 3  # of the tokenizer's decoder
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train_steps", "num", "decode_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.seconds > 0:
+            raise ValueError(f"seconds must be a positive number, got {self.seconds}")
+
+
+@dataclass(kw_only=True)
+class DemoResult:
+    """What a demo has come to; `demo.json` holds the same."""
+
+    report: str  # path of the HTML page
+    stages_s: dict[str, float] = field(default_factory=dict)  # wall time of each stage
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)  # config -> steps, seconds, loss, curve
+    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # pipeline -> records of its samples
+    reconstruction: list[dict[str, Any]] = field(default_factory=list)  # one row a system
+    distances: list[dict[str, Any]] = field(default_factory=list)  # one evaluation a folder
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time in all."""
+        return sum(self.stages_s.values())
+
+
+def find_fixtures() -> Path:
+    """The manifest of the audio that the repository carries; raises FileNotFoundError away from it."""
+    for root in (Path(__file__).resolve().parents[1], Path.cwd()):
+        manifest = root / "demos" / "fixtures" / "manifest.jsonl"
+        if manifest.is_file():
+            return manifest
+    raise FileNotFoundError(
+        "the demo's audio is not installed: run it inside the repository, or give a folder of audio"
+    )
+
+
+def run_demo(
+    output: str | Path = "demo_out", *, progress: Callable[[str], None] | None = None, **settings: Any
+) -> DemoResult:
+    """Encode, train both kinds of generator for a short while, sample with those that ship, decode, measure, report.
+
+    Args:
+        output: folder for everything; `report.html` in it tells the result.
+        progress: called with a line of text as each stage begins.
+        settings: fields of `DemoConfig`.
+
+    Raises:
+        ValueError: the folder holds other files, there is no audio to work on, or a setting does not exist.
+        OSError: it cannot be written to.
+    """
+    config = build_config(DemoConfig, {"output": str(output), **settings})
+    source = find_fixtures() if config.fixtures is None else Path(config.fixtures)
+    find_audio(source)  # refuses what holds no audio, before the output is touched
+    folder = _fresh_folder(config.output)
+    result = DemoResult(report=str(folder / "report.html"))
+
+    @contextmanager
+    def stage(name: str, what: str) -> Iterator[None]:
+        logger.info("%s", what)
+        if progress is not None:
+            progress(what)
+        begun_s = time.monotonic()
+        yield
+        result.stages_s[name] = time.monotonic() - begun_s
+
+    tokenizer = load_tokenizer(config.tokenizer)
+    with stage("encode", f"encoding {source} with {config.tokenizer}"):
+        latents = _encode(config, source, folder, tokenizer)
+    for name in config.train_configs:
+        with stage(f"train {name}", f"training {name} for {config.train_steps} steps"):
+            result.training[name] = _train(config, name, latents, folder)
+    for name in config.generators:
+        with stage(f"sample {name}", f"sampling {len(config.prompts) * config.num} x {config.seconds:g} s with {name}"):
+            result.samples[name] = _sample(config, name, folder)
+    with stage("decode", "decoding the encoded audio from latents and from tokens"):
+        for stream in ("latents", "tokens"):
+            decode_dataset(
+                latents, folder / "decoded" / stream, tokenizer=tokenizer, stream=stream, steps=config.decode_steps
+            )
+    with stage("evaluate", "measuring reconstructions and samples"):
+        measure(config, result, source, folder, tokenizer)
+    with stage("report", f"writing {result.report}"):
+        write_report(config, result, source, folder)
+    write_json(folder / STATE, {"finished": True, "config": config_to_dict(config), **asdict(result)})
+    return result
+
+
+def _fresh_folder(output: str) -> Path:
+    """The output folder, with what an earlier demo left in it removed."""
+    folder = Path(output).expanduser()
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
+        raise ValueError(f"{folder} holds other files: choose a new folder for the demo")
+    prepare_output(folder)
+    for name in OWN_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    write_json(folder / STATE, {"finished": False})
+    return folder
+
+
+def _encode(config: DemoConfig, source: Path, folder: Path, tokenizer: AudioTokenizer) -> Path:
+    latents = folder / "latents"
+    settings = EncodeConfig(source=str(source), output=str(latents), tokenizer=config.tokenizer, device="cpu")
+    encode_dataset(settings, tokenizer=tokenizer)
+    return latents
+
+
+def _train(config: DemoConfig, name: str, latents: Path, folder: Path) -> dict[str, Any]:
+    """Train one generator; its figures and its loss curve."""
+    output = folder / "runs" / name.replace("/", "_")
+    paths = {"data.source": str(latents), "data.tokenizer": config.tokenizer, "output": str(output)}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in paths.items()]  # JSON is YAML: any path survives
+    figures = {
+        "steps": config.train_steps,
+        "seed": config.seed,
+        "log_every": 5,
+        "preview_every": 0,
+        "validate_every": 0,
+    }
+    overrides += [f"{key}={value}" for key, value in figures.items()]
+    summary = train(train_config(load_settings(name, [*overrides, *config.overrides])), resume=None)
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {
+        "steps": summary.steps,
+        "seconds": summary.seconds,
+        "curve": [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None],
+    }
+
+
+def _sample(config: DemoConfig, name: str, folder: Path) -> list[dict[str, Any]]:
+    return sample_to_folder(
+        SampleConfig(
+            pipeline=name,
+            output=str(folder / "samples" / Path(name).name),
+            prompts=config.prompts,
+            seconds=config.seconds,
+            num=config.num,
+            seed=config.seed,
+            decode_steps=config.decode_steps,
+            device="cpu",
+        )
+    )

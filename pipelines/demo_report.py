@@ -1,0 +1,135 @@
+"""The figures of a demo and the page that shows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..tokenizers.base import AudioTokenizer
+from .audio.find import find_audio
+from .audio.read import read_audio
+from .evaluate import EvaluateConfig, evaluate, evaluate_tokenizer, silence
+from .metrics.embedders import load_embedder
+from .report import Report
+
+if TYPE_CHECKING:
+    from .demo import DemoConfig, DemoResult
+
+INTRODUCTION = """\
+Real audio was encoded into latents and tokens, both kinds of generator were trained on them for a short while, the \
+generators that ship were asked for samples, and everything was decoded and measured. The networks are small and were \
+trained briefly: this page shows that the road works from end to end, not how good it can sound."""
+READING = """\
+Mel and STFT distance: 0 is perfect, lower is better. SI-SDR: higher is better; a codec that draws its details anew \
+scores low. Silence and an untrained network show what the figures mean."""
+
+FEW = "A distance that means something takes hundreds of samples; compare only distances on as many windows."
+
+
+def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, tokenizer: AudioTokenizer) -> None:
+    """Put the figures of reconstructions and samples into `result`."""
+    label = f"{config.decode_steps} steps"
+    reconstruction = evaluate_tokenizer(
+        tokenizer,
+        source,
+        options={label: {"steps": config.decode_steps}},
+        baselines={"silence": silence},
+        untrained=_untrained(tokenizer, config.seed),
+        seed=config.seed,
+    )
+    result.reconstruction = reconstruction.means()
+    result.warnings += [f"left out: {failure['reason']}" for failure in reconstruction.failures]
+    embedder = load_embedder("musicnn")
+    for place in [*sorted((folder / "decoded").iterdir()), *sorted((folder / "samples").iterdir())]:
+        found = evaluate(EvaluateConfig(reference=str(source), generated=str(place), device="cpu"), embedder=embedder)
+        name = str(place.relative_to(folder))
+        result.distances.append(
+            {
+                "set": name,
+                "metric": found.metric,
+                "value": found.value,
+                "num_files": found.generated.num_files,
+                "num_windows": found.generated.num_windows,
+                "notes": found.warnings,
+            }
+        )
+
+
+def write_report(config: DemoConfig, result: DemoResult, source: Path, folder: Path) -> None:
+    """Write `result.report`."""
+    report = Report("Latentune demo")
+    report.add_text(INTRODUCTION)
+    _add_figures(report, result)
+    _add_training(report, result)
+    report.add_heading("Samples of the generators that ship")
+    for name, records in result.samples.items():
+        for record in records:
+            path = folder / "samples" / Path(name).name / record["file"]
+            _add_file(
+                report, f"{Path(name).name}: {record['prompt']}", path, f"seed {record['seed']}, row {record['row']}"
+            )
+    report.add_heading("Reconstructions")
+    decoded = {stream: _decoded(folder / "decoded" / stream) for stream in ("latents", "tokens")}
+    for item in find_audio(source):
+        text = str(item.metadata.get("text", ""))
+        _add_file(report, f"{item.name}: original", item.path, text)
+        for stream, files in decoded.items():
+            for path in files.get(item.name, []):  # a long file has several parts, a failed one none
+                _add_file(report, f"{item.name}: from {stream}, {config.decode_steps} steps", path)
+    report.write(result.report)
+
+
+def _add_figures(report: Report, result: DemoResult) -> None:
+    report.add_heading("Figures")
+    figures = ("mel_distance", "stft_distance", "si_sdr_db")
+    report.add_table(
+        "Reconstruction, means over the files",
+        ["system", "files", "mel distance", "STFT distance", "SI-SDR (dB)"],
+        [[row["system"], row["num_files"], *(row[figure] for figure in figures)] for row in result.reconstruction],
+    )
+    report.add_text(READING)
+    metric = result.distances[0]["metric"] if result.distances else "distance"
+    report.add_table(
+        "Fréchet distance to the original audio",
+        ["set", metric, "files", "windows"],
+        [[row["set"], row["value"], row["num_files"], row["num_windows"]] for row in result.distances],
+    )
+    notes = [f"{row['set']}: {note}" for row in result.distances for note in row["notes"]]
+    if notes:
+        report.add_warning("These are few and short samples, so the distances say little. " + FEW)
+        report.add_text("\n".join(notes))
+    for line in result.warnings:
+        report.add_warning(line)
+    report.add_table("Time", ["stage", "seconds"], [[name, seconds] for name, seconds in result.stages_s.items()])
+
+
+def _add_training(report: Report, result: DemoResult) -> None:
+    report.add_heading("Training")
+    for name, run in result.training.items():
+        steps, losses = zip(*run["curve"], strict=True)
+        report.add_curve(
+            f"{name}: {run['steps']} steps in {run['seconds']:.0f} s", {"loss": (steps, losses)}, "step", "loss"
+        )
+
+
+def _add_file(report: Report, caption: str, path: Path, text: str = "") -> None:
+    audio, sample_rate = read_audio(path)
+    report.add_audio(caption, audio, sample_rate, text=text, codec="ogg")
+
+
+def _decoded(folder: Path) -> dict[str, list[Path]]:
+    """Decoded files by the name of the audio file they came from."""
+    places: dict[str, list[Path]] = {}
+    for record in json.loads((folder / "decode.json").read_text(encoding="utf-8"))["items"]:
+        places.setdefault(record["path"], []).append(folder / record["file"])
+    return places
+
+
+def _untrained(tokenizer: AudioTokenizer, seed: int) -> AudioTokenizer:
+    """The same network with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return type(tokenizer)(tokenizer.settings).eval()

@@ -1,0 +1,114 @@
+"""What is in a dataset, as `latentune info` tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .shards.read import LatentDataset
+from .shards.verify import verify_dataset
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+def dataset_info(
+    path: str | Path, verify: bool = False, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Facts about a shard dataset, ready for JSON.
+
+    Args:
+        verify: read everything and check it against the recorded hashes; the findings are in `problems`.
+        progress: called with (shards checked, shards in all) while verifying.
+
+    Raises:
+        DatasetError: no dataset there, or a shard of it is missing or corrupt (named, with what to do).
+    """
+    dataset = LatentDataset(path)
+    spec, info = dataset.spec, dataset.info
+    metas = list(dataset.metas())
+    durations_s = [meta["duration_s"] for meta in metas]
+    failed = dataset.path / "failed.jsonl"
+    facts = {
+        "path": str(dataset.path),
+        "complete": dataset.complete,
+        "num_items": len(dataset),
+        "num_items_planned": info["plan"]["num_items"],
+        "num_failed": len(failed.read_text(encoding="utf-8").splitlines()) if failed.exists() else None,
+        "hours": sum(durations_s) / 3600,
+        "shortest_s": min(durations_s, default=None),
+        "longest_s": max(durations_s, default=None),
+        "num_shards": len(dataset.shards),
+        "num_shards_planned": info["plan"]["num_shards"],
+        "megabytes": sum(shard.path.stat().st_size for shard in dataset.shards) / 1e6,
+        "streams": list(dataset.streams),
+        "latents": f"{spec.latent_dim} channels at {spec.latent_rate_hz:.2f} Hz"
+        if "latents" in dataset.streams
+        else None,
+        "tokens": _token_text(dataset) if "tokens" in dataset.streams else None,
+        "latent_mean_range": _extent(dataset.latent_mean),
+        "latent_std_range": _extent(dataset.latent_std),
+        "tokenizer": {key: info["tokenizer"][key] for key in ("source", "class", "licence", "fingerprint")},
+        "sample_rate": spec.sample_rate,
+        "channels": spec.channels,
+        "metadata_columns": sorted({key for meta in metas for key in meta["metadata"]}),
+        "settings": info["settings"],
+        "source": info["source"]["path"],
+    }
+    if verify:
+        facts["problems"] = verify_dataset(path, progress)
+    return facts
+
+
+def render(facts: dict[str, Any]) -> Group:
+    """The facts of `dataset_info` as tables for a rich console."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(facts["path"]), show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _lines(facts).items():
+        table.add_row(name, Text(value))
+    if "problems" not in facts:
+        return Group(table)
+    if not facts["problems"]:
+        return Group(table, Text("verified: no problems found", style="green"))
+    return Group(table, *(Text(f"problem: {problem}", style="red") for problem in facts["problems"]))
+
+
+def _lines(facts: dict[str, Any]) -> dict[str, str]:
+    codec = facts["tokenizer"]
+    planned = "" if facts["complete"] else f" of {facts['num_items_planned']} planned: run encode again to finish it"
+    length = f", {facts['shortest_s']:.2f} to {facts['longest_s']:.2f} s each" if facts["num_items"] else ""
+    lines = {
+        "state": "complete" if facts["complete"] else "not complete",
+        "items": f"{facts['num_items']}{planned}",
+        "left out": "not known yet" if facts["num_failed"] is None else f"{facts['num_failed']} (failed.jsonl)",
+        "audio": f"{facts['hours']:.3f} h{length}",
+        "shards": f"{facts['num_shards']} of {facts['num_shards_planned']}, {facts['megabytes']:.2f} MB",
+        "tokenizer": f"{codec['source']} ({codec['class']}, {codec['fingerprint'][:12]}), licence {codec['licence']}",
+        "codec audio": f"{facts['sample_rate']} Hz, {facts['channels']} channel(s)",
+    }
+    if facts["latents"]:
+        lines["latents"] = f"{facts['latents']}, {facts['settings']['dtype']}"
+        if facts["latent_std_range"]:
+            mean, std = facts["latent_mean_range"], facts["latent_std_range"]
+            lines["latent range"] = f"means {mean[0]:.3f} to {mean[1]:.3f}, stds {std[0]:.3f} to {std[1]:.3f}"
+    if facts["tokens"]:
+        lines["tokens"] = facts["tokens"]
+    lines["metadata"] = ", ".join(facts["metadata_columns"]) or "none"
+    lines["source"] = facts["source"]
+    return lines
+
+
+def _token_text(dataset: LatentDataset) -> str:
+    spec = dataset.spec
+    sizes, rate = ", ".join(map(str, spec.codebook_sizes)), f"{spec.tokens_per_frame} x {spec.token_rate_hz:.2f} Hz"
+    return f"{rate}, codebooks of {sizes}, {spec.bitrate_bps / 1e3:.2f} kbit/s"
+
+
+def _extent(values: tuple[float, ...]) -> list[float] | None:
+    return [min(values), max(values)] if values else None

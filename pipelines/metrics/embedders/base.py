@@ -1,0 +1,97 @@
+"""The face of an embedder: mono audio in, one embedding a window out, and a name card that says what made them.
+
+Shape letters: N samples, W windows, D embedding width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Embedder(ABC):
+    """A frozen network over fixed windows of audio. No randomness: the same audio gives the same embeddings."""
+
+    name: ClassVar[str]  # as in the metric's name, fad_<name>
+    sample_rate: ClassVar[int]  # Hz, of the audio it takes
+    window_samples: ClassVar[int]  # of one embedding, at sample_rate
+    preprocessing: ClassVar[str]  # all that happens before the network, in words; part of the identity
+
+    def __init__(self, network: nn.Module, dim: int, source: str):
+        self.network = network.eval().requires_grad_(False)
+        self.dim = dim  # D
+        self.source = source  # where the weights came from; not part of the identity
+
+    @abstractmethod
+    def windows(self, audio: Tensor) -> Tensor:
+        """Mono audio [N] at `sample_rate` as the network's input, [W, ...], W >= 1.
+
+        Windows lie end to end; what is left over behind the last whole one is not measured. Audio shorter than one
+        window is repeated.
+        """
+
+    @abstractmethod
+    def network_output(self, windows: Tensor) -> Tensor:
+        """Embeddings [W, D] of windows on the network's device."""
+
+    def embed_windows(self, windows: Tensor) -> Tensor:
+        """Embeddings [W, D] float32 on the CPU of what `windows` gave, as one batch."""
+        with torch.no_grad():
+            return self.network_output(windows.to(self.device)).float().cpu()
+
+    def embed(self, audio: Tensor, batch_size: int = 16) -> Tensor:
+        """Embeddings [W, D] float32 of mono audio [N] at `sample_rate`.
+
+        Raises:
+            ValueError: another shape, empty, or NaN or inf in it.
+        """
+        self.check(audio)
+        return torch.cat([self.embed_windows(batch) for batch in self.windows(audio).split(batch_size)])
+
+    def check(self, audio: Tensor) -> None:
+        """Raise ValueError unless `audio` is finite, [N], and not empty."""
+        if audio.ndim != 1 or not audio.is_floating_point() or audio.numel() < 1:
+            raise ValueError(f"audio must be float [samples], mono, not empty; got {audio.dtype} {tuple(audio.shape)}")
+        if not torch.isfinite(audio).all():
+            raise ValueError("audio holds NaN or inf")
+
+    def identity(self) -> dict[str, Any]:
+        """What embeddings depend on; two embedders of one identity give the same."""
+        return {
+            "embedder": self.name,
+            "weights_sha256": self.weights_sha256,
+            "sample_rate": self.sample_rate,
+            "window_s": self.window_samples / self.sample_rate,
+            "preprocessing": self.preprocessing,
+        }
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hex SHA-256 of names and values of the weights, whichever file format they came in."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def to(self, device: torch.device | str) -> Embedder:
+        """Move the network; returns self."""
+        self.network.to(device)
+        return self
+
+
+def repeat_to(audio: Tensor, num_samples: int) -> Tensor:
+    """Audio [N] over and over until it has `num_samples` samples; longer audio as it is."""
+    if len(audio) >= num_samples:
+        return audio
+    return audio.repeat(math.ceil(num_samples / len(audio)))[:num_samples]

@@ -1,0 +1,161 @@
+"""Official laion-clap checkpoints into transformers' `ClapAudioModelWithProjection`.
+
+Official key patterns stand on the left, transformers' on the right. The front end's constants, the classification
+head and the text side are left out by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ....tokenizers.parts.configured import describe_keys
+from ....tokenizers.parts.errors import CheckpointError
+
+ENCODER = "audio_model.audio_encoder."
+# of the audio branch, read by no embedding or computed anew
+UNUSED = re.compile(
+    r"audio_branch\.((spectrogram_extractor|logmel_extractor|tscam_conv|head)\..*"
+    r"|layers\.\d+\.blocks\.\d+\.(attn_mask|attn\.relative_position_index))"
+)
+FUSION = re.compile(r"audio_branch\.(patch_embed\.(fusion_model|mel_conv2d)|fusion_model|mel_conv1d)\.")
+BLOCK = r"^audio_branch\.(layers\.\d+\.blocks\.\d+)\."
+RENAMES = (
+    (BLOCK + r"norm1\.", rf"{ENCODER}\1.layernorm_before."),
+    (BLOCK + r"norm2\.", rf"{ENCODER}\1.layernorm_after."),
+    (BLOCK + r"attn\.proj\.", rf"{ENCODER}\1.attention.output.dense."),
+    (BLOCK + r"attn\.", rf"{ENCODER}\1.attention.self."),
+    (BLOCK + r"mlp\.fc1\.", rf"{ENCODER}\1.intermediate.dense."),
+    (BLOCK + r"mlp\.fc2\.", rf"{ENCODER}\1.output.dense."),
+    (r"^audio_branch\.bn0\.", f"{ENCODER}batch_norm."),
+    (r"^audio_branch\.", ENCODER),
+    (r"^audio_projection\.0\.", "audio_projection.linear1."),
+    (r"^audio_projection\.2\.", "audio_projection.linear2."),
+)
+QKV = ".attention.self.qkv."
+
+
+def fetch(source: str | Path) -> Path | None:
+    """The local file or folder that `source` names, fetched from a hub if it is `owner/name/file.pt`.
+
+    None means a hub id of transformers' format. Raises CheckpointError for what can be none of these.
+    """
+    path, text = Path(source).expanduser(), str(source)
+    if path.exists():
+        return path
+    if text.count("/") == 2 and text.endswith(".pt") and not text.startswith((".", "/", "~")):
+        return _download(*text.rsplit("/", 1))
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith(".pt"):
+        return None
+    raise CheckpointError(f"no CLAP checkpoint at {source}: give a laion-clap .pt file, a folder or a hub id")
+
+
+def _download(hub_id: str, file_name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(hub_id, file_name))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"cannot fetch {file_name} of {hub_id}, and it is not here: {reason}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The audio side of an official `.pt` file, read with `weights_only=True`; keys without their `module.` prefix.
+
+    Raises:
+        CheckpointError: unreadable, no CLAP, or one with feature fusion.
+    """
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a pickle can fail in many ways; all mean that the file is not usable
+        raise CheckpointError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    if not isinstance(state, Mapping):
+        state = {}
+    named = {str(key).removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+    audio = {k: v for k, v in named.items() if k.startswith(("audio_branch.", "audio_projection."))}
+    if not audio:
+        raise CheckpointError(f"{path} has no audio_branch: it is not a laion-clap checkpoint")
+    if any(FUSION.match(key) for key in audio):
+        raise CheckpointError(f"{path} is a fusion model, which crops at random: use one without fusion")
+    return audio
+
+
+def audio_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments of transformers' `ClapAudioConfig` for the sizes found in an official state dict."""
+    try:
+        patches = state["audio_branch.patch_embed.proj.weight"]
+        table = "audio_branch.layers.{}.blocks.0.attn.relative_position_bias_table"
+        depths, heads = [], []
+        while (first := table.format(len(depths))) in state:
+            layer = len(depths)
+            blocks = {m[1] for key in state if (m := re.match(rf"audio_branch\.layers\.{layer}\.blocks\.(\d+)\.", key))}
+            depths.append(len(blocks))
+            heads.append(state[first].shape[1])
+        window = (round(state[table.format(0)].shape[0] ** 0.5) + 1) // 2
+        inner = state["audio_branch.layers.0.blocks.0.mlp.fc1.weight"]
+        return {
+            "patch_embeds_hidden_size": patches.shape[0],
+            "patch_size": patches.shape[-1],
+            "depths": depths,
+            "num_attention_heads": heads,
+            "window_size": window,
+            "mlp_ratio": inner.shape[0] / inner.shape[1],
+            "num_mel_bins": len(state["audio_branch.bn0.weight"]),
+            "hidden_size": state["audio_projection.0.weight"].shape[1],
+            "projection_dim": state["audio_projection.2.weight"].shape[0],
+            "num_hidden_layers": len(depths),
+        }
+    except KeyError as error:
+        raise CheckpointError(f"no HTSAT audio branch in this checkpoint: it lacks {error}") from error
+
+
+def model_state(state: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
+    """The state dict of `model` out of an official one. Raises CheckpointError that names keys which do not fit."""
+    wanted = model.state_dict()
+    converted = {key: value for key, value in wanted.items() if key.endswith(".relative_position_index")}
+    for key, value in state.items():
+        if not UNUSED.fullmatch(key):
+            converted.update(_convert(key, value))
+    missing, unexpected = sorted(wanted.keys() - converted.keys()), sorted(converted.keys() - wanted.keys())
+    misshapen = sorted(k for k in wanted.keys() & converted.keys() if wanted[k].shape != converted[k].shape)
+    if missing or unexpected or misshapen:
+        raise CheckpointError(
+            f"weights of {source} do not fit CLAP's audio tower: {describe_keys('missing', missing)}, "
+            f"{describe_keys('unexpected', unexpected)}, {describe_keys('misshapen', misshapen)}"
+        )
+    return converted
+
+
+def _convert(key: str, value: Tensor) -> dict[str, Tensor]:
+    """One official tensor under its new name; query, key and value are stored as one and come apart."""
+    for pattern, name in RENAMES:
+        renamed, hits = re.subn(pattern, name, key)
+        if hits:
+            break
+    else:
+        renamed = key
+    if QKV not in renamed or value.shape[0] % 3:
+        return {renamed: value}
+    return {
+        renamed.replace(".qkv.", f".{part}."): third.clone()
+        for part, third in zip(("query", "key", "value"), value.chunk(3), strict=True)
+    }
+
+
+def _numpy_scalars() -> list[Any]:
+    """What unpickling the numpy scalars beside the weights (epochs, scores) needs; none of it can run code."""
+    import numpy as np
+    from numpy._core.multiarray import scalar
+
+    dtypes = [type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")]
+    # the file names these by the module path of numpy 1
+    return [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, *dtypes]

@@ -1,0 +1,142 @@
+"""Fréchet distance of two sets of embeddings taken as Gaussians (Dowson and Landau 1982), in float64 throughout.
+
+d = |mu_a - mu_b|^2 + Tr A + Tr B - 2 Tr (A B)^1/2. The last trace is the sum of the singular values of A^1/2 B^1/2,
+which is real, symmetric in a and b, and defined for singular covariances; no complex square root is taken.
+Shape letters: n embeddings, D their width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...tokenizers.parts.errors import CheckpointError, MismatchError
+from ...tokenizers.parts.files import atomic_path
+
+FORMAT = "latentune-statistics-1"
+
+
+@dataclass(kw_only=True)
+class GaussianStatistics:
+    """Count, mean and centred second moment of embeddings, gathered piece by piece."""
+
+    mean: np.ndarray  # [D] float64
+    scatter: np.ndarray  # [D, D] float64, sum of outer products about the mean
+    num: int = 0  # embeddings seen
+    identity: dict[str, Any] = field(default_factory=dict)  # what made the embeddings; only equals can be compared
+
+    @classmethod
+    def empty(cls, dim: int, identity: Mapping[str, Any] | None = None) -> GaussianStatistics:
+        """Statistics of nothing yet, for embeddings of width `dim`."""
+        return cls(mean=np.zeros(dim), scatter=np.zeros((dim, dim)), identity=dict(identity or {}))
+
+    @classmethod
+    def of(cls, embeddings: Any, identity: Mapping[str, Any] | None = None) -> GaussianStatistics:
+        """Statistics of embeddings [n, D]."""
+        embeddings = np.asarray(embeddings)
+        stats = cls.empty(embeddings.shape[-1], identity)
+        stats.update(embeddings)
+        return stats
+
+    @property
+    def dim(self) -> int:
+        return len(self.mean)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """[D, D], unbiased. Raises ValueError below two embeddings."""
+        if self.num < 2:
+            raise ValueError(
+                f"a covariance needs at least 2 embeddings, there are {self.num}: give more or longer audio"
+            )
+        return self.scatter / (self.num - 1)
+
+    def update(self, embeddings: Any) -> None:
+        """Take in embeddings [n, D]. Raises ValueError for another width, NaN or inf."""
+        values = np.asarray(embeddings, np.float64)
+        if values.ndim != 2 or values.shape[1] != self.dim:
+            raise ValueError(f"embeddings must be [n, {self.dim}], got {values.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError("embeddings hold NaN or inf")
+        if len(values):
+            mean = values.mean(0)
+            self._add(len(values), mean, (values - mean).T @ (values - mean))
+
+    def merge(self, other: GaussianStatistics) -> None:
+        """Take in all that `other` has seen. Raises MismatchError where another embedder made it."""
+        check_comparable(self, other)
+        if other.num:
+            self._add(other.num, other.mean, other.scatter)
+
+    def _add(self, num: int, mean: np.ndarray, scatter: np.ndarray) -> None:
+        # Chan et al. 1979: exact under any grouping up to rounding
+        total, shift = self.num + num, mean - self.mean
+        self.scatter = self.scatter + scatter + np.outer(shift, shift) * (self.num * num / total)
+        self.mean = self.mean + shift * (num / total)
+        self.num = total
+
+    def save(self, path: str | Path) -> None:
+        """Write to a safetensors file, with the identity in its header."""
+        from safetensors.numpy import save_file
+
+        header = {"format": FORMAT, "num": str(self.num), "identity": json.dumps(self.identity, sort_keys=True)}
+        with atomic_path(path) as part:
+            save_file({"mean": self.mean, "scatter": np.ascontiguousarray(self.scatter)}, part, metadata=header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> GaussianStatistics:
+        """Read what `save` wrote. Raises CheckpointError for anything else."""
+        from safetensors import SafetensorError, safe_open
+
+        if not Path(path).is_file():
+            raise CheckpointError(f"no saved statistics at {path}")
+        try:
+            with safe_open(path, "numpy") as file:
+                header = file.metadata() or {}
+                if header.get("format") != FORMAT:
+                    raise CheckpointError(f"{path} does not hold statistics of embeddings: save them with evaluate")
+                return cls(
+                    mean=file.get_tensor("mean"),
+                    scatter=file.get_tensor("scatter"),
+                    num=int(header["num"]),
+                    identity=json.loads(header["identity"]),
+                )
+        except (SafetensorError, ValueError, KeyError, OSError) as error:
+            raise CheckpointError(f"{path} is not a readable statistics file ({error})") from error
+
+
+def check_comparable(a: GaussianStatistics, b: GaussianStatistics) -> None:
+    """Raise MismatchError, naming what differs, unless one embedder made both."""
+    for key in sorted({*a.identity, *b.identity}):
+        if a.identity.get(key) != b.identity.get(key):
+            raise MismatchError(
+                f"statistics of different embedders cannot be compared: {key} is {a.identity.get(key)!r} and "
+                f"{b.identity.get(key)!r}; make both with the same embedder"
+            )
+    if a.dim != b.dim:
+        raise MismatchError(f"embeddings of width {a.dim} cannot be compared with embeddings of width {b.dim}")
+
+
+def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
+    """The Fréchet distance, at least 0, symmetric; its unit is that of squared embeddings.
+
+    Raises:
+        MismatchError: made by different embedders.
+        ValueError: fewer than two embeddings on a side.
+    """
+    check_comparable(a, b)
+    cov_a, cov_b = a.covariance, b.covariance
+    cross = np.linalg.svd(_root(cov_a) @ _root(cov_b), compute_uv=False).sum()
+    distance = np.square(a.mean - b.mean).sum() + np.trace(cov_a) + np.trace(cov_b) - 2.0 * cross
+    return max(0.0, float(distance))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric square root of a covariance; eigenvalues below zero are rounding and count as zero."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2.0)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T

@@ -1,0 +1,238 @@
+"""Prompts in, a folder of audio out: what `latentune sample` does."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import math
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..generators.base import LatentGenerator
+from ..tokenizers.parts.config import config_to_dict, nearest_hint
+from ..tokenizers.parts.errors import ConfigError
+from ..tokenizers.parts.files import file_sha256, write_json
+from .audio.read import read_audio
+from .audio.write import write_audio
+from .encode import pick_device
+from .generation import AudioOutput, GenerationPipeline
+from .load import build_pipeline, load_pipeline
+from .outputs import prepare_output, slug
+
+__all__ = [
+    "AudioOutput",
+    "GenerationPipeline",
+    "PromptLine",
+    "SampleConfig",
+    "build_pipeline",
+    "load_pipeline",
+    "read_prompts",
+    "sample_to_folder",
+]
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("latentune", "torch", "diffusers", "x-transformers", "numpy")  # whose versions can change a sample
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """What `latentune sample` takes."""
+
+    pipeline: str  # shipped name, pipeline folder, training run or checkpoint
+    output: str  # folder to write to
+    prompts: tuple[str, ...] = ()  # none, and no prompts_file: one empty prompt, which asks for nothing in particular
+    prompts_file: str | None = None  # .txt: a prompt a line; .jsonl: objects with text (or prompt), label, seconds
+    label: str | None = None  # class label of all prompts that bring none
+    seconds: float | None = None  # of prompts that bring none; by default the pipeline's own
+    num: int = 1  # samples of each prompt
+    seed: int = 0  # of the first batch; batch after batch counts on by its size
+    batch_size: int = 4  # samples that are made at once; part of what determines them
+    steps: int | None = None  # of a diffusion generator
+    guidance: float | None = None  # classifier-free guidance; 1 is none
+    temperature: float | None = None  # of a language generator, as the next two
+    top_k: int | None = None
+    top_p: float | None = None
+    decode_steps: int | None = None  # of the tokenizer's decoder
+    continue_from: str | None = None  # audio file that every sample begins with
+    options: dict[str, Any] = field(default_factory=dict)  # further options of the generator
+    tokenizer: str | None = None  # where the pipeline does not tell
+    subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = "PCM_24"  # sample format of the wav files
+    spectrograms: bool = True  # write a PNG beside each wav
+    device: str = "auto"  # "auto": cuda where there is one
+
+    def __post_init__(self) -> None:
+        for name, least in (("num", 1), ("batch_size", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ValueError(f"seconds must be a positive number, got {self.seconds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptLine:
+    """One prompt and what it brings with it."""
+
+    text: str
+    label: str | None = None
+    seconds: float | None = None
+
+
+def sample_to_folder(
+    config: SampleConfig, *, pipeline: GenerationPipeline | None = None, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Sample every prompt and write `000_a-prompt.wav`, `.png` and `.json` for each sample.
+
+    Each JSON holds what is needed to make the sample again; `sample.json` holds the config of the whole call. Files
+    of an earlier call that have the same name are replaced.
+
+    Args:
+        pipeline: one that is loaded already, in place of `config.pipeline`.
+        progress: called with (samples done, samples in all).
+
+    Returns:
+        The contents of the JSON files, in order.
+
+    Raises:
+        ValueError: no prompts in the file, an option the generator does not have, an unknown label.
+        CheckpointError, MismatchError, AudioError: what cannot be loaded.
+        OSError: the output folder cannot be written to; found out before anything is sampled.
+    """
+    output = prepare_output(config.output)
+    lines = read_prompts(config)
+    prefix = None if config.continue_from is None else read_audio(config.continue_from)
+    if pipeline is None:
+        pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, device=pick_device(config.device))
+    options = _generator_options(config, pipeline)
+    write_json(output / "sample.json", config_to_dict(config))
+    facts = _facts(config, pipeline, options)
+    todo = [line for line in lines for _ in range(config.num)]
+    records: list[dict[str, Any]] = []
+    for start in range(0, len(todo), config.batch_size):
+        batch, seed = todo[start : start + config.batch_size], config.seed + start
+        call = _call_arguments(batch, config, pipeline)
+        result = pipeline(
+            **call,
+            generator=torch.Generator().manual_seed(seed),
+            continue_from=prefix,
+            decode_options={} if config.decode_steps is None else {"steps": config.decode_steps},
+            **options,
+        )
+        for row, line in enumerate(batch):
+            name = f"{start + row:03d}_{slug(line.text)}"
+            record = {"file": f"{name}.wav", **facts, "prompt": line.text, "seed": seed, "row": row, "call": call}
+            _write_sample(output / name, result.item(row), result.sample_rate, record, config)
+            records.append(record)
+            logger.info("wrote %s", output / f"{name}.wav")
+        if progress is not None:
+            progress(len(records), len(todo))
+    return records
+
+
+def read_prompts(config: SampleConfig) -> list[PromptLine]:
+    """The prompts of a config: its own, then those of its file. Blank lines of the file are no prompts.
+
+    Raises:
+        ValueError: a line that is not a prompt (named), a file with none, or one of another kind.
+        OSError: the file cannot be read.
+    """
+    lines = [PromptLine(text=text) for text in config.prompts]
+    if config.prompts_file is not None:
+        path = Path(config.prompts_file)
+        if path.suffix.lower() not in (".txt", ".jsonl"):
+            raise ValueError(f"prompts file {path}: use .txt (a prompt a line) or .jsonl (objects with a text)")
+        try:
+            rows = list(enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"prompts file {path} is not UTF-8 text ({error.reason})") from error
+        parse = _json_prompt if path.suffix.lower() == ".jsonl" else _text_prompt
+        found = [parse(text, f"{path}, line {number}") for number, text in rows if text.strip()]
+        if not found:
+            raise ValueError(f"prompts file {path} holds no prompt")
+        lines += found
+    return lines or [PromptLine(text="")]
+
+
+def _text_prompt(text: str, where: str) -> PromptLine:
+    return PromptLine(text=text.strip())
+
+
+def _json_prompt(text: str, where: str) -> PromptLine:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON ({error})") from error
+    if not isinstance(row, dict) or not isinstance(prompt := row.get("text", row.get("prompt")), str):
+        raise ValueError(f'{where}: expected an object with a text, such as {{"text": "calm piano"}}')
+    label, seconds = row.get("label"), row.get("seconds")
+    if not (label is None or isinstance(label, str)):
+        raise ValueError(f"{where}: label is {label!r}, not a text")
+    if not (seconds is None or (isinstance(seconds, (int, float)) and 0 < seconds < math.inf)):
+        raise ValueError(f"{where}: seconds is {seconds!r}, not a positive number")
+    return PromptLine(text=prompt, label=label, seconds=seconds)
+
+
+def _generator_options(config: SampleConfig, pipeline: GenerationPipeline) -> dict[str, Any]:
+    """The given options under the generator's own names; raises ConfigError for one that it does not have."""
+    name = type(pipeline.generator).__name__
+    common = set(inspect.signature(LatentGenerator.sample).parameters)
+    known = [p for p in inspect.signature(pipeline.generator.sample).parameters if p not in common]
+    if unknown := [key for key in config.options if key not in known]:
+        raise ConfigError(f"{unknown[0]} is no option of a {name}: {nearest_hint(unknown[0], known)}")
+    diffusion = {"num_inference_steps": ("steps", config.steps)}
+    language = {key: (key, getattr(config, key)) for key in ("temperature", "top_k", "top_p")}
+    mine, other = (diffusion, language) if pipeline.generator.stream == "latents" else (language, diffusion)
+    if wrong := [key for key, value in other.values() if value is not None]:
+        has = ", ".join(key for key, _ in mine.values())
+        raise ConfigError(f"{', '.join(wrong)} is no option of a {name}: it has {has} and guidance")
+    return {**config.options, **{key: value for key, (_, value) in mine.items() if value is not None}}
+
+
+def _call_arguments(batch: list[PromptLine], config: SampleConfig, pipeline: GenerationPipeline) -> dict[str, Any]:
+    default_s = pipeline.defaults.duration_s if config.seconds is None else config.seconds
+    guidance = pipeline.defaults.guidance_scale if config.guidance is None else config.guidance
+    return {
+        "prompt": [line.text for line in batch],
+        "labels": [config.label if line.label is None else line.label for line in batch],
+        "duration_s": [default_s if line.seconds is None else line.seconds for line in batch],
+        "guidance_scale": guidance,
+    }
+
+
+def _facts(config: SampleConfig, pipeline: GenerationPipeline, options: dict[str, Any]) -> dict[str, Any]:
+    """What all samples of a call share, for their JSON."""
+    decode = {**pipeline.defaults.decode, **({} if config.decode_steps is None else {"steps": config.decode_steps})}
+    source = None
+    if config.continue_from is not None:
+        path = Path(config.continue_from).absolute()
+        source = {"path": str(path), "sha256": file_sha256(path)}
+    return {
+        "pipeline": config.pipeline,
+        "tokenizer": {"class": type(pipeline.tokenizer).__name__, "fingerprint": pipeline.fingerprint},
+        "generator": {"class": type(pipeline.generator).__name__, "fingerprint": pipeline.generator.fingerprint()},
+        "options": {**pipeline.defaults.sample, **options},
+        "decode_options": decode,
+        "continue_from": source,
+        "device": str(pipeline.device),
+        "dtype": str(pipeline.generator.dtype).removeprefix("torch."),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+
+
+def _write_sample(stem: Path, audio: Tensor, sample_rate: int, record: dict[str, Any], config: SampleConfig) -> None:
+    """The JSON comes last: where it is, the other files are whole."""
+    write_audio(stem.with_name(f"{stem.name}.wav"), audio, sample_rate, config.subtype)
+    if config.spectrograms:
+        from .report.plots import spectrogram_png
+
+        spectrogram_png(stem.with_name(f"{stem.name}.png"), audio, sample_rate)
+    write_json(stem.with_name(f"{stem.name}.json"), record)

@@ -1,0 +1,20 @@
+"""Latent shards: datasets of a codec's two streams, written once and read at random."""
+
+from .crops import collate, crop_batch, random_crop
+from .plan import Plan, PlannedItem
+from .read import LatentDataset, LatentItem, dataset_binding
+from .sampler import ResumableSampler
+from .settings import ShardSettings
+
+__all__ = [
+    "LatentDataset",
+    "LatentItem",
+    "Plan",
+    "PlannedItem",
+    "ResumableSampler",
+    "ShardSettings",
+    "collate",
+    "crop_batch",
+    "dataset_binding",
+    "random_crop",
+]

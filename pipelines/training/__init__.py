@@ -1,0 +1,1 @@
+"""The parts of the training loop: config, data, optimiser, averaged weights, checkpoints, logs, previews."""

@@ -1,0 +1,195 @@
+"""Random crops of audio files, each a function of (seed, number) alone.
+
+Shape letters: B batch, C channels, N samples of a crop.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...tokenizers.parts.audio import to_channels, to_rate
+from ...tokenizers.parts.config import nearest_hint
+from ...tokenizers.parts.errors import AudioError, ConfigError, TrainingError
+from ...tokenizers.parts.objective import AudioBatch
+from ..audio.find import AudioItem, find_audio
+from ..audio.read import probe, read_audio
+from .config import AudioDataConfig
+
+logger = logging.getLogger(__name__)
+
+
+class AudioStore(Protocol):
+    """Audio items at one rate and channel count, readable in parts."""
+
+    items: list[AudioItem]
+    lengths: np.ndarray  # [items] int64, samples at the target rate
+    failures: list[tuple[str, str]]  # (path, reason) of what could not be read, and is not among `items`
+
+    def read(self, index: int, start: int, count: int) -> Tensor:
+        """Audio [C, count] float32 of an item from sample `start` on."""
+        ...
+
+
+class AudioFiles:
+    """Audio read from the files at each access, by seeking."""
+
+    def __init__(self, items: Sequence[AudioItem], sample_rate: int, channels: int, num_threads: int = 2):
+        self.sample_rate, self.channels = sample_rate, channels
+        self.failures: list[tuple[str, str]] = []
+        self.items: list[AudioItem] = []
+        lengths = []
+        with ThreadPoolExecutor(num_threads) as pool:
+            for item, length in zip(items, pool.map(self._length, items), strict=True):
+                if isinstance(length, str):
+                    self.failures.append((str(item.path), length))
+                else:
+                    self.items.append(item)
+                    lengths.append(length)
+        self.lengths = np.array(lengths, dtype=np.int64)
+
+    def _length(self, item: AudioItem) -> int | str:
+        try:
+            info = probe(item.path)
+        except AudioError as error:
+            return str(error)
+        if info.channels != self.channels and 1 not in (info.channels, self.channels):
+            return f"{item.path}: {info.channels} channels cannot become {self.channels}"
+        return max(1, round(info.num_samples * self.sample_rate / info.sample_rate))
+
+    def read(self, index: int, start: int, count: int) -> Tensor:
+        try:
+            audio, rate = read_audio(
+                self.items[index].path, start_s=start / self.sample_rate, duration_s=count / self.sample_rate
+            )
+        except AudioError as error:
+            raise TrainingError(f"audio that could be read at the start cannot be now: {error}") from error
+        audio = to_channels(to_rate(audio, rate, self.sample_rate), self.channels)[:, :count]
+        return torch.nn.functional.pad(audio, (0, count - audio.shape[-1]))
+
+
+@dataclass(kw_only=True)
+class _Group:
+    """Items that are drawn from with one weight, each by its duration."""
+
+    indices: np.ndarray
+    cumulative: np.ndarray
+
+
+class AudioCrops:
+    """Endless examples: crop number n is drawn from a random generator seeded with (seed, n)."""
+
+    def __init__(self, store: AudioStore, config: AudioDataConfig, crop_samples: int, seed: int, augment: bool = True):
+        self.store, self.config, self.crop_samples = store, config, crop_samples
+        self.seed, self.augment = seed, augment
+        self.groups, self.shares = _groups(store, config)
+
+    def keys(self, samples_seen: int) -> Iterator[int]:
+        return itertools.count(samples_seen)
+
+    def load(self, number: int) -> tuple[Tensor, str]:
+        """Crop [C, N] of number `number`, and the names of what is in it."""
+        random = np.random.default_rng((self.seed, number))
+        audio, name = self._draw(random)
+        if self.augment:
+            audio = audio * _gain(random, self.config.gain_db)
+            if random.random() < self.config.mix_probability:
+                other, other_name = self._draw(random)
+                audio, name = audio + other * _gain(random, self.config.mix_gain_db), f"{name} + {other_name}"
+        return audio, name
+
+    def collate(self, examples: list[tuple[Tensor, str]]) -> AudioBatch:
+        """Crops as audio [B, C, N]."""
+        return AudioBatch(audio=torch.stack([audio for audio, _ in examples]), ids=[name for _, name in examples])
+
+    def _draw(self, random: np.random.Generator) -> tuple[Tensor, str]:
+        group = self.groups[int(np.searchsorted(self.shares, random.random(), side="right"))]
+        place = random.random() * group.cumulative[-1]
+        index = int(group.indices[np.searchsorted(group.cumulative, place, side="right")])
+        spare = int(self.store.lengths[index]) - self.crop_samples
+        start = int(random.integers(min(spare, 0), max(spare, 0) + 1))  # below 0: the item starts inside the crop
+        audio = self.store.read(index, max(start, 0), min(self.crop_samples, int(self.store.lengths[index])))
+        left = max(-start, 0)
+        audio = torch.nn.functional.pad(audio, (left, self.crop_samples - left - audio.shape[-1]))
+        return audio, f"{self.store.items[index].name} at {max(start, 0)}"
+
+
+def _groups(store: AudioStore, config: AudioDataConfig) -> tuple[list[_Group], np.ndarray]:
+    """Groups to draw from, and the upper ends of their shares of [0, 1)."""
+    column = config.weight_column
+    values = ["" if column is None else str(item.metadata.get(column)) for item in store.items]
+    names = sorted(set(values))
+    for name in config.weights:
+        if name not in names:
+            raise ConfigError(
+                f"data.weights names {name!r}, but no item has it as {column}: {nearest_hint(name, names)}"
+            )
+    groups, weights = [], []
+    for name in names:
+        indices = np.array([i for i, value in enumerate(values) if value == name])
+        weight = config.weights.get(name, 0.0) if config.weights else 1.0
+        if weight > 0:
+            groups.append(_Group(indices=indices, cumulative=np.cumsum(store.lengths[indices])))
+            weights.append(weight)
+    shares = np.cumsum(weights) / np.sum(weights)
+    shares[-1] = 1.0
+    return groups, shares
+
+
+def _gain(random: np.random.Generator, range_db: tuple[float, float]) -> float:
+    return float(10 ** (random.uniform(*range_db) / 20))
+
+
+def open_audio(config: AudioDataConfig, sample_rate: int, channels: int, held_out: bool = False) -> AudioStore:
+    """The training or the held-out audio that `config` names. What cannot be read is logged and kept in `failures`.
+
+    Raises:
+        FileNotFoundError, ValueError: no such source, or nothing in it.
+        TrainingError: nothing of it can be read, or all is too short.
+    """
+    source = (config.valid_source or config.source) if held_out else config.source
+    where: dict[str, Any] | None = config.valid_where if held_out else config.where
+    items = find_audio(source, where=where or None)
+    if config.cache_dir is not None:
+        from .cache import CachedAudio
+
+        store: AudioStore = CachedAudio.prepare(items, sample_rate, channels, config.cache_dir, config.num_threads)
+    else:
+        store = AudioFiles(items, sample_rate, channels, config.num_threads)
+    for _, reason in store.failures:
+        logger.warning("left out: %s", reason)
+    if store.failures:
+        logger.warning("%d of %d audio files of %s cannot be read", len(store.failures), len(items), source)
+    if not store.items:
+        raise TrainingError(f"nothing to train on: none of the {len(items)} audio files of {source} can be read")
+    return _long_enough(store, config.min_duration_s, sample_rate)
+
+
+def _long_enough(store: AudioStore, min_duration_s: float, sample_rate: int) -> AudioStore:
+    keep = np.flatnonzero(store.lengths >= min_duration_s * sample_rate)
+    if not len(keep):
+        raise TrainingError(f"nothing to train on: all {len(store.items)} files are shorter than {min_duration_s:g} s")
+    if len(keep) < len(store.items):
+        logger.info("%d files shorter than %g s left out", len(store.items) - len(keep), min_duration_s)
+    return AudioSubset(store, keep)
+
+
+class AudioSubset:
+    """Some items of a store."""
+
+    def __init__(self, store: AudioStore, indices: np.ndarray):
+        self.store, self.indices = store, indices
+        self.items = [store.items[i] for i in indices]
+        self.lengths = store.lengths[indices]
+        self.failures = store.failures
+
+    def read(self, index: int, start: int, count: int) -> Tensor:
+        return self.store.read(int(self.indices[index]), start, count)

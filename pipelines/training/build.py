@@ -1,0 +1,119 @@
+"""Model, objective and examples of a run."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from ...generators.base import LatentGenerator, TokenizerBinding
+from ...generators.load import generator_class
+from ...tokenizers.base import AudioTokenizer
+from ...tokenizers.load import load_tokenizer, tokenizer_class
+from ...tokenizers.parts.config import build_config, config_to_dict
+from ...tokenizers.parts.configured import ConfiguredModel
+from ...tokenizers.parts.errors import MismatchError
+from ...tokenizers.parts.objective import Objective
+from ..shards import dataset_binding
+from ..shards.read import check_tokenizer
+from .audio_data import AudioCrops, open_audio
+from .config import AudioDataConfig, LatentDataConfig, TrainConfig
+from .latent_data import LatentCrops, open_latents
+from .loader import Examples
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT_SEED = 1  # held-out crops are the same in every run, whatever its seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is trained, on what, and by which measure."""
+
+    model: ConfiguredModel
+    objective: Objective
+    examples: Examples
+    held_out: Examples | None  # None: nothing is held out
+    tokenizer: AudioTokenizer | None  # that decodes a generator's previews
+
+
+def build_task(config: TrainConfig) -> Task:
+    """Open the data and build the model. Random weights come from torch's global generator.
+
+    Raises:
+        ConfigError, DatasetError, TrainingError: see the parts.
+        MismatchError: dataset, tokenizer and weights that were not made for each other.
+    """
+    return _tokenizer_task(config) if isinstance(config.data, AudioDataConfig) else _generator_task(config)
+
+
+def _tokenizer_task(config: TrainConfig) -> Task:
+    data = config.data
+    assert isinstance(data, AudioDataConfig)
+    model = _build_model(tokenizer_class(config.model.class_name), config, {})
+    assert isinstance(model, AudioTokenizer)
+    objective = build_objective_of(model, config)
+    rate, channels = model.spec.sample_rate, model.spec.channels
+    crop_samples: int = objective.num_samples  # type: ignore[attr-defined]
+    examples = AudioCrops(open_audio(data, rate, channels), data, crop_samples, config.seed)
+    held_out = None
+    if data.valid_where is not None or data.valid_source is not None:
+        store = open_audio(data, rate, channels, held_out=True)
+        held_out = AudioCrops(store, data, crop_samples, HELD_OUT_SEED, augment=False)
+    return Task(model=model, objective=objective, examples=examples, held_out=held_out, tokenizer=None)
+
+
+def _generator_task(config: TrainConfig) -> Task:
+    data = config.data
+    assert isinstance(data, LatentDataConfig)
+    dataset = open_latents(data)
+    tokenizer = load_tokenizer(data.tokenizer) if data.tokenizer is not None else None
+    if tokenizer is not None:
+        check_tokenizer(dataset, tokenizer)
+    binding = dataset_binding(dataset)
+    model = _build_model(generator_class(config.model.class_name), config, {"binding": binding})
+    held_out = None
+    if data.valid_where is not None or data.valid_source is not None:
+        held_out_set = open_latents(data, held_out=True)
+        _check_fingerprint(held_out_set.fingerprint, binding, f"held-out dataset {held_out_set.path}")
+        held_out = LatentCrops(held_out_set, data, HELD_OUT_SEED, shuffle=False)
+    return Task(
+        model=model,
+        objective=build_objective_of(model, config),
+        examples=LatentCrops(dataset, data, config.seed),
+        held_out=held_out,
+        tokenizer=tokenizer,
+    )
+
+
+def build_objective_of(model: ConfiguredModel, config: TrainConfig) -> Objective:
+    """The objective that `config` describes for `model`."""
+    from .objectives import build_objective
+
+    return build_objective(model, config.model.objective)
+
+
+def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[str, Any]) -> ConfiguredModel:
+    wanted: Any = build_config(cls.config_class, {**config.model.config, **extra}, "model.config")
+    if config.model.init_from is None:
+        return cls(wanted)
+    model = cls.from_pretrained(config.model.init_from)
+    if isinstance(model, LatentGenerator):
+        _check_fingerprint(model.binding.fingerprint, extra["binding"], f"weights {config.model.init_from}")
+    theirs, ours = config_to_dict(model.settings), config_to_dict(wanted)
+    # the weights bring their own normalisation of the latents
+    differing = sorted(key for key in ours if key != "binding" and ours[key] != theirs[key])
+    if differing:
+        raise MismatchError(
+            f"weights {config.model.init_from} were made with another model.config: {', '.join(differing)} differ; "
+            "copy its config.json's values or leave init_from out"
+        )
+    return model.float()
+
+
+def _check_fingerprint(fingerprint: str, binding: TokenizerBinding, what: str) -> None:
+    if fingerprint != binding.fingerprint:
+        raise MismatchError(
+            f"{what} belongs to a tokenizer with fingerprint {fingerprint[:12]}, the training dataset to "
+            f"{binding.fingerprint[:12]}: encode the audio with one and the same tokenizer"
+        )

@@ -1,0 +1,128 @@
+"""Decoded audio on disk: one int16 array of all items end to end, so that training does not wait for decoders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...tokenizers.parts.audio import to_channels, to_rate
+from ...tokenizers.parts.errors import AudioError
+from ...tokenizers.parts.files import write_json
+from ..audio.find import AudioItem
+from ..audio.read import read_audio
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # of the cache; a change makes new caches
+FULL_SCALE = 32767.0
+
+
+class CachedAudio:
+    """An `AudioStore` over a memory-mapped file [samples, C] of int16."""
+
+    def __init__(self, folder: Path, items: Sequence[AudioItem], channels: int):
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        lengths = index["lengths"]  # one an item; 0: it could not be read
+        self.items = [item for item, length in zip(items, lengths, strict=True) if length]
+        self.lengths = np.array([length for length in lengths if length], dtype=np.int64)
+        self.offsets = np.cumsum(self.lengths) - self.lengths
+        self.failures = [(path, reason) for path, reason in index["failures"]]
+        shape = (int(self.lengths.sum()), channels)
+        # an empty file cannot be mapped
+        self.samples = (
+            np.memmap(folder / "samples.i16", "<i2", "r", shape=shape) if shape[0] else np.zeros(shape, "<i2")
+        )
+
+    @classmethod
+    def prepare(
+        cls, items: Sequence[AudioItem], sample_rate: int, channels: int, cache_dir: str, num_threads: int = 2
+    ) -> Self:
+        """Open the cache of these items in `cache_dir`, decoding them first where it is not there yet.
+
+        A cache is known by the items' paths, sizes and times of change, the rate and the channels.
+        """
+        folder = Path(cache_dir) / _key(items, sample_rate, channels)
+        if not (folder / "index.json").is_file():
+            _build(folder, items, sample_rate, channels, num_threads)
+        return cls(folder, items, channels)
+
+    def read(self, index: int, start: int, count: int) -> Tensor:
+        first = int(self.offsets[index]) + start
+        last = min(first + count, int(self.offsets[index] + self.lengths[index]))
+        audio = torch.from_numpy(self.samples[first:last].T.astype(np.float32)) / FULL_SCALE
+        return torch.nn.functional.pad(audio, (0, count - audio.shape[-1]))
+
+
+def _key(items: Sequence[AudioItem], sample_rate: int, channels: int) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {sample_rate} {channels}".encode())
+    for item in items:
+        stat = item.path.stat() if item.path.exists() else None
+        state = (stat.st_size, stat.st_mtime_ns) if stat else None
+        digest.update(f"\n{item.path} {state}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _build(folder: Path, items: Sequence[AudioItem], sample_rate: int, channels: int, num_threads: int) -> None:
+    """Decode all items in order; the folder appears under its name only when it is whole."""
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    lengths: list[int] = []
+    failures: list[tuple[str, str]] = []
+    try:
+        with open(part / "samples.i16", "wb") as file:
+            for number, audio in enumerate(_decoded(items, sample_rate, channels, num_threads)):
+                if isinstance(audio, str):
+                    failures.append((str(items[number].path), audio))
+                    lengths.append(0)
+                    continue
+                file.write(audio.tobytes())
+                lengths.append(len(audio))
+                if (number + 1) % 500 == 0:
+                    logger.info("decoded %d of %d files", number + 1, len(items))
+            file.flush()
+            os.fsync(file.fileno())
+        write_json(part / "index.json", {"lengths": lengths, "failures": failures})
+        try:
+            os.replace(part, folder)
+        except OSError:
+            if not (folder / "index.json").is_file():  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _decoded(
+    items: Sequence[AudioItem], sample_rate: int, channels: int, num_threads: int
+) -> Iterator[np.ndarray | str]:
+    """Samples [N, C] int16 of each item, or why there are none, in the items' order."""
+
+    def decode(item: AudioItem) -> np.ndarray | str:
+        try:
+            audio, rate = read_audio(item.path)
+            audio = to_channels(to_rate(audio, rate, sample_rate), channels)
+        except (AudioError, ValueError) as error:
+            return str(error)
+        if not torch.isfinite(audio).all():
+            return f"{item.path}: holds NaN or inf"
+        return (audio.clamp(-1, 1) * FULL_SCALE).round().numpy().T.astype("<i2")
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        waiting: deque[Future[np.ndarray | str]] = deque()
+        for item in items:
+            waiting.append(pool.submit(decode, item))
+            if len(waiting) > 2 * num_threads:  # bounds the memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,56 @@
+"""Random crops of a shard dataset, each a function of (seed, epoch, item) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...generators.base import LatentBatch
+from ...tokenizers.parts.errors import TrainingError
+from ..shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
+from ...tokenizers.parts.random import keyed_generator
+from .config import LatentDataConfig
+
+
+class LatentCrops:
+    """Endless examples out of a dataset, every item once an epoch."""
+
+    def __init__(self, dataset: LatentDataset, config: LatentDataConfig, seed: int, shuffle: bool = True):
+        self.dataset, self.config, self.seed = dataset, config, seed
+        self.sampler = ResumableSampler(len(dataset), seed, shuffle)
+        self.silence = dataset.silence
+
+    def keys(self, samples_seen: int) -> Iterator[tuple[int, int]]:
+        return self.sampler.iter_from(samples_seen)
+
+    def load(self, key: tuple[int, int]) -> LatentItem:
+        """A crop of `crop_chunks` chunks of the item of an (epoch, index)."""
+        epoch, index = key
+        generator = keyed_generator(self.seed, epoch, index)
+        return random_crop(self.dataset[index], self.dataset.spec, self.config.crop_chunks, self.silence, generator)
+
+    def collate(self, examples: list[LatentItem]) -> LatentBatch:
+        """Crops as a batch."""
+        return collate(
+            examples,
+            self.dataset.spec,
+            self.silence,
+            text_column=self.config.text_column,
+            label_column=self.config.label_column,
+        )
+
+
+def open_latents(config: LatentDataConfig, held_out: bool = False) -> LatentDataset:
+    """The training or the held-out dataset that `config` names.
+
+    Raises:
+        DatasetError: no dataset there, or a corrupt one.
+        TrainingError: it has no items, or none that `where` keeps.
+    """
+    source = (config.valid_source or config.source) if held_out else config.source
+    where: dict[str, Any] | None = config.valid_where if held_out else config.where
+    dataset = LatentDataset(source, where=where or None)
+    if not len(dataset):
+        kept = f" with {', '.join(f'{k} = {v!r}' for k, v in where.items())}" if where else ""
+        raise TrainingError(f"nothing to train on: dataset {source} has no items{kept}")
+    return dataset

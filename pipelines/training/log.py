@@ -1,0 +1,72 @@
+"""Figures of a run: one JSON line each in `metrics.jsonl`, the same in TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...tokenizers.parts.files import write_text
+
+
+class MetricsLog:
+    """Writes figures below a run's folder. A resumed run forgets the figures of steps that it will do again."""
+
+    def __init__(self, folder: Path, first_step: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / "metrics.jsonl"
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(self.path, "".join(line for line in lines if _step_of(line) <= first_step))
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        """Log `figures` under the number of steps done. NaN and inf become null in the file."""
+        plain: dict[str, Any] = {k: (v if math.isfinite(v) else None) for k, v in figures.items()}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **plain}) + "\n")
+        for name, value in figures.items():
+            self.board.add_scalar(name, value, step)
+
+    def audio(self, step: int, name: str, audio: Tensor, sample_rate: int) -> None:
+        """Put audio [C, N] into TensorBoard, as mono."""
+        self.board.add_audio(name, audio.mean(0, keepdim=True).clamp(-1, 1), step, sample_rate)
+
+    def close(self) -> None:
+        """Write out what TensorBoard's writer still holds."""
+        self.board.close()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"] if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # a line that a kill has cut
+
+
+class Averages:
+    """Running means of named scalars, fetched from the device only when asked for."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.weights: dict[str, float] = {}
+
+    def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
+        """Count one set of scalars."""
+        for name, value in values.items():
+            value = value.detach().float() * weight
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.weights[name] = self.weights.get(name, 0.0) + weight
+
+    def take(self) -> dict[str, float]:
+        """The means so far; then start anew."""
+        names = list(self.sums)
+        values = torch.stack([self.sums[name] for name in names]).tolist() if names else []
+        means = {name: value / self.weights[name] for name, value in zip(names, values, strict=True)}
+        self.sums, self.weights = {}, {}
+        return means

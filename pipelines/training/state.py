@@ -1,0 +1,187 @@
+"""Checkpoints: whole or not there, without pickles, the last few of them.
+
+A run's folder holds `train.yaml` (the config), `metrics.jsonl`, and `checkpoints/` with `00001000/` (named by the steps
+done) and `last`, a text file with the newest one's name. Each checkpoint holds `model/` and `ema/`, which
+`from_pretrained` loads, `optimizer.safetensors`, and `state.json` with the size and SHA-256 of every file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...tokenizers.parts.configured import ConfiguredModel
+from ...tokenizers.parts.errors import CheckpointError
+from ...tokenizers.parts.files import file_sha256, write_json, write_text
+
+FORMAT = 1
+STATE_FILE = "state.json"
+LAST_FILE = "last"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is, and what it needs beside weights and optimiser state."""
+
+    step: int  # optimiser steps done
+    samples_seen: int  # examples drawn
+    config: dict[str, Any]  # of the run, as plain values
+    scaler: dict[str, Any] = field(default_factory=dict)  # of fp16 gradient scaling; else empty
+
+
+def save_checkpoint(
+    folder: Path,
+    progress: Progress,
+    model: ConfiguredModel,
+    averaged: ConfiguredModel,
+    optimizer: dict[str, Tensor],
+    keep: int,
+) -> Path:
+    """Write a checkpoint below `folder` and remove all but the `keep` last ones.
+
+    Raises:
+        OSError: it could not be written; nothing half-written is left behind.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{progress.step:08d}"
+    part = folder / f".{final.name}.{os.getpid()}.part"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        model.save_pretrained(part / "model")
+        averaged.save_pretrained(part / "ema")
+        save_file(optimizer, part / "optimizer.safetensors")
+        for path in _files(part):
+            _sync(path)
+        write_json(part / STATE_FILE, _state(part, progress))
+        shutil.rmtree(final, ignore_errors=True)  # of a run that went on from an earlier checkpoint
+        os.replace(part, final)
+        _sync(folder)
+    except SafetensorError as error:  # how safetensors tells of a full disk
+        raise OSError(f"cannot write checkpoint {final}: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    write_text(folder / LAST_FILE, final.name + "\n")
+    later = [path for path in list_checkpoints(folder) if int(path.name) > progress.step]
+    earlier = [path for path in list_checkpoints(folder) if int(path.name) <= progress.step]
+    for path in later + earlier[:-keep]:  # later ones are of a run that this one has replaced
+        shutil.rmtree(path)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints below a run's `checkpoints` folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
+
+
+def last_checkpoint(run: str | Path) -> Path | None:
+    """The newest checkpoint of a run's folder, or None."""
+    folder = Path(run) / "checkpoints"
+    pointer = folder / LAST_FILE
+    if pointer.is_file():
+        named = folder / pointer.read_text(encoding="utf-8").strip()
+        if named.is_dir() and named.name.isdigit():
+            return named
+    found = list_checkpoints(folder)
+    return found[-1] if found else None
+
+
+def run_weights(run: str | Path) -> Path:
+    """The folder with the averaged weights of a run's newest checkpoint.
+
+    Raises:
+        CheckpointError: no run there, or one that has no checkpoint yet.
+    """
+    checkpoint = last_checkpoint(run)
+    if checkpoint is None:
+        raise CheckpointError(f"{run} holds no checkpoint: it is not the folder of a training run that has saved one")
+    return checkpoint / "ema"
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    """Check that a checkpoint is whole and read its progress.
+
+    Raises:
+        CheckpointError: it is not there, truncated or altered; the message names an earlier one that is whole.
+    """
+    state, reason = _read_state(checkpoint)
+    if state is None:
+        earlier = [p for p in list_checkpoints(checkpoint.parent) if p.name < checkpoint.name and _read_state(p)[0]]
+        advice = f"the earlier {earlier[-1]} is whole: resume from it" if earlier else "there is no earlier whole one"
+        raise CheckpointError(f"checkpoint {checkpoint} is damaged ({reason}); {advice}")
+    return Progress(
+        step=state["step"], samples_seen=state["samples_seen"], config=state["config"], scaler=state["scaler"]
+    )
+
+
+def read_tensors(checkpoint: Path) -> dict[str, Tensor]:
+    """The optimiser's state of a checkpoint."""
+    from safetensors.torch import load_file
+
+    return load_file(checkpoint / "optimizer.safetensors")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed run has left half-written."""
+    for part in folder.glob(".*.part"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _read_state(checkpoint: Path) -> tuple[dict[str, Any] | None, str]:
+    """The contents of `state.json`, or None and what is wrong with the checkpoint."""
+    try:
+        state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+        version, listed = state["format"], state["files"]
+    except FileNotFoundError:
+        return None, f"it has no {STATE_FILE}" if checkpoint.is_dir() else "there is no such folder"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, f"its {STATE_FILE} cannot be read"
+    if version != FORMAT:
+        return None, f"it has format {version}, this program reads {FORMAT}"
+    for name, facts in listed.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return None, f"{name} is missing"
+        size = path.stat().st_size
+        if size != facts["bytes"]:
+            return None, f"{name} has {size} bytes instead of {facts['bytes']}"
+        if file_sha256(path) != facts["sha256"]:
+            return None, f"{name} was altered"
+    return state, ""
+
+
+def _state(part: Path, progress: Progress) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "step": progress.step,
+        "samples_seen": progress.samples_seen,
+        "scaler": progress.scaler,
+        "config": progress.config,
+        "files": {
+            path.relative_to(part).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            for path in _files(part)
+        },
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

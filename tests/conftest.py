@@ -1,0 +1,24 @@
+"""Fixtures that several parts share: a seeded generator and a tiny codec with random weights everywhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1234)
+
+
+@pytest.fixture(scope="session")
+def tiny_codec():  # type: ignore[no-untyped-def]
+    """CoDiCodec at its smallest size, 48 kHz stereo, in eval mode; do not change it."""
+    from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
+
+    torch.manual_seed(0)
+    codec = CoDiCodec(CoDiCodecConfig.tiny())
+    for parameter in codec.parameters():
+        if not parameter.any():  # what starts from zero would hide mistakes behind it
+            torch.nn.init.normal_(parameter, std=0.05)
+    return codec.eval()

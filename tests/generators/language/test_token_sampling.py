@@ -1,0 +1,239 @@
+"""Sampling tokens: the distribution, the cache, seeds, batches, guidance, prefixes and the moving window."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from latentune.generators.base import Conditions, TokenizerBinding
+from latentune.generators.conditioning import ConditioningConfig
+from latentune.generators.language import TokenLM, TokenLMConfig
+from latentune.generators.language.context import Context
+from latentune.generators.language.digits import tokens_to_digits
+from latentune.generators.language.sampling import SamplingOptions, draw_digit
+from latentune.tokenizers.base import Encoded, TokenizerSpec
+
+SPEC = TokenizerSpec(
+    name="fake",
+    sample_rate=1000,
+    channels=1,
+    hop_samples=10,
+    latent_dim=3,
+    levels=((5, 4, 3), (3, 2)),
+    token_hop_samples=5,
+    chunk_latents=2,
+    chunk_tokens=4,
+    overlap_samples=5,
+)
+SIZES = (60, 6)  # of the codebooks
+BINDING = TokenizerBinding(spec=SPEC, fingerprint="f" * 64)
+
+CONFIG = TokenLMConfig(
+    binding=BINDING,
+    width=32,
+    depth=2,
+    heads=2,
+    digit_width=16,
+    max_chunks=4,
+    conditioning=ConditioningConfig(width=8, text_layers=1, text_heads=2, text_tokens=2, labels=("rock",)),
+)
+TEXTS, LENGTHS = ["piano", "", "rain"], [70, 30, 61]  # 4, 2 and 3 chunks
+
+
+@pytest.fixture(scope="module")
+def model() -> TokenLM:
+    torch.manual_seed(1)
+    model = TokenLM(CONFIG).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.7)
+    return model
+
+
+def draw(
+    model: TokenLM, texts: list[str] = TEXTS, lengths: list[int] = LENGTHS, seed: Any = 0, **options: Any
+) -> Tensor:
+    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    result = model.sample(Conditions.of(texts, 1.0), torch.tensor(lengths), generator=generator, **options)
+    assert result.latents is None
+    assert result.lengths_samples.tolist() == lengths
+    return result.tokens  # type: ignore[return-value]
+
+
+def prefix_of(*lengths: int) -> Encoded:
+    frames, generator = SPEC.num_tokens(max(lengths)), torch.Generator().manual_seed(9)
+    tokens = torch.stack([torch.randint(size, (len(lengths), frames), generator=generator) for size in SIZES], -1)
+    return Encoded(
+        latents=torch.zeros(len(lengths), frames // 2, 3), tokens=tokens, lengths_samples=torch.tensor(lengths)
+    )
+
+
+def uniform_grid(count: int) -> Tensor:
+    return (torch.arange(count) + 0.5) / count
+
+
+def frequencies(logits: Tensor, **options: Any) -> Tensor:
+    drawn = draw_digit(logits.expand(20_000, -1), uniform_grid(20_000), SamplingOptions(**options))
+    return torch.bincount(drawn, minlength=len(logits)) / 20_000
+
+
+LOGITS = torch.tensor([0.1, 2.0, -1.0, 1.0, -1e9])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_digits_are_drawn_as_often_as_they_are_likely(temperature: float) -> None:
+    wanted = torch.softmax(LOGITS / temperature, -1)
+    torch.testing.assert_close(frequencies(LOGITS, temperature=temperature), wanted, atol=1e-3, rtol=0)
+
+
+def test_filters_keep_the_likeliest_and_their_proportions() -> None:
+    p = torch.softmax(LOGITS, -1)
+    two = torch.tensor([0, p[1], 0, p[3], 0]) / (p[1] + p[3])
+    torch.testing.assert_close(frequencies(LOGITS, top_k=2), two, atol=1e-3, rtol=0)
+    torch.testing.assert_close(frequencies(LOGITS, top_p=float(p[1]) + 0.01), two, atol=1e-3, rtol=0)
+    for options in ({"top_k": 1}, {"top_p": 1e-9}, {"temperature": 0.0}):
+        assert frequencies(LOGITS, **options).tolist() == [0, 1, 0, 0, 0]
+    torch.testing.assert_close(frequencies(LOGITS, top_k=99), p, atol=1e-3, rtol=0)
+
+
+def test_a_digit_without_probability_is_never_drawn_even_at_the_edges() -> None:
+    logits = torch.tensor([-1e9, 0.0, 0.0, -1e9]).expand(3, -1)
+    edges = torch.tensor([0.0, 0.5, 1.0 - 2**-24])
+    assert set(draw_digit(logits, edges, SamplingOptions()).tolist()) <= {1, 2}
+
+
+def test_shapes_range_and_zero_padding(model: TokenLM) -> None:
+    tokens = draw(model)
+    assert tokens.shape == (3, 16, 2)
+    assert tokens.dtype == torch.int64
+    assert tokens[1, 8:].abs().max() == 0
+    assert (tokens < torch.tensor(SIZES)).all()
+    assert tokens[0].unique(dim=0).shape[0] > 4
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_the_cache_changes_nothing(model: TokenLM, guidance_scale: float) -> None:
+    asked = Conditions.of(TEXTS, 1.0)
+    digits = tokens_to_digits(prefix_of(100, 100, 100).tokens, SPEC.levels)
+    cached, plain = (Context(model, asked, guidance_scale != 1.0, use) for use in (True, False))
+    for frames in [0, 1, 2, 3, 7, 8, 15, 16, 17, 18]:  # moves the window at 16
+        torch.testing.assert_close(
+            cached.hidden(digits[:, :frames]), plain.hidden(digits[:, :frames]), atol=1e-4, rtol=1e-3
+        )
+    assert cached.first_frame == plain.first_frame == 8
+    assert torch.equal(
+        draw(model, guidance_scale=guidance_scale), draw(model, guidance_scale=guidance_scale, use_cache=False)
+    )
+
+
+@torch.no_grad()
+def test_sampling_sees_what_training_sees(model: TokenLM) -> None:
+    """Hidden states of the context give the same logits as the teacher-forced pass."""
+    asked = Conditions.of(TEXTS, 1.0)
+    tokens = prefix_of(70, 70, 70).tokens
+    digits = tokens_to_digits(tokens, SPEC.levels)
+    trained = model(tokens, conditions=asked)
+    context = Context(model, asked, guided=False, use_cache=True)
+    for frame in range(tokens.shape[1]):
+        sampled = model.head(context.hidden(digits[:, :frame]), digits[:, frame])
+        torch.testing.assert_close(sampled, trained[:, frame], atol=1e-3, rtol=1e-3)
+
+
+def test_ragged_conditions_are_masked_in_the_cache_too(model: TokenLM) -> None:
+    encoded = model.condition_encoder(Conditions.of(TEXTS, 1.0))
+    mask = torch.tensor([[True, False]] * 3)
+    start, start_mask = model.start_embeddings(replace(encoded, mask=mask))
+    rest = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(0))
+    whole = model.attend(torch.cat([start, rest], 1), start_mask)
+    _, cache = model.attend_cached(torch.cat([start, rest[:, :2]], 1), start_mask, None)
+    for i in (2, 3):
+        hidden, cache = model.attend_cached(rest[:, i : i + 1], start_mask, cache)
+        torch.testing.assert_close(hidden[:, 0], whole[:, start.shape[1] + i], atol=1e-4, rtol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_and_another_does_not(model: TokenLM) -> None:
+    assert torch.equal(draw(model), draw(model))
+    assert not torch.equal(draw(model), draw(model, seed=1))
+
+
+def test_greedy_does_not_depend_on_the_seed(model: TokenLM) -> None:
+    greedy = draw(model, temperature=0.0)
+    assert torch.equal(greedy, draw(model, top_k=1, seed=5))
+    assert torch.equal(greedy, draw(model, top_p=1e-6, seed=6))
+    assert not torch.equal(greedy, draw(model))
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_an_item_does_not_depend_on_the_batch(model: TokenLM, guidance_scale: float) -> None:
+    together = draw(model, guidance_scale=guidance_scale)
+    generator = torch.Generator().manual_seed(0)
+    for item, frames in enumerate((16, 8, 12)):
+        alone = draw(
+            model, TEXTS[item : item + 1], LENGTHS[item : item + 1], seed=generator, guidance_scale=guidance_scale
+        )
+        assert torch.equal(together[item : item + 1, :frames], alone)
+
+
+def test_guidance_is_off_at_one_and_null_at_zero(model: TokenLM) -> None:
+    nothing = Conditions.of([""] * 3, float("nan"), seconds_start=float("nan"))
+    generator = torch.Generator().manual_seed(0)
+    null = model.sample(nothing, torch.tensor(LENGTHS), generator=generator).tokens
+    assert torch.equal(draw(model, guidance_scale=0.0), null)
+    assert torch.equal(draw(model, guidance_scale=1.0), draw(model))
+    assert not torch.equal(draw(model, guidance_scale=4.0), draw(model))
+
+
+def test_prefixes_are_kept_and_continued(model: TokenLM) -> None:
+    prefix = prefix_of(30, 50)
+    tokens = draw(model, ["", ""], [70, 70], prefix=prefix)
+    assert torch.equal(tokens[0, :4], prefix.tokens[0, :4])
+    assert torch.equal(tokens[1, :8], prefix.tokens[1, :8])
+    assert not torch.equal(tokens[0, 4:8], prefix.tokens[0, 4:8])
+    other = replace(prefix, tokens=prefix.tokens.flip(0))
+    assert not torch.equal(draw(model, ["", ""], [70, 70], prefix=other)[:, 8:], tokens[:, 8:])
+
+
+def test_the_window_moves_on_in_long_items_and_long_prefixes(model: TokenLM) -> None:
+    long = draw(model, ["x"], [200])
+    assert long.shape == (1, 40, 2)
+    assert torch.equal(long[:, :16], draw(model, ["x"], [200], use_cache=False)[:, :16])
+    prefix = prefix_of(150)
+    continued = draw(model, ["x"], [200], prefix=prefix)
+    assert torch.equal(continued[:, :28], prefix.tokens[:, :28])
+    forgotten = prefix.tokens.clone()
+    forgotten[:, :16] = 0
+    assert torch.equal(draw(model, ["x"], [200], prefix=replace(prefix, tokens=forgotten))[:, 28:], continued[:, 28:])
+
+
+def test_a_window_that_moved_says_that_the_item_starts_later(model: TokenLM) -> None:
+    context = Context(model, Conditions.of(["x"], 1.0), guided=False, use_cache=True)
+    at_zero = context.start
+    context.hidden(torch.zeros(1, 16, 5, dtype=torch.int64))
+    later = model.condition_encoder(Conditions.of(["x"], 1.0, seconds_start=8 / SPEC.token_rate_hz))
+    torch.testing.assert_close(context.start, model.start_embeddings(later)[0])
+    assert not torch.allclose(context.start, at_zero)
+
+
+def test_the_callback_counts_to_the_end(model: TokenLM) -> None:
+    seen: list[tuple[int, int]] = []
+    draw(model, ["x"], [70], prefix=prefix_of(30), callback=lambda done, total: seen.append((done, total)))
+    assert seen == [(i + 1, 12) for i in range(12)]
+
+
+def test_wrong_requests_are_refused(model: TokenLM) -> None:
+    cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
+        (ValueError, "temperature must be 0 or more", {"temperature": -1.0}),
+        (ValueError, "temperature must be 0 or more", {"temperature": float("nan")}),
+        (ValueError, "top_k must be at least 1", {"top_k": 0}),
+        (ValueError, "top_p must lie in", {"top_p": 0.0}),
+        (ValueError, "audio of 0 samples", {"lengths": [70, 0, 10]}),
+        (TypeError, "did you mean 'temperature'", {"temprature": 1.0}),
+        (ValueError, "tokens must lie in", {"prefix": replace(prefix_of(30), tokens=torch.full((1, 4, 2), 60))}),
+        (ValueError, "another tokenizer", {"prefix": replace(prefix_of(30), tokens=torch.zeros(1, 4, 1).long())}),
+    ]
+    for error, message, options in cases:
+        lengths = [70, 50, 61] if "prefix" in options else LENGTHS
+        with pytest.raises(error, match=message):
+            draw(model, **{"lengths": lengths, **options})
+    with pytest.raises(ValueError, match="unknown label 'rok'"):
+        model.sample(Conditions.of([""], 1.0, ["rok"]), torch.tensor([10]))

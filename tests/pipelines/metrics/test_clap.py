@@ -1,0 +1,224 @@
+"""CLAP at small size with random weights, written in the official format; the official package is a peer."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from latentune.pipelines.metrics.embedders import Embedder, load_embedder
+from latentune.pipelines.metrics.embedders.clap import WINDOW_SAMPLES, ClapEmbedder
+from latentune.pipelines.metrics.embedders.clap import log_mel as clap_log_mel
+from latentune.tokenizers.parts.errors import CheckpointError
+
+transformers = pytest.importorskip("transformers")
+
+SIZES: dict[str, Any] = {
+    "patch_embeds_hidden_size": 8,
+    "depths": [1, 2],
+    "num_attention_heads": [2, 4],
+    "hidden_size": 16,
+    "projection_dim": 12,
+}
+
+
+def noise(num_samples: int, seed: int = 0) -> Tensor:
+    return 0.2 * torch.randn(num_samples, generator=torch.Generator().manual_seed(seed))
+
+
+def official_name(name: str) -> str:
+    """What laion-clap calls a tensor of transformers' audio tower (its query stands for query, key and value)."""
+    if name.startswith("audio_projection."):
+        return name.replace("linear1", "0").replace("linear2", "2")
+    name = name.replace("audio_model.audio_encoder.", "audio_branch.")
+    if ".blocks." in name:
+        stem, part = name.split(".blocks.")
+        number, part = part.split(".", 1)
+        names = {
+            "layernorm_before": "norm1",
+            "layernorm_after": "norm2",
+            "attention.output.dense": "attn.proj",
+            "attention.self.query": "attn.qkv",
+            "attention.self": "attn",
+            "intermediate.dense": "mlp.fc1",
+            "output.dense": "mlp.fc2",
+        }
+        old = next(old for old in names if part.startswith(old))
+        return f"{stem}.blocks.{number}.{names[old]}{part.removeprefix(old)}"
+    return name.replace("batch_norm", "bn0")
+
+
+def official_state(network: Any) -> dict[str, Tensor]:
+    """The network's weights and what else an official checkpoint holds, under `module.`."""
+    ours = network.state_dict()
+    state = {
+        "logit_scale_a": torch.zeros(()),
+        "text_branch.embeddings.word_embeddings.weight": torch.zeros(3, 2),
+        "text_projection.0.weight": torch.zeros(2, 2),
+        "audio_transform.sequential.0.weight": torch.zeros(2, 2),
+        "audio_branch.spectrogram_extractor.stft.conv_real.weight": torch.zeros(2),
+        "audio_branch.logmel_extractor.melW": torch.zeros(2),
+        "audio_branch.tscam_conv.weight": torch.zeros(2),
+        "audio_branch.head.bias": torch.zeros(2),
+        "audio_branch.layers.0.blocks.1.attn_mask": torch.zeros(2),
+    }
+    for name, value in ours.items():
+        if ".attention.self.key." in name or ".attention.self.value." in name:
+            continue
+        if ".attention.self.query." in name:
+            value = torch.cat([ours[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")])
+        state[official_name(name)] = value
+    del state["audio_branch.layers.0.blocks.1.attn_mask"]
+    return {f"module.{name}": value for name, value in state.items()}
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    torch.manual_seed(3)
+    network = transformers.ClapAudioModelWithProjection(transformers.ClapAudioConfig(**SIZES)).eval()
+    for name, value in network.state_dict().items():  # else biases and norms of 0 and 1 would hide mistakes
+        if value.is_floating_point():
+            torch.nn.init.normal_(value, std=0.2)
+            if "norm" in name and not name.endswith("bias"):
+                value.abs_().add_(0.5)
+    network.state_dict()["audio_model.audio_encoder.batch_norm.running_mean"].sub_(20)
+    network.state_dict()["audio_model.audio_encoder.batch_norm.running_var"].add_(100)
+    return network
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clap") / "official.pt"
+    torch.save({"epoch": 15, "name": "x", "score": np.float64(0.9), "state_dict": official_state(network)}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def embedder(checkpoint: Path) -> Embedder:
+    return load_embedder(clap_checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("num_samples", [WINDOW_SAMPLES, 130_000, 1000])
+def test_embeddings_are_those_of_transformers_on_the_same_weights(
+    network: Any, embedder: Embedder, num_samples: int
+) -> None:
+    audio = noise(num_samples)
+    quantised = np.trunc(audio.numpy() * 32767).astype(np.float32) / 32767
+    extractor = transformers.ClapFeatureExtractor(truncation="rand_trunc", frequency_min=50, frequency_max=14_000)
+    features = extractor(quantised, sampling_rate=48_000, return_tensors="pt")["input_features"].float()
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(network(input_features=features).audio_embeds, dim=-1)
+    torch.testing.assert_close(clap_log_mel(embedder.windows(audio)), features[:, 0], atol=2e-3, rtol=1e-4)
+    torch.testing.assert_close(embedder.embed(audio), expected, atol=2e-4, rtol=1e-3)
+    assert expected.std() > 0.1
+
+
+def test_different_audio_has_different_embeddings(embedder: Embedder) -> None:
+    a, b = embedder.embed(noise(48_000)), embedder.embed(noise(48_000, seed=1).cumsum(0) / 50)
+    assert (a - b).norm() > 0.01
+    assert a.norm() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_windows_are_fixed_and_end_to_end(embedder: Embedder) -> None:
+    audio = noise(2 * WINDOW_SAMPLES + 100_000)
+    windows = embedder.windows(audio)
+    assert windows.shape == (2, WINDOW_SAMPLES)
+    assert (windows - audio[: 2 * WINDOW_SAMPLES].reshape(2, -1).clamp(-1, 1)).abs().max() <= 1 / 32767
+    short = embedder.windows(noise(200_000))  # twice, then zeros
+    assert torch.equal(short[0, :200_000], short[0, 200_000:400_000])
+    assert not short[0, 400_000:].any()
+    assert torch.equal(embedder.embed(audio), embedder.embed(audio))
+
+
+def test_a_checkpoint_of_transformers_and_an_official_one_are_one_embedder(
+    network: Any, embedder: Embedder, tmp_path: Path
+) -> None:
+    network.save_pretrained(tmp_path / "hf")
+    other = load_embedder(clap_checkpoint=tmp_path / "hf")
+    assert other.identity() == embedder.identity()
+    torch.testing.assert_close(other.embed(noise(9000)), embedder.embed(noise(9000)))
+
+
+def test_keys_that_do_not_fit_are_named(network: Any, tmp_path: Path) -> None:
+    state = official_state(network)
+    del state["module.audio_branch.layers.1.blocks.0.mlp.fc2.bias"]
+    state["module.audio_branch.layers.0.blocks.0.extra.weight"] = torch.zeros(2)
+    torch.save({"state_dict": state}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"missing 1 .*output\.dense\.bias.*unexpected 1 .*extra\.weight"):
+        ClapEmbedder.from_checkpoint(tmp_path / "x.pt")
+
+
+def test_fusion_models_are_refused(network: Any, tmp_path: Path) -> None:
+    state = official_state(network)
+    state["module.audio_branch.patch_embed.mel_conv2d.weight"] = torch.zeros(2)
+    torch.save({"state_dict": state}, tmp_path / "fusion.pt")
+    with pytest.raises(CheckpointError, match="fusion"):
+        ClapEmbedder.from_checkpoint(tmp_path / "fusion.pt")
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("harmed",)
+
+
+def test_unusable_checkpoints_are_refused(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.pt").write_bytes(checkpoint.read_bytes()[:5000])
+    torch.save({"state_dict": {"audio_branch.bn0.weight": Harmful()}}, tmp_path / "harmful.pt")
+    torch.save({"state_dict": {"weight": torch.zeros(2)}}, tmp_path / "other.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    for name in ("cut.pt", "harmful.pt"):
+        with pytest.raises(CheckpointError, match="cannot read"):
+            ClapEmbedder.from_checkpoint(tmp_path / name)
+    for name in ("other.pt", "list.pt"):
+        with pytest.raises(CheckpointError, match="not a laion-clap"):
+            ClapEmbedder.from_checkpoint(tmp_path / name)
+    with pytest.raises(CheckpointError, match="no CLAP checkpoint"):
+        ClapEmbedder.from_checkpoint(tmp_path / "none.pt")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CheckpointError, match="cannot load CLAP"):
+        ClapEmbedder.from_checkpoint(tmp_path / "folder")
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_without_transformers_the_message_says_what_to_install(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r"pip install 'latentune\[clap\]'"):
+        ClapEmbedder.from_checkpoint(checkpoint)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("size", ["HTSAT-base", "HTSAT-tiny"])
+def test_embeddings_are_those_of_laion_clap(size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights at full size through the official model and front end, and through ours."""
+    spec = __import__("importlib.util").util.find_spec("laion_clap")
+    if spec is None:
+        pytest.skip("laion_clap is not installed: pip install 'latentune[laion-clap]'")
+    # importing laion_clap itself asks a hub for tokenizers; its parts do not
+    monkeypatch.syspath_prepend(str(Path(spec.origin).parent))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    clap_module = pytest.importorskip("clap_module")
+    torch.manual_seed(0)
+    official, config = clap_module.create_model(size, "transformer", precision="fp32", device="cpu")
+    official.eval()
+    for name, value in official.state_dict().items():
+        if "relative_position_bias_table" in name or name.endswith(("norm1.bias", "norm2.bias", "proj.bias")):
+            torch.nn.init.normal_(value, std=0.05)
+    official.state_dict()["audio_branch.bn0.running_mean"].sub_(20)
+    official.state_dict()["audio_branch.bn0.running_var"].add_(100)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in official.state_dict().items()}}, tmp_path / "official.pt")
+    ours = load_embedder(clap_checkpoint=tmp_path / "official.pt")
+    for seed, num_samples in enumerate((WINDOW_SAMPLES, 130_000)):
+        audio = noise(num_samples, seed)
+        waveform = torch.from_numpy(np.trunc(audio.numpy() * 32767).astype(np.int16) / np.float32(32767))
+        repeated = waveform.repeat(WINDOW_SAMPLES // num_samples)
+        padded = torch.nn.functional.pad(repeated, (0, WINDOW_SAMPLES - len(repeated)))
+        with torch.no_grad():
+            expected = official.get_audio_embedding([{"waveform": padded, "longer": torch.tensor([False])}])
+        torch.testing.assert_close(ours.embed(audio), expected, atol=1e-4, rtol=1e-3)

@@ -1,0 +1,243 @@
+"""The command line: what it parses, what it prints, and how it fails."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner, Result
+
+from latentune import __version__
+from latentune.pipelines.cli import app
+from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
+
+COMMANDS = ("encode", "decode", "train", "sample", "evaluate", "convert", "info", "demo")
+RATE = 48000
+
+
+def call(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def fails(*arguments: object, debug: bool = False) -> str:
+    """The one line that a failing command prints; nothing goes to stdout."""
+    result = call(*arguments, code=1)
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def codec_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("codec")
+    CoDiCodec(CoDiCodecConfig.tiny()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audio")
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        soundfile.write(folder / f"{number}.wav", rng.uniform(-0.3, 0.3, (RATE // 4, 2)), RATE)
+    (folder / "broken.wav").write_bytes(b"not audio")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(codec_folder: Path, audio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "latents"
+    result = call("encode", audio, folder, "--tokenizer", codec_folder, "shard_mb=1", "dtype=float32")
+    assert "2 items" in result.stdout
+    assert "1 left out" in result.stdout
+    return folder
+
+
+# ---------------------------------------------------------------------- the commands
+
+
+def test_help_names_every_command_and_version_the_version() -> None:
+    text = call("--help").stdout
+    assert all(command in text for command in COMMANDS)
+    assert call("--version").stdout == f"latentune {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    assert "Usage" in call(command, "--help").stdout
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, time; begun = time.perf_counter()\n"
+        "from latentune.pipelines.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'diffusers', 'accelerate', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert time.perf_counter() - begun < 10  # about half a second on an idle machine
+
+
+def test_encode_info_and_decode_work_together(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:
+    facts = json.loads(call("info", dataset, "--verify", "--json").stdout)
+    assert (facts["num_items"], facts["problems"]) == (2, [])
+    assert "items" in call("info", dataset).stdout
+    result = call("decode", dataset, tmp_path / "wavs", "--tokenizer", codec_folder, "--limit", 1, "steps=1", "--json")
+    record = json.loads(result.stdout)["items"][0]
+    assert record["seconds"] == 0.25
+    assert soundfile.info(tmp_path / "wavs" / record["file"]).frames == RATE // 4
+
+
+def test_info_fails_on_a_damaged_dataset(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "copy")
+    shard = next((tmp_path / "copy" / "shards").glob("*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    header_bytes = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + header_bytes])
+    content[8 + header_bytes + header["latents"]["data_offsets"][0]] ^= 1
+    shard.write_bytes(bytes(content))
+    result = call("info", tmp_path / "copy", "--verify", "--json", code=1)
+    assert json.loads(result.stdout)["problems"]
+
+
+def test_train_and_sample_work_together(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:
+    keys = [f"data.source={dataset}", f"data.tokenizer={codec_folder}", f"output={tmp_path / 'run'}", "batch_size=2"]
+    summary = json.loads(call("train", "train/dit-tiny", *keys, "steps=2", "--json").stdout)
+    assert summary["checkpoint"].endswith("00000002")
+    assert np.isfinite(summary["loss"])
+    again = json.loads(call("train", "train/dit-tiny", *keys, "steps=2", "--json").stdout)
+    assert again["loss"] is None  # nothing was left to do
+    assert "3 steps" in call("train", "train/dit-tiny", *keys, "steps=3").stdout
+    arguments = ["sample", tmp_path / "run", tmp_path / "out", "-p", "one", "-p", "two", "--seconds", 0.1, "--steps", 1]
+    records = json.loads(call(*arguments, "spectrograms=false", "decode_steps=1", "--json").stdout)["samples"]
+    assert len(records) == 2
+    assert len(list((tmp_path / "out").glob("*.wav"))) == 2
+
+
+def test_a_config_file_and_overrides_reach_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentune.pipelines.sample as library
+
+    seen: list[Any] = []
+    monkeypatch.setattr(library, "sample_to_folder", lambda config, progress: seen.append(config) or [])
+    (tmp_path / "s.yaml").write_text("seconds: 3\nnum: 2\noptions: {a: 1, b: 2}\n")
+    call("sample", "pipe", "out", "-c", tmp_path / "s.yaml", "--num", "4", "options.b=5", "top_k=7")
+    config = seen[0]
+    assert (config.pipeline, config.seconds, config.num, config.top_k) == ("pipe", 3.0, 4, 7)
+    assert config.options == {"a": 1, "b": 5}
+
+
+def test_evaluate_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = pytest.importorskip("latentune.pipelines.evaluate")
+    seen: list[Any] = []
+
+    class Outcome:
+        def to_dict(self) -> dict[str, Any]:
+            return {"metric": "fad_musicnn", "value": float("nan")}
+
+    monkeypatch.setattr(library, "evaluate", lambda config: seen.append(config) or Outcome())
+    assert json.loads(call("evaluate", "real", "made", "--json").stdout) == {"metric": "fad_musicnn", "value": None}
+    assert (seen[0].reference, seen[0].generated) == ("real", "made")
+
+
+def test_demo_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentune.pipelines.demo as library
+
+    seen: dict[str, Any] = {}
+
+    def run(output: str, *, progress: Any, **settings: Any) -> Any:
+        seen.update(output=output, **settings)
+        progress("encoding")
+        return library.DemoResult(report="r.html")
+
+    monkeypatch.setattr(library, "run_demo", run)
+    assert call("demo", "out", "num=2").stdout.startswith("r.html: written in")
+    assert seen == {"output": "out", "num": 2}
+
+
+# ---------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "nowhere"], "no dataset at nowhere"),
+        (["encode", "nowhere", "out", "--tokenizer", "nowhere"], "nowhere"),
+        (["encode", "a", "b", "tokeniser=c"], "unknown config key tokeniser: did you mean 'tokenizer'?"),
+        (["encode", "a", "b", "wrong"], "'wrong' is not key=value"),
+        (["train", "train/codicodec-tiny", "data.source=x", "stepz=1"], "did you mean 'steps'"),
+        (["train", "train/codicodec-tiny"], "give it a value, data.source=..."),
+        (["train", "train/codicodec-tiny", "data.source=nowhere", "output=run"], "nowhere"),
+        (["train", "nothing"], "no config 'nothing'"),
+        (["sample", "nowhere", "out"], "nowhere"),
+        (["convert", "nowhere.pt", "out"], "nowhere.pt"),
+        (["decode", "nowhere", "out"], "no dataset at nowhere"),
+        (["demo", "out", "nums=3"], "did you mean 'num'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert message in fails(*arguments)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train"], ["frobnicate"], ["info", "a", "--frob"], ["encode", "a"], ["sample", "a", "b", "--num", "x"]],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    result = call(*arguments, code=2)
+    assert result.stdout == ""
+    assert "Usage" in result.stderr
+
+
+def test_an_option_that_the_codec_lacks_is_a_mistake(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:
+    assert "no option stepz" in fails("decode", dataset, tmp_path / "o", "--tokenizer", codec_folder, "stepz=1")
+
+
+def test_a_traceback_is_shown_only_when_asked_for() -> None:
+    assert "Traceback" in call("--debug", "info", "nowhere", code=1).stderr
+    assert "Traceback" not in call("info", "nowhere", code=1).stderr
+
+
+def test_an_unexpected_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentune.pipelines.info as library
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(library, "dataset_info", broken)
+    assert fails("info", "x") == "error: unexpected RuntimeError: two lines (latentune --debug ... shows where)\n"
+
+
+def test_a_stopped_run_is_exit_code_1(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentune.pipelines.training.run as library
+
+    step = library.Run._step
+
+    def interrupted(self: Any, *arguments: Any) -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(library.Run, "_step", interrupted)
+    line = fails("train", "train/codicodec-tiny", f"data.source={audio / '0.wav'}", f"output={tmp_path / 'run'}")
+    assert "stopped by SIGTERM after step 1" in line
+    assert (tmp_path / "run" / "checkpoints" / "00000001").is_dir()

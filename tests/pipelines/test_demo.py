@@ -1,0 +1,119 @@
+"""The demo at tiny size: every stage runs, and the report tells it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+
+from latentune.generators.base import TokenizerBinding
+from latentune.generators.load import generator_class
+from latentune.pipelines.demo import STATE, DemoConfig, find_fixtures, run_demo
+from latentune.pipelines.generation import GenerationPipeline
+from latentune.pipelines.settings import load_settings
+from latentune.tokenizers.parts.config import build_config
+from latentune.tokenizers.parts.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_codec: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A tiny codec and generators as folders, and one second of each fixture that is speech."""
+    folder = tmp_path_factory.mktemp("demo_parts")
+    tiny_codec.save_pretrained(str(folder / "codec"))
+    width = tiny_codec.spec.latent_dim
+    binding = TokenizerBinding(
+        spec=tiny_codec.spec,
+        fingerprint=tiny_codec.fingerprint(),
+        latent_mean=(0.0,) * width,
+        latent_std=(1.0,) * width,
+    )
+    for name in ("dit-tiny", "lm-tiny"):
+        values = load_settings(f"generators/{name}")
+        cls = generator_class(values["class_name"])
+        torch.manual_seed(0)
+        generator = cls(build_config(cls.config_class, {**values["config"], "binding": binding})).eval()
+        GenerationPipeline(tiny_codec, generator).save_pretrained(folder / name)
+    rows = []
+    for name in ("austen_0880", "austen_0930"):
+        audio, sample_rate = soundfile.read(find_fixtures().parent / f"{name}.wav")
+        soundfile.write(folder / f"{name}.wav", audio[8000:20000], sample_rate)
+        rows.append({"path": f"{name}.wav", "text": "<b>a voice</b>", "label": "speech"})
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        "fixtures": str(folder / "manifest.jsonl"),
+        "tokenizer": str(folder / "codec"),
+        "generators": [str(folder / "dit-tiny"), str(folder / "lm-tiny")],
+        "overrides": ["batch_size=2"],
+        "prompts": ["one", "two"],
+        "train_steps": 2,
+        "seconds": 0.3,
+        "decode_steps": 1,
+    }
+
+
+def test_the_demo_runs_from_audio_to_report(parts: dict[str, Any], tmp_path: Path) -> None:
+    lines: list[str] = []
+    (tmp_path / "out").mkdir()
+    result = run_demo(tmp_path / "out", progress=lines.append, **parts)
+    assert len(lines) == len(result.stages_s) == 8
+    assert set(result.training) == {"train/dit-tiny", "train/lm-tiny"}
+    assert all(run["curve"][-1][0] == 2 for run in result.training.values())
+    assert {row["system"] for row in result.reconstruction} == {
+        "latents, 1 steps",
+        "tokens, 1 steps",
+        "silence",
+        "untrained",
+    }
+    assert {row["set"] for row in result.distances} == {
+        "decoded/latents",
+        "decoded/tokens",
+        "samples/dit-tiny",
+        "samples/lm-tiny",
+    }
+    assert {row["metric"] for row in result.distances} == {"fad_musicnn"}
+    assert all("fewer than twice the 200 dimensions" in row["notes"][0] for row in result.distances)
+    state = json.loads((tmp_path / "out" / STATE).read_text())
+    assert state["finished"] is True
+    page = Path(result.report).read_text()
+    players = 2 * 2 + 2 * 3  # two prompts for each generator; original, latents and tokens of each file
+    assert page.count("<audio") == players
+    assert "&lt;b&gt;a voice" in page
+    assert "<b>a voice" not in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+@pytest.mark.slow
+def test_the_demo_runs_again_over_itself_to_the_same_figures(parts: dict[str, Any], tmp_path: Path) -> None:
+    first, again = (run_demo(tmp_path, **parts) for _ in range(2))
+    assert again.reconstruction == first.reconstruction
+    assert again.distances == first.distances
+    assert again.samples == first.samples
+
+
+def test_a_folder_with_other_files_is_left_alone(parts: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("dear")
+    with pytest.raises(ValueError, match="choose a new folder"):
+        run_demo(tmp_path, **parts)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_bad_settings_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'train_steps'"):
+        run_demo(tmp_path / "out", train_step=3)
+    with pytest.raises(ConfigError, match="seconds must be a positive number"):
+        run_demo(tmp_path / "out", seconds=0.0)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run_demo(tmp_path / "out", fixtures=str(tmp_path / "nowhere"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_defaults_name_what_ships() -> None:
+    from latentune.pipelines.load import SHIPPED
+    from latentune.tokenizers.load import SHIPPED as TOKENIZERS
+
+    config = DemoConfig()
+    assert set(config.generators) == set(SHIPPED)
+    assert config.tokenizer in TOKENIZERS
+    assert find_fixtures().is_file()

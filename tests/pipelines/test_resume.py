@@ -1,0 +1,254 @@
+"""A run that was interrupted and resumed is the run that was not; checkpoints are whole or refused."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from latentune.pipelines.settings import load_settings
+from latentune.pipelines.train import TrainConfig, train, train_config
+from latentune.pipelines.training.state import last_checkpoint, list_checkpoints, read_progress, run_weights
+from latentune.pipelines.training.stop import StopRequest
+from latentune.tokenizers.parts.errors import CheckpointError, MismatchError, TrainingError
+
+RATE = 48000
+OPTIONS = (
+    "data.gain_db=[-6, 3]",
+    "data.mix_probability=0.3",
+    "data.valid_source=${data.source}",
+    "data.valid_examples=2",
+    "validate_every=3",
+    "grad_accum=2",
+    "schedule={kind: cosine, warmup_steps: 2}",
+    "steps=6",
+    "checkpoint_every=2",
+    "log_every=1",
+)
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audio")
+    rng = np.random.default_rng(1)
+    for number in range(3):
+        soundfile.write(folder / f"{number}.wav", rng.uniform(-0.3, 0.3, (RATE // 4, 2)), RATE)
+    return folder
+
+
+def settings(audio: Path, output: Path, *overrides: str) -> TrainConfig:
+    keys = [f"data.source={audio}", f"output={output}", *OPTIONS, *overrides]
+    return train_config(load_settings("train/codicodec-tiny", keys))
+
+
+@pytest.fixture(scope="module")
+def whole(audio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of six steps that was not interrupted."""
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    train(settings(audio, output))
+    return output
+
+
+@pytest.fixture
+def copied(whole: Path, tmp_path: Path) -> Path:
+    shutil.copytree(whole, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def contents(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint: weights, averaged weights, optimiser state."""
+    return {
+        f"{path.relative_to(checkpoint)}:{key}": value
+        for path in sorted(checkpoint.rglob("*.safetensors"))
+        for key, value in load_file(path).items()
+    }
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    a, b = contents(last_checkpoint(one) or one), contents(last_checkpoint(other) or other)
+    assert a.keys() == b.keys()
+    assert {key.split(":")[0].split("/")[0] for key in a} == {"model", "ema", "optimizer.safetensors"}
+    assert [key for key in a if not torch.equal(a[key], b[key])] == []
+
+    def figures(run: Path) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in line.items() if k != "examples_per_s"} for line in lines]
+
+    assert figures(one) == figures(other)
+
+
+class Killed(Exception):
+    """Stands for a process that ends between two steps."""
+
+
+@pytest.mark.parametrize("last_step", [1, 5])
+def test_a_killed_and_resumed_run_is_the_uninterrupted_one_bit_by_bit(
+    audio: Path, whole: Path, tmp_path: Path, last_step: int
+) -> None:
+    def kill(done: int, total: int, figures: dict[str, float]) -> None:
+        if done == last_step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(settings(audio, tmp_path / "run"), progress=kill)
+    train(settings(audio, tmp_path / "run"))
+    assert_same_run(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_saves_and_tells_how_to_go_on(
+    audio: Path, whole: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+
+    def ask(done: int, total: int, figures: dict[str, float]) -> None:
+        if done == 2:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(
+        TrainingError, match=rf"stopped by {number.name} after step 3; .*00000003 is saved: run the same"
+    ):
+        train(settings(audio, tmp_path / "run"), progress=ask)
+    assert signal.getsignal(number) is before
+    if number == signal.SIGTERM:
+        train(settings(audio, tmp_path / "run"))
+        assert_same_run(whole, tmp_path / "run")
+
+
+def test_a_second_signal_acts_as_usual() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.name == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_finished_run_is_not_done_again(audio: Path, copied: Path) -> None:
+    before = contents(copied / "checkpoints" / "00000006")
+    summary = train(settings(audio, copied))
+    assert np.isnan(summary.loss)
+    assert all(torch.equal(before[key], value) for key, value in contents(Path(summary.checkpoint)).items())
+
+
+def test_a_run_goes_on_from_the_checkpoint_that_is_named(audio: Path, whole: Path, copied: Path) -> None:
+    train(settings(audio, copied), resume=copied / "checkpoints" / "00000004")
+    assert_same_run(whole, copied)
+
+
+def test_the_last_checkpoints_are_kept_and_the_newest_is_pointed_at(audio: Path, copied: Path) -> None:
+    assert [path.name for path in list_checkpoints(copied / "checkpoints")] == ["00000002", "00000004", "00000006"]
+    (copied / "checkpoints" / ".00000007.99.part").mkdir()
+    train(settings(audio, copied, "steps=8", "keep_checkpoints=2"))
+    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["00000006", "00000008", "last"]
+    assert (copied / "checkpoints" / "last").read_text() == "00000008\n"
+    assert read_progress(copied / "checkpoints" / "00000008").samples_seen == 16
+
+
+def test_what_is_left_of_a_run_that_was_replaced_goes(audio: Path, copied: Path) -> None:
+    with pytest.raises(Killed):
+        train(settings(audio, copied), resume=copied / "checkpoints" / "00000002", progress=_kill_at_5)
+    # the old checkpoint of step 6 is of a future that is no more
+    assert [path.name for path in list_checkpoints(copied / "checkpoints")] == ["00000002", "00000004"]
+
+
+def _kill_at_5(done: int, total: int, figures: dict[str, float]) -> None:
+    if done == 5:
+        raise Killed
+
+
+# ---------------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ema/diffusion_pytorch_model.safetensors", "bytes instead of"),
+        ("optimizer.safetensors", "bytes instead of"),
+        ("state.json", "cannot be read"),
+    ],
+)
+def test_a_truncated_checkpoint_is_refused_and_an_earlier_one_named(
+    audio: Path, copied: Path, name: str, reason: str
+) -> None:
+    path = copied / "checkpoints" / "00000006" / name
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match=rf"00000006 is damaged \(.*{reason}.*00000004 is whole") as caught:
+        train(settings(audio, copied))
+    assert "\n" not in str(caught.value)
+    train(settings(audio, copied), resume=copied / "checkpoints" / "00000004")
+    assert read_progress(copied / "checkpoints" / "00000006").step == 6
+
+
+def test_altered_and_missing_parts_are_found(copied: Path) -> None:
+    folder = copied / "checkpoints"
+    altered = folder / "00000006" / "model" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(altered.read_bytes())
+    content[-1] ^= 1
+    altered.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match="was altered"):
+        read_progress(folder / "00000006")
+    (folder / "00000004" / "optimizer.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors is missing.*00000002 is whole"):
+        read_progress(folder / "00000004")
+    (folder / "00000002" / "state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"has no state\.json.*no earlier whole one"):
+        read_progress(folder / "00000002")
+    with pytest.raises(CheckpointError, match="there is no such folder"):
+        read_progress(folder / "00000001")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(
+    audio: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = sorted(path for path in copied.rglob("*") if "tensorboard" not in str(path))
+    monkeypatch.setattr("latentune.pipelines.training.state.os.fsync", full)
+    config = settings(audio, copied, "steps=7")
+    with pytest.raises(OSError, match="No space left"):
+        train(config)
+    assert sorted(path for path in copied.rglob("*") if "tensorboard" not in str(path)) == before
+    assert read_progress(copied / "checkpoints" / "00000006").step == 6
+
+
+# ---------------------------------------------------------------------- other runs
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.config.decoder_blocks=1", "other model.config"),
+        ("batch_size=4", "other batch_size"),
+        ("seed=1", "other seed"),
+        ("optimizer.name=adamw", "other optimizer.name"),
+        ("steps=5", "has done 6 steps, more than steps=5"),
+    ],
+)
+def test_another_run_is_not_resumed(audio: Path, whole: Path, override: str, message: str) -> None:
+    with pytest.raises(MismatchError, match=message):
+        train(settings(audio, whole, override))
+
+
+def test_what_may_change_on_resuming_is_told(audio: Path, copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(settings(audio, copied, "steps=7", "optimizer.lr=1e-5", "log_every=7"))
+    assert "saved with other model, steps, optimizer: the run goes on" in caplog.text
+
+
+def test_a_run_begun_anew_does_not_overwrite_another(audio: Path, whole: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds a run"):
+        train(settings(audio, whole), resume=None)
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path, audio: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        run_weights(tmp_path)
+    with pytest.raises(CheckpointError, match="no such folder"):
+        train(settings(audio, tmp_path), resume=tmp_path / "nowhere")

@@ -1,0 +1,103 @@
+"""The house stands as its plan says: guards the few facts that the layout rests on."""
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import requires
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import latentune
+
+ROOT = Path(__file__).resolve().parents[1]
+WINGS = ("tokenizers", "generators", "pipelines", "configs")
+CODE = sorted(path for wing in WINGS[:3] for path in (ROOT / wing).rglob("*.py"))
+
+
+def test_hugging_face_tokenizers_is_not_shadowed() -> None:
+    import tokenizers
+
+    assert tokenizers.__file__ is not None, "tokenizers/ of this repository was imported in place of Hugging Face's"
+    assert ROOT / "tokenizers" not in Path(tokenizers.__file__).resolve().parents
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_is_a_link_and_no_package_of_its_own(wing: str) -> None:
+    assert (ROOT / "src" / "latentune" / wing).resolve() == ROOT / wing
+    assert not (ROOT / wing / "__init__.py").exists(), f"{wing}/__init__.py would make `import {wing}` ours"
+
+
+def test_every_folder_with_code_below_a_wing_is_a_package() -> None:
+    folders = {path.parent for path in CODE if path.parent.parent != ROOT}
+    lacking = [folder for folder in folders if not (folder / "__init__.py").exists()]
+    assert not lacking, f"a wheel would leave these out of its packages: {lacking}"
+
+
+def test_tests_are_no_packages_and_their_names_are_unique() -> None:
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
+def test_every_config_is_readable_as_package_data() -> None:
+    paths = sorted((ROOT / "configs").rglob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert (files("latentune.configs") / str(path.relative_to(ROOT / "configs"))).read_text()
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_inside_the_package_are_relative_and_nothing_is_printed(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level or not (node.module or "").startswith("latentune"), f"{path}:{node.lineno}"
+        elif isinstance(node, ast.Import):
+            assert not any(name.name.split(".")[0] == "latentune" for name in node.names), f"{path}:{node.lineno}"
+        elif isinstance(node, ast.Call):
+            assert getattr(node.func, "id", "") != "print", f"{path}:{node.lineno} prints: use logging"
+
+
+def test_the_face_imports_nothing_heavy() -> None:
+    code = "import sys, latentune; print([m for m in ('torch', 'diffusers', 'numpy') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_public_name_of_the_face_is_there() -> None:
+    assert latentune.__all__ == sorted(latentune.__all__)
+    assert all(hasattr(latentune, name) for name in latentune.__all__)
+    assert latentune.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_every_direct_dependency_has_a_tested_version() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+    wanted = [
+        line for line in requires("latentune") or [] if "extra ==" not in line or "dev" in line.split("extra ==")[1]
+    ]
+    names = {line.split(">=")[0].split("==")[0].strip().lower().replace("_", "-") for line in wanted}
+    assert names
+    assert not names - pinned
+
+
+def test_fixtures_are_small_and_each_has_its_licence() -> None:
+    folder = ROOT / "demos" / "fixtures"
+    audio = {path.name: path.stat().st_size for path in folder.iterdir() if path.suffix in (".wav", ".flac", ".ogg")}
+    assert sum(audio.values()) < 1_000_000
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert {row["path"] for row in rows} == set(audio)
+    licences = (folder / "LICENCES.md").read_text()
+    for row in rows:
+        assert row["text"]
+        assert row["label"] in ("music", "speech")
+        assert row["licence"]
+        assert row["path"] in licences
+
+
+def test_shipped_weights_are_small() -> None:
+    sizes = {path: path.stat().st_size for wing in WINGS for path in (ROOT / wing).rglob("*.safetensors")}
+    assert sum(sizes.values()) < 50_000_000, sizes

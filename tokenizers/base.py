@@ -1,0 +1,165 @@
+"""The face of every audio tokenizer: what it is (`TokenizerSpec`), what it yields (`Encoded`), what it can do.
+
+Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames,
+Q codebooks.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .parts.configured import ConfiguredModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSpec:
+    """Rates and sizes of a tokenizer's two streams. All that a dataset or a generator needs to know of it."""
+
+    name: str  # codec family, such as "codicodec"
+    sample_rate: int  # Hz, of the audio the codec works on
+    channels: int  # audio channels the codec works on
+    hop_samples: int  # audio samples per latent frame
+    latent_dim: int  # D
+    levels: tuple[tuple[int, ...], ...]  # per codebook, FSQ levels of each digit, least significant digit first
+    token_hop_samples: int  # audio samples per token frame; need not be the hop of a latent frame
+    chunk_latents: int = 1  # latent frames per chunk; a stream always holds whole chunks
+    chunk_tokens: int = 1  # token frames per chunk
+    overlap_samples: int = 0  # how far the last chunk's window reaches beyond its own hop
+
+    def __post_init__(self) -> None:
+        if self.chunk_latents * self.hop_samples != self.chunk_tokens * self.token_hop_samples:
+            raise ValueError(
+                f"a chunk of {self.chunk_latents} latents x {self.hop_samples} samples is not one of "
+                f"{self.chunk_tokens} tokens x {self.token_hop_samples} samples"
+            )
+
+    @property
+    def latent_rate_hz(self) -> float:
+        return self.sample_rate / self.hop_samples
+
+    @property
+    def token_rate_hz(self) -> float:
+        return self.sample_rate / self.token_hop_samples
+
+    @property
+    def chunk_samples(self) -> int:
+        return self.chunk_latents * self.hop_samples
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return tuple(math.prod(levels) for levels in self.levels)
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Q, the number of codebooks."""
+        return len(self.levels)
+
+    @property
+    def bitrate_bps(self) -> float:
+        """Bits per second of the token stream (TAAE, arXiv 2411.19842, eq. 5)."""
+        return self.token_rate_hz * sum(math.log2(size) for size in self.codebook_sizes)
+
+    def num_chunks(self, num_samples: int) -> int:
+        """Chunks that hold `num_samples` samples at `sample_rate`; at least one."""
+        if num_samples < 1:
+            raise ValueError(f"audio of {num_samples} samples: at least 1 is needed")
+        return max(1, math.ceil((num_samples - self.overlap_samples) / self.chunk_samples))
+
+    def num_latents(self, num_samples: int) -> int:
+        """T, latent frames that hold `num_samples` samples."""
+        return self.num_chunks(num_samples) * self.chunk_latents
+
+    def num_tokens(self, num_samples: int) -> int:
+        """T', token frames that hold `num_samples` samples."""
+        return self.num_chunks(num_samples) * self.chunk_tokens
+
+    def resampled_length(self, num_samples: int, sample_rate: int) -> int:
+        """Samples at the codec's rate that `num_samples` samples at `sample_rate` become; at least one."""
+        return max(1, round(num_samples * self.sample_rate / sample_rate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """The two streams of a batch. Frames beyond an item's own (see `TokenizerSpec.num_latents`) are padding."""
+
+    latents: Tensor  # [B, T, D] float
+    tokens: Tensor  # [B, T', Q] int64
+    lengths_samples: Tensor  # [B] int64, at the codec's sample rate
+
+
+class StreamState(Protocol):
+    """A codec at work on a live stream: push what came, get what is ready."""
+
+    def push(self, chunk: Any) -> Any | None:
+        """Take the next piece; return what became ready, or None."""
+        ...
+
+    def flush(self) -> Any | None:
+        """End the stream; return what was still held back, or None."""
+        ...
+
+
+class AudioTokenizer(ConfiguredModel):
+    """An audio codec as a tokenizer with a continuous and a discrete stream from one encoder.
+
+    The two streams are images of each other up to quantisation: `latents_to_tokens(tokens_to_latents(t)) == t`.
+    Continuous latents are atanh(y) / scale of the bottleneck's bounded values y, so that they are roughly unit Gaussian.
+    """
+
+    licence: str = "unknown"  # of the weights; written into datasets and model cards
+
+    @property
+    @abstractmethod
+    def spec(self) -> TokenizerSpec:
+        """Rates and sizes."""
+
+    @abstractmethod
+    def encode(self, audio: Tensor, sample_rate: int, lengths: Tensor | None = None, **options: Any) -> Encoded:
+        """Encode audio [B, C, N] of any rate, mono or stereo, any length from one sample up.
+
+        Args:
+            lengths: [B] valid samples of each item, at `sample_rate`; what lies beyond is taken as silence.
+
+        Raises:
+            ValueError: wrong shape, zero length, or NaN/inf in the audio.
+        """
+
+    @abstractmethod
+    def decode(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Decode latents [B, T, D] or tokens [B, T', Q] to audio [B, C, N] in [-1, 1] at `spec.sample_rate`.
+
+        With `lengths_samples` the result has the length of the longest item and zeros beyond each item's own.
+
+        Raises:
+            ValueError: both or neither stream given, a wrong shape, tokens out of range, NaN latents.
+        """
+
+    @abstractmethod
+    def tokens_to_latents(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, T', Q] to latents [B, T, D]."""
+
+    @abstractmethod
+    def latents_to_tokens(self, latents: Tensor) -> Tensor:
+        """Latents [B, T, D] to the nearest tokens [B, T', Q]."""
+
+    @abstractmethod
+    def stream_encoder(self, **options: Any) -> StreamState:
+        """A live encoder: push audio [B, C, n], get `Encoded` of the chunks that became whole."""
+
+    @abstractmethod
+    def stream_decoder(self, **options: Any) -> StreamState:
+        """A live decoder: push latents or tokens of one chunk, get its audio [B, C, n]."""

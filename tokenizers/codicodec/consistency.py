@@ -1,0 +1,32 @@
+"""Noise schedule and preconditioning of the consistency model (Song et al. 2023; Karras et al. 2022, section 5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .config import CoDiCodecConfig
+
+
+def noise_level(position: float | Tensor, config: CoDiCodecConfig) -> float | Tensor:
+    """sigma at a position in [0, 1], from sigma_min to sigma_max, spaced by rho."""
+    low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
+    return (low + position * (high - low)) ** config.rho
+
+
+def noise_position(sigma: Tensor, config: CoDiCodecConfig) -> Tensor:
+    """Inverse of `noise_level`."""
+    low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
+    return (sigma ** (1 / config.rho) - low) / (high - low)
+
+
+def preconditioning(sigma: Tensor, config: CoDiCodecConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """c_skip, c_out, c_in of f(x, sigma) = c_skip x + c_out F(c_in x, sigma); f(x, sigma_min) = x."""
+    data, above = config.sigma_data, sigma - config.sigma_min
+    norm = torch.rsqrt(sigma.square() + data**2)
+    return data**2 / (above.square() + data**2), data * above * norm, norm
+
+
+def renoise(clean: Tensor, noise: Tensor, sigma: float, config: CoDiCodecConfig) -> Tensor:
+    """Bring a clean estimate back to noise level sigma, given that it carries sigma_min already."""
+    return clean + (sigma**2 - config.sigma_min**2) ** 0.5 * noise

@@ -1,0 +1,276 @@
+"""CoDiCodec (Pasini, Lattner, Fazekas 2025, arXiv 2509.09836) as an audio tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from ..base import AudioTokenizer, Encoded, TokenizerSpec
+from ..parts import fsq
+from ..parts.audio import check_audio, to_channels, to_rate
+from .config import CoDiCodecConfig
+from .decoding import Noise, SeededNoise, decode_autoregressive, decode_parallel
+from .network import Denoiser, Encoder, Upsampler
+from .spectrum import audio_to_spectrogram
+from .stream import StreamDecoder, StreamEncoder
+
+PARALLEL_STEPS = 5  # default denoising steps; the paper finds the elbow at 3 to 4
+AUTOREGRESSIVE_STEPS = 2
+MAX_CHUNKS = 32  # default bound of what is worked on at once: about 1 GB for the official size
+
+
+class CoDiCodec(AudioTokenizer):
+    """Both streams of CoDiCodec from one encoder; parallel, autoregressive and live decoding.
+
+    A chunk's summaries are an unordered set in the eyes of the network, regrouped into `latents_per_chunk` frames.
+    """
+
+    config_class = CoDiCodecConfig
+    settings: CoDiCodecConfig
+
+    def __init__(self, config: CoDiCodecConfig):
+        super().__init__(config)
+        self.encoder = Encoder(config)
+        self.upsampler = Upsampler(config)
+        self.denoiser = Denoiser(config)
+
+    @classmethod
+    def from_official(cls, path: str | Path, **options: Any) -> Self:
+        """Load the official `codicodec.pt` from a file, a folder or a hub id such as `SonyCSLParis/codicodec`.
+
+        Raises:
+            CheckpointError: nothing there, not that format, or keys that do not fit (named).
+        """
+        from .upstream import load_official
+
+        return load_official(cls, path, **options)
+
+    @property
+    def spec(self) -> TokenizerSpec:
+        c = self.settings
+        return TokenizerSpec(
+            name="codicodec",
+            sample_rate=c.sample_rate,
+            channels=c.channels,
+            hop_samples=c.chunk_samples // c.latents_per_chunk,
+            latent_dim=c.num_summaries // c.latents_per_chunk * len(c.levels),
+            levels=(c.levels,),
+            token_hop_samples=c.chunk_samples // c.num_summaries,
+            chunk_latents=c.latents_per_chunk,
+            chunk_tokens=c.num_summaries,
+            overlap_samples=-c.stft_hop_samples if c.edge_padding else c.stft_hop_samples,
+        )
+
+    @property
+    def lead_samples(self) -> int:
+        """Silence put before the audio, which decoding takes away again."""
+        return self.settings.stft_hop_samples if self.settings.edge_padding else 0
+
+    # ------------------------------------------------------------------ both streams
+
+    def values_to_latents(self, values: Tensor) -> Tensor:
+        """Values [M, summaries, d] in [-1, 1] to latents [M, latents_per_chunk, D]."""
+        frames = self.settings.latents_per_chunk
+        return fsq.values_to_latents(values, self.settings.latent_scale).reshape(len(values), frames, -1)
+
+    def latents_to_values(self, latents: Tensor) -> Tensor:
+        """Latents [B, T, D] to values of each chunk [B, K, summaries, d]."""
+        self._check_stream(latents, self.spec.chunk_latents, self.spec.latent_dim, "latents")
+        if not torch.isfinite(latents).all():
+            raise ValueError("latents hold NaN or inf")
+        values = fsq.latents_to_values(latents.float(), self.settings.latent_scale)
+        return values.reshape(len(latents), -1, self.settings.num_summaries, len(self.settings.levels))
+
+    def tokens_to_values(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, T', 1] to quantised values of each chunk [B, K, summaries, d]."""
+        self._check_stream(tokens, self.spec.chunk_tokens, 1, "tokens")
+        digits = fsq.indices_to_digits(tokens[..., 0], self.settings.levels)
+        values = fsq.digits_to_values(digits, self.settings.levels)
+        return values.reshape(len(tokens), -1, self.settings.num_summaries, len(self.settings.levels))
+
+    def values_to_tokens(self, values: Tensor) -> Tensor:
+        """Values [..., d] to the nearest tokens [...]."""
+        levels = self.settings.levels
+        return fsq.digits_to_indices(fsq.values_to_digits(values.float(), levels), levels)
+
+    def tokens_to_latents(self, tokens: Tensor) -> Tensor:
+        values = self.tokens_to_values(tokens)
+        return self.values_to_latents(values.flatten(0, 1)).reshape(len(tokens), -1, self.spec.latent_dim)
+
+    def latents_to_tokens(self, latents: Tensor) -> Tensor:
+        return self.values_to_tokens(self.latents_to_values(latents)).flatten(1).unsqueeze(-1)
+
+    def encode_chunks(self, spectrogram: Tensor) -> Tensor:
+        """Spectrogram chunks [M, 2C, F, L] to bounded, unquantised values [M, summaries, d] in float32."""
+        levels = self.settings.levels
+        z = self.encoder(spectrogram.to(self.dtype)).float()
+        return fsq.bound(z, levels, self.settings.fsq_eps) / fsq.half_widths(levels, z)
+
+    # ------------------------------------------------------------------ audio in, audio out
+
+    @torch.no_grad()
+    def encode(
+        self,
+        audio: Tensor,
+        sample_rate: int,
+        lengths: Tensor | None = None,
+        *,
+        max_chunks: int | None = MAX_CHUNKS,
+        **options: Any,
+    ) -> Encoded:
+        """Encode audio [B, C, N]; see `AudioTokenizer.encode`.
+
+        Args:
+            max_chunks: chunks that go through the network at once; bounds the memory, does not change the result.
+        """
+        _refuse_unknown(options, "encode")
+        audio, lengths = self._prepare(audio, sample_rate, lengths)
+        spec, config = self.spec, self.settings
+        counts = [spec.num_chunks(int(n)) for n in lengths]
+        latents = audio.new_zeros(len(audio), max(counts), spec.chunk_latents, spec.latent_dim)
+        tokens = torch.zeros(len(audio), max(counts), spec.chunk_tokens, 1, dtype=torch.int64, device=audio.device)
+        owned = torch.tensor([(b, k) for b, count in enumerate(counts) for k in range(count)], device=audio.device)
+        whole = max(counts) * config.chunk_samples + config.stft_hop_samples
+        audio = torch.nn.functional.pad(audio, (self.lead_samples, max(0, whole - audio.shape[-1] - self.lead_samples)))
+        # each chunk reads one hop of the next one: its last frame's window reaches that far
+        windows = audio.unfold(-1, config.chunk_samples + config.stft_hop_samples, config.chunk_samples)
+        for part in owned.split(max_chunks or len(owned)):
+            item, chunk = part.unbind(-1)
+            values = self.encode_chunks(audio_to_spectrogram(windows[item, :, chunk], config))
+            latents[item, chunk] = self.values_to_latents(values)
+            tokens[item, chunk] = self.values_to_tokens(values).unsqueeze(-1)
+        return Encoded(latents=latents.flatten(1, 2), tokens=tokens.flatten(1, 2), lengths_samples=lengths)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        mode: Literal["parallel", "autoregressive"] = "parallel",
+        steps: int | None = None,
+        max_chunks: int | None = MAX_CHUNKS,
+        noise: Noise | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Decode latents or tokens to audio [B, C, N]; see `AudioTokenizer.decode`.
+
+        Args:
+            mode: `parallel` (all chunks at once, pairs shifting from step to step) or `autoregressive`.
+            steps: denoising steps; by default 5 in parallel, 2 autoregressive.
+            max_chunks: chunks that go through the network at once. With it the memory beside input and output does not
+                grow with the length, and the result is the same.
+            noise: where the noise comes from, in place of `generator`; for comparisons with other implementations.
+        """
+        _refuse_unknown(options, "decode")
+        values = self._decode_input(latents, tokens)
+        lengths = self._decode_lengths(values, lengths_samples)
+        if noise is None:
+            noise = SeededNoise(self.settings, len(values), generator)
+        if mode not in ("parallel", "autoregressive"):
+            raise ValueError(f"mode must be 'parallel' or 'autoregressive', got {mode!r}")
+        default = PARALLEL_STEPS if mode == "parallel" else AUTOREGRESSIVE_STEPS
+        steps = default if steps is None else steps
+        if steps < 1 or (max_chunks is not None and max_chunks < 1):
+            raise ValueError(f"steps and max_chunks must be at least 1, got {steps} and {max_chunks}")
+        audio = values.new_zeros(len(values), self.settings.channels, int(lengths.max()))
+        decode = decode_parallel if mode == "parallel" else decode_autoregressive
+        counts = [self.spec.num_chunks(int(n)) for n in lengths]
+        for item, start, piece in decode(self, values, counts, noise, steps, max_chunks):
+            begin, end = start - self.lead_samples, start - self.lead_samples + piece.shape[-1]
+            low, high = max(begin, 0), min(end, int(lengths[item]))
+            if low < high:
+                audio[item, :, low:high] += piece[:, low - begin : high - begin]
+        return audio.clamp_(-1.0, 1.0)
+
+    def stream_encoder(self, **options: Any) -> StreamEncoder:
+        """A live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of the chunks that became whole."""
+        _refuse_unknown(options, "stream_encoder")
+        return StreamEncoder(self)
+
+    def stream_decoder(
+        self, *, generator: torch.Generator | None = None, steps: int = AUTOREGRESSIVE_STEPS, **options: Any
+    ) -> StreamDecoder:
+        """A live decoder: push latents or tokens of one chunk, get one chunk of audio [B, C, chunk_samples]."""
+        _refuse_unknown(options, "stream_decoder")
+        return StreamDecoder(self, generator, steps)
+
+    # ------------------------------------------------------------------ training
+
+    def forward(self, clean: Tensor, high: Tensor, low: Tensor, sigmas: Tensor, keep_continuous: Tensor) -> Any:
+        """Encode a pair of chunks and denoise it from two noise levels: what the training objective needs.
+
+        Args:
+            clean, high, low: [P, 2, 2C, F, L] spectrograms: clean, and noisy at the higher and the lower level.
+            sigmas: [2, P, 2] noise levels (high, low) of each half.
+            keep_continuous: [P] bool, True where the rounding is skipped (FSQ-dropout).
+
+        Returns:
+            The estimates from `high` (with gradients) and from `low` (without), each [P, 2, 2C, F, L] float32, and the
+            values [P, 2, summaries, d] that the encoder gave before rounding.
+        """
+        levels, pairs = self.settings.levels, len(clean)
+        z = self.encoder(clean.flatten(0, 1)).float()
+        bounded = fsq.bound(z, levels, self.settings.fsq_eps)
+        half = fsq.half_widths(levels, bounded)
+        keep = keep_continuous.repeat_interleave(2)[:, None, None]
+        values = torch.where(keep, bounded, fsq.round_straight_through(bounded)) / half
+        features = self.upsampler(values)
+        grouped = values.unflatten(0, (pairs, 2))
+        estimate, _ = self.denoiser(high, grouped, features, sigmas[0])
+        with torch.no_grad():
+            target, _ = self.denoiser(low, grouped.detach(), [f.detach() for f in features], sigmas[1])
+        return estimate.float(), target.float(), (bounded / half).unflatten(0, (pairs, 2))
+
+    # ------------------------------------------------------------------ checks
+
+    def _prepare(self, audio: Tensor, sample_rate: int, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Audio at the codec's rate and channels on the model's device, silent beyond each item's length."""
+        check_audio(audio)
+        if lengths is None:
+            lengths = torch.full((len(audio),), audio.shape[-1], dtype=torch.int64)
+        if lengths.shape != (len(audio),) or int(lengths.min()) < 1 or int(lengths.max()) > audio.shape[-1]:
+            raise ValueError(f"lengths must be [{len(audio)}] within 1..{audio.shape[-1]}, got {lengths.tolist()}")
+        audio = to_channels(audio.float(), self.settings.channels)
+        silent = torch.arange(audio.shape[-1], device=audio.device) >= lengths.to(audio.device)[:, None]
+        audio = to_rate(audio.masked_fill(silent[:, None], 0.0), sample_rate, self.settings.sample_rate)
+        spec = self.spec
+        lengths = torch.tensor([spec.resampled_length(int(n), sample_rate) for n in lengths])
+        silent = torch.arange(audio.shape[-1], device=audio.device) >= lengths.to(audio.device)[:, None]
+        return audio.masked_fill(silent[:, None], 0.0).to(self.device), lengths
+
+    def _decode_input(self, latents: Tensor | None, tokens: Tensor | None) -> Tensor:
+        if (latents is None) == (tokens is None):
+            raise ValueError("give either latents or tokens to decode")
+        values = self.latents_to_values(latents) if latents is not None else self.tokens_to_values(tokens)  # type: ignore[arg-type]
+        return values.to(self.device)
+
+    def _decode_lengths(self, values: Tensor, lengths: Tensor | None) -> Tensor:
+        batch, chunks = values.shape[:2]
+        # the last hop has only one frame; what lies in whole frames on both sides is full
+        longest = chunks * self.settings.chunk_samples + self.settings.stft_hop_samples - 2 * self.lead_samples
+        if lengths is None:
+            return torch.full((batch,), longest)
+        if lengths.shape != (batch,) or int(lengths.min()) < 1 or int(lengths.max()) > longest:
+            raise ValueError(
+                f"lengths_samples must be [{batch}] within 1..{longest} for {chunks} chunks, got {lengths.tolist()}"
+            )
+        return lengths.cpu()
+
+    @staticmethod
+    def _check_stream(stream: Tensor, frames_per_chunk: int, width: int, name: str) -> None:
+        if stream.ndim != 3 or stream.shape[-1] != width or not stream.shape[1] or stream.shape[1] % frames_per_chunk:
+            raise ValueError(
+                f"{name} must be [batch, frames, {width}] with whole chunks of {frames_per_chunk} frames, "
+                f"got shape {tuple(stream.shape)}"
+            )
+
+
+def _refuse_unknown(options: dict[str, Any], method: str) -> None:
+    if options:
+        raise TypeError(f"CoDiCodec.{method} has no option {', '.join(sorted(options))}")

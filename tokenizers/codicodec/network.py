@@ -1,0 +1,209 @@
+"""CoDiCodec's four networks: encoder, upsampler, denoiser and the embedding of the noise level.
+
+Shape letters: M chunks, P groups of H = 1 or 2 consecutive chunks, W width, E width of the noise embedding, F bins,
+L frames of a chunk, d FSQ dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .blocks import KeyValue, ScaledLayerNorm, TransformerBlock, xavier, zeroed
+from .config import CoDiCodecConfig
+from .consistency import preconditioning
+from .frontend import Depatchifier, Patchifier
+
+
+def _learned(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(*shape) * shape[-1] ** -0.5)
+
+
+class Transformer(nn.Module):
+    """Learned absolute positions, an input norm, blocks. Sequences are [P, H, S, W], S tokens a chunk."""
+
+    def __init__(self, config: CoDiCodecConfig, num_blocks: int, halves: int = 1, noise_channels: int | None = None):
+        super().__init__()
+        self.halves, self.checkpointing = halves, config.gradient_checkpointing
+        self.positions = _learned(halves * config.sequence_length, config.width)
+        self.norm_in = ScaledLayerNorm(config.width, noise_channels)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(config.width, config.head_dim, config.mlp_ratio, noise_channels) for _ in range(num_blocks)
+        )
+
+    def forward(
+        self, x: Tensor, queries: slice, noise: Tensor | None = None, past: list[KeyValue] | None = None
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """x [P, H, S, W] -> the tokens at `queries` [P, H, S', W] and each block's keys and values.
+
+        With `past` (of the half before) x is the right half alone and takes the right half's positions.
+        """
+        positions = self.positions.unflatten(0, (self.halves, -1))
+        first = 0 if past is None else 1
+        x = self.norm_in(x + positions[first : first + x.shape[1]], noise)
+        key_values = []
+        for index, block in enumerate(self.blocks):
+            wanted = queries if index == len(self.blocks) - 1 else slice(None)
+            before = None if past is None else past[index]
+            if self.checkpointing and torch.is_grad_enabled():
+                x, key_value = checkpoint(block, x, noise, before, wanted, use_reentrant=False)
+            else:
+                x, key_value = block(x, noise, before, wanted)
+            key_values.append(key_value)
+        return x, key_values
+
+
+class Encoder(nn.Module):
+    """Spectrogram of a chunk -> the unbounded FSQ input of its summary embeddings."""
+
+    def __init__(self, config: CoDiCodecConfig):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, 1, config.num_bins, 1))
+        self.patchifier = Patchifier(config)
+        self.summaries = _learned(config.num_summaries, config.width)
+        self.registers = _learned(config.num_registers, config.width)
+        self.transformer = Transformer(config, config.encoder_blocks)
+        self.norm_out = ScaledLayerNorm(config.width)
+        self.project = zeroed(nn.Linear(config.width, len(config.levels)))
+        self.first = config.num_patches
+        self.last = config.num_patches + config.num_summaries
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """[M, 2C, F, L] -> [M, summaries, d]."""
+        patches, _ = self.patchifier(spectrogram, self.gain)
+        learned = torch.cat((self.summaries, self.registers)).expand(len(patches), -1, -1)
+        sequence = torch.cat((patches, learned.to(patches.dtype)), dim=1).unsqueeze(1)
+        x, _ = self.transformer(sequence, slice(self.first, self.last))
+        return self.project(self.norm_out(x[:, 0]))
+
+
+class Upsampler(nn.Module):
+    """Values of a chunk's summaries -> the feature maps that guide the denoiser; independent of the noise level."""
+
+    def __init__(self, config: CoDiCodecConfig):
+        super().__init__()
+        rows, self.columns = config.patch_grid
+        self.mask = _learned(rows, config.width)  # one vector a frequency row, the same at all times
+        self.expand = xavier(nn.Linear(len(config.levels), config.width))
+        self.registers = _learned(config.num_registers, config.width)
+        self.transformer = Transformer(config, config.upsampler_blocks)
+        self.depatchifier = Depatchifier(config, output=False)
+        self.num_patches = config.num_patches
+
+    def forward(self, values: Tensor) -> list[Tensor]:
+        """[M, summaries, d] -> feature maps, shallowest first, each [M, C_level, F_level, L_level]."""
+        count = len(values)
+        patches = self.mask.repeat_interleave(self.columns, dim=0).expand(count, -1, -1)
+        registers = self.registers.expand(count, -1, -1)
+        sequence = torch.cat((patches, self.expand(values), registers), dim=1).unsqueeze(1)
+        x, _ = self.transformer(sequence, slice(0, self.num_patches))
+        return self.depatchifier(x[:, 0])[1]
+
+
+class NoiseEmbedding(nn.Module):
+    """Noise level -> conditioning of the denoiser's norms, and its two gains per frequency bin."""
+
+    def __init__(self, config: CoDiCodecConfig):
+        super().__init__()
+        width = config.noise_channels
+        half = width // 2
+        frequencies = 10000.0 ** -(torch.arange(half) / (half - 1))
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.mlp = nn.ModuleList(xavier(nn.Linear(width, width)) for _ in range(3))
+        self.gain = nn.ModuleList(
+            (nn.Linear(width, width), nn.Linear(width, width), zeroed(nn.Linear(width, 2 * config.num_bins)))
+        )
+
+    def forward(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """sigma [M] -> conditioning [M, E], input gain and output gain [M, 1, F, 1]."""
+        # float32 island: the sine of large arguments and log(sigma) lose too much in half precision
+        angles = (sigma.float().log() / 4)[:, None] * self.frequencies.float()
+        waves = torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.mlp[0].weight.dtype)
+        x = gain = waves
+        for layer in self.mlp:
+            x = F.silu(layer(x))
+        for layer in self.gain[:-1]:
+            gain = F.silu(layer(gain))
+        gain_in, gain_out = (1 + self.gain[-1](gain))[:, None, :, None].chunk(2, dim=2)
+        return x, gain_in, gain_out
+
+
+class Denoiser(nn.Module):
+    """The consistency model on one chunk or on two consecutive ones: a noisy spectrogram to a clean estimate."""
+
+    def __init__(self, config: CoDiCodecConfig):
+        super().__init__()
+        self.config = config
+        noise = config.noise_channels
+        self.noise = NoiseEmbedding(config)
+        self.patchifier = Patchifier(config, noise)
+        self.expand = xavier(nn.Linear(len(config.levels), config.width))
+        self.registers = _learned(config.num_registers, config.width)
+        self.transformer = Transformer(config, config.decoder_blocks, halves=2, noise_channels=noise)
+        self.norm_out = ScaledLayerNorm(config.width, noise)
+        self.depatchifier = Depatchifier(config, noise)
+
+    def forward(
+        self,
+        noisy: Tensor,
+        values: Tensor,
+        features: list[Tensor],
+        sigma: Tensor,
+        past: list[KeyValue] | None = None,
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """Estimate the clean spectrogram.
+
+        Args:
+            noisy: [P, H, 2C, F, L] with H = 1 (the left half alone, or the right half given `past`) or H = 2.
+            values: [P, H, summaries, d] bounded or quantised values.
+            features: of `Upsampler`, each [P * H, ...], halves of a group side by side.
+            sigma: noise level of each half, [P, H] or [1, H] where all groups share it.
+            past: keys and values that this method returned for the half before, unchanged by what comes after it.
+
+        Returns:
+            The estimate [P, H, 2C, F, L] and the keys and values of every block.
+        """
+        groups, halves = noisy.shape[:2]
+        conditioning, gain_in, gain_out = self.noise(sigma.flatten())
+        # one row a half for the convolutions; where all groups share sigma the projections run on H rows only
+        rows = _Rows(groups, halves, shared=len(sigma) == 1 and groups > 1)
+        c_skip, c_out, c_in = (c[:, :, None, None, None].to(noisy.dtype) for c in preconditioning(sigma, self.config))
+        x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)
+        x, down = self.patchifier(x, rows(gain_in), rows(conditioning), features)
+        sequence = self._sequence(x.unflatten(0, (groups, halves)), values)
+        noise = conditioning.unflatten(0, (-1, halves))
+        x, key_values = self.transformer(sequence, slice(0, self.config.num_patches), noise, past)
+        x = self.norm_out(x, noise).flatten(0, 1)
+        x, _ = self.depatchifier(x, rows(conditioning), down)
+        x = self.depatchifier.output(x, rows(gain_out), rows(conditioning)).unflatten(0, (groups, halves))
+        return c_skip * noisy + c_out * x.to(noisy.dtype), key_values
+
+    def keys_values(self, noisy: Tensor, values: Tensor, features: list[Tensor], sigma: Tensor) -> list[KeyValue]:
+        """What a left half leaves for the right one: arguments as for `forward`, without the way back up."""
+        conditioning, gain_in, _ = self.noise(sigma.flatten())
+        c_in = preconditioning(sigma, self.config)[2][:, :, None, None, None].to(noisy.dtype)
+        x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)
+        rows = _Rows(noisy.shape[0], noisy.shape[1], shared=len(sigma) == 1 and len(noisy) > 1)
+        x, _ = self.patchifier(x, rows(gain_in), rows(conditioning), features)
+        sequence = self._sequence(x.unflatten(0, noisy.shape[:2]), values)
+        noise = conditioning.unflatten(0, (-1, noisy.shape[1]))
+        return self.transformer(sequence, slice(0, 1), noise)[1]
+
+    def _sequence(self, patches: Tensor, values: Tensor) -> Tensor:
+        """[P, H, S, W]: audio tokens, summaries, registers of each half."""
+        registers = self.registers.expand(*patches.shape[:2], -1, -1).to(patches.dtype)
+        return torch.cat((patches, self.expand(values.to(patches.dtype)).to(patches.dtype), registers), dim=2)
+
+
+class _Rows:
+    """Repeats per-half conditioning [H or P * H, ...] to one row for each of P * H halves."""
+
+    def __init__(self, groups: int, halves: int, shared: bool):
+        self.groups, self.repeat, self.single = groups, shared, halves == 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self.repeat or self.single:  # a single row broadcasts by itself
+            return x
+        return x.repeat(self.groups, *([1] * (x.ndim - 1)))

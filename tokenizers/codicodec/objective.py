@@ -1,0 +1,119 @@
+"""Consistency training of CoDiCodec on pairs of consecutive chunks, end to end with one loss (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..parts.objective import AudioBatch, Objective
+from ..parts.random import rand, randn
+from .config import CoDiCodecConfig
+from .consistency import noise_level, noise_position
+from .spectrum import audio_to_spectrogram, split_chunks
+
+MIN_POSITION = 0.02  # on the noise schedule, about sigma = 0.004
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyConfig:
+    """Constants of the objective; the defaults are the paper's and its predecessors' (Music2Latent 1 and 2)."""
+
+    log_sigma_mean: float = -1.1  # one of the two noise levels is log-normal, cut to [sigma_min, sigma_max]
+    log_sigma_std: float = 2.0
+    drawn_level: Literal["lower", "upper"] = "lower"  # which one; with `upper` a step of 1 is plain denoising
+    step_start: float = 0.1  # distance dt of the two noise levels on the schedule, at the start
+    step_exponent_start: float = 1.0  # dt = step_start ** exponent; the exponent grows linearly over training
+    step_exponent_end: float = 3.0
+    total_steps: int = 2_000_000  # training steps over which the exponent grows
+    weight_exponent: float = 1.0  # the loss is divided by (difference of the noise levels) ** weight_exponent
+    huber_scale: float = 0.00054  # c = huber_scale * sqrt(number of elements)
+    fsq_dropout: float = 0.75  # probability, per example, that the rounding is skipped
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fsq_dropout <= 1:
+            raise ValueError(f"fsq_dropout is a probability, got {self.fsq_dropout}")
+        if self.total_steps < 1:
+            raise ValueError(f"total_steps must be at least 1, got {self.total_steps}")
+
+
+class ConsistencyObjective(Objective):
+    """loss = pseudo-Huber(f(x + sigma(t + dt) e), stop_grad f(x + sigma(t) e)) / (sigma(t + dt) - sigma(t)).
+
+    A `step_exponent_start` of 0 with the upper level drawn begins as a denoising autoencoder, since f(x, sigma_min) = x, and
+    becomes consistency training as dt shrinks: for short runs, which cannot wait for the bootstrapping from low noise.
+
+    Each half of a pair has its own noise level and noise; both levels of a half share the noise.
+    """
+
+    def __init__(self, config: ConsistencyConfig, codec: CoDiCodecConfig):
+        self.config, self.codec = config, codec
+
+    @property
+    def num_samples(self) -> int:
+        """Audio samples that one example needs: two chunks, and the hop by which the last window reaches on."""
+        return 2 * self.codec.chunk_samples + self.codec.stft_hop_samples
+
+    def __call__(
+        self, model: nn.Module, batch: AudioBatch, *, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Batch audio [B, C, num_samples] at the codec's rate and channels."""
+        if batch.audio.shape[1:] != (self.codec.channels, self.num_samples):
+            raise ValueError(
+                f"consistency training takes audio [B, {self.codec.channels}, {self.num_samples}], "
+                f"got {tuple(batch.audio.shape)}"
+            )
+        clean = split_chunks(audio_to_spectrogram(batch.audio, self.codec), self.codec.chunk_frames)
+        low, high = self._noise_levels(clean, step, generator)
+        noise = randn(clean.shape, generator, clean)
+        keep = rand((len(clean),), generator, clean) < self.config.fsq_dropout
+        noisy_high, noisy_low = (clean + s[:, :, None, None, None] * noise for s in (high, low))
+        estimate, target, values = model(clean, noisy_high, noisy_low, torch.stack((high, low)), keep)
+        distance = self._pseudo_huber(estimate, target)  # [B, 2]
+        loss = (distance / (high - low) ** self.config.weight_exponent).mean()
+        with torch.no_grad():
+            error = (estimate - clean).square().mean((2, 3, 4))
+            metrics = {
+                "distance": distance.mean(),
+                "denoising_error": error.mean(),
+                "denoising_error_high_noise": _mean_where(error, high > 1.0),
+                "value_std": values.std(),
+                "sigma_step": (high - low).mean(),
+            }
+        return loss, {name: value.detach() for name, value in metrics.items()}
+
+    def _noise_levels(self, clean: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """sigma(t) and sigma(t + dt), each [B, 2]."""
+        c = self.config
+        progress = min(1.0, step / c.total_steps)
+        exponent = c.step_exponent_start + progress * (c.step_exponent_end - c.step_exponent_start)
+        dt = c.step_start**exponent
+        log_sigma = c.log_sigma_mean + c.log_sigma_std * randn(clean.shape[:2], generator, clean)
+        sigma = log_sigma.exp().clamp(self.codec.sigma_min, self.codec.sigma_max)
+        position = noise_position(sigma, self.codec)
+        if c.drawn_level == "lower":
+            lower = position.clamp(0.0, 1.0 - dt)
+            upper = lower + dt
+        else:
+            # never so low that both levels are the same
+            upper = position.clamp(min(dt, MIN_POSITION), 1.0)
+            lower = (upper - dt).clamp_min(0.0)
+        low, high = noise_level(lower, self.codec), noise_level(upper, self.codec)
+        assert isinstance(low, Tensor) and isinstance(high, Tensor)
+        return low, high
+
+    def _pseudo_huber(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """sqrt(|x|^2 + c^2) - c of each chunk [B, 2, 2C, F, L] as [B, 2], in units of sqrt(number of elements).
+
+        |x| is the norm over the whole chunk and c grows with the square root of its size; the unit makes the loss comparable
+        between sizes.
+        """
+        mean_square = (estimate - target).square().mean((2, 3, 4))
+        return (mean_square + self.config.huber_scale**2).sqrt() - self.config.huber_scale
+
+
+def _mean_where(values: Tensor, where: Tensor) -> Tensor:
+    """Mean over the chosen entries; 0 where there is none."""
+    return (values * where).sum() / where.sum().clamp_min(1)

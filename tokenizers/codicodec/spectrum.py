@@ -1,0 +1,34 @@
+"""Audio <-> the spectrogram chunks that the network sees (see the table "Signal" of the paper's section 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..parts.stft import inverse_power_law, istft, power_law, stft
+from .config import CoDiCodecConfig
+
+
+def audio_to_spectrogram(audio: Tensor, config: CoDiCodecConfig) -> Tensor:
+    """Audio [B, C, N] to the network's spectrogram [B, 2C, F, T] in the order L.re, L.im, R.re, R.im."""
+    spectrum = stft(audio.float(), config.window_samples, config.stft_hop_samples)
+    parts = torch.stack((spectrum.real, spectrum.imag), dim=2).flatten(1, 2)
+    return power_law(parts, config.amplitude_exponent, config.amplitude_gain)
+
+
+def spectrogram_to_audio(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor:
+    """Spectrogram [B, 2C, F, T] to audio [B, C, (T + 1) * hop], not clamped; both ends are half-overlapped."""
+    parts = inverse_power_law(spectrogram.float(), config.amplitude_exponent, config.amplitude_gain)
+    parts = parts.unflatten(1, (config.channels, 2))
+    spectrum = torch.complex(parts[:, :, 0].contiguous(), parts[:, :, 1].contiguous())
+    return istft(spectrum, config.window_samples, config.stft_hop_samples)
+
+
+def split_chunks(spectrogram: Tensor, chunk_frames: int) -> Tensor:
+    """[B, 2C, F, K * chunk_frames] to [B, K, 2C, F, chunk_frames]."""
+    return spectrogram.unflatten(-1, (-1, chunk_frames)).movedim(3, 1)
+
+
+def join_chunks(chunks: Tensor) -> Tensor:
+    """[B, K, 2C, F, L] to [B, 2C, F, K * L]."""
+    return chunks.movedim(1, 3).flatten(-2)

@@ -1,0 +1,219 @@
+"""The official `codicodec.pt` into our parameters. Key names as in PyPI `codicodec` 0.1.2.
+
+Official name patterns stand on the left, ours on the right. Tensors that the official forward pass never reads are
+dropped by name; its fixed resampling filters are checked and dropped, since we compute them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..parts.configured import describe_keys
+from ..parts.errors import CheckpointError
+from .config import CoDiCodecConfig
+
+if TYPE_CHECKING:
+    from .model import CoDiCodec
+
+HUB_ID = "SonyCSLParis/codicodec"
+FILE_NAME = "codicodec.pt"
+STATE_KEY = "gen_state_dict"
+LICENCE = "CC-BY-NC-4.0"
+
+# read by nothing in the official forward pass
+UNUSED = re.compile(
+    r"(encoder|pre_decoder|decoder)\.linear_input\..*|(pre_decoder|decoder)\.linear_output\..*"
+    r"|pre_decoder\.norm_output\..*|frontend_pre_decoder_up\.(norm_out|conv_out)\..*|fsq\._.*"
+)
+FIXED_FILTER = re.compile(r".*_layers\.\d+\.(down|up)\.weight")
+
+NETWORKS = {
+    "encoder": "encoder.transformer",
+    "pre_decoder": "upsampler.transformer",
+    "decoder": "denoiser.transformer",
+    "frontend_encoder_down": "encoder.patchifier",
+    "frontend_pre_decoder_up": "upsampler.depatchifier",
+    "frontend_decoder_down": "denoiser.patchifier",
+    "frontend_decoder_up": "denoiser.depatchifier",
+}
+WHOLE = {
+    "latents": "encoder.summaries",
+    "mask_embedding": "upsampler.mask",
+    "gain_encoder": "encoder.gain",
+    "more_latents_encoder": "encoder.registers",
+    "more_latents_pre_decoder": "upsampler.registers",
+    "more_latents_decoder": "denoiser.registers",
+    "lat2patch_pre_decoder.weight": "upsampler.expand.weight",
+    "lat2patch_pre_decoder.bias": "upsampler.expand.bias",
+    "lat2patch.weight": "denoiser.expand.weight",
+    "lat2patch.bias": "denoiser.expand.bias",
+    "encoder.norm_output.norm.g": "encoder.norm_out.weight",
+    "encoder.linear_output.weight": "encoder.project.weight",
+    "encoder.linear_output.bias": "encoder.project.bias",
+    "decoder.norm_output.cond_proj.weight": "denoiser.norm_out.project.weight",
+    "decoder.norm_output.cond_proj.bias": "denoiser.norm_out.project.bias",
+}
+PARTS = (
+    (r"^emb_proj\.(\d+)\.", lambda m: f"denoiser.noise.mlp.{int(m[1]) // 2}."),
+    (r"^gain_decoder\.(\d+)\.", lambda m: f"denoiser.noise.gain.{int(m[1]) // 2}."),
+    (r"\.pe$", ".positions"),
+    (r"\.norm_input\.", ".norm_in."),
+    (r"\.layers\.", ".blocks."),
+    (r"\.attn\.mha\.to_qkv\.", ".attention.qkv."),
+    (r"\.attn\.mha\.to_out\.", ".attention.out."),
+    (r"\.attn\.mha\.([qk])_norm\.g$", r".attention.\1_gain"),
+    (r"\.attn\.norm\.", ".attention_norm."),
+    (r"\.mlp\.ff\.to_mlp\.", ".mlp.inner."),
+    (r"\.mlp\.ff\.to_out\.", ".mlp.out."),
+    (r"\.mlp\.norm\.", ".mlp_norm."),
+    (r"\.cond_proj\.", ".project."),
+    (r"\.norm\.g$", ".weight"),
+    (r"(_norm|\.norm_in)\.norm\.g$", r"\1.weight"),
+    (r"\.ff\.ff([12])\.", r".conv\1."),
+    (r"\.conv_inp\.", ".conv_in."),
+    (r"(resamplers\.\d+)\.c\.", r"\1.conv."),
+)
+
+
+def rename(key: str, config: CoDiCodecConfig) -> str:
+    """Our name of an official key; unknown keys come back unchanged."""
+    if key in WHOLE:
+        return WHOLE[key]
+    network, _, rest = key.partition(".")
+    layer = re.match(r"(down|up)_layers\.(\d+)\.(.*)", rest)
+    if network in NETWORKS and layer:
+        blocks = config.conv_blocks if layer[1] == "down" else config.conv_blocks[::-1]
+        key = f"{NETWORKS[network]}.{_place(int(layer[2]), blocks)}.{layer[3]}"
+    elif network in NETWORKS:
+        key = f"{NETWORKS[network]}.{rest}"
+    for pattern, replacement in PARTS:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _place(index: int, blocks: tuple[int, ...]) -> str:
+    """Position of a layer in the official flat list (blocks of a level, resampler, blocks of the next, ...)."""
+    for level, count in enumerate(blocks):
+        if index < count:
+            return f"levels.{level}.{index}"
+        if index == count:
+            return f"resamplers.{level}"
+        index -= count + 1
+    return f"levels.{len(blocks)}.{index}"
+
+
+def convert_state_dict(official: Mapping[str, Tensor], codec: CoDiCodec) -> dict[str, Tensor]:
+    """Official tensors under our names, in our shapes.
+
+    Raises:
+        CheckpointError: keys missing, unexpected or of another size (named), or a fixed filter that is not the known one.
+    """
+    ours = codec.state_dict()
+    converted: dict[str, Tensor] = {}
+    unexpected = []
+    for key, tensor in official.items():
+        if UNUSED.fullmatch(key):
+            continue
+        if FIXED_FILTER.fullmatch(key):
+            _check_fixed_filter(key, tensor)
+            continue
+        name = rename(key, codec.settings)
+        if name not in ours:
+            unexpected.append(key)
+        elif tensor.numel() != ours[name].numel():
+            raise CheckpointError(
+                f"official tensor {key} has shape {tuple(tensor.shape)}, the config asks for {tuple(ours[name].shape)}: "
+                "is it a checkpoint of another size?"
+            )
+        else:
+            converted[name] = tensor.reshape(ours[name].shape).to(torch.float32)
+    missing = sorted(set(ours) - set(converted))
+    if missing or unexpected:
+        raise CheckpointError(
+            f"not an official CoDiCodec checkpoint of this size: {describe_keys('missing', missing)}, "
+            f"{describe_keys('unexpected', unexpected)}"
+        )
+    return converted
+
+
+def _check_fixed_filter(key: str, weight: Tensor) -> None:
+    """The official resamplers' first path: an average on the way down; on the way up a channel average, repeated."""
+    if ".down.weight" in key:
+        expected = 1.0 / (weight.shape[2] * weight.shape[3])
+    else:
+        expected = None  # 1 / (ratio of channels), which is constant over the tensor and a power of the two widths
+    value = float(weight.flatten()[0])
+    if not torch.allclose(weight, torch.full_like(weight, expected if expected is not None else value)):
+        raise CheckpointError(
+            f"the fixed resampling filter {key} is not the known one: this checkpoint is of another model"
+        )
+
+
+def read_official(path: Path) -> dict[str, Tensor]:
+    """The network's state dict out of an official pickle, read with `weights_only=True`.
+
+    Raises:
+        CheckpointError: missing, truncated, not that format, or holding objects that are not allowed.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no official checkpoint at {path}")
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a pickle can fail in many ways; all mean that the file is not usable
+        raise CheckpointError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(content, Mapping) or not isinstance(content.get(STATE_KEY), Mapping):
+        raise CheckpointError(f"{path} holds no {STATE_KEY!r}: it is not an official CoDiCodec checkpoint")
+    return dict(content[STATE_KEY])
+
+
+def _numpy_scalars() -> list[Any]:
+    """What unpickling the numpy scalars beside the weights (losses, counters) needs; none of it can run code."""
+    import numpy as np
+    from numpy._core.multiarray import scalar
+
+    dtypes = [type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")]
+    # the file names these by the module path of numpy 1
+    return [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, *dtypes]
+
+
+def load_official(
+    cls: type[CoDiCodec], path: str | Path, config: CoDiCodecConfig | None = None, **options: Any
+) -> CoDiCodec:
+    """See `CoDiCodec.from_official`; `config` for a checkpoint of another size than the official one."""
+    local = Path(path)
+    if local.is_dir():
+        local = local / FILE_NAME
+    elif not local.exists() and str(path).count("/") == 1 and local.suffix != ".pt":
+        local = _download(str(path), **options)
+    state = read_official(local)
+    codec = cls(config or CoDiCodecConfig())
+    codec.load_state_dict(convert_state_dict(state, codec), strict=True)
+    codec.licence = LICENCE
+    return codec.eval()
+
+
+def _download(hub_id: str, **options: Any) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(hub_id, FILE_NAME, **options))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"cannot fetch {FILE_NAME} of {hub_id} from the hub: {reason}") from error
+
+
+def convert(source: str | Path, output: str | Path) -> CoDiCodec:
+    """Official checkpoint (file, folder or hub id) -> our folder of config.json and safetensors."""
+    from .model import CoDiCodec
+
+    codec = CoDiCodec.from_official(source)
+    codec.save_pretrained(output)
+    return codec

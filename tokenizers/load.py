@@ -1,0 +1,76 @@
+"""Name -> tokenizer. The only module that knows all families."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .base import AudioTokenizer
+from .parts.config import nearest_hint
+from .parts.errors import CheckpointError
+
+# codec class, as written in config.json -> where it lives
+FAMILIES = {"CoDiCodec": ".codicodec"}
+# shipped name -> folder with config.json and weights, inside the package
+SHIPPED = {"codicodec-mini": "tokenizers/codicodec/weights/mini"}
+# official name -> (class, hub id of weights in the official format)
+OFFICIAL = {"codicodec": ("CoDiCodec", "SonyCSLParis/codicodec")}
+
+
+def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
+    """The codec class called `class_name`; raises ValueError that lists the known ones."""
+    if class_name not in FAMILIES:
+        raise ValueError(f"no tokenizer class {class_name!r}: {nearest_hint(class_name, FAMILIES)}")
+    return getattr(import_module(FAMILIES[class_name], __package__), class_name)
+
+
+def load_tokenizer(name_or_path: str | Path, **options: Any) -> AudioTokenizer:
+    """Load a tokenizer in eval mode.
+
+    Args:
+        name_or_path: a shipped name (`codicodec-mini`), an official name (`codicodec`, fetched from its hub), a local
+            folder with config.json and weights, or a hub id of such a folder.
+        options: handed to `from_pretrained` (`torch_dtype`, `revision`, ...).
+
+    Raises:
+        CheckpointError: nothing usable is there.
+    """
+    name = str(name_or_path)
+    if name in SHIPPED:
+        name = str(files("latentune") / SHIPPED[name])
+    elif name in OFFICIAL:
+        class_name, hub_id = OFFICIAL[name]
+        return tokenizer_class(class_name).from_official(hub_id, **options)  # type: ignore[attr-defined]
+    return _class_at(name).from_pretrained(name, **options)
+
+
+def _class_at(path: str) -> type[AudioTokenizer]:
+    """The class that the config.json at a folder or hub id names."""
+    if Path(path).is_dir():
+        config_path = Path(path) / "config.json"
+        if not config_path.is_file():
+            raise CheckpointError(f"{path} holds no config.json: it is not a saved tokenizer")
+    elif path.count("/") == 1 and not path.startswith((".", "/", "~")):
+        config_path = _fetch_config(path)
+    else:
+        known = ", ".join(sorted([*SHIPPED, *OFFICIAL]))
+        raise CheckpointError(f"no tokenizer {path!r}: give a folder, a hub id (owner/name) or one of {known}")
+    try:
+        class_name = json.loads(config_path.read_text())["_class_name"]
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"{config_path} is not the config of a tokenizer ({error!r})") from error
+    return tokenizer_class(class_name)
+
+
+def _fetch_config(hub_id: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(hub_id, "config.json"))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"cannot fetch {hub_id} from the hub and no such folder is here: {reason}") from error

@@ -1,0 +1,53 @@
+"""Rate and channel conversion: the one resampler of the library (soxr) and the one mono/stereo rule."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_rate(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """Resample audio [..., N] with soxr's high-quality setting; the result is on the device of `audio`, in float32.
+
+    The length is round(N * to_rate / from_rate), at least one sample.
+    """
+    if from_rate <= 0 or to_rate <= 0:
+        raise ValueError(f"sample rates must be positive, got {from_rate} and {to_rate} Hz")
+    if from_rate == to_rate:
+        return audio
+    import soxr
+
+    num_samples = max(1, round(audio.shape[-1] * to_rate / from_rate))
+    flat = audio.detach().reshape(-1, audio.shape[-1]).to("cpu", torch.float32).numpy()
+    out = torch.from_numpy(soxr.resample(flat.T, from_rate, to_rate, quality="HQ").T.copy())
+    # soxr rounds the length on its own; ours is a function of the two rates alone
+    out = torch.nn.functional.pad(out, (0, max(0, num_samples - out.shape[-1])))[..., :num_samples]
+    return out.reshape(*audio.shape[:-1], num_samples).to(audio.device)
+
+
+def to_channels(audio: Tensor, channels: int) -> Tensor:
+    """Audio [..., C, N] with `channels` channels: mono is duplicated, more channels are averaged to mono.
+
+    Raises:
+        ValueError: a conversion that would have to guess, such as 6 channels to 2.
+    """
+    have = audio.shape[-2]
+    if have == channels:
+        return audio
+    if have == 1:
+        return audio.expand(*audio.shape[:-2], channels, audio.shape[-1])
+    if channels == 1:
+        return audio.mean(-2, keepdim=True)
+    raise ValueError(f"audio has {have} channels, {channels} wanted: mix it to mono or {channels} channels first")
+
+
+def check_audio(audio: Tensor) -> None:
+    """Raise ValueError unless `audio` is a finite float tensor [B, C, N] with at least one sample."""
+    if audio.ndim != 3:
+        raise ValueError(f"audio must be [batch, channels, samples], got shape {tuple(audio.shape)}")
+    if not audio.is_floating_point():
+        raise ValueError(f"audio must be float in [-1, 1], got {audio.dtype}: divide integers by their full scale")
+    if audio.numel() == 0:
+        raise ValueError(f"audio of shape {tuple(audio.shape)} is empty: at least 1 sample is needed")
+    if not torch.isfinite(audio).all():
+        raise ValueError("audio holds NaN or inf")

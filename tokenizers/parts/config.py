@@ -1,0 +1,125 @@
+"""Mappings (from YAML or JSON) into config dataclasses: unknown keys are refused with the nearest known one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from .errors import ConfigError
+
+T = TypeVar("T")
+
+
+def nearest_hint(key: str, known: Iterable[str]) -> str:
+    """Half a sentence that names the nearest known key, or lists the known ones: for error messages."""
+    known = sorted(known)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def build_config(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Build the dataclass `cls` from a mapping, nested dataclasses included.
+
+    Args:
+        where: dotted path of this mapping in the whole config, for messages.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a missing required key, or a value of the wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where or cls.__name__}: expected a mapping of keys, got {type(values).__name__}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    prefix = f"{where}." if where else ""
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"unknown config key {prefix}{key!s}: {nearest_hint(str(key), fields)}")
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"config {where or cls.__name__} lacks the required key(s) {', '.join(missing)}")
+    arguments = {key: _convert(value, hints[key], f"{prefix}{key}") for key, value in values.items()}
+    try:
+        return cls(**arguments)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"config {where or cls.__name__}: {error}") from error
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain dicts, lists and scalars, ready for JSON or YAML."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the annotated type `hint`; raises ConfigError where that would change its meaning."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(value, arguments, where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where}: got {value!r}, allowed: {', '.join(map(repr, arguments))}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else build_config(hint, value, where)  # type: ignore[arg-type]
+    if origin in (tuple, list):
+        return _convert_sequence(value, origin, arguments, where)
+    if origin is dict or hint is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
+        value_hint = arguments[1] if arguments else Any
+        return {key: _convert(item, value_hint, f"{where}.{key}") for key, item in value.items()}
+    return _convert_scalar(value, hint, where)
+
+
+def _convert_union(value: Any, options: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in options:
+        return None
+    real = [option for option in options if option is not type(None)]
+    for option in real:
+        try:
+            return _convert(value, option, where)
+        except ConfigError:
+            if len(real) == 1:
+                raise
+    raise ConfigError(f"{where}: {value!r} fits none of {', '.join(map(str, real))}")
+
+
+def _convert_sequence(value: Any, kind: type, arguments: tuple[Any, ...], where: str) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{where}: expected a list, got {value!r}")
+    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+        if len(arguments) != len(value):
+            raise ConfigError(f"{where}: expected {len(arguments)} values, got {len(value)}")
+        return tuple(_convert(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(value, arguments, strict=True)))
+    item = arguments[0] if arguments else Any
+    return kind(_convert(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+
+
+def _convert_scalar(value: Any, hint: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r} ({type(value).__name__})")

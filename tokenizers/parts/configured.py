@@ -1,0 +1,84 @@
+"""A diffusers model whose `config.json` is one config dataclass: the base of tokenizers and generators."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+
+from .config import build_config, config_to_dict
+from .errors import CheckpointError
+
+
+class ConfiguredModel(ModelMixin, ConfigMixin):
+    """`ModelMixin` + `ConfigMixin` with a dataclass config.
+
+    A subclass sets `config_class` and is built as `Model(config)`. `from_pretrained` (local folder or hub id),
+    `save_pretrained`, safetensors, `torch_dtype` and `revision` are those of diffusers; loading is strict.
+    """
+
+    config_class: ClassVar[type]
+    config_name = "config.json"
+
+    def __init__(self, config: Any):
+        super().__init__()
+        if not isinstance(config, self.config_class):
+            raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
+        self.settings = config
+        self.register_to_config(**config_to_dict(config))
+
+    @classmethod
+    def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **unused: Any) -> Any:
+        """Build with random weights from a config dict (as read from `config.json`); unknown keys are refused."""
+        known = {key: value for key, value in dict(config).items() if not key.startswith("_")}
+        model = cls(build_config(cls.config_class, known, cls.__name__))
+        return (model, unused) if return_unused_kwargs else model
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, **options: Any) -> Self:
+        """Load `config.json` and weights from a local folder or a hub id, strictly, in eval mode.
+
+        Raises:
+            CheckpointError: nothing at `path`, an unreadable file, or keys that are missing or unexpected (named).
+        """
+        options.setdefault("low_cpu_mem_usage", False)
+        try:
+            model, info = super().from_pretrained(str(path), output_loading_info=True, **options)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"cannot load {cls.__name__} from {path}: {_first_lines(error)}") from error
+        missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+        if missing or unexpected or info.get("mismatched_keys"):
+            raise CheckpointError(
+                f"weights at {path} do not fit {cls.__name__}: {describe_keys('missing', missing)}, "
+                f"{describe_keys('unexpected', unexpected)}, mismatched {info.get('mismatched_keys') or 'none'}"
+            )
+        return model.eval()
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of config and weights: equal if and only if two models compute the same thing.
+
+        Weights are hashed in float32, so loading in another dtype changes it only where rounding did.
+        """
+        digest = hashlib.sha256(json.dumps(config_to_dict(self.settings), sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            value = tensor.detach().cpu()
+            value = value.float() if value.is_floating_point() else value
+            digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def describe_keys(kind: str, keys: list[str], most: int = 8) -> str:
+    """`missing 3 (a, b, c)`: a short list of state-dict keys for an error message."""
+    if not keys:
+        return f"{kind} none"
+    more = f", and {len(keys) - most} more" if len(keys) > most else ""
+    return f"{kind} {len(keys)} ({', '.join(keys[:most])}{more})"
+
+
+def _first_lines(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]

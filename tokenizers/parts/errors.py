@@ -1,0 +1,41 @@
+"""The exceptions of the library, one tree, so that a caller can catch all of it or one kind.
+
+LatentuneError
+ +-- ConfigError       a config key or value that does not exist or does not fit
+ +-- AudioError        an audio file that cannot be read, or holds nothing that can be encoded
+ +-- CheckpointError   weights that are missing, truncated or made for another configuration
+ +-- DatasetError      a shard dataset that is missing, corrupt or of another format
+ +-- MismatchError     two things that were not made for each other (dataset and generator, statistics and embedder)
+ +-- TrainingError     a run that cannot go on (NaN in the loss, nothing to train on)
+
+A wrong argument of a Python call is a plain `ValueError` or `TypeError`. The command line turns a
+`LatentuneError`, `ValueError` or `OSError` into one line and exit code 1, wrong usage into exit code 2.
+"""
+
+
+class LatentuneError(Exception):
+    """Base of all errors that this library raises on its own account."""
+
+
+class ConfigError(LatentuneError, ValueError):
+    """A config key or value that does not exist or does not fit."""
+
+
+class AudioError(LatentuneError):
+    """An audio file that cannot be read, or holds nothing that can be encoded."""
+
+
+class CheckpointError(LatentuneError):
+    """Weights that are missing, truncated or made for another configuration."""
+
+
+class DatasetError(LatentuneError):
+    """A shard dataset that is missing, corrupt or of another format."""
+
+
+class MismatchError(LatentuneError):
+    """Two things that were not made for each other, such as a dataset and a generator."""
+
+
+class TrainingError(LatentuneError):
+    """A training run that cannot go on."""

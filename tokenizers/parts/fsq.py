@@ -1,0 +1,95 @@
+"""Finite scalar quantisation (Mentzer et al., arXiv 2309.15505): pure functions over the last axis.
+
+Vocabulary: z is the unbounded encoder output; `bounded` lies in level units, (-L/2, L/2); a `digit` is an integer in
+0..L-1; a `value` is a digit (or a bounded number) scaled to [-1, 1]; an `index` packs the digits of one codebook,
+digit 0 the least significant one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+ATANH_LIMIT = 1.0 - 1e-5  # |value| is clamped to this before atanh, which is finite there also in float32
+
+
+def bound(z: Tensor, levels: Sequence[int], eps: float = 1e-3) -> Tensor:
+    """Squash z [..., d] into level units so that rounding gives exactly L levels per dimension.
+
+    tanh(z + shift) * (L - 1)(1 - eps) / 2 - offset; offset and shift are zero for odd L.
+    """
+    sizes = torch.tensor(levels, device=z.device, dtype=z.dtype)
+    half = (sizes - 1) * (1 - eps) / 2
+    offset = torch.where(sizes % 2 == 1, 0.0, 0.5).to(z.dtype)
+    shift = torch.tan(offset / half)
+    return torch.tanh(z + shift) * half - offset
+
+
+def round_straight_through(bounded: Tensor) -> Tensor:
+    """Round to the nearest integer; the gradient passes as if nothing had been rounded."""
+    return bounded + (bounded.round() - bounded).detach()
+
+
+def half_widths(levels: Sequence[int], like: Tensor) -> Tensor:
+    """L // 2 of each dimension: level units times this inverse are values in [-1, 1]."""
+    return torch.tensor([size // 2 for size in levels], device=like.device, dtype=like.dtype)
+
+
+def values_to_digits(values: Tensor, levels: Sequence[int]) -> Tensor:
+    """Values [..., d] in [-1, 1] to the nearest digits [..., d] int64."""
+    half = half_widths(levels, values)
+    top = torch.tensor([size - 1 for size in levels], device=values.device)
+    digits = (values * half + half).round().to(torch.int64)
+    return torch.minimum(digits.clamp_min(0), top)
+
+
+def digits_to_values(digits: Tensor, levels: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Digits [..., d] to values [..., d] in [-1, 1]."""
+    half = torch.tensor([size // 2 for size in levels], device=digits.device, dtype=dtype)
+    return (digits.to(dtype) - half) / half
+
+
+def digits_to_indices(digits: Tensor, levels: Sequence[int]) -> Tensor:
+    """Digits [..., d] int64 to indices [...] int64: the sum of digit_k times the product of the levels before k."""
+    return (digits * _basis(levels, digits.device)).sum(-1)
+
+
+def indices_to_digits(indices: Tensor, levels: Sequence[int]) -> Tensor:
+    """Indices [...] to digits [..., d] int64.
+
+    Raises:
+        ValueError: an index outside 0..prod(levels)-1.
+    """
+    check_indices(indices, math.prod(levels))
+    sizes = torch.tensor(levels, device=indices.device)
+    basis = _basis(levels, indices.device)
+    return torch.div(indices.to(torch.int64).unsqueeze(-1), basis, rounding_mode="floor") % sizes
+
+
+def check_indices(indices: Tensor, size: int) -> None:
+    """Raise unless `indices` is an integer tensor with entries in 0..size-1."""
+    if indices.is_floating_point() or indices.dtype == torch.bool:
+        raise TypeError(f"tokens must be integers, got {indices.dtype}")
+    if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < size):
+        raise ValueError(
+            f"tokens must lie in 0..{size - 1}, got {int(indices.min())}..{int(indices.max())}: "
+            "are they of another tokenizer?"
+        )
+
+
+def values_to_latents(values: Tensor, scale: float) -> Tensor:
+    """Values in [-1, 1] to the continuous stream, atanh(value) / scale, always finite."""
+    return torch.atanh(values.clamp(-ATANH_LIMIT, ATANH_LIMIT)) / scale
+
+
+def latents_to_values(latents: Tensor, scale: float) -> Tensor:
+    """The continuous stream back to values in (-1, 1): tanh(scale * latent)."""
+    return torch.tanh(latents * scale)
+
+
+def _basis(levels: Sequence[int], device: torch.device) -> Tensor:
+    steps = [math.prod(levels[:k]) for k in range(len(levels))]
+    return torch.tensor(steps, dtype=torch.int64, device=device)
