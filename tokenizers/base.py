@@ -109,7 +109,7 @@ class AudioTokenizer(ConfiguredModel):
     """An audio codec as a tokenizer with a continuous and a discrete stream from one encoder.
 
     The two streams are images of each other up to quantisation: `latents_to_tokens(tokens_to_latents(t)) == t`.
-    Continuous latents are atanh(y) / scale of the bottleneck's bounded values y, so that they are roughly unit Gaussian.
+    Continuous latents are atanh(y) / scale of the bottleneck's bounded values y: roughly unit Gaussian.
     """
 
     licence: str = "unknown"  # of the weights; written into datasets and model cards

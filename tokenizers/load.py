@@ -43,7 +43,7 @@ def load_tokenizer(name_or_path: str | Path, **options: Any) -> AudioTokenizer:
         name = str(files("latentune") / SHIPPED[name])
     elif name in OFFICIAL:
         class_name, hub_id = OFFICIAL[name]
-        return tokenizer_class(class_name).from_official(hub_id, **options)  # type: ignore[attr-defined]
+        return tokenizer_class(class_name).from_official(hub_id, **options)
     return _class_at(name).from_pretrained(name, **options)
 
 

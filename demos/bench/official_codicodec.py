@@ -1,7 +1,7 @@
 """The official CoDiCodec package (PyPI `codicodec` 0.1.2) as a peer: built at any size with seeded random weights.
 
-Needs the extra `peers`. Used by the benchmark, by tests marked `peer`, and run as a script it writes the golden file that
-the ordinary tests compare with:
+Needs the extra `peers`. Used by the benchmark and by tests marked `peer`; run as a script it writes the golden file
+that the ordinary tests compare with:
 
     python demos/bench/official_codicodec.py tests/assets/codicodec_golden.safetensors
 """

@@ -80,7 +80,7 @@ class ConvBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Fewer positions, more channels: a fixed path (average, channels repeated) plus a learned one that starts at zero."""
+    """Fewer positions, more channels: a fixed path (average, channels repeated) plus a learned one."""
 
     def __init__(self, channels: int, out_channels: int, factor: tuple[int, int]):
         super().__init__()

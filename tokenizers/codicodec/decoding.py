@@ -60,10 +60,11 @@ class _Chunk:
 def pairing(step: int, count: int) -> list[tuple[int, ...]]:
     """Groups of chunks that step number `step` looks at together.
 
-    Even steps pair (0, 1), (2, 3), ...; odd steps (0), (1, 2), (3, 4), ...; what is left over stays alone. A chunk alone is
-    the left half of a pair whose right half is empty: the left cannot see the right, so the empty half is not computed.
+    Even steps pair (0, 1), (2, 3), ...; odd steps (0), (1, 2), (3, 4), ...; what is left over stays alone. A chunk
+    alone is the left half of a pair whose right half is empty: the left cannot see the right, so the empty half is not
+    computed.
     """
-    first = [(0,)] if step % 2 else []
+    first: list[tuple[int, ...]] = [(0,)] if step % 2 else []
     rest = range(step % 2, count, 2)
     return (first + [(k, k + 1) if k + 1 < count else (k,) for k in rest])[: max(1, count)]
 
@@ -77,7 +78,7 @@ def decode_parallel(
         values: [B, K, summaries, d]; counts: chunks of each item; max_chunks: bound of the chunks in one network call.
 
     With a bound the items go one after the other, each in a wave along time: a block of chunks is admitted, every
-    step runs on all groups whose members are ready, finished chunks leave. At most max_chunks + steps + 1 chunks are alive.
+    step runs on all groups whose members are ready, finished chunks leave. At most max_chunks + steps + 1 are alive.
     """
     if max_chunks is None or sum(counts) <= max_chunks:
         works = [_Work(codec, values, counts, range(len(values)), noise, steps)]
@@ -152,7 +153,7 @@ class _Work:
         """The audio of the finished chunks that are next in line; they leave."""
         config = self.codec.settings
         for i in self.items:
-            ready = []
+            ready: list[Tensor] = []
             start = self.emitted[i]
             while (i, start + len(ready)) in self.alive and self.alive[i, start + len(ready)].done == self.steps:
                 ready.append(self.alive.pop((i, start + len(ready))).spectrogram)

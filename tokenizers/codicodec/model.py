@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ class CoDiCodec(AudioTokenizer):
         """
         from .upstream import load_official
 
-        return load_official(cls, path, **options)
+        return cast(Self, load_official(cls, path, **options))
 
     @property
     def spec(self) -> TokenizerSpec:

@@ -105,6 +105,8 @@ class Upsampler(nn.Module):
 class NoiseEmbedding(nn.Module):
     """Noise level -> conditioning of the denoiser's norms, and its two gains per frequency bin."""
 
+    frequencies: Tensor
+
     def __init__(self, config: CoDiCodecConfig):
         super().__init__()
         width = config.noise_channels
@@ -120,7 +122,7 @@ class NoiseEmbedding(nn.Module):
         """sigma [M] -> conditioning [M, E], input gain and output gain [M, 1, F, 1]."""
         # float32 island: the sine of large arguments and log(sigma) lose too much in half precision
         angles = (sigma.float().log() / 4)[:, None] * self.frequencies.float()
-        waves = torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.mlp[0].weight.dtype)
+        waves = torch.cat((angles.sin(), angles.cos()), dim=-1).to(next(self.mlp.parameters()).dtype)
         x = gain = waves
         for layer in self.mlp:
             x = F.silu(layer(x))

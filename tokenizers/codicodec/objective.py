@@ -42,8 +42,9 @@ class ConsistencyConfig:
 class ConsistencyObjective(Objective):
     """loss = pseudo-Huber(f(x + sigma(t + dt) e), stop_grad f(x + sigma(t) e)) / (sigma(t + dt) - sigma(t)).
 
-    A `step_exponent_start` of 0 with the upper level drawn begins as a denoising autoencoder, since f(x, sigma_min) = x, and
-    becomes consistency training as dt shrinks: for short runs, which cannot wait for the bootstrapping from low noise.
+    With the upper level drawn and a `step_exponent_start` of 0 it begins as a denoising autoencoder, f(x, sigma_min)
+    being x, and becomes consistency training as dt shrinks: for short runs, which cannot wait for the bootstrapping
+    from low noise.
 
     Each half of a pair has its own noise level and noise; both levels of a half share the noise.
     """
@@ -101,14 +102,15 @@ class ConsistencyObjective(Objective):
             upper = position.clamp(min(dt, MIN_POSITION), 1.0)
             lower = (upper - dt).clamp_min(0.0)
         low, high = noise_level(lower, self.codec), noise_level(upper, self.codec)
-        assert isinstance(low, Tensor) and isinstance(high, Tensor)
+        assert isinstance(low, Tensor)
+        assert isinstance(high, Tensor)
         return low, high
 
     def _pseudo_huber(self, estimate: Tensor, target: Tensor) -> Tensor:
         """sqrt(|x|^2 + c^2) - c of each chunk [B, 2, 2C, F, L] as [B, 2], in units of sqrt(number of elements).
 
-        |x| is the norm over the whole chunk and c grows with the square root of its size; the unit makes the loss comparable
-        between sizes.
+        |x| is the norm over the whole chunk and c grows with the square root of its size; the unit makes the loss
+        comparable between sizes.
         """
         mean_square = (estimate - target).square().mean((2, 3, 4))
         return (mean_square + self.config.huber_scale**2).sqrt() - self.config.huber_scale

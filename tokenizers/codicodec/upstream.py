@@ -112,7 +112,7 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: CoDiCodec) -> dict
     """Official tensors under our names, in our shapes.
 
     Raises:
-        CheckpointError: keys missing, unexpected or of another size (named), or a fixed filter that is not the known one.
+        CheckpointError: keys missing, unexpected or of another size (named), or an unknown fixed filter.
     """
     ours = codec.state_dict()
     converted: dict[str, Tensor] = {}
@@ -128,8 +128,8 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: CoDiCodec) -> dict
             unexpected.append(key)
         elif tensor.numel() != ours[name].numel():
             raise CheckpointError(
-                f"official tensor {key} has shape {tuple(tensor.shape)}, the config asks for {tuple(ours[name].shape)}: "
-                "is it a checkpoint of another size?"
+                f"official tensor {key} has shape {tuple(tensor.shape)}, "
+                f"the config asks for {tuple(ours[name].shape)}: is it a checkpoint of another size?"
             )
         else:
             converted[name] = tensor.reshape(ours[name].shape).to(torch.float32)
@@ -143,16 +143,12 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: CoDiCodec) -> dict
 
 
 def _check_fixed_filter(key: str, weight: Tensor) -> None:
-    """The official resamplers' first path: an average on the way down; on the way up a channel average, repeated."""
-    if ".down.weight" in key:
-        expected = 1.0 / (weight.shape[2] * weight.shape[3])
-    else:
-        expected = None  # 1 / (ratio of channels), which is constant over the tensor and a power of the two widths
-    value = float(weight.flatten()[0])
-    if not torch.allclose(weight, torch.full_like(weight, expected if expected is not None else value)):
-        raise CheckpointError(
-            f"the fixed resampling filter {key} is not the known one: this checkpoint is of another model"
-        )
+    """The official resamplers' first path is constant: an average on the way down, a channel average on the way up."""
+    down = ".down.weight" in key
+    # on the way up 1 / (ratio of channels), which the tensor's own shape does not tell
+    expected = 1.0 / (weight.shape[2] * weight.shape[3]) if down else float(weight.flatten()[0])
+    if not torch.allclose(weight, torch.full_like(weight, expected)):
+        raise CheckpointError(f"the fixed filter {key} is not the known one: this checkpoint is of another model")
 
 
 def read_official(path: Path) -> dict[str, Tensor]:

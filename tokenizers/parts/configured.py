@@ -22,7 +22,8 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     """
 
     config_class: ClassVar[type]
-    config_name = "config.json"
+    settings: Any  # the config, an instance of `config_class`
+    config_name = "config.json"  # type: ignore[assignment]
 
     def __init__(self, config: Any):
         super().__init__()

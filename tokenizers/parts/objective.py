@@ -13,8 +13,9 @@ from torch import Tensor, nn
 class Objective(ABC):
     """`loss, metrics = objective(model, batch, step=step, generator=generator)`.
 
-    The model may be wrapped (DistributedDataParallel, torch.compile), so an objective calls `model(...)` and nothing else of
-    it. All randomness comes from `generator`; all else from the arguments, so that a resumed run repeats an uninterrupted one.
+    The model may be wrapped (DistributedDataParallel, torch.compile), so an objective calls `model(...)` and nothing
+    else of it. All randomness comes from `generator`, all else from the arguments: a resumed run repeats an
+    uninterrupted one.
     """
 
     @abstractmethod

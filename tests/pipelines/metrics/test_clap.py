@@ -205,7 +205,7 @@ def test_embeddings_are_those_of_laion_clap(size: str, tmp_path: Path, monkeypat
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     clap_module = pytest.importorskip("clap_module")
     torch.manual_seed(0)
-    official, config = clap_module.create_model(size, "transformer", precision="fp32", device="cpu")
+    official, _config = clap_module.create_model(size, "transformer", precision="fp32", device="cpu")
     official.eval()
     for name, value in official.state_dict().items():
         if "relative_position_bias_table" in name or name.endswith(("norm1.bias", "norm2.bias", "proj.bias")):

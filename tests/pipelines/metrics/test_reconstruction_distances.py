@@ -37,7 +37,7 @@ def test_spectral_distances_grow_with_the_error_and_are_finite_for_silence(dista
     assert (distance(sound, sound) == 0).all()
     if num_samples > 1:
         near, far = distance(sound, sound + 0.01 * error), distance(sound, sound + error)
-        assert (0 < near).all()
+        assert (near > 0).all()
         assert (near < far).all()
     silent = torch.zeros_like(sound)
     for pair in ((sound, silent), (silent, sound)):

@@ -88,7 +88,7 @@ def test_a_bound_on_chunks_changes_nothing(tiny_codec: CoDiCodec, max_chunks: in
 
 
 def test_a_bound_keeps_the_working_set_flat(tiny_codec: CoDiCodec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the signal, no more than max_chunks + steps + 1 chunks are alive, and no call sees more than the bound."""
+    """However long the signal, at most max_chunks + steps + 1 chunks are alive and no call sees more than the bound."""
     from latentune.tokenizers.codicodec import decoding
 
     alive, seen = [], []

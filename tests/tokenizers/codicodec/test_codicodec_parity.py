@@ -28,7 +28,8 @@ TOLERANCE = 1e-4  # of the tensor's largest magnitude
 
 def load_peer() -> ModuleType:
     spec = importlib.util.spec_from_file_location("official_codicodec", ROOT / "demos/bench/official_codicodec.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -82,6 +82,7 @@ def test_the_noise_levels_come_closer() -> None:
 
 def test_fsq_dropout_switches_the_rounding() -> None:
     codec, objective, batch = make(fsq_dropout=1.0)
+    torch.nn.init.normal_(codec.encoder.project.weight)  # it starts from zero, which rounding does not change
     seen = {}
     codec.upsampler.register_forward_pre_hook(lambda _, arguments: seen.update(values=arguments[0] * 5))
     for fsq_dropout, rounded in ((1.0, False), (0.0, True)):

@@ -1,0 +1,114 @@
+"""CoDiCodec beside the official package on a CPU, same weights, same audio, in one run.
+
+    make bench        or        python demos/bench/bench_codicodec.py --seconds 30 --steps 5 --repeats 3
+
+Both run encode and parallel decode at equal precision (fp32), then each at its best: ours in bfloat16, the official
+package with its default autocast to fp16. The order alternates; the ratio of medians is reported. Needs the extra
+`peers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from official_codicodec import official_modules, official_network, save_official, test_audio
+from torch import Tensor
+
+from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
+from latentune.tokenizers.parts.files import write_json
+
+logger = logging.getLogger("bench_codicodec")
+Contender = Callable[[], Tensor]
+
+
+def official_contenders(
+    models: Any, audio_module: Any, network: Any, audio: Tensor, steps: int, autocast: bool
+) -> dict[str, Contender]:
+    """Encode and parallel decode as the official inference code runs them, in batches of its default sizes."""
+    config = models
+    spectrogram = audio_module.to_representation_encoder(audio)
+    pad = -spectrogram.shape[-1] % config.spec_length
+
+    @torch.no_grad()
+    def run(function: Contender) -> Tensor:
+        with torch.autocast("cpu", torch.float16, enabled=autocast):
+            return function()
+
+    def encode() -> Tensor:
+        frames = torch.nn.functional.pad(audio_module.to_representation_encoder(audio), (0, pad))
+        chunks = torch.cat(torch.split(frames, config.spec_length, dim=-1), dim=0)
+        return torch.cat([network.encoder_forward(part, dont_quantize=True) for part in chunks.split(64)])
+
+    latents = run(encode).float().flatten(0, 1)[None]
+    latents = torch.nn.functional.pad(latents, (0, 0, 0, -latents.shape[1] % (2 * config.num_latents)))
+
+    def decode() -> Tensor:
+        return audio_module.to_waveform(network.decode_single_parallel(latents, denoising_steps=steps).float())
+
+    return {"encode": lambda: run(encode), "decode": lambda: run(decode)}
+
+
+def our_contenders(codec: CoDiCodec, audio: Tensor, steps: int) -> dict[str, Contender]:
+    latents = codec.encode(audio, codec.settings.sample_rate).latents
+    return {
+        "encode": lambda: codec.encode(audio, codec.settings.sample_rate).latents,
+        "decode": lambda: codec.decode(latents=latents, steps=steps, generator=torch.Generator().manual_seed(0)),
+    }
+
+
+def compare(ours: dict[str, Contender], theirs: dict[str, Contender], repeats: int) -> dict[str, dict[str, float]]:
+    """Median seconds of both for each job, alternating, and their ratio (above 1: ours is faster)."""
+    result = {}
+    for job in ours:
+        seconds: dict[str, list[float]] = {"ours": [], "official": []}
+        for repeat in range(repeats):
+            order = [("ours", ours[job]), ("official", theirs[job])]
+            for name, function in order if repeat % 2 == 0 else order[::-1]:
+                start = time.perf_counter()
+                function()
+                seconds[name].append(time.perf_counter() - start)
+                logger.info("%s %s: %.2f s", job, name, seconds[name][-1])
+        ours_s, official_s = (statistics.median(seconds[name]) for name in ("ours", "official"))
+        result[job] = {"ours_s": ours_s, "official_s": official_s, "ratio": official_s / ours_s}
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the audio")
+    parser.add_argument("--steps", type=int, default=5, help="denoising steps")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--skip-best", action="store_true", help="fp32 against fp32 only")
+    parser.add_argument("--output", type=Path, default=Path("bench_out/codicodec.json"))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    models, audio_module = official_modules(CoDiCodecConfig())
+    network = official_network(models, seed=0)
+    audio = test_audio(int(arguments.seconds * 48000), seed=1)
+    with tempfile.TemporaryDirectory() as folder:
+        save_official(network, Path(folder) / "codicodec.pt")
+        codec = CoDiCodec.from_official(folder)
+    threads = torch.get_num_threads()
+    result: dict[str, object] = {"seconds": arguments.seconds, "steps": arguments.steps, "threads": threads}
+    theirs = official_contenders(models, audio_module, network, audio, arguments.steps, autocast=False)
+    result["fp32"] = compare(our_contenders(codec, audio, arguments.steps), theirs, arguments.repeats)
+    if not arguments.skip_best:
+        theirs = official_contenders(models, audio_module, network, audio, arguments.steps, autocast=True)
+        fast = our_contenders(codec.to(torch.bfloat16), audio, arguments.steps)
+        result["each_at_its_best"] = compare(fast, theirs, arguments.repeats)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.output, result)
+    logger.info("%s", json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
