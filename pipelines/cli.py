@@ -236,7 +236,7 @@ def evaluate(
     clap_checkpoint: Annotated[
         str | None, typer.Option(help="laion-clap .pt file or hub id; measure with CLAP.", show_default=False)
     ] = None,
-    embedder: Annotated[str | None, typer.Option(help="musicnn or clap.", show_default=False)] = None,
+    embedder: Annotated[str | None, typer.Option(help="auto, musicnn or clap.", show_default=False)] = None,
     save_statistics: Annotated[
         str | None, typer.Option(help="Keep the reference's statistics here.", show_default=False)
     ] = None,
@@ -259,8 +259,17 @@ def evaluate(
         "output": result_file,
         "device": device,
     }
-    facts = run(make_config(EvaluateConfig, config, overrides, given)).to_dict()
-    show(facts, as_json, "\n".join(f"{key}: {value}" for key, value in facts.items()))
+    with progress_bar("measuring") as update:
+        result = run(
+            make_config(EvaluateConfig, config, overrides, given),
+            progress=lambda side, done, total: update(done, total, side),
+        )
+    sides = [
+        f"{name} {side.num_files} files, {side.num_windows} windows, {len(side.failures)} left out"
+        for name, side in (("reference", result.reference), ("generated", result.generated))
+    ]
+    lines = [f"{result.metric} {result.value:.6g}", *sides, *(f"warning: {text}" for text in result.warnings)]
+    show(result.to_dict(), as_json, "\n".join(lines))
 
 
 @app.command()

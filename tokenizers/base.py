@@ -112,7 +112,14 @@ class AudioTokenizer(ConfiguredModel):
     Continuous latents are atanh(y) / scale of the bottleneck's bounded values y: roughly unit Gaussian.
     """
 
-    licence: str = "unknown"  # of the weights; written into datasets and model cards
+    @property
+    def licence(self) -> str:
+        """Licence of the weights, kept in config.json; written into datasets and model cards."""
+        return self.config.get("_licence", "unknown")
+
+    @licence.setter
+    def licence(self, name: str) -> None:
+        self.register_to_config(_licence=name)
 
     @property
     @abstractmethod

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...generators.base import LatentBatch
 from ...tokenizers.parts.errors import TrainingError
-from ..shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
 from ...tokenizers.parts.random import keyed_generator
+from ..shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
 from .config import LatentDataConfig
 
 

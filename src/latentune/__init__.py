@@ -3,7 +3,7 @@
 The three doors of the library; each imports what it needs only when it is called::
 
     tokenizer = latentune.load_tokenizer("codicodec-mini")          # audio <-> latents and tokens
-    generator = latentune.load_generator("runs/dit/checkpoints/last")  # latents or tokens from prompts
+    generator = latentune.load_generator("runs/dit/checkpoints/00010000/ema")  # latents or tokens from prompts
     pipeline = latentune.load_pipeline("codicodec-mini-dit")         # prompts -> audio
 """
 

@@ -143,16 +143,20 @@ def test_a_config_file_and_overrides_reach_the_command(tmp_path: Path, monkeypat
 
 
 def test_evaluate_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = pytest.importorskip("latentune.pipelines.evaluate")
+    import latentune.pipelines.evaluate as library
+
     seen: list[Any] = []
-
-    class Outcome:
-        def to_dict(self) -> dict[str, Any]:
-            return {"metric": "fad_musicnn", "value": float("nan")}
-
-    monkeypatch.setattr(library, "evaluate", lambda config: seen.append(config) or Outcome())
-    assert json.loads(call("evaluate", "real", "made", "--json").stdout) == {"metric": "fad_musicnn", "value": None}
-    assert (seen[0].reference, seen[0].generated) == ("real", "made")
+    made = library.SideSummary(source="made", num_files=3, num_windows=5)
+    outcome = library.EvaluationResult(
+        metric="fad_x", value=1.5, embedder={}, weights="w", reference=made, generated=made, warnings=["too few"]
+    )
+    monkeypatch.setattr(library, "evaluate", lambda config, progress: seen.append(config) or outcome)
+    assert json.loads(call("evaluate", "real", "made", "-o", "r.json", "--json").stdout)["value"] == 1.5
+    assert (seen[0].reference, seen[0].generated, seen[0].output) == ("real", "made", "r.json")
+    lines = call("evaluate", "real", "made", "max_files=3").stdout.splitlines()
+    assert lines[0] == "fad_x 1.5"
+    assert lines[2] == "generated 3 files, 5 windows, 0 left out"
+    assert lines[3] == "warning: too few"
 
 
 def test_demo_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,7 +226,7 @@ def test_two_processes_train_one_model_and_one_of_them_writes(dataset: Path, tmp
     keys = [f"data.source={dataset}", f"output={tmp_path / 'run'}", "steps=3", "batch_size=4", "grad_accum=2"]
     keys += ["log_every=1", "validate_every=3", "data.valid_where={split: valid}", "data.valid_examples=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([*launch, *keys], env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([*launch, *keys], env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]  # once each

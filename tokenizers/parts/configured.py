@@ -14,6 +14,9 @@ from .config import build_config, config_to_dict
 from .errors import CheckpointError
 
 
+KEPT_KEYS = ("_licence",)  # of config.json, beside the config dataclass: facts about the weights
+
+
 class ConfiguredModel(ModelMixin, ConfigMixin):
     """`ModelMixin` + `ConfigMixin` with a dataclass config.
 
@@ -37,6 +40,7 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         """Build with random weights from a config dict (as read from `config.json`); unknown keys are refused."""
         known = {key: value for key, value in dict(config).items() if not key.startswith("_")}
         model = cls(build_config(cls.config_class, known, cls.__name__))
+        model.register_to_config(**{key: dict(config)[key] for key in KEPT_KEYS if key in dict(config)})
         return (model, unused) if return_unused_kwargs else model
 
     @classmethod

@@ -53,7 +53,7 @@ class Page(HTMLParser):
         return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def report() -> Report:
     report = Report("Title <b> & co")
     report.add_heading("A section")

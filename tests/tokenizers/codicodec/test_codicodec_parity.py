@@ -110,10 +110,14 @@ def test_tokens_decode_to_the_official_codes(codec: CoDiCodec, golden: dict[str,
     torch.testing.assert_close(values.flatten(1, 2), golden["quantised"], atol=1e-6, rtol=0)
 
 
-def test_official_folder_and_licence(official_file: Path) -> None:
+def test_official_folder_and_licence(official_file: Path, tmp_path: Path) -> None:
     codec = CoDiCodec.from_official(official_file.parent, config=peer.GOLDEN_CONFIG)
     assert "NC" in codec.licence
     assert not codec.training
+    codec.save_pretrained(tmp_path)
+    loaded = CoDiCodec.from_pretrained(tmp_path)
+    assert loaded.licence == codec.licence
+    assert loaded.fingerprint() == codec.fingerprint()
 
 
 def test_a_missing_and_an_unexpected_key_are_named(official_file: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """CoDiCodec beside the official package on a CPU, same weights, same audio, in one run.
 
-    make bench        or        python demos/bench/bench_codicodec.py --seconds 30 --steps 5 --repeats 3
+    make bench        or        python demos/bench/codicodec_speed.py --seconds 30 --steps 5 --repeats 3
 
 Both run encode and parallel decode at equal precision (fp32), then each at its best: ours in bfloat16, the official
 package with its default autocast to fp16. The order alternates; the ratio of medians is reported. Needs the extra
@@ -26,7 +26,7 @@ from torch import Tensor
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 from latentune.tokenizers.parts.files import write_json
 
-logger = logging.getLogger("bench_codicodec")
+logger = logging.getLogger("codicodec_speed")
 Contender = Callable[[], Tensor]
 
 
