@@ -100,7 +100,7 @@ def save_official(network: nn.Module, path: Path) -> None:
 
 
 class RecordedNoise:
-    """Our `Noise`, with what a call of the official code would draw in its place; the golden file rests on its seeds."""
+    """Our `Noise`, with what a call of the official code would draw; the golden file rests on its seeds."""
 
     def __init__(self, config: CoDiCodecConfig, items: int, seed: int):
         self.items, self.seed = items, seed

@@ -1,6 +1,6 @@
-"""The corpora's manifest -> a manifest whose `text` is a short English caption, to train text-conditioned generators on.
+"""The corpora's manifest -> one whose `text` is a short English caption, to train generators on.
 
-    python demos/recipes/captions.py CORPORA/manifest.jsonl captions.jsonl --every 5
+python demos/recipes/captions.py CORPORA/manifest.jsonl captions.jsonl --every 5
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ...generators.base import Conditions, LatentBatch
 from ...tokenizers.base import TokenizerSpec
-from .read import LatentDataset, LatentItem, Silence
 from ...tokenizers.parts.random import keyed_generator
+from .read import LatentDataset, LatentItem, Silence
 
 
 def num_item_chunks(item: LatentItem, spec: TokenizerSpec) -> int:

@@ -35,7 +35,7 @@ def load_generator(path: str, **options: Any) -> LatentGenerator:
 
 
 def load_pipeline(path: str, **options: Any) -> GenerationPipeline:
-    """Load tokenizer and generator together by shipped name, run folder or pipeline folder; see `latentune.pipelines.sample`."""
+    """Load tokenizer and generator together by shipped name or folder; see `latentune.pipelines.load`."""
     from .pipelines.sample import load_pipeline as load
 
     return load(path, **options)

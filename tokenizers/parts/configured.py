@@ -13,7 +13,6 @@ from diffusers import ConfigMixin, ModelMixin
 from .config import build_config, config_to_dict
 from .errors import CheckpointError
 
-
 KEPT_KEYS = ("_licence",)  # of config.json, beside the config dataclass: facts about the weights
 
 

@@ -94,7 +94,8 @@ def audio_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     try:
         patches = state["audio_branch.patch_embed.proj.weight"]
         table = "audio_branch.layers.{}.blocks.0.attn.relative_position_bias_table"
-        depths, heads = [], []
+        depths: list[int] = []
+        heads: list[int] = []
         while (first := table.format(len(depths))) in state:
             layer = len(depths)
             blocks = {m[1] for key in state if (m := re.match(rf"audio_branch\.layers\.{layer}\.blocks\.(\d+)\.", key))}

@@ -1,0 +1,30 @@
+"""The averaged weights of a codec's training run -> half precision, with config and licence, into a folder.
+
+    python demos/recipes/ship_codec.py runs/codec tokenizers/codicodec/weights/mini
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from latentune.pipelines.training.state import run_weights
+from latentune.tokenizers.load import load_tokenizer
+
+LICENCE = "CC-BY-SA-4.0 (trained on audio under CC-BY-SA, CC-BY, GPL and BSD-like licences; see README.md)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    codec = load_tokenizer(run_weights(arguments.run))
+    codec.licence = LICENCE
+    codec.to(torch.float16).save_pretrained(arguments.output)
+
+
+if __name__ == "__main__":
+    main()

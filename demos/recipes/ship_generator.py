@@ -1,0 +1,27 @@
+"""The averaged weights of a generator's training run -> a pipeline folder in half precision.
+
+    python demos/recipes/ship_generator.py runs/dit pipelines/weights/codicodec-mini-dit
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from latentune.pipelines.load import build_pipeline
+from latentune.pipelines.training.state import run_weights
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--tokenizer", default="codicodec-mini")
+    arguments = parser.parse_args()
+    build_pipeline(arguments.tokenizer, run_weights(arguments.run), arguments.output, torch_dtype=torch.float16)
+
+
+if __name__ == "__main__":
+    main()

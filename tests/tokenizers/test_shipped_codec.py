@@ -1,0 +1,47 @@
+"""The embedded default: what ships loads, is small enough, and is better than nothing on real audio."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+import latentune
+from latentune.pipelines.audio.read import read_audio
+from latentune.pipelines.metrics.reconstruction import mel_distance
+from latentune.tokenizers.load import SHIPPED
+from latentune.tokenizers.parts.audio import to_channels, to_rate
+
+FIXTURES = Path(__file__).resolve().parents[2] / "demos/fixtures"
+
+
+def test_shipped_weights_are_small_and_have_a_card() -> None:
+    for folder in SHIPPED.values():
+        path = Path(str(files("latentune") / folder))
+        assert (path / "README.md").read_text()
+        assert sum(f.stat().st_size for f in path.iterdir()) < 20e6
+
+
+def test_the_embedded_codec_beats_silence_and_random_weights() -> None:
+    codec = latentune.load_tokenizer("codicodec-mini")
+    assert next(codec.parameters()).dtype == torch.float32
+    torch.manual_seed(0)
+    untrained = type(codec)(codec.settings).eval()
+    audio, rate = read_audio(FIXTURES / "austen_0930.wav")
+    audio = to_rate(to_channels(audio, 1), rate, codec.spec.sample_rate)
+
+    def distance(model: torch.nn.Module) -> float:
+        encoded = model.encode(audio[None], codec.spec.sample_rate)
+        decoded = model.decode(
+            tokens=encoded.tokens,
+            lengths_samples=encoded.lengths_samples,
+            steps=3,
+            generator=torch.Generator().manual_seed(0),
+        )
+        return float(mel_distance(audio, decoded[0], codec.spec.sample_rate).mean())
+
+    trained = distance(codec)
+    silence = float(mel_distance(audio, torch.zeros_like(audio), codec.spec.sample_rate).mean())
+    assert trained < 0.7 * distance(untrained)
+    assert trained < 0.7 * silence
