@@ -1,6 +1,6 @@
 """The averaged weights of a codec's training run -> half precision, with config and licence, into a folder.
 
-    python demos/recipes/ship_codec.py runs/codec tokenizers/codicodec/weights/mini
+python demos/recipes/ship_codec.py runs/codec tokenizers/codicodec/weights/mini
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from latentune.pipelines.training.state import run_weights
 from latentune.tokenizers.load import load_tokenizer
 
-LICENCE = "CC-BY-SA-4.0 (trained on audio under CC-BY-SA, CC-BY, GPL and BSD-like licences; see README.md)"
+LICENCE = "Apache-2.0 (training audio: CC-BY-SA, CC-BY, GPL, Expat and BSD-like licences, see the model card)"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The averaged weights of a generator's training run -> a pipeline folder in half precision.
 
-    python demos/recipes/ship_generator.py runs/dit pipelines/weights/codicodec-mini-dit
+python demos/recipes/ship_generator.py runs/dit pipelines/weights/codicodec-mini-dit
 """
 
 from __future__ import annotations

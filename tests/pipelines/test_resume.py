@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,15 @@ def test_a_run_that_is_asked_to_stop_saves_and_tells_how_to_go_on(
         assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a test run in the background may have inherited that SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
 def test_a_second_signal_acts_as_usual() -> None:
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)

@@ -62,6 +62,11 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
             )
         return model.eval()
 
+    def save_pretrained(self, path: str | Path, **options: Any) -> None:
+        """Write `config.json` and safetensors to a folder; where the model was loaded from is not recorded."""
+        self.register_to_config(_name_or_path="")
+        super().save_pretrained(str(path), **options)
+
     def fingerprint(self) -> str:
         """Hex SHA-256 of config and weights: equal if and only if two models compute the same thing.
 
