@@ -53,7 +53,7 @@ def spectrogram_png(target: str | Path | BinaryIO, audio: Tensor, sample_rate: i
     ticks = [hz for hz in TICKS_HZ if hz <= top_hz]
     axes.set_yticks(hz_to_mel(np.array(ticks, float)), [f"{hz:,}".replace(",", " ") for hz in ticks])
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
-    figure.colorbar(image, ax=axes, label="dB below peak", pad=0.01)
+    figure.colorbar(image, ax=axes, label="dB re peak", pad=0.01)
     _save(figure, target)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..parts.configured import describe_keys
 from ..parts.errors import CheckpointError
+from ..parts.pickles import load_pickle
 from .config import CoDiCodecConfig
 
 if TYPE_CHECKING:
@@ -157,26 +158,10 @@ def read_official(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: missing, truncated, not that format, or holding objects that are not allowed.
     """
-    if not path.is_file():
-        raise CheckpointError(f"no official checkpoint at {path}")
-    try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a pickle can fail in many ways; all mean that the file is not usable
-        raise CheckpointError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
+    content = load_pickle(path)
     if not isinstance(content, Mapping) or not isinstance(content.get(STATE_KEY), Mapping):
         raise CheckpointError(f"{path} holds no {STATE_KEY!r}: it is not an official CoDiCodec checkpoint")
     return dict(content[STATE_KEY])
-
-
-def _numpy_scalars() -> list[Any]:
-    """What unpickling the numpy scalars beside the weights (losses, counters) needs; none of it can run code."""
-    import numpy as np
-    from numpy._core.multiarray import scalar
-
-    dtypes = [type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")]
-    # the file names these by the module path of numpy 1
-    return [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, *dtypes]
 
 
 def load_official(

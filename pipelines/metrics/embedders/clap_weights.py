@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ....tokenizers.parts.configured import describe_keys
 from ....tokenizers.parts.errors import CheckpointError
+from ....tokenizers.parts.pickles import load_pickle
 
 ENCODER = "audio_model.audio_encoder."
 # of the audio branch, read by no embedding or computed anew
@@ -72,11 +72,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: unreadable, no CLAP, or one with feature fusion.
     """
-    try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a pickle can fail in many ways; all mean that the file is not usable
-        raise CheckpointError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
+    content = load_pickle(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
     if not isinstance(state, Mapping):
         state = {}
@@ -150,13 +146,3 @@ def _convert(key: str, value: Tensor) -> dict[str, Tensor]:
         renamed.replace(".qkv.", f".{part}."): third.clone()
         for part, third in zip(("query", "key", "value"), value.chunk(3), strict=True)
     }
-
-
-def _numpy_scalars() -> list[Any]:
-    """What unpickling the numpy scalars beside the weights (epochs, scores) needs; none of it can run code."""
-    import numpy as np
-    from numpy._core.multiarray import scalar
-
-    dtypes = [type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")]
-    # the file names these by the module path of numpy 1
-    return [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, *dtypes]

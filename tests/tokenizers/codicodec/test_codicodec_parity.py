@@ -154,7 +154,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no official checkpoint"):
+    with pytest.raises(CheckpointError, match="no checkpoint file"):
         CoDiCodec.from_official(tmp_path / "absent.pt")
 
 

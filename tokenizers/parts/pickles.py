@@ -1,0 +1,35 @@
+"""Foreign checkpoints that are pickles: read so that nothing in them can run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import CheckpointError
+
+
+def load_pickle(path: str | Path) -> Any:
+    """The content of a torch pickle, read with `weights_only=True`; numpy scalars beside the weights are allowed.
+
+    Raises:
+        CheckpointError: missing, truncated, no pickle, or holding objects that are not allowed.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"no checkpoint file at {path}")
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a pickle can fail in many ways; all mean that the file is not usable
+        raise CheckpointError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
+
+
+def _numpy_scalars() -> list[Any]:
+    """What unpickling the numpy scalars beside the weights (losses, counters) needs; none of it can run code."""
+    import numpy as np
+    from numpy._core.multiarray import scalar
+
+    dtypes = [type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")]
+    # files written with numpy 1 name it by that module path
+    return [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, *dtypes]
