@@ -65,7 +65,7 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     def save_pretrained(self, path: str | Path, **options: Any) -> None:
         """Write `config.json` and safetensors to a folder; where the model was loaded from is not recorded."""
         self.register_to_config(_name_or_path="")
-        super().save_pretrained(str(path), **options)
+        super().save_pretrained(str(path), **options)  # type: ignore[misc]
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of config and weights: equal if and only if two models compute the same thing.
