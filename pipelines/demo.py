@@ -41,10 +41,10 @@ class DemoConfig:
     generators: tuple[str, ...] = ("codicodec-mini-dit", "codicodec-mini-lm")  # pipelines to sample from
     train_configs: tuple[str, ...] = ("train/dit-tiny", "train/lm-tiny")  # generators to train for a short while
     overrides: tuple[str, ...] = ()  # key=value, of both trainings
-    train_steps: int = 200  # of each training
+    train_steps: int = 150  # of each training
     prompts: tuple[str, ...] = ("classical guitar, a gentle melody", "electronic music", "a voice reading a book")
     seconds: float = 5.0  # of each sample
-    num: int = 2  # samples of each prompt and pipeline
+    num: int = 1  # samples of each prompt and pipeline
     decode_steps: int = 3  # of the tokenizer's decoder
     seed: int = 0
 
@@ -113,6 +113,7 @@ def run_demo(
         begun_s = time.monotonic()
         yield
         result.stages_s[name] = time.monotonic() - begun_s
+        logger.info("%s took %.1f s", name, result.stages_s[name])
 
     tokenizer = load_tokenizer(config.tokenizer)
     with stage("encode", f"encoding {source} with {config.tokenizer}"):
