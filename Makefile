@@ -7,6 +7,8 @@ PEERS := $(VENV)/.peers-done
 EXTRAS := dev,clap,torchaudio
 # nothing in tests, demo or bench needs a model hub: a forgotten download shall fail at once
 export HF_HUB_OFFLINE := 1
+# threads that wait by spinning make networks this small several times slower where other programs run as well
+demo test test-all: export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint format bench clean

@@ -31,7 +31,7 @@ FEW = "A distance that means something takes hundreds of samples; compare only d
 
 def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, tokenizer: AudioTokenizer) -> None:
     """Put the figures of reconstructions and samples into `result`."""
-    label = f"{config.decode_steps} steps"
+    label = f"steps={config.decode_steps}"
     reconstruction = evaluate_tokenizer(
         tokenizer,
         source,
@@ -78,7 +78,7 @@ def write_report(config: DemoConfig, result: DemoResult, source: Path, folder: P
         _add_file(report, f"{item.name}: original", item.path, text)
         for stream, files in decoded.items():
             for path in files.get(item.name, []):  # a long file has several parts, a failed one none
-                _add_file(report, f"{item.name}: from {stream}, {config.decode_steps} steps", path)
+                _add_file(report, f"{item.name}: from {stream}, steps={config.decode_steps}", path)
     report.write(result.report)
 
 
@@ -97,10 +97,13 @@ def _add_figures(report: Report, result: DemoResult) -> None:
         ["set", metric, "files", "windows"],
         [[row["set"], row["value"], row["num_files"], row["num_windows"]] for row in result.distances],
     )
-    notes = [f"{row['set']}: {note}" for row in result.distances for note in row["notes"]]
+    notes: dict[str, list[str]] = {}
+    for row in result.distances:
+        for note in row["notes"]:
+            notes.setdefault(note, []).append(row["set"])
     if notes:
         report.add_warning("These are few and short samples, so the distances say little. " + FEW)
-        report.add_text("\n".join(notes))
+        report.add_text("\n".join(f"{note} ({', '.join(sets)})" for note, sets in notes.items()))
     for line in result.warnings:
         report.add_warning(line)
     report.add_table("Time", ["stage", "seconds"], [[name, seconds] for name, seconds in result.stages_s.items()])

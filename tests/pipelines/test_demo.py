@@ -61,8 +61,8 @@ def test_the_demo_runs_from_audio_to_report(parts: dict[str, Any], tmp_path: Pat
     assert set(result.training) == {"train/dit-tiny", "train/lm-tiny"}
     assert all(run["curve"][-1][0] == 2 for run in result.training.values())
     assert {row["system"] for row in result.reconstruction} == {
-        "latents, 1 steps",
-        "tokens, 1 steps",
+        "latents, steps=1",
+        "tokens, steps=1",
         "silence",
         "untrained",
     }
