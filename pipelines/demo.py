@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..tokenizers.base import AudioTokenizer
 from ..tokenizers.load import load_tokenizer
 from ..tokenizers.parts.config import build_config, config_to_dict
 from ..tokenizers.parts.files import write_json
@@ -107,7 +106,6 @@ def run_demo(
 
     @contextmanager
     def stage(name: str, what: str) -> Iterator[None]:
-        logger.info("%s", what)
         if progress is not None:
             progress(what)
         begun_s = time.monotonic()
@@ -117,7 +115,7 @@ def run_demo(
 
     tokenizer = load_tokenizer(config.tokenizer)
     with stage("encode", f"encoding {source} with {config.tokenizer}"):
-        latents = _encode(config, source, folder, tokenizer)
+        latents = _encode(config, source, folder)
     for name in config.train_configs:
         with stage(f"train {name}", f"training {name} for {config.train_steps} steps"):
             result.training[name] = _train(config, name, latents, folder)
@@ -149,10 +147,10 @@ def _fresh_folder(output: str) -> Path:
     return folder
 
 
-def _encode(config: DemoConfig, source: Path, folder: Path, tokenizer: AudioTokenizer) -> Path:
+def _encode(config: DemoConfig, source: Path, folder: Path) -> Path:
     latents = folder / "latents"
-    settings = EncodeConfig(source=str(source), output=str(latents), tokenizer=config.tokenizer, device="cpu")
-    encode_dataset(settings, tokenizer=tokenizer)
+    # by its name, not as the loaded object: the dataset then says where to find its tokenizer
+    encode_dataset(EncodeConfig(source=str(source), output=str(latents), tokenizer=config.tokenizer, device="cpu"))
     return latents
 
 

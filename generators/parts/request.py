@@ -65,10 +65,12 @@ def _prefix_chunks(spec: TokenizerSpec, prefix: Encoded, num_chunks: tuple[int, 
         raise ValueError(f"a prefix of {len(lengths)} items for {len(num_chunks)} to sample: give 1 or one for each")
     if len(lengths) == 1:
         lengths = lengths * len(num_chunks)
-    counts = tuple(max(0, n - spec.overlap_samples) // spec.chunk_samples for n in lengths)
+    # a codec that pads the edges (overlap below zero) ends its chunks inside the audio all the same
+    beyond = max(0, spec.overlap_samples)
+    counts = tuple(max(0, n - beyond) // spec.chunk_samples for n in lengths)
     for count, length, wanted in zip(counts, lengths, num_chunks, strict=True):
         if count < 1:
-            least = spec.chunk_samples + spec.overlap_samples
+            least = spec.chunk_samples + beyond
             raise ValueError(f"a prefix of {length} samples holds no whole chunk: at least {least} are needed")
         if count >= wanted:
             raise ValueError(f"a prefix of {count} chunks leaves nothing of {wanted} to sample: ask for a longer item")
