@@ -11,6 +11,7 @@ from typing import Any
 from .base import AudioTokenizer
 from .parts.config import nearest_hint
 from .parts.errors import CheckpointError
+from .parts.hub import fetch_file
 
 # codec class, as written in config.json -> where it lives
 FAMILIES = {"CoDiCodec": ".codicodec"}
@@ -54,7 +55,7 @@ def _class_at(path: str) -> type[AudioTokenizer]:
         if not config_path.is_file():
             raise CheckpointError(f"{path} holds no config.json: it is not a saved tokenizer")
     elif path.count("/") == 1 and not path.startswith((".", "/", "~")):
-        config_path = _fetch_config(path)
+        config_path = fetch_file(path, "config.json")
     else:
         known = ", ".join(sorted([*SHIPPED, *OFFICIAL]))
         raise CheckpointError(f"no tokenizer {path!r}: give a folder, a hub id (owner/name) or one of {known}")
@@ -63,14 +64,3 @@ def _class_at(path: str) -> type[AudioTokenizer]:
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{config_path} is not the config of a tokenizer ({error!r})") from error
     return tokenizer_class(class_name)
-
-
-def _fetch_config(hub_id: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(hub_id, "config.json"))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"cannot fetch {hub_id} from the hub and no such folder is here: {reason}") from error

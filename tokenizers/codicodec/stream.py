@@ -10,7 +10,7 @@ from torch import Tensor
 from ..base import Encoded
 from ..parts.audio import check_audio, to_channels
 from .decoding import SeededNoise, next_chunk
-from .spectrum import spectrogram_to_audio
+from .spectrum import audio_to_spectrogram, spectrogram_to_audio
 
 if TYPE_CHECKING:
     from .model import CoDiCodec
@@ -69,8 +69,6 @@ class StreamEncoder:
         )
 
     def _spectrograms(self, audio: Tensor, count: int):
-        from .spectrum import audio_to_spectrogram
-
         config = self.codec.settings
         for k in range(count):
             start = k * config.chunk_samples

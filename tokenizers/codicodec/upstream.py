@@ -16,13 +16,13 @@ from torch import Tensor
 
 from ..parts.configured import describe_keys
 from ..parts.errors import CheckpointError
+from ..parts.hub import fetch_file
 from ..parts.pickles import load_pickle
 from .config import CoDiCodecConfig
 
 if TYPE_CHECKING:
     from .model import CoDiCodec
 
-HUB_ID = "SonyCSLParis/codicodec"
 FILE_NAME = "codicodec.pt"
 STATE_KEY = "gen_state_dict"
 LICENCE = "CC-BY-NC-4.0"
@@ -172,23 +172,12 @@ def load_official(
     if local.is_dir():
         local = local / FILE_NAME
     elif not local.exists() and str(path).count("/") == 1 and local.suffix != ".pt":
-        local = _download(str(path), **options)
+        local = fetch_file(str(path), FILE_NAME, **options)
     state = read_official(local)
     codec = cls(config or CoDiCodecConfig())
     codec.load_state_dict(convert_state_dict(state, codec), strict=True)
     codec.licence = LICENCE
     return codec.eval()
-
-
-def _download(hub_id: str, **options: Any) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(hub_id, FILE_NAME, **options))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"cannot fetch {FILE_NAME} of {hub_id} from the hub: {reason}") from error
 
 
 def convert(source: str | Path, output: str | Path) -> CoDiCodec:

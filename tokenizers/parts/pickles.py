@@ -22,7 +22,9 @@ def load_pickle(path: str | Path) -> Any:
         with torch.serialization.safe_globals(_numpy_scalars()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a pickle can fail in many ways; all mean that the file is not usable
-        raise CheckpointError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
+        raise CheckpointError(
+            f"cannot read {path} as a torch checkpoint ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+        ) from error
 
 
 def _numpy_scalars() -> list[Any]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ....tokenizers.parts.configured import describe_keys
 from ....tokenizers.parts.errors import CheckpointError
+from ....tokenizers.parts.hub import fetch_file
 from ....tokenizers.parts.pickles import load_pickle
 
 ENCODER = "audio_model.audio_encoder."
@@ -49,21 +50,10 @@ def fetch(source: str | Path) -> Path | None:
     if path.exists():
         return path
     if text.count("/") == 2 and text.endswith(".pt") and not text.startswith((".", "/", "~")):
-        return _download(*text.rsplit("/", 1))
+        return fetch_file(*text.rsplit("/", 1))
     if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith(".pt"):
         return None
     raise CheckpointError(f"no CLAP checkpoint at {source}: give a laion-clap .pt file, a folder or a hub id")
-
-
-def _download(hub_id: str, file_name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(hub_id, file_name))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"cannot fetch {file_name} of {hub_id}, and it is not here: {reason}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

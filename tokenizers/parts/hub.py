@@ -1,0 +1,29 @@
+"""One file of a hub repository, or one clear error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+
+
+def fetch_file(hub_id: str, file_name: str, **options: Any) -> Path:
+    """The local path of a file of `owner/name`, fetched into the hub's cache unless it is there.
+
+    Args:
+        options: of `huggingface_hub.hf_hub_download`, such as `revision`.
+
+    Raises:
+        CheckpointError: no such repository or file, no network, or offline mode without a cached copy.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(hub_id, file_name, **options))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"cannot fetch {file_name} of {hub_id} from the hub, and it is not here: {reason}"
+        ) from error
