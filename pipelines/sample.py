@@ -107,12 +107,12 @@ def sample_to_folder(
         CheckpointError, MismatchError, AudioError: what cannot be loaded.
         OSError: the output folder cannot be written to; found out before anything is sampled.
     """
-    output = prepare_output(config.output)
     lines = read_prompts(config)
     prefix = None if config.continue_from is None else read_audio(config.continue_from)
     if pipeline is None:
         pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, device=pick_device(config.device))
     options = _generator_options(config, pipeline)
+    output = prepare_output(config.output)  # last: a wrong request leaves no folder behind
     write_json(output / "sample.json", config_to_dict(config))
     facts = _facts(config, pipeline, options)
     todo = [line for line in lines for _ in range(config.num)]
