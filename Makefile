@@ -5,8 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.setup-done
 PEERS := $(VENV)/.peers-done
 EXTRAS := dev,clap,torchaudio
+# their own requirements do not go with ours, and the parts that are compared do not need them
+BARE_PEERS := laion-clap stable-audio-tools alias-free-torch einops-exts
 # nothing in tests, demo or bench needs a model hub: a forgotten download shall fail at once
 export HF_HUB_OFFLINE := 1
+# what the demo encodes and trains on: a shipped name, a folder or a hub id
+TOKENIZER ?= codicodec-mini
 # threads that wait by spinning make networks this small several times slower where other programs run as well
 demo test test-all: export OMP_WAIT_POLICY ?= passive
 
@@ -18,8 +22,8 @@ help:  ## this list
 
 setup: $(READY)  ## create .venv with the tested versions of everything
 
-demo: $(READY)  ## the whole road on the audio in demos/fixtures; writes demo_out/report.html
-	$(BIN)/latentune demo demo_out
+demo: $(READY)  ## the whole road on the audio in demos/fixtures (or with TOKENIZER=NAME); writes demo_out/report.html
+	$(BIN)/latentune demo demo_out --tokenizer $(TOKENIZER)
 
 test: $(READY)  ## the core tests, under 5 minutes on 2 cores
 	$(BIN)/python -m pytest -q
@@ -39,6 +43,7 @@ format: $(READY)  ## let ruff repair what it can
 
 bench: $(PEERS)  ## speed beside the official package; writes bench_out/
 	$(BIN)/python demos/bench/codicodec_speed.py
+	$(BIN)/python demos/bench/taae_speed.py
 
 clean:  ## remove what the targets wrote, .venv included
 	rm -rf $(VENV) demo_out bench_out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
@@ -57,4 +62,5 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 
 $(PEERS): $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers]'
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt $(BARE_PEERS)
 	@touch $@

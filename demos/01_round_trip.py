@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("audio", nargs="?", default=FIXTURE, help="an audio file of any rate and format")
     parser.add_argument("--tokenizer", default="codicodec-mini", help="shipped name, folder or hub id")
-    parser.add_argument("--steps", type=int, default=3, help="denoising steps of the decoder")
+    parser.add_argument("--steps", type=int, help="of a codec that decodes in steps; by default its own number")
     parser.add_argument("--output", type=Path, default=Path("demo_out/round_trip"))
     options = parser.parse_args(arguments)
 
@@ -33,13 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"tokens  {list(encoded.tokens.shape)}: {spec.bitrate_bps / 1000:.2f} kbit/s")
 
     options.output.mkdir(parents=True, exist_ok=True)
+    decoding = {} if options.steps is None else {"steps": options.steps}
     for stream in ("latents", "tokens"):
-        decoded = tokenizer.decode(
-            **{stream: getattr(encoded, stream)},
-            lengths_samples=encoded.lengths_samples,
-            generator=torch.Generator().manual_seed(0),
-            steps=options.steps,
-        )
+        noise = torch.Generator().manual_seed(0)
+        decoded = tokenizer.decode_encoded(encoded, stream, generator=noise, **decoding)
         path = options.output / f"from_{stream}.wav"
         write_audio(path, decoded[0], spec.sample_rate)
         print(f"wrote {path}")

@@ -33,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{summary.steps} steps in {summary.seconds:.0f} s, loss {summary.loss:.3f}; checkpoint {summary.checkpoint}")
 
     pipe = latentune.load_pipeline(options.output)  # a run's folder is a pipeline already
-    seconds = 2 * pipe.spec.chunk_samples / pipe.spec.sample_rate
-    out = pipe("music", duration_s=seconds, generator=torch.Generator().manual_seed(0))
+    out = pipe("music", duration_s=1.0, generator=torch.Generator().manual_seed(0))
     path = Path(options.output) / "sample.wav"
     write_audio(path, out.item(0), out.sample_rate)
     print(f"wrote {path}")

@@ -74,7 +74,7 @@ def encode(
     stream: Annotated[
         list[str] | None, typer.Option(help="latents or tokens; repeat for both.", show_default=False)
     ] = None,
-    batch_chunks: Annotated[int | None, typer.Option(help="Chunks encoded at once.", show_default=False)] = None,
+    batch_s: Annotated[float | None, typer.Option(help="Seconds of audio encoded at once.", show_default=False)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if any file could not be encoded.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +91,7 @@ def encode(
         "min_duration_s": min_duration_s,
         "loudness_lufs": loudness_lufs,
         "streams": stream,
-        "batch_chunks": batch_chunks,
+        "batch_s": batch_s,
         "strict": strict or None,
         "rank": rank,
         "world_size": world_size,
@@ -128,28 +128,24 @@ def decode(
     as_json: Json = False,
 ) -> None:
     """Decode a dataset back to audio files."""
-    from ..tokenizers.parts.errors import ConfigError
     from .decode import decode_dataset
     from .settings import parse_overrides
 
     extra = parse_overrides(overrides or ())
     with progress_bar("decoding") as update:
-        try:
-            records = decode_dataset(
-                dataset,
-                output,
-                tokenizer=tokenizer,
-                stream=stream,  # type: ignore[arg-type]
-                ids=item,
-                limit=limit,
-                seed=seed,
-                subtype=subtype,
-                device=device,
-                progress=update,
-                **extra,
-            )
-        except TypeError as error:  # an option that the codec does not have
-            raise ConfigError(str(error)) from error
+        records = decode_dataset(
+            dataset,
+            output,
+            tokenizer=tokenizer,
+            stream=stream,  # type: ignore[arg-type]
+            ids=item,
+            limit=limit,
+            seed=seed,
+            subtype=subtype,
+            device=device,
+            progress=update,
+            **extra,
+        )
     show({"output": output, "items": records}, as_json, f"{output}: {len(records)} files")
 
 
@@ -274,14 +270,17 @@ def evaluate(
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="codicodec.pt, a folder with it, or a hub id.")],
+    source: Annotated[str, typer.Argument(help="Official name or hub id, or a file or folder of official weights.")],
     output: Annotated[str, typer.Argument(help="Folder for config.json and safetensors.")],
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Of the codec, where the source does not tell.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Convert the official CoDiCodec checkpoint."""
-    from ..tokenizers.codicodec.upstream import convert as run
+    """Convert a codec's official checkpoint."""
+    from ..tokenizers.load import load_official
 
-    run(source, output)
+    load_official(source, class_name).save_pretrained(output)
     show({"output": output}, as_json, f"{output}: converted from {source}")
 
 
@@ -289,6 +288,7 @@ def convert(
 def info(
     dataset: Annotated[str, typer.Argument(help="Folder that encode wrote.")],
     verify: Annotated[bool, typer.Option("--verify", help="Read everything and check the hashes.")] = False,
+    codebook: Annotated[bool, typer.Option("--codebook", help="Count all tokens: entropy, usage, bit rates.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what is in a dataset, and check it."""
@@ -297,7 +297,7 @@ def info(
     from .info import dataset_info, render
 
     with progress_bar("verifying") as update:
-        facts = dataset_info(dataset, verify=verify, progress=update)
+        facts = dataset_info(dataset, verify=verify, progress=update, codebook=codebook)
     if as_json:
         show(facts, True, "")
     else:
@@ -310,13 +310,16 @@ def info(
 def demo(
     output: Annotated[str, typer.Argument(help="Folder for everything, report.html among it.")] = "demo_out",
     overrides: Overrides = None,
+    tokenizer: Tokenizer = None,
     as_json: Json = False,
 ) -> None:
     """Encode, train, sample, decode and evaluate at small size, and write a report."""
     from .demo import run_demo
     from .settings import parse_overrides
 
-    result = run_demo(output, progress=lambda line: typer.echo(line, err=True), **parse_overrides(overrides or ()))
+    settings = {} if tokenizer is None else {"tokenizer": tokenizer}
+    settings |= parse_overrides(overrides or ())
+    result = run_demo(output, progress=lambda line: typer.echo(line, err=True), **settings)
     show(asdict(result), as_json, f"{result.report}: written in {result.seconds:.0f} s")
 
 

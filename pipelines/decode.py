@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from ..tokenizers.base import AudioTokenizer
+from ..tokenizers.base import STREAMS, AudioTokenizer, Stream
+from ..tokenizers.inputs import refuse_options
 from ..tokenizers.load import load_tokenizer
 from ..tokenizers.parts.config import nearest_hint
-from ..tokenizers.parts.errors import DatasetError
+from ..tokenizers.parts.errors import ConfigError, DatasetError
 from ..tokenizers.parts.files import write_json
 from .audio.write import write_audio
 from .encode import pick_device
 from .outputs import prepare_output, slug
 from .shards import LatentDataset, LatentItem
 from .shards.read import check_tokenizer
+from .shards.shard import CODEC_GAIN
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ def decode_dataset(
     output: str | Path,
     *,
     tokenizer: AudioTokenizer | str | Path | None = None,
-    stream: Literal["latents", "tokens"] | None = None,
+    stream: Stream | None = None,
     ids: Sequence[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -37,7 +39,7 @@ def decode_dataset(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Decode items of a shard dataset to wav files of exactly the length that was encoded.
+    """Decode items of a shard dataset to wav files of exactly the length, and at the level, that was encoded.
 
     Args:
         tokenizer: by default the one that `dataset.json` names; it must be the one that encoded the dataset.
@@ -54,28 +56,31 @@ def decode_dataset(
     Raises:
         DatasetError: no dataset there, or a corrupt shard.
         MismatchError: the tokenizer is not the one that encoded the dataset.
-        ValueError: an unknown id, a stream the dataset does not hold, a limit below 1.
+        ValueError: an unknown id, a stream the dataset does not hold, a limit below 1, an option the codec lacks.
         OSError: the output cannot be written; found out before anything is decoded.
     """
     dataset = LatentDataset(dataset_path)
     stream = _choose_stream(dataset, stream)
     chosen = _choose_items(dataset, ids, limit)
-    folder = prepare_output(output)
     tokenizer = _load(dataset, tokenizer, pick_device(device))
+    check_decode_options(tokenizer, options)
+    folder = prepare_output(output)
     records = []
     for done, index in enumerate(chosen, start=1):
         item = dataset[index]
         frames = _frames(item, stream).to(tokenizer.device)
+        meta = dataset.meta(index)
+        gain_db = meta.get(CODEC_GAIN)  # not there where the codec applies none
         audio = tokenizer.decode(
             **{stream: frames[None]},
             lengths_samples=torch.tensor([item.num_samples], device=tokenizer.device),
+            gain_db=None if gain_db is None else torch.tensor([gain_db]),
             generator=torch.Generator().manual_seed(seed + index),
             **options,
         )
         name = f"{index:05d}_{slug(Path(item.id).stem)}.wav"
         write_audio(folder / name, audio[0], dataset.spec.sample_rate, subtype)
-        path = dataset.meta(index)["path"]
-        records.append({"file": name, "id": item.id, "path": path, "index": index, "seconds": item.duration_s})
+        records.append({"file": name, "id": item.id, "path": meta["path"], "index": index, "seconds": item.duration_s})
         if progress is not None:
             progress(done, len(chosen))
     write_json(
@@ -93,14 +98,22 @@ def decode_dataset(
     return records
 
 
-def _choose_stream(dataset: LatentDataset, stream: str | None) -> Literal["latents", "tokens"]:
+def check_decode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for options that the tokenizer's `decode` does not have."""
+    try:
+        refuse_options(options, tokenizer.decode)
+    except TypeError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _choose_stream(dataset: LatentDataset, stream: Stream | None) -> Stream:
     if stream is None:
         return "latents" if "latents" in dataset.streams else "tokens"
-    if stream not in ("latents", "tokens"):
+    if stream not in STREAMS:
         raise ValueError(f"stream must be 'latents' or 'tokens', got {stream!r}")
     if stream not in dataset.streams:
         raise ValueError(f"{dataset.path} holds no {stream}, only {', '.join(dataset.streams)}: ask for those")
-    return "latents" if stream == "latents" else "tokens"
+    return stream
 
 
 def _choose_items(dataset: LatentDataset, ids: Sequence[str] | None, limit: int | None) -> list[int]:
@@ -130,7 +143,7 @@ def _load(
     return found
 
 
-def _frames(item: LatentItem, stream: Literal["latents", "tokens"]) -> torch.Tensor:
+def _frames(item: LatentItem, stream: Stream) -> torch.Tensor:
     frames = item.latents if stream == "latents" else item.tokens
     assert frames is not None  # the dataset says that it holds this stream
     return frames

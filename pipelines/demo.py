@@ -12,13 +12,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..tokenizers.base import STREAMS, AudioTokenizer
 from ..tokenizers.load import load_tokenizer
 from ..tokenizers.parts.config import build_config, config_to_dict
 from ..tokenizers.parts.files import write_json
 from .audio.find import find_audio
-from .decode import decode_dataset
+from .decode import check_decode_options, decode_dataset
 from .demo_report import measure, write_report
 from .encode import EncodeConfig, encode_dataset
+from .load import shipped_pipelines
 from .outputs import prepare_output
 from .sample import SampleConfig, sample_to_folder
 from .settings import load_settings
@@ -37,18 +39,18 @@ class DemoConfig:
     output: str = "demo_out"  # a folder of its own; what an earlier demo left in it is replaced
     fixtures: str | None = None  # audio to work on; by default demos/fixtures of the repository
     tokenizer: str = "codicodec-mini"
-    generators: tuple[str, ...] = ("codicodec-mini-dit", "codicodec-mini-lm")  # pipelines to sample from
+    generators: tuple[str, ...] | None = None  # pipelines to sample from; by default those that ship for the tokenizer
     train_configs: tuple[str, ...] = ("train/dit-tiny", "train/lm-tiny")  # generators to train for a short while
     overrides: tuple[str, ...] = ()  # key=value, of both trainings
     train_steps: int = 150  # of each training
     prompts: tuple[str, ...] = ("classical guitar, a gentle melody", "electronic music", "a voice reading a book")
     seconds: float = 5.0  # of each sample
     num: int = 1  # samples of each prompt and pipeline
-    decode_steps: int = 3  # of the tokenizer's decoder
+    decode_options: dict[str, Any] = field(default_factory=dict)  # of the tokenizer's `decode`, such as {steps: 3}
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("train_steps", "num", "decode_steps"):
+        for name in ("train_steps", "num"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.seconds > 0:
@@ -61,7 +63,8 @@ class DemoResult:
 
     report: str  # path of the HTML page
     stages_s: dict[str, float] = field(default_factory=dict)  # wall time of each stage
-    training: dict[str, dict[str, Any]] = field(default_factory=dict)  # config -> steps, seconds, loss, curve
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)  # config -> steps, seconds, run, curve
+    sampled_from: str = ""  # whose samples they are
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # pipeline -> records of its samples
     reconstruction: list[dict[str, Any]] = field(default_factory=list)  # one row a system
     distances: list[dict[str, Any]] = field(default_factory=list)  # one evaluation a folder
@@ -87,7 +90,9 @@ def find_fixtures() -> Path:
 def run_demo(
     output: str | Path = "demo_out", *, progress: Callable[[str], None] | None = None, **settings: Any
 ) -> DemoResult:
-    """Encode, train both kinds of generator for a short while, sample with those that ship, decode, measure, report.
+    """Encode, train both kinds of generator for a short while, sample, decode, measure, report.
+
+    Samples come from the generators that ship for the tokenizer, or, where there are none, from those just trained.
 
     Args:
         output: folder for everything; `report.html` in it tells the result.
@@ -114,18 +119,20 @@ def run_demo(
         logger.info("%s took %.1f s", name, result.stages_s[name])
 
     tokenizer = load_tokenizer(config.tokenizer)
+    check_decode_options(tokenizer, config.decode_options)
     with stage("encode", f"encoding {source} with {config.tokenizer}"):
         latents = _encode(config, source, folder)
     for name in config.train_configs:
         with stage(f"train {name}", f"training {name} for {config.train_steps} steps"):
             result.training[name] = _train(config, name, latents, folder)
-    for name in config.generators:
-        with stage(f"sample {name}", f"sampling {len(config.prompts) * config.num} x {config.seconds:g} s with {name}"):
-            result.samples[name] = _sample(config, name, folder)
+    for pipeline in _pipelines(config, tokenizer, result):
+        name, count = Path(pipeline).name, len(config.prompts) * config.num
+        with stage(f"sample {name}", f"sampling {count} x {config.seconds:g} s with {name}"):
+            result.samples[name] = _sample(config, pipeline, folder)
     with stage("decode", "decoding the encoded audio from latents and from tokens"):
-        for stream in ("latents", "tokens"):
+        for stream in STREAMS:
             decode_dataset(
-                latents, folder / "decoded" / stream, tokenizer=tokenizer, stream=stream, steps=config.decode_steps
+                latents, folder / "decoded" / stream, tokenizer=tokenizer, stream=stream, **config.decode_options
             )
     with stage("evaluate", "measuring reconstructions and samples"):
         measure(config, result, source, folder, tokenizer)
@@ -172,8 +179,21 @@ def _train(config: DemoConfig, name: str, latents: Path, folder: Path) -> dict[s
     return {
         "steps": summary.steps,
         "seconds": summary.seconds,
+        "run": str(output),
         "curve": [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None],
     }
+
+
+def _pipelines(config: DemoConfig, tokenizer: AudioTokenizer, result: DemoResult) -> list[str]:
+    """What to sample from; tells the result where it comes from."""
+    if config.generators is not None:
+        result.sampled_from = "the generators that were asked for"
+        return list(config.generators)
+    if shipped := shipped_pipelines(tokenizer):
+        result.sampled_from = f"the generators that ship for {config.tokenizer}"
+        return shipped
+    result.sampled_from = f"the generators trained above, for none ship for {config.tokenizer}"
+    return [run["run"] for run in result.training.values()]
 
 
 def _sample(config: DemoConfig, name: str, folder: Path) -> list[dict[str, Any]]:
@@ -185,7 +205,7 @@ def _sample(config: DemoConfig, name: str, folder: Path) -> list[dict[str, Any]]
             seconds=config.seconds,
             num=config.num,
             seed=config.seed,
-            decode_steps=config.decode_steps,
+            decode_options=config.decode_options,
             device="cpu",
         )
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..tokenizers.base import AudioTokenizer
+from ..tokenizers.base import STREAMS, AudioTokenizer
 from .audio.find import find_audio
 from .audio.read import read_audio
 from .evaluate import EvaluateConfig, evaluate, evaluate_tokenizer, silence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .demo import DemoConfig, DemoResult
 
 INTRODUCTION = """\
-Real audio was encoded into latents and tokens, both kinds of generator were trained on them for a short while, the \
-generators that ship were asked for samples, and everything was decoded and measured. The networks are small and were \
+Real audio was encoded into latents and tokens, both kinds of generator were trained on them for a short while, \
+generators were asked for samples, and everything was decoded and measured. The networks are small and were \
 trained briefly: this page shows that the road works from end to end, not how good it can sound."""
 READING = """\
 Mel and STFT distance: 0 is perfect, lower is better. SI-SDR: higher is better; a codec that draws its details anew \
@@ -31,11 +31,10 @@ FEW = "A distance that means something takes hundreds of samples; compare only d
 
 def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, tokenizer: AudioTokenizer) -> None:
     """Put the figures of reconstructions and samples into `result`."""
-    label = f"steps={config.decode_steps}"
     reconstruction = evaluate_tokenizer(
         tokenizer,
         source,
-        options={label: {"steps": config.decode_steps}},
+        options={_label(config): config.decode_options},
         baselines={"silence": silence},
         untrained=_untrained(tokenizer, config.seed),
         seed=config.seed,
@@ -64,21 +63,21 @@ def write_report(config: DemoConfig, result: DemoResult, source: Path, folder: P
     report.add_text(INTRODUCTION)
     _add_figures(report, result)
     _add_training(report, result)
-    report.add_heading("Samples of the generators that ship")
+    report.add_heading("Samples")
+    report.add_text(f"They are by {result.sampled_from}.")
     for name, records in result.samples.items():
         for record in records:
-            path = folder / "samples" / Path(name).name / record["file"]
-            _add_file(
-                report, f"{Path(name).name}: {record['prompt']}", path, f"seed {record['seed']}, row {record['row']}"
-            )
+            path = folder / "samples" / name / record["file"]
+            _add_file(report, f"{name}: {record['prompt']}", path, f"seed {record['seed']}, row {record['row']}")
     report.add_heading("Reconstructions")
-    decoded = {stream: _decoded(folder / "decoded" / stream) for stream in ("latents", "tokens")}
+    decoded = {stream: _decoded(folder / "decoded" / stream) for stream in STREAMS}
+    label = ", ".join(filter(None, ["from {}", _label(config)]))
     for item in find_audio(source):
         text = str(item.metadata.get("text", ""))
         _add_file(report, f"{item.name}: original", item.path, text)
         for stream, files in decoded.items():
             for path in files.get(item.name, []):  # a long file has several parts, a failed one none
-                _add_file(report, f"{item.name}: from {stream}, steps={config.decode_steps}", path)
+                _add_file(report, f"{item.name}: {label.format(stream)}", path)
     report.write(result.report)
 
 
@@ -129,6 +128,11 @@ def _decoded(folder: Path) -> dict[str, list[Path]]:
     for record in json.loads((folder / "decode.json").read_text(encoding="utf-8"))["items"]:
         places.setdefault(record["path"], []).append(folder / record["file"])
     return places
+
+
+def _label(config: DemoConfig) -> str:
+    """The decoding options in words, such as `steps=3`; empty for the codec's own."""
+    return ", ".join(f"{name}={value}" for name, value in config.decode_options.items())
 
 
 def _untrained(tokenizer: AudioTokenizer, seed: int) -> AudioTokenizer:

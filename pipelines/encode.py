@@ -16,7 +16,7 @@ import torch
 from ..tokenizers.base import AudioTokenizer
 from ..tokenizers.load import load_tokenizer
 from ..tokenizers.parts.config import config_to_dict
-from ..tokenizers.parts.errors import AudioError
+from ..tokenizers.parts.errors import AudioError, ConfigError
 from .audio.find import find_audio
 from .shards.create import describe_dataset, first_reasons, open_or_create, wait_for_plan
 from .shards.index import all_failures, finalise
@@ -37,7 +37,7 @@ class EncodeConfig(ShardSettings):
     where: dict[str, Any] = field(default_factory=dict)  # keep the rows with these values, as {"split": "train"}
     strict: bool = False  # fail at the end if any file could not be encoded
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", ...
-    batch_chunks: int = 32  # chunks encoded at once, of many files
+    batch_s: float = 24.0  # seconds of audio encoded at once, of many files, padding included
     num_threads: int = 2  # that read and convert audio in the background
     rank: int = 0  # this process among ...
     world_size: int = 1  # ... those that encode into the same folder
@@ -45,8 +45,10 @@ class EncodeConfig(ShardSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.batch_chunks < 1 or self.num_threads < 1:
-            raise ValueError(f"batch_chunks ({self.batch_chunks}) and num_threads ({self.num_threads}) must be >= 1")
+        if not self.batch_s > 0 or self.num_threads < 1:
+            raise ValueError(
+                f"batch_s must be above 0 and num_threads at least 1, got {self.batch_s} and {self.num_threads}"
+            )
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank must be within 0..world_size - 1, got {self.rank} of {self.world_size}")
 
@@ -113,6 +115,7 @@ def encode_dataset(
 
     Raises:
         AudioError: nothing could be encoded, or something could not and `strict` is set.
+        ConfigError: tokens are wanted of a codec that has none.
         MismatchError: the folder holds a dataset with other settings, another tokenizer or other source files.
         DatasetError: the folder holds something else, or a corrupt shard.
         OSError: the output cannot be written.
@@ -121,6 +124,8 @@ def encode_dataset(
     files = find_audio(config.source, path_column=config.path_column, where=config.where)
     given = tokenizer
     tokenizer = (load_tokenizer(config.tokenizer) if given is None else given).to(pick_device(config.device)).eval()
+    if "tokens" in config.streams and not tokenizer.spec.tokens_per_frame:
+        raise ConfigError(f"this {tokenizer.spec.name} has no quantiser and so no tokens: set streams to [latents]")
     folder = Path(config.output).expanduser().absolute()
     source = Path(config.source).expanduser().absolute()
     wanted = describe_dataset(
@@ -217,7 +222,7 @@ class _Run:
                 self.tokenizer,
                 self.config,
                 identity=self.identity,
-                batch_chunks=self.config.batch_chunks,
+                batch_s=self.config.batch_s,
                 num_threads=self.config.num_threads,
                 progress=self._advance,
             )

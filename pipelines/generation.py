@@ -128,15 +128,23 @@ class GenerationPipeline:
             **{**self.defaults.sample, **options},
         )
         noise = torch.Generator().manual_seed(decode_seed)
-        return self._decode(generated, prompts, noise, {**self.defaults.decode, **(decode_options or {})})
+        gain_db = None if prefix is None else prefix.gain_db
+        return self._decode(generated, gain_db, prompts, noise, {**self.defaults.decode, **(decode_options or {})})
 
     def _decode(
-        self, generated: Generated, prompts: list[str], noise: torch.Generator, options: Mapping[str, Any]
+        self,
+        generated: Generated,
+        gain_db: Tensor | None,
+        prompts: list[str],
+        noise: torch.Generator,
+        options: Mapping[str, Any],
     ) -> AudioOutput:
         audio = self.tokenizer.decode(
             latents=generated.latents if generated.tokens is None else None,
             tokens=generated.tokens,
             lengths_samples=generated.lengths_samples,
+            # the whole item takes the level of the audio that it goes on from
+            gain_db=None if gain_db is None else gain_db.expand(len(prompts)),
             generator=noise,
             **options,
         )
@@ -171,6 +179,7 @@ class GenerationPipeline:
             latents=encoded.latents[:, : whole * self.spec.chunk_latents],
             tokens=encoded.tokens[:, : whole * self.spec.chunk_tokens],
             lengths_samples=torch.tensor([whole * chunk + max(0, self.spec.overlap_samples)], device=self.device),
+            gain_db=encoded.gain_db,
         )
 
     def save_pretrained(self, folder: str | Path, *, tokenizer_name: str | None = None) -> None:

@@ -6,24 +6,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .metrics.tokens import analyse_dataset
 from .shards.read import LatentDataset
 from .shards.verify import verify_dataset
 
 if TYPE_CHECKING:
     from rich.console import Group
 
+RATES = {"entropy": "entropy", "huffman": "Huffman code", "packed": "whole bits"}  # of the token stream, lowest first
+
 
 def dataset_info(
-    path: str | Path, verify: bool = False, progress: Callable[[int, int], None] | None = None
+    path: str | Path,
+    verify: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    codebook: bool = False,
 ) -> dict[str, Any]:
     """Facts about a shard dataset, ready for JSON.
 
     Args:
         verify: read everything and check it against the recorded hashes; the findings are in `problems`.
         progress: called with (shards checked, shards in all) while verifying.
+        codebook: count all tokens; how well they use their codebooks is in `token_analysis`.
 
     Raises:
-        DatasetError: no dataset there, or a shard of it is missing or corrupt (named, with what to do).
+        DatasetError: no dataset there, a shard of it is missing or corrupt (named, with what to do), or there are no
+            tokens to count.
     """
     dataset = LatentDataset(path)
     spec, info = dataset.spec, dataset.info
@@ -56,6 +65,8 @@ def dataset_info(
         "settings": info["settings"],
         "source": info["source"]["path"],
     }
+    if codebook:
+        facts["token_analysis"] = analyse_dataset(dataset).to_dict()
     if verify:
         facts["problems"] = verify_dataset(path, progress)
     return facts
@@ -72,11 +83,36 @@ def render(facts: dict[str, Any]) -> Group:
     table.add_column(overflow="fold")
     for name, value in _lines(facts).items():
         table.add_row(name, Text(value))
-    if "problems" not in facts:
-        return Group(table)
-    if not facts["problems"]:
-        return Group(table, Text("verified: no problems found", style="green"))
-    return Group(table, *(Text(f"problem: {problem}", style="red") for problem in facts["problems"]))
+    parts: list[Any] = [table]
+    if "token_analysis" in facts:
+        parts += _token_tables(facts["token_analysis"])
+    problems = facts.get("problems")
+    if problems == []:
+        parts.append(Text("verified: no problems found", style="green"))
+    return Group(*parts, *(Text(f"problem: {problem}", style="red") for problem in problems or ()))
+
+
+def _token_tables(analysis: dict[str, Any]) -> list[Any]:
+    """A table of the codebooks, one of their digits, and the bit rates that follow."""
+    from rich.table import Table
+    from rich.text import Text
+
+    def usage(figures: dict[str, Any]) -> tuple[str, ...]:
+        used = f"{figures['num_used']} of {figures['size']} ({figures['used_share']:.2%})"
+        return used, f"{figures['entropy_bits']:.3f}", f"{figures['normalised_entropy']:.3f}"
+
+    common = ("used", "entropy, bits", "normalised entropy")
+    books = Table("codebook", "tokens", *common, "Huffman, bits", title="codebooks", title_justify="left", box=None)
+    digits = Table("codebook", "digit", *common, title="digits", title_justify="left", box=None)
+    for q, book in enumerate(analysis["codebooks"]):
+        books.add_row(str(q), str(book["num_tokens"]), *usage(book), f"{book['huffman_bits']:.3f}")
+        for k, digit in enumerate(book["digits"]):
+            digits.add_row(str(q), str(k), *usage(digit))
+    rates = [f"{analysis[f'{name}_bitrate_bps']:.1f} bit/s by {text}" for name, text in RATES.items()]
+    parts: list[Any] = [books, digits, Text("bit rate: " + ", ".join(rates))]
+    if any(book["num_tokens"] < 10 * book["size"] for book in analysis["codebooks"]):
+        parts.append(Text("few tokens for codebooks of this size: entropy and usage come out too low", style="yellow"))
+    return parts
 
 
 def _lines(facts: dict[str, Any]) -> dict[str, str]:
@@ -107,7 +143,8 @@ def _lines(facts: dict[str, Any]) -> dict[str, str]:
 def _token_text(dataset: LatentDataset) -> str:
     spec = dataset.spec
     sizes, rate = ", ".join(map(str, spec.codebook_sizes)), f"{spec.tokens_per_frame} x {spec.token_rate_hz:.2f} Hz"
-    return f"{rate}, codebooks of {sizes}, {spec.bitrate_bps / 1e3:.2f} kbit/s"
+    bits = f"{spec.bitrate_bps / 1e3:.2f} kbit/s ({spec.packed_bitrate_bps / 1e3:.2f} in whole bits)"
+    return f"{rate}, codebooks of {sizes}, {bits}"
 
 
 def _extent(values: tuple[float, ...]) -> list[float] | None:

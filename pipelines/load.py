@@ -14,7 +14,7 @@ from ..tokenizers.load import SHIPPED as SHIPPED_TOKENIZERS
 from ..tokenizers.load import load_tokenizer
 from ..tokenizers.parts.errors import CheckpointError, DatasetError
 from .generation import GenerationPipeline, move_model
-from .saved import MANIFEST, PipelineDefaults
+from .saved import MANIFEST, PipelineDefaults, read_manifest
 from .shards.read import read_dataset_json
 from .training.state import STATE_FILE, last_checkpoint, read_progress
 
@@ -46,12 +46,18 @@ def load_pipeline(
         CheckpointError: nothing usable is there.
         MismatchError: tokenizer and generator were not made for each other.
     """
-    folder = Path(files("latentune") / SHIPPED[str(path)]) if str(path) in SHIPPED else Path(path)  # type: ignore[arg-type]
+    folder = _shipped_folder(str(path)) if str(path) in SHIPPED else Path(path)
     if (folder / MANIFEST).is_file():
         pipeline = GenerationPipeline.from_pretrained(folder, tokenizer=tokenizer)
     else:
         pipeline = _from_generator(folder, tokenizer)
     return pipeline.to(device, torch_dtype)
+
+
+def shipped_pipelines(tokenizer: AudioTokenizer) -> list[str]:
+    """Names of the shipped pipelines whose generators were trained on this tokenizer's streams."""
+    fingerprint = tokenizer.fingerprint()
+    return [name for name in SHIPPED if read_manifest(_shipped_folder(name)).tokenizer_fingerprint == fingerprint]
 
 
 def build_pipeline(
@@ -79,6 +85,10 @@ def build_pipeline(
         move_model(pipeline.generator, dtype=torch_dtype)
     pipeline.save_pretrained(output, tokenizer_name=str(tokenizer) if str(tokenizer) in SHIPPED_TOKENIZERS else None)
     return pipeline
+
+
+def _shipped_folder(name: str) -> Path:
+    return Path(files("latentune") / SHIPPED[name])  # type: ignore[arg-type]
 
 
 def _from_generator(folder: Path, tokenizer: str | Path | AudioTokenizer | None) -> GenerationPipeline:

@@ -22,6 +22,7 @@ from ..tokenizers.parts.errors import ConfigError
 from ..tokenizers.parts.files import file_sha256, write_json
 from .audio.read import read_audio
 from .audio.write import write_audio
+from .decode import check_decode_options
 from .encode import pick_device
 from .generation import AudioOutput, GenerationPipeline
 from .load import build_pipeline, load_pipeline
@@ -62,9 +63,9 @@ class SampleConfig:
     temperature: float | None = None  # of a language generator, as the next two
     top_k: int | None = None
     top_p: float | None = None
-    decode_steps: int | None = None  # of the tokenizer's decoder
     continue_from: str | None = None  # audio file that every sample begins with
     options: dict[str, Any] = field(default_factory=dict)  # further options of the generator
+    decode_options: dict[str, Any] = field(default_factory=dict)  # of the tokenizer's `decode`, such as {steps: 3}
     tokenizer: str | None = None  # where the pipeline does not tell
     subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = "PCM_24"  # sample format of the wav files
     spectrograms: bool = True  # write a PNG beside each wav
@@ -112,6 +113,7 @@ def sample_to_folder(
     if pipeline is None:
         pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, device=pick_device(config.device))
     options = _generator_options(config, pipeline)
+    check_decode_options(pipeline.tokenizer, config.decode_options)
     output = prepare_output(config.output)  # last: a wrong request leaves no folder behind
     write_json(output / "sample.json", config_to_dict(config))
     facts = _facts(config, pipeline, options)
@@ -124,7 +126,7 @@ def sample_to_folder(
             **call,
             generator=torch.Generator().manual_seed(seed),
             continue_from=prefix,
-            decode_options={} if config.decode_steps is None else {"steps": config.decode_steps},
+            decode_options=config.decode_options,
             **options,
         )
         for row, line in enumerate(batch):
@@ -210,7 +212,6 @@ def _call_arguments(batch: list[PromptLine], config: SampleConfig, pipeline: Gen
 
 def _facts(config: SampleConfig, pipeline: GenerationPipeline, options: dict[str, Any]) -> dict[str, Any]:
     """What all samples of a call share, for their JSON."""
-    decode = {**pipeline.defaults.decode, **({} if config.decode_steps is None else {"steps": config.decode_steps})}
     source = None
     if config.continue_from is not None:
         path = Path(config.continue_from).absolute()
@@ -220,7 +221,7 @@ def _facts(config: SampleConfig, pipeline: GenerationPipeline, options: dict[str
         "tokenizer": {"class": type(pipeline.tokenizer).__name__, "fingerprint": pipeline.fingerprint},
         "generator": {"class": type(pipeline.generator).__name__, "fingerprint": pipeline.generator.fingerprint()},
         "options": {**pipeline.defaults.sample, **options},
-        "decode_options": decode,
+        "decode_options": {**pipeline.defaults.decode, **config.decode_options},
         "continue_from": source,
         "device": str(pipeline.device),
         "dtype": str(pipeline.generator.dtype).removeprefix("torch."),

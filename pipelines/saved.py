@@ -105,7 +105,7 @@ def read_pipeline(
         MismatchError: the tokenizer is not the one that the pipeline was saved with.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     source = _location(folder, manifest.tokenizer) if tokenizer is None else tokenizer
     found = source if isinstance(source, AudioTokenizer) else load_tokenizer(source)
     if found.fingerprint() != manifest.tokenizer_fingerprint:
@@ -117,7 +117,8 @@ def read_pipeline(
     return found, load_generator(_location(folder, manifest.generator)), manifest.defaults
 
 
-def _read_manifest(folder: Path) -> PipelineManifest:
+def read_manifest(folder: Path) -> PipelineManifest:
+    """What `pipeline.json` in `folder` says; raises CheckpointError where there is none, or one of another format."""
     path = folder / MANIFEST
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {MANIFEST}: it is not a saved pipeline")

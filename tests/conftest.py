@@ -22,3 +22,18 @@ def tiny_codec():  # type: ignore[no-untyped-def]
         if not parameter.any():  # what starts from zero would hide mistakes behind it
             torch.nn.init.normal_(parameter, std=0.05)
     return codec.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_taae():  # type: ignore[no-untyped-def]
+    """TAAE at its smallest size, 16 kHz mono, in eval mode; do not change it."""
+    from latentune.tokenizers.taae import TAAE, TAAEConfig
+
+    torch.manual_seed(0)
+    codec = TAAE(TAAEConfig.tiny())
+    for name, parameter in codec.named_parameters():
+        if name.endswith("_scale"):  # as initialised, blocks change so little that a lost context would not be seen
+            torch.nn.init.normal_(parameter, 0.35, 0.1)
+        elif name == "encoder.conv_out.weight":  # spreads the latents over all levels
+            torch.nn.init.normal_(parameter, std=0.2)
+    return codec.eval()

@@ -14,11 +14,17 @@ from .parts.errors import CheckpointError
 from .parts.hub import fetch_file
 
 # codec class, as written in config.json -> where it lives
-FAMILIES = {"CoDiCodec": ".codicodec"}
+FAMILIES = {"CoDiCodec": ".codicodec", "TAAE": ".taae"}
 # shipped name -> folder with config.json and weights, inside the package
 SHIPPED = {"codicodec-mini": "tokenizers/codicodec/weights/mini"}
 # official name -> (class, hub id of weights in the official format)
-OFFICIAL = {"codicodec": ("CoDiCodec", "SonyCSLParis/codicodec")}
+OFFICIAL = {
+    "codicodec": ("CoDiCodec", "SonyCSLParis/codicodec"),
+    "stable-codec-speech-16k": ("TAAE", "stabilityai/stable-codec-speech-16k"),
+    "stable-codec-speech-16k-base": ("TAAE", "stabilityai/stable-codec-speech-16k-base"),
+}
+# file that lies beside official weights, or is them -> class
+OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE"}
 
 
 def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
@@ -43,9 +49,35 @@ def load_tokenizer(name_or_path: str | Path, **options: Any) -> AudioTokenizer:
     if name in SHIPPED:
         name = str(files("latentune") / SHIPPED[name])
     elif name in OFFICIAL:
-        class_name, hub_id = OFFICIAL[name]
-        return tokenizer_class(class_name).from_official(hub_id, **options)
+        return load_official(name, **options)
     return _class_at(name).from_pretrained(name, **options)
+
+
+def load_official(source: str | Path, class_name: str | None = None, **options: Any) -> AudioTokenizer:
+    """Load weights in a codec's official format.
+
+    Args:
+        source: an official name or its hub id, or a file or folder of official weights.
+        class_name: of the codec, where the source does not tell.
+        options: of the class's `from_official`, such as `revision`.
+
+    Raises:
+        CheckpointError: nothing usable is there, or nothing that tells which codec it is.
+        ValueError: no such class.
+    """
+    path = Path(source)
+    for name, (family, hub_id) in OFFICIAL.items():
+        if str(source) in (name, hub_id):
+            source, class_name = hub_id, class_name or family
+    if class_name is None and path.exists():
+        folder = path if path.is_dir() else path.parent
+        class_name = next((name for file, name in OFFICIAL_FILES.items() if (folder / file).is_file()), None)
+    if class_name is None:
+        raise CheckpointError(
+            f"cannot tell the codec of {source}: give a folder with {' or '.join(OFFICIAL_FILES)}, one of "
+            f"{', '.join(OFFICIAL)}, or the name of its class ({', '.join(FAMILIES)})"
+        )
+    return tokenizer_class(class_name).from_official(source, **options)
 
 
 def _class_at(path: str) -> type[AudioTokenizer]:

@@ -34,12 +34,12 @@ class DiffusionTransformerConfig:
     heads: int = 8
     mlp_ratio: float = 2.75  # hidden width of the gated MLP, in units of the width
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
-    max_chunks: int = 1024  # longest item, in chunks of the codec
+    max_frames: int = 8192  # longest item, in latent frames
     rotary_base: float = 10_000.0
 
     def __post_init__(self) -> None:
-        if min(self.width, self.depth, self.heads, self.max_chunks) < 1 or self.mlp_ratio <= 0:
-            raise ValueError("width, depth, heads, max_chunks and mlp_ratio must be positive")
+        if min(self.width, self.depth, self.heads, self.max_frames) < 1 or self.mlp_ratio <= 0:
+            raise ValueError("width, depth, heads, max_frames and mlp_ratio must be positive")
         if self.width % self.heads or self.width // self.heads % 2:
             raise ValueError(f"heads {self.heads} must divide width {self.width} into even parts")
         binding, dim = self.binding, self.binding.spec.latent_dim
@@ -99,14 +99,14 @@ class DiffusionTransformer(LatentGenerator):
             drop_mask: [B] bool, True where the conditions are replaced by "not given".
 
         Raises:
-            ValueError: latents of a wrong shape, longer than `max_chunks`, or another number of times than items.
+            ValueError: latents of a wrong shape, longer than `max_frames`, or another number of times than items.
         """
         check_latents(noisy, self.binding)
         spec = self.binding.spec
         num_chunks = noisy.shape[1] // spec.chunk_latents
-        if num_chunks > self.settings.max_chunks:
+        if noisy.shape[1] > self.settings.max_frames:
             raise ValueError(
-                f"{num_chunks} chunks are more than this generator's max_chunks, {self.settings.max_chunks}"
+                f"{noisy.shape[1]} latent frames are more than this generator's max_frames, {self.settings.max_frames}"
             )
         if not len(noisy) == len(t) == len(conditions):
             raise ValueError(f"{len(noisy)} items, but {len(t)} times and {len(conditions)} conditions")

@@ -43,14 +43,14 @@ def sample_latents(
     item started from), and at the end to the prefix itself: they come out bit for bit.
 
     Raises:
-        ValueError: fewer than 1 step, an item longer than the generator's max_chunks, a scheduler that is not one of
+        ValueError: fewer than 1 step, an item longer than the generator's max_frames, a scheduler that is not one of
             flow matching, or a prefix of another codec or with NaN.
     """
     spec = model.binding.spec
-    if max(request.num_chunks) > model.settings.max_chunks:
-        longest = model.settings.max_chunks * spec.chunk_samples / spec.sample_rate
-        raise ValueError(f"this generator makes at most {longest:.1f} s at once: ask for less")
     frames = [n * spec.chunk_latents for n in request.num_chunks]
+    if max(frames) > model.settings.max_frames:
+        longest_s = model.settings.max_frames / spec.latent_rate_hz
+        raise ValueError(f"this generator makes at most {longest_s:.1f} s at once: ask for less")
     mask = (torch.arange(max(frames)) < torch.tensor(frames)[:, None]).to(model.device)
     noise = torch.zeros(len(request), max(frames), spec.latent_dim, device=model.device)
     for item, count in enumerate(frames):

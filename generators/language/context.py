@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Context:
     """Conditions, BOS and the tokens of the window so far, with or without a second half for guidance.
 
-    The window holds at most `max_chunks` chunks. When it is full it moves on by half of that: the older tokens are
-    forgotten, and the conditions say that the item now starts later in its recording, as training crops do.
+    The window holds at most `max_frames` token frames, in whole chunks. When it is full it moves on by half of that:
+    the older tokens are forgotten, and the conditions say that the item now starts later in its recording, as training
+    crops do.
     """
 
     def __init__(self, model: TokenLM, conditions: Conditions, guided: bool, use_cache: bool):
@@ -52,9 +53,10 @@ class Context:
 
     def _move_window(self, num_frames: int) -> None:
         settings = self.model.settings
-        step = max(1, settings.max_chunks // 2) * settings.binding.spec.chunk_tokens
+        chunk = settings.binding.spec.chunk_tokens
+        step = max(1, settings.max_chunks // 2) * chunk
         before = self.first_frame
-        while num_frames - self.first_frame >= settings.max_frames:
+        while num_frames - self.first_frame >= settings.max_chunks * chunk:
             self.first_frame += step
         if self.first_frame != before:
             self.start, self.start_mask = self._start()

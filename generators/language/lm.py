@@ -34,20 +34,25 @@ class TokenLMConfig:
     mlp_ratio: float = 2.75  # hidden width of the gated MLP, in units of the width
     digit_width: int = 128  # of the small network that gives the digits of a token one after the other
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
-    max_chunks: int = 64  # context, in chunks of the codec; longer items are sampled with a window that moves on
+    max_frames: int = 4096  # context in token frames; longer items are sampled with a window that moves on
     rotary_base: float = 10_000.0
 
     def __post_init__(self) -> None:
-        sizes = (self.width, self.depth, self.heads, self.digit_width, self.max_chunks)
+        sizes = (self.width, self.depth, self.heads, self.digit_width)
         if min(sizes) < 1 or self.mlp_ratio <= 0:
-            raise ValueError("width, depth, heads, mlp_ratio, digit_width and max_chunks must be positive")
+            raise ValueError("width, depth, heads, mlp_ratio and digit_width must be positive")
         if self.width % self.heads or self.width // self.heads % 4:
             raise ValueError(f"heads {self.heads} must divide width {self.width} into multiples of 4")
 
+        if self.max_chunks < 1:
+            raise ValueError(
+                f"max_frames must hold a chunk of {self.binding.spec.chunk_tokens} tokens, got {self.max_frames}"
+            )
+
     @property
-    def max_frames(self) -> int:
-        """Token frames of the context."""
-        return self.max_chunks * self.binding.spec.chunk_tokens
+    def max_chunks(self) -> int:
+        """Whole chunks of the context."""
+        return self.max_frames // self.binding.spec.chunk_tokens
 
 
 class TokenLM(LatentGenerator):
@@ -107,10 +112,9 @@ class TokenLM(LatentGenerator):
         """
         check_tokens(tokens, self.binding.spec)
         if tokens.shape[1] > self.settings.max_frames:
-            per_chunk = self.binding.spec.chunk_tokens
             raise ValueError(
-                f"{tokens.shape[1] // per_chunk} chunks are more than the context of {self.settings.max_chunks} "
-                "(max_chunks): crop the items"
+                f"{tokens.shape[1]} token frames are more than the context of {self.settings.max_frames} "
+                "(max_frames): crop the items"
             )
         if mask is not None:
             tokens = tokens.masked_fill(~mask[..., None], 0)

@@ -8,17 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
-def rotary_angles(positions: Tensor, head_dim: int, base: float) -> Tensor:
-    """Positions [...] to the angles [..., head_dim / 2] of each pair of channels, float32.
-
-    Raises:
-        ValueError: an odd head_dim.
-    """
-    if head_dim % 2:
-        raise ValueError(f"rotary positions turn pairs of channels: head_dim {head_dim} must be even")
-    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    return positions.to(torch.float32).unsqueeze(-1) * base**-exponents
+from ...tokenizers.parts.rotary import rotary_angles
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:

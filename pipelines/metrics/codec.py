@@ -10,12 +10,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...tokenizers.base import AudioTokenizer, Encoded
+from ...tokenizers.base import STREAMS, AudioTokenizer, Encoded, Stream
 from ...tokenizers.parts.errors import AudioError
 from ..audio.convert import resample, select_channels
 from ..audio.find import AudioItem, find_audio
@@ -25,7 +25,6 @@ from .reconstruction import mel_distance, si_sdr_db, stft_distance
 logger = logging.getLogger(__name__)
 
 System = Callable[[Tensor, int], Tensor]
-Stream = Literal["latents", "tokens"]
 FIGURES = ("mel_distance", "stft_distance", "si_sdr_db")
 
 
@@ -65,18 +64,13 @@ class CodecSystems:
 
     def system(self, stream: Stream = "latents", **options: Any) -> System:
         """Encode and decode by `stream`; `options` are those of the codec's `decode`, such as `steps`."""
-        if stream not in ("latents", "tokens"):
+        if stream not in STREAMS:
             raise ValueError(f"stream must be 'latents' or 'tokens', got {stream!r}")
 
         def run(audio: Tensor, sample_rate: int) -> Tensor:
             encoded = self._encode(audio, sample_rate)
-            decoded = self.tokenizer.decode(
-                **{stream: getattr(encoded, stream)},
-                lengths_samples=encoded.lengths_samples,
-                generator=torch.Generator().manual_seed(self.seed),
-                **options,
-            )
-            return decoded[0].float().cpu()
+            noise = torch.Generator().manual_seed(self.seed)
+            return self.tokenizer.decode_encoded(encoded, stream, generator=noise, **options)[0].float().cpu()
 
         return run
 
@@ -90,7 +84,7 @@ def evaluate_tokenizer(
     tokenizer: AudioTokenizer,
     source: str | Path | Sequence[AudioItem],
     *,
-    streams: Sequence[Stream] = ("latents", "tokens"),
+    streams: Sequence[Stream] = STREAMS,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     baselines: Mapping[str, System] | None = None,
     untrained: AudioTokenizer | None = None,

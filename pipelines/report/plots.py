@@ -98,6 +98,39 @@ def curve_svg(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_l
     return text[text.index("<svg") :]
 
 
+def sensitivity_png(
+    target: str | Path | BinaryIO,
+    losses: Mapping[str, tuple[Tensor, Tensor]],
+    sample_rate: int,
+    window_samples: int,
+    hop_samples: int,
+) -> None:
+    """Draw how losses feel samples and bins, one row a loss, as a PNG: `pipelines/metrics/sensitivity.py` makes them.
+
+    Args:
+        target: a path, written atomically, or a binary file.
+        losses: name to the sensitivity of samples [N] and of bins [F, T], each drawn relative to its mean.
+        window_samples, hop_samples: of the T frames.
+
+    Raises:
+        ValueError: no loss.
+    """
+    if not losses:
+        raise ValueError("no loss to draw")
+    figure = _figure(10.0, 2.6 * len(losses))
+    rows = figure.subplots(len(losses), 2, squeeze=False, sharey="col")
+    for (name, (samples, bins)), (left, right) in zip(losses.items(), rows, strict=True):
+        left.plot(np.arange(len(samples)), (samples / samples.mean()).cpu().numpy(), linewidth=0.6)
+        left.set(xlabel="sample", ylabel="sensitivity / mean", title=f"{name}: samples")
+        start = (window_samples - hop_samples) / 2  # a frame is drawn around its middle
+        extent = (start, start + bins.shape[1] * hop_samples, 0.0, sample_rate / 2)
+        level_db = 20 * torch.log10(bins / bins.mean()).cpu().numpy()
+        image = right.imshow(level_db, origin="lower", aspect="auto", cmap="magma", vmin=-6, vmax=6, extent=extent)
+        right.set(xlabel="sample", ylabel="frequency (Hz)", title=f"{name}: bins", xlim=left.get_xlim())
+        figure.colorbar(image, ax=right, label="dB re mean", pad=0.01)
+    _save(figure, target)
+
+
 def _figure(width_inches: float, height_inches: float) -> Figure:
     from matplotlib.figure import Figure
 

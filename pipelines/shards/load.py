@@ -70,17 +70,18 @@ def _check_content(audio: Tensor, sample_rate: int, settings: ShardSettings) -> 
         raise AudioError(f"{duration_s:.3f} s of audio is shorter than min_duration_s {settings.min_duration_s}")
 
 
-def make_batches(items: Sequence[PlannedItem], spec: TokenizerSpec, batch_chunks: int) -> list[list[PlannedItem]]:
-    """Items of similar length together, at most `batch_chunks` chunks with padding, but at least one item.
+def make_batches(items: Sequence[PlannedItem], spec: TokenizerSpec, batch_s: float) -> list[list[PlannedItem]]:
+    """Items of similar length together, at most `batch_s` seconds with padding to whole chunks, but at least one item.
 
     A function of the plan alone, so that a re-run puts the same items into the same batches.
     """
     batches: list[list[PlannedItem]] = []
-    longest = 0
+    longest_s = 0.0
     for item in sorted(items, key=lambda item: item.duration_s, reverse=True):
-        if not batches or (len(batches[-1]) + 1) * longest > batch_chunks:
+        if not batches or (len(batches[-1]) + 1) * longest_s > batch_s:
             batches.append([])
-            longest = spec.num_chunks(max(1, round(item.duration_s * spec.sample_rate)))
+            num_chunks = spec.num_chunks(max(1, round(item.duration_s * spec.sample_rate)))
+            longest_s = num_chunks * spec.chunk_samples / spec.sample_rate
         batches[-1].append(item)
     return batches
 

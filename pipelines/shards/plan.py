@@ -145,8 +145,8 @@ def item_bytes(duration_s: float, spec: TokenizerSpec, settings: ShardSettings) 
 
 
 def token_bytes(spec: TokenizerSpec) -> int:
-    """Bytes of the smallest unsigned integer that holds every token."""
-    largest = max(spec.codebook_sizes) - 1
+    """Bytes of the smallest unsigned integer that holds every token; 1 where there are none."""
+    largest = max(spec.codebook_sizes, default=1) - 1
     return next(size for size in (1, 2, 4, 8) if largest < 256**size)
 
 

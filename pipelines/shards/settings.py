@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+from ...tokenizers.base import STREAMS
 from ..audio.convert import ChannelPolicy
-
-STREAMS = ("latents", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)

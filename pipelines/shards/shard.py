@@ -28,6 +28,7 @@ SHARD_VERSION = 1
 HEADER_KEY = "latentune"
 DTYPES = {"F16": np.float16, "F32": np.float32, "I64": np.int64, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
 DTYPES["U64"] = np.uint64
+CODEC_GAIN = "codec_gain_db"  # of an item: the gain that the codec's `encode` applied, for decoding to undo
 REPAIR = "delete it and run encode again"
 
 
@@ -39,7 +40,7 @@ class EncodedItem:
     latents: Tensor | None  # [T, D], in the dtype to store
     tokens: Tensor | None  # [T', Q] int64
     num_samples: int  # at the codec's rate
-    facts: dict[str, Any] = field(default_factory=dict)  # measured on the way: hash, loudness, ...
+    facts: dict[str, Any] = field(default_factory=dict)  # measured on the way: hash, loudness, CODEC_GAIN, ...
 
 
 def shard_name(number: int) -> str:

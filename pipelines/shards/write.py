@@ -13,7 +13,7 @@ from ...tokenizers.parts.errors import MismatchError
 from .load import LoadedItem, load_batches, make_batches, stack_audio
 from .plan import Failure, PlannedItem
 from .settings import ShardSettings
-from .shard import EncodedItem, ShardFile, shard_name, write_shard
+from .shard import CODEC_GAIN, EncodedItem, ShardFile, shard_name, write_shard
 
 
 def encode_shard(
@@ -25,7 +25,7 @@ def encode_shard(
     settings: ShardSettings,
     *,
     identity: dict[str, str],
-    batch_chunks: int,
+    batch_s: float,
     num_threads: int = 1,
     progress: Callable[[int, float, int], None] | None = None,
 ) -> ShardFile:
@@ -35,7 +35,7 @@ def encode_shard(
         folder: where `shards/` is.
         root: what the items' paths are relative to.
         identity: the codec's `fingerprint` and the `job` of this plan and these settings.
-        batch_chunks: chunks that are encoded at once, padding included.
+        batch_s: seconds of audio that are encoded at once, padding included.
         progress: called after each batch with its (items, seconds of audio, failures).
 
     Raises:
@@ -49,7 +49,7 @@ def encode_shard(
     spec = tokenizer.spec
     encoded: dict[str, EncodedItem] = {}
     failed: dict[str, Failure] = {}
-    for batch in load_batches(make_batches(items, spec, batch_chunks), root, spec, settings, num_threads):
+    for batch in load_batches(make_batches(items, spec, batch_s), root, spec, settings, num_threads):
         loaded = [entry for entry in batch if isinstance(entry, LoadedItem)]
         results: list[EncodedItem | Failure] = [entry for entry in batch if isinstance(entry, Failure)]
         if loaded:
@@ -88,6 +88,7 @@ def _encode_batch(
             audio.to(tokenizer.device), spec.sample_rate, lengths=lengths, **settings.encode_options
         )
     latents, tokens = result.latents.to(settings.latent_dtype).cpu(), result.tokens.cpu()
+    gains_db = [None] * len(loaded) if result.gain_db is None else result.gain_db.tolist()
     entries: list[EncodedItem | Failure] = []
     for row, (entry, length) in enumerate(zip(loaded, lengths.tolist(), strict=True)):
         mine = latents[row, : spec.num_latents(length)]
@@ -101,7 +102,7 @@ def _encode_batch(
                 latents=mine.clone() if "latents" in settings.streams else None,
                 tokens=tokens[row, : spec.num_tokens(length)].clone() if "tokens" in settings.streams else None,
                 num_samples=length,
-                facts=entry.facts,
+                facts={**entry.facts, CODEC_GAIN: gains_db[row]} if gains_db[row] is not None else entry.facts,
             )
         )
     return entries

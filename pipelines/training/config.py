@@ -20,6 +20,7 @@ class ModelConfig:
     config: dict[str, Any] = field(default_factory=dict)  # of that class; a generator's binding comes from the dataset
     objective: dict[str, Any] = field(default_factory=dict)  # config of the class's training objective
     init_from: str | None = None  # folder of weights to start from; by default random ones
+    init_critic_from: str | None = None  # a checkpoint's critic.safetensors to start from; by default random weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class LatentDataConfig:
     """A shard dataset to train a generator on, whole chunks of each item at a time."""
 
     source: str  # folder that `latentune encode` wrote
-    crop_chunks: int = 16  # length of an example in the codec's chunks
+    crop_s: float = 10.0  # length of an example, in as many whole chunks of the codec as come nearest
     where: dict[str, Any] = field(default_factory=dict)  # keep items whose metadata has these values
     valid_source: str | None = None  # held-out dataset; null: `source`
     valid_where: dict[str, Any] | None = None  # which items are held out; null with no valid_source: no validation
@@ -74,7 +75,9 @@ class LatentDataConfig:
     prefetch_batches: int = 4  # batches that may wait, ready
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "crop_chunks", "valid_examples", "num_threads", "prefetch_batches")
+        if not self.crop_s > 0:
+            raise ValueError(f"crop_s must be above 0, got {self.crop_s}")
+        _at_least(self, 1, "valid_examples", "num_threads", "prefetch_batches")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,7 @@ class TrainConfig:
     batch_size: int  # examples per optimiser step, over all processes and accumulation
     grad_accum: int = 1  # parts that a process's share of the batch is worked on in
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    critic_optimizer: OptimizerConfig | None = None  # of an adversarial objective's critic; null: as `optimizer`
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     clip_norm: float = 1.0  # largest norm of the whole gradient; 0: not clipped
     ema_decay: float = 0.999  # of the averaged weights; lower in the first steps

@@ -19,15 +19,16 @@ class LatentCrops:
         self.dataset, self.config, self.seed = dataset, config, seed
         self.sampler = ResumableSampler(len(dataset), seed, shuffle)
         self.silence = dataset.silence
+        self.crop_chunks = dataset.spec.nearest_chunks(config.crop_s)
 
     def keys(self, samples_seen: int) -> Iterator[tuple[int, int]]:
         return self.sampler.iter_from(samples_seen)
 
     def load(self, key: tuple[int, int]) -> LatentItem:
-        """A crop of `crop_chunks` chunks of the item of an (epoch, index)."""
+        """A crop of the item of an (epoch, index)."""
         epoch, index = key
         generator = keyed_generator(self.seed, epoch, index)
-        return random_crop(self.dataset[index], self.dataset.spec, self.config.crop_chunks, self.silence, generator)
+        return random_crop(self.dataset[index], self.dataset.spec, self.crop_chunks, self.silence, generator)
 
     def collate(self, examples: list[LatentItem]) -> LatentBatch:
         """Crops as a batch."""

@@ -12,6 +12,7 @@ from ...tokenizers.parts.objective import Objective
 # model class -> (module, objective, its config)
 OBJECTIVES = {
     "CoDiCodec": ("...tokenizers.codicodec.objective", "ConsistencyObjective", "ConsistencyConfig"),
+    "TAAE": ("...tokenizers.taae.objective", "TAAEObjective", "TAAEObjectiveConfig"),
     "DiffusionTransformer": ("...generators.diffusion.objective", "RectifiedFlowObjective", "RectifiedFlowConfig"),
     "TokenLM": ("...generators.language.objective", "NextTokenObjective", "NextTokenConfig"),
 }

@@ -50,9 +50,7 @@ def _reconstruct(
         length = min(int(store.lengths[index]), round(config.seconds * rate))
         audio = store.read(index, 0, length)
         encoded = model.encode(audio[None], rate)
-        decoded = model.decode(
-            latents=encoded.latents, lengths_samples=encoded.lengths_samples, generator=generator, **config.options
-        )
+        decoded = model.decode_encoded(encoded, generator=generator, **config.options)
         _write(folder, f"{number:02d}-original", audio, rate, step, log)
         _write(folder, f"{number:02d}-decoded", decoded[0].float().cpu(), rate, step, log)
 

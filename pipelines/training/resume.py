@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any, cast
 
-import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from ...tokenizers.parts.config import config_to_dict
@@ -15,7 +15,8 @@ from ...tokenizers.parts.errors import CheckpointError, MismatchError
 from .config import TrainConfig
 from .ema import AveragedModel
 from .optim import load_optimizer_tensors
-from .state import last_checkpoint, list_checkpoints, read_progress, read_tensors
+from .state import CRITIC, CRITIC_OPTIMIZER, last_checkpoint, list_checkpoints, read_progress, read_tensors
+from .trainee import Trainee
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ def find_start(config: TrainConfig, resume: str | Path | None) -> Path | None:
     saved = read_progress(start)
     theirs, ours = saved.config, config_to_dict(config)
     changed = [key for key in FIXED if _at(theirs, key) != _at(ours, key)]
+    if _critic_optimizer(theirs) != _critic_optimizer(ours) and "optimizer.name" not in changed:
+        changed.append("critic_optimizer.name")
     if changed:
         raise MismatchError(f"{start} is of a run with other {', '.join(changed)}: take its values or another output")
     if saved.step > config.steps:
@@ -59,13 +62,17 @@ def find_start(config: TrainConfig, resume: str | Path | None) -> Path | None:
 
 
 def load_state(
-    start: Path, model: ConfiguredModel, average: AveragedModel, optimizer: torch.optim.Optimizer, scaler: Any | None
+    start: Path, trained: Trainee, critic: Trainee | None, average: AveragedModel, scaler: Any | None
 ) -> int:
-    """Load weights, averaged weights and the state of optimiser and gradient scaler; returns the steps done.
+    """Load weights, averaged weights, the critic, and the state of optimisers and gradient scaler.
+
+    Returns:
+        The steps done.
 
     Raises:
-        MismatchError: the checkpoint's model has another config, or was trained on another dataset.
+        MismatchError: the checkpoint's model or critic has another config, or was trained on another dataset.
     """
+    model = cast(ConfiguredModel, trained.module)
     for target, name in ((model, "model"), (average.model, "ema")):
         saved = type(model).from_pretrained(start / name)
         if saved.settings != model.settings:
@@ -73,11 +80,34 @@ def load_state(
                 f"{start} was trained on another dataset or with another model.config: choose another output"
             )
         target.load_state_dict(saved.state_dict())
-    load_optimizer_tensors(optimizer, cast(nn.Module, model), read_tensors(start))
+    load_optimizer_tensors(trained.optimizer, trained.module, read_tensors(start))
+    if critic is not None:
+        load_critic(critic.module, start / f"{CRITIC}.safetensors")
+        load_optimizer_tensors(critic.optimizer, critic.module, read_tensors(start, CRITIC_OPTIMIZER))
     progress = read_progress(start)
     if scaler is not None and progress.scaler:
         scaler.load_state_dict(progress.scaler)
     return progress.step
+
+
+def load_critic(critic: nn.Module, path: Path) -> None:
+    """Load a critic's weights from a checkpoint's `critic.safetensors`.
+
+    Raises:
+        CheckpointError: no such file.
+        MismatchError: weights of another critic.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path}: it is of a run without a critic, or no checkpoint's critic at all")
+    try:
+        critic.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise MismatchError(f"{path} holds a critic of another config: {' '.join(str(error).split())[:300]}") from error
+
+
+def _critic_optimizer(config: dict[str, Any]) -> str:
+    """Which optimiser a run's critic has, or would have."""
+    return (config.get("critic_optimizer") or config["optimizer"])["name"]
 
 
 def _at(values: dict[str, Any], dotted: str) -> Any:

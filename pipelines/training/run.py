@@ -6,13 +6,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...tokenizers.parts.config import config_to_dict
 from ...tokenizers.parts.configured import ConfiguredModel
@@ -24,10 +23,12 @@ from .ema import AveragedModel
 from .environment import hashed_seed, keyed_noise
 from .loader import fixed_batches, micro_batches
 from .log import Averages, MetricsLog
-from .optim import build_optimizer, learning_rate_factor, optimizer_tensors, set_learning_rate
+from .optim import optimizer_tensors
 from .resume import find_start, load_state
-from .state import Progress, remove_unfinished, save_checkpoint
+from .state import CriticState, Progress, remove_unfinished, save_checkpoint
+from .step import Stepper
 from .stop import StopRequest
+from .trainee import Trainee
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +61,11 @@ class Run:
             self.task = build_task(config)
         self.model: ConfiguredModel = self.task.model.to(accelerator.device).train()
         self.average = AveragedModel(self.model, config.ema_decay)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
-        wrapped = torch.compile(self.model) if config.compile else self.model
-        self.wrapped, self.prepared = accelerator.prepare(wrapped, self.optimizer)
+        self.stepper = Stepper(config, accelerator, self.task.objective, self.model)
         self.first_step = self.saved_step = 0
         if start is not None:
-            self.first_step = load_state(start, self.model, self.average, self.optimizer, accelerator.scaler)
-            self.saved_step = self.first_step
+            both = self.stepper.model, self.stepper.critic
+            self.first_step = self.saved_step = load_state(start, *both, self.average, accelerator.scaler)
         self.log: MetricsLog | None = None
         if accelerator.is_main_process:
             remove_unfinished(self.output / "checkpoints")
@@ -81,10 +80,11 @@ class Run:
         since, logged = started, self.first_step
         try:
             for step in range(self.first_step, config.steps):
-                stopped, done = self._step(step, batches, averages, stop), step + 1
+                stopped, done = self.stepper.do(step, batches, averages, stop), step + 1
+                self.average.update(self.model, step)
                 if done % config.log_every == 0 or done == config.steps:
                     figures = averages.take()
-                    figures["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+                    figures["learning_rate"] = self.stepper.model.optimizer.param_groups[0]["lr"]
                     figures["examples_per_s"] = (done - logged) * config.batch_size / (time.perf_counter() - since)
                     self._log(done, figures)
                     since, logged = time.perf_counter(), done
@@ -119,43 +119,6 @@ class Run:
             num_threads=self.config.data.num_threads,
             prefetch_batches=self.config.data.prefetch_batches,
         )
-
-    def _step(self, step: int, batches: Iterator[Any], averages: Averages, stop: StopRequest) -> bool:
-        """One optimiser step; returns whether some process was asked to stop."""
-        config, accelerator = self.config, self.accelerator
-        factor = learning_rate_factor(step, config.steps, config.schedule)
-        set_learning_rate(self.optimizer, config.optimizer.lr * factor)
-        losses, ids = [], []
-        for part in range(config.grad_accum):
-            batch = next(batches).to(accelerator.device)
-            generator = keyed_noise(accelerator.device, config.seed, step, accelerator.process_index, part)
-            last = part == config.grad_accum - 1
-            with nullcontext() if last else accelerator.no_sync(self.wrapped):
-                loss, metrics = self.task.objective(self.wrapped, batch, step=step, generator=generator)
-                accelerator.backward(loss / config.grad_accum)
-            averages.add({"loss": loss, **metrics})
-            losses.append(loss.detach().float())
-            ids += batch.ids
-        asked, finite = self._agree(stop.name is not None, torch.stack(losses))
-        if not finite:
-            raise TrainingError(_not_finite("the loss", step, ids, losses))
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm or math.inf)
-        # gradient scaling (fp16) meets inf as a matter of course, and skips such a step by itself
-        if accelerator.scaler is None and not torch.isfinite(norm):
-            raise TrainingError(_not_finite("the gradient", step, ids, losses))
-        averages.add({"gradient_norm": norm})
-        self.prepared.step()
-        self.prepared.zero_grad(set_to_none=True)
-        self.average.update(self.model, step)
-        return asked
-
-    def _agree(self, stop: bool, losses: Tensor) -> tuple[bool, bool]:
-        """Whether any process was asked to stop, and whether all processes' losses are finite."""
-        flags = torch.stack([torch.full_like(losses[0], float(stop)), (~torch.isfinite(losses)).any().float()])
-        if self.accelerator.num_processes > 1:
-            flags = self.accelerator.reduce(flags, "sum")
-        stops, bad = flags.tolist()
-        return stops > 0, bad == 0
 
     def _at_intervals(self, done: int, valid_loss: float | None) -> float | None:
         """Validate, save and preview when it is time; returns the newest validation loss."""
@@ -218,9 +181,10 @@ class Run:
                 config=config_to_dict(self.config),
                 scaler=scaler.state_dict() if scaler is not None else {},
             )
-            tensors = optimizer_tensors(self.optimizer, cast(nn.Module, self.model))
+            tensors = optimizer_tensors(self.stepper.model.optimizer, self.stepper.model.module)
             folder, keep = self.output / "checkpoints", self.config.keep_checkpoints
-            path = save_checkpoint(folder, progress, self.model, self.average.model, tensors, keep)
+            critic = None if self.stepper.critic is None else _critic_state(self.stepper.critic)
+            path = save_checkpoint(folder, progress, self.model, self.average.model, tensors, keep, critic)
             logger.info("saved %s", path)
         self.saved_step = done
         self.accelerator.wait_for_everyone()
@@ -229,9 +193,6 @@ class Run:
         return self.output / "checkpoints" / f"{done:08d}"
 
 
-def _not_finite(what: str, step: int, ids: list[str], losses: list[Tensor]) -> str:
-    values = ", ".join(f"{value:g}" for value in torch.stack(losses).tolist())
-    return (
-        f"{what} is NaN or inf at step {step} (loss of this process {values}); its batch held {', '.join(ids)}: "
-        "look at these items or lower optimizer.lr; the last checkpoint is from before"
-    )
+def _critic_state(critic: Trainee) -> CriticState:
+    weights = {name: value.detach().cpu().contiguous() for name, value in critic.module.state_dict().items()}
+    return CriticState(weights=weights, optimizer=optimizer_tensors(critic.optimizer, critic.module))

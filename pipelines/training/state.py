@@ -2,7 +2,8 @@
 
 A run's folder holds `train.yaml` (the config), `metrics.jsonl`, and `checkpoints/` with `00001000/` (named by the steps
 done) and `last`, a text file with the newest one's name. Each checkpoint holds `model/` and `ema/`, which
-`from_pretrained` loads, `optimizer.safetensors`, and `state.json` with the size and SHA-256 of every file.
+`from_pretrained` loads, `optimizer.safetensors`, and `state.json` with the size and SHA-256 of every file; a run with a
+critic has `critic.safetensors` and `critic_optimizer.safetensors` as well.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ...tokenizers.parts.files import file_sha256, write_json, write_text
 FORMAT = 1
 STATE_FILE = "state.json"
 LAST_FILE = "last"
+OPTIMIZER, CRITIC, CRITIC_OPTIMIZER = "optimizer", "critic", "critic_optimizer"  # stems of safetensors files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,14 @@ class Progress:
     scaler: dict[str, Any] = field(default_factory=dict)  # of fp16 gradient scaling; else empty
 
 
+@dataclass(frozen=True, kw_only=True)
+class CriticState:
+    """What a checkpoint keeps of an adversarial objective's critic."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
 def save_checkpoint(
     folder: Path,
     progress: Progress,
@@ -42,6 +52,7 @@ def save_checkpoint(
     averaged: ConfiguredModel,
     optimizer: dict[str, Tensor],
     keep: int,
+    critic: CriticState | None = None,
 ) -> Path:
     """Write a checkpoint below `folder` and remove all but the `keep` last ones.
 
@@ -59,7 +70,10 @@ def save_checkpoint(
         part.mkdir()
         model.save_pretrained(part / "model")
         averaged.save_pretrained(part / "ema")
-        save_file(optimizer, part / "optimizer.safetensors")
+        save_file(optimizer, part / f"{OPTIMIZER}.safetensors")
+        if critic is not None:
+            save_file(critic.weights, part / f"{CRITIC}.safetensors")
+            save_file(critic.optimizer, part / f"{CRITIC_OPTIMIZER}.safetensors")
         for path in _files(part):
             _sync(path)
         write_json(part / STATE_FILE, _state(part, progress))
@@ -125,11 +139,11 @@ def read_progress(checkpoint: Path) -> Progress:
     )
 
 
-def read_tensors(checkpoint: Path) -> dict[str, Tensor]:
-    """The optimiser's state of a checkpoint."""
+def read_tensors(checkpoint: Path, name: str = OPTIMIZER) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's file OPTIMIZER, CRITIC or CRITIC_OPTIMIZER."""
     from safetensors.torch import load_file
 
-    return load_file(checkpoint / "optimizer.safetensors")
+    return load_file(checkpoint / f"{name}.safetensors")
 
 
 def remove_unfinished(folder: Path) -> None:

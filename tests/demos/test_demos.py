@@ -38,7 +38,8 @@ def work(tiny_codec: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_demo_is_short_and_run_here() -> None:
     demos = sorted(DEMOS.glob("[0-9]*.py"))
-    assert [demo.stem for demo in demos] == ["01_round_trip", "02_encode_a_folder", "03_train_tiny", "04_sample"]
+    names = ["01_round_trip", "02_encode_a_folder", "03_train_tiny", "04_sample", "05_loss_sensitivity"]
+    assert [demo.stem for demo in demos] == names
     for demo in demos:
         assert len(demo.read_text().splitlines()) < MAX_LINES
 
@@ -64,8 +65,15 @@ def test_encode_train_and_sample(work: Path, config: str, capsys: pytest.Capture
     run("02_encode_a_folder", work / "manifest.jsonl", "--tokenizer", work / "codec", "--output", work / "latents")
     assert "1 items, 0.5 s" in capsys.readouterr().out
     output = work / config.split("/")[1]
-    small = ["batch_size=2", "data.crop_chunks=4", f"data.tokenizer={work / 'codec'}", "preview_every=0"]
+    small = ["batch_size=2", "data.crop_s=0.17", f"data.tokenizer={work / 'codec'}", "preview_every=0"]
     run("03_train_tiny", work / "latents", "--config", config, "--steps", 2, "--output", output, *small)
     assert soundfile.info(output / "sample.wav").frames > 0
     run("04_sample", output, "--prompt", "a voice", "--seconds", 0.1, "--output", output / "out")
     assert soundfile.info(output / "out" / "0.wav").frames == 4800
+
+
+def test_loss_sensitivity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--critics", 1, "--signals", 2, "--samples", 5120, "--filters", 1]
+    run("05_loss_sensitivity", *small, "--output", tmp_path / "new" / "s.png")
+    assert (tmp_path / "new" / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out.count("% of the sensitivity repeats every") == 2

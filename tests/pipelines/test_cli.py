@@ -98,6 +98,10 @@ def test_encode_info_and_decode_work_together(dataset: Path, codec_folder: Path,
     facts = json.loads(call("info", dataset, "--verify", "--json").stdout)
     assert (facts["num_items"], facts["problems"]) == (2, [])
     assert "items" in call("info", dataset).stdout
+    analysis = json.loads(call("info", dataset, "--codebook", "--json").stdout)["token_analysis"]
+    book = analysis["codebooks"][0]  # an untrained codec has zeros before its bottleneck: one token, over and over
+    assert (book["num_tokens"], book["num_used"], book["entropy_bits"]) == (96, 1, 0)
+    assert "Huffman, bits" in call("info", dataset, "--codebook").stdout
     result = call("decode", dataset, tmp_path / "wavs", "--tokenizer", codec_folder, "--limit", 1, "steps=1", "--json")
     record = json.loads(result.stdout)["items"][0]
     assert record["seconds"] == 0.25
@@ -118,6 +122,7 @@ def test_info_fails_on_a_damaged_dataset(dataset: Path, tmp_path: Path) -> None:
 
 def test_train_and_sample_work_together(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:
     keys = [f"data.source={dataset}", f"data.tokenizer={codec_folder}", f"output={tmp_path / 'run'}", "batch_size=2"]
+    keys.append("data.crop_s=0.17")
     summary = json.loads(call("train", "train/dit-tiny", *keys, "steps=2", "--json").stdout)
     assert summary["checkpoint"].endswith("00000002")
     assert np.isfinite(summary["loss"])
@@ -125,7 +130,7 @@ def test_train_and_sample_work_together(dataset: Path, codec_folder: Path, tmp_p
     assert again["loss"] is None  # nothing was left to do
     assert "3 steps" in call("train", "train/dit-tiny", *keys, "steps=3").stdout
     arguments = ["sample", tmp_path / "run", tmp_path / "out", "-p", "one", "-p", "two", "--seconds", 0.1, "--steps", 1]
-    records = json.loads(call(*arguments, "spectrograms=false", "decode_steps=1", "--json").stdout)["samples"]
+    records = json.loads(call(*arguments, "spectrograms=false", "decode_options.steps=1", "--json").stdout)["samples"]
     assert len(records) == 2
     assert len(list((tmp_path / "out").glob("*.wav"))) == 2
 

@@ -295,7 +295,7 @@ def config(tmp_path: Path, **values: Any) -> SampleConfig:
 def test_samples_are_written_with_all_that_repeats_them(pipe: GenerationPipeline, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     records = sample_to_folder(
-        config(tmp_path, prompts=("Calm piano, größer!", ""), num=2, seed=7, batch_size=3, decode_steps=1),
+        config(tmp_path, prompts=("Calm piano, größer!", ""), num=2, seed=7, batch_size=3, decode_options={"steps": 1}),
         pipeline=pipe,
         progress=lambda done, total: steps.append((done, total)),
     )

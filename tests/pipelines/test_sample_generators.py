@@ -85,7 +85,7 @@ def test_a_saved_pipeline_writes_the_same_files(kind: str, pipe: GenerationPipel
                 seconds=0.2,
                 num=2,
                 guidance=2.0,
-                decode_steps=1,
+                decode_options={"steps": 1},
                 device="cpu",
                 spectrograms=False,
                 **OPTIONS[kind],  # type: ignore[arg-type]

@@ -131,7 +131,7 @@ def test_every_shipped_training_config_is_found() -> None:
     [
         ("data.sorce=x", "data.sorce: did you mean 'source'"),
         ("model.class=CoDiCodek", "did you mean 'CoDiCodec'"),
-        ("data.crop_chunks=3", "data.crop_chunks"),
+        ("data.crop_s=3", "data.crop_s"),
         ("stepz=3", "did you mean 'steps'"),
         ("steps=0", "steps must be at least 1"),
         ("optimizer.name=sgd", "allowed: 'radam', 'adamw'"),

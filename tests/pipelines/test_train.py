@@ -106,6 +106,7 @@ def test_a_generator_trains_on_fewer_items_than_a_batch_and_its_loss_falls(
         dataset,
         tmp_path / "run",
         "steps=30",
+        "data.crop_s=0.17",
         "batch_size=4",
         "data.where={split: train}",
         "data.valid_where={split: valid}",
@@ -213,25 +214,37 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_else(audio: Pa
 
 LAUNCHED = """
 import sys
+from accelerate import PartialState
 from latentune.pipelines.settings import load_settings
 from latentune.pipelines.train import train, train_config
 train(train_config(load_settings("train/dit-tiny", sys.argv[1:])))
+print(f"one of {PartialState().num_processes} processes")
 """
 
 
 def test_two_processes_train_one_model_and_one_of_them_writes(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "launched.py").write_text(LAUNCHED)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", str(tmp_path / "launched.py")]
+    # not `accelerate launch --cpu --num_processes=2`, which starts a single process
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    launch.append(str(tmp_path / "launched.py"))
     keys = [f"data.source={dataset}", f"output={tmp_path / 'run'}", "steps=3", "batch_size=4", "grad_accum=2"]
-    keys += ["log_every=1", "validate_every=3", "data.valid_where={split: valid}", "data.valid_examples=2"]
+    keys.append("data.crop_s=0.17")
+    keys += [
+        "log_every=1",
+        "validate_every=3",
+        "data.valid_where={split: valid}",
+        "data.valid_examples=2",
+        "device=cpu",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([*launch, *keys], env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("one of 2 processes") == 2
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]  # once each
     assert [line["step"] for line in lines if "valid_loss" in line] == [3]
     # a single process goes on from what two have done
-    summary = run("train/dit-tiny", dataset, tmp_path / "run", "steps=4", "batch_size=4", "grad_accum=2")
+    overrides = ["steps=4", "batch_size=4", "grad_accum=2", "data.crop_s=0.17"]
+    summary = run("train/dit-tiny", dataset, tmp_path / "run", *overrides)
     assert summary.checkpoint.endswith("00000004")
     assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4]

@@ -76,7 +76,7 @@ class ConvBlock(nn.Module):
         self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        return x + self.conv2(F.silu(self.conv1(self.norm(x, noise))))
+        return self.conv2(F.silu(self.conv1(self.norm(x, noise)))).add_(x)
 
 
 class Downsample(nn.Module):

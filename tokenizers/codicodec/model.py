@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
+from ..inputs import check_latents, check_one_stream, check_tokens, decode_lengths, prepare_audio, refuse_options
 from ..parts import fsq
-from ..parts.audio import check_audio, to_channels, to_rate
+from ..parts.loudness import decoded_level
 from .config import CoDiCodecConfig
 from .decoding import Noise, SeededNoise, decode_autoregressive, decode_parallel
 from .network import Denoiser, Encoder, Upsampler
@@ -19,7 +20,9 @@ from .stream import StreamDecoder, StreamEncoder
 
 PARALLEL_STEPS = 5  # default denoising steps; the paper finds the elbow at 3 to 4
 AUTOREGRESSIVE_STEPS = 2
-MAX_CHUNKS = 32  # default bound of what is worked on at once: about 1 GB for the official size
+# Default bound of what is worked on at once. On a GPU about 1 GB for the official size; on a CPU more than a few chunks
+# leave the caches, and each allocation is new pages: 4 encode and decode up to a third faster than 32.
+MAX_CHUNKS = {"cpu": 4, "cuda": 32}
 
 
 class CoDiCodec(AudioTokenizer):
@@ -78,15 +81,13 @@ class CoDiCodec(AudioTokenizer):
 
     def latents_to_values(self, latents: Tensor) -> Tensor:
         """Latents [B, T, D] to values of each chunk [B, K, summaries, d]."""
-        self._check_stream(latents, self.spec.chunk_latents, self.spec.latent_dim, "latents")
-        if not torch.isfinite(latents).all():
-            raise ValueError("latents hold NaN or inf")
+        check_latents(self.spec, latents)
         values = fsq.latents_to_values(latents.float(), self.settings.latent_scale)
         return values.reshape(len(latents), -1, self.settings.num_summaries, len(self.settings.levels))
 
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
         """Tokens [B, T', 1] to quantised values of each chunk [B, K, summaries, d]."""
-        self._check_stream(tokens, self.spec.chunk_tokens, 1, "tokens")
+        check_tokens(self.spec, tokens)
         digits = fsq.indices_to_digits(tokens[..., 0], self.settings.levels)
         values = fsq.digits_to_values(digits, self.settings.levels)
         return values.reshape(len(tokens), -1, self.settings.num_summaries, len(self.settings.levels))
@@ -118,17 +119,18 @@ class CoDiCodec(AudioTokenizer):
         sample_rate: int,
         lengths: Tensor | None = None,
         *,
-        max_chunks: int | None = MAX_CHUNKS,
+        max_chunks: int | Literal["auto"] | None = "auto",
         **options: Any,
     ) -> Encoded:
         """Encode audio [B, C, N]; see `AudioTokenizer.encode`.
 
         Args:
             max_chunks: chunks that go through the network at once; bounds the memory, does not change the result.
+                `auto` takes what is fast on the model's device, None all.
         """
-        _refuse_unknown(options, "encode")
-        audio, lengths = self._prepare(audio, sample_rate, lengths)
+        refuse_options(options, self.encode)
         spec, config = self.spec, self.settings
+        audio, lengths = prepare_audio(spec, audio, sample_rate, lengths, self.device)
         counts = [spec.num_chunks(int(n)) for n in lengths]
         latents = audio.new_zeros(len(audio), max(counts), spec.chunk_latents, spec.latent_dim)
         tokens = torch.zeros(len(audio), max(counts), spec.chunk_tokens, 1, dtype=torch.int64, device=audio.device)
@@ -137,7 +139,7 @@ class CoDiCodec(AudioTokenizer):
         audio = torch.nn.functional.pad(audio, (self.lead_samples, max(0, whole - audio.shape[-1] - self.lead_samples)))
         # each chunk reads one hop of the next one: its last frame's window reaches that far
         windows = audio.unfold(-1, config.chunk_samples + config.stft_hop_samples, config.chunk_samples)
-        for part in owned.split(max_chunks or len(owned)):
+        for part in owned.split(self._chunk_bound(max_chunks) or len(owned)):
             item, chunk = part.unbind(-1)
             values = self.encode_chunks(audio_to_spectrogram(windows[item, :, chunk], config))
             latents[item, chunk] = self.values_to_latents(values)
@@ -151,10 +153,11 @@ class CoDiCodec(AudioTokenizer):
         latents: Tensor | None = None,
         tokens: Tensor | None = None,
         lengths_samples: Tensor | None = None,
+        gain_db: Tensor | None = None,
         generator: torch.Generator | None = None,
         mode: Literal["parallel", "autoregressive"] = "parallel",
         steps: int | None = None,
-        max_chunks: int | None = MAX_CHUNKS,
+        max_chunks: int | Literal["auto"] | None = "auto",
         noise: Noise | None = None,
         **options: Any,
     ) -> Tensor:
@@ -164,20 +167,23 @@ class CoDiCodec(AudioTokenizer):
             mode: `parallel` (all chunks at once, pairs shifting from step to step) or `autoregressive`.
             steps: denoising steps; by default 5 in parallel, 2 autoregressive.
             max_chunks: chunks that go through the network at once. With it the memory beside input and output does not
-                grow with the length, and the result is the same.
+                grow with the length, and the result is the same. `auto` takes what is fast on the model's device.
             noise: where the noise comes from, in place of `generator`; for comparisons with other implementations.
         """
-        _refuse_unknown(options, "decode")
-        values = self._decode_input(latents, tokens)
-        lengths = self._decode_lengths(values, lengths_samples)
+        refuse_options(options, self.decode)
+        check_one_stream(latents, tokens)
+        values = self.latents_to_values(latents) if latents is not None else self.tokens_to_values(cast(Tensor, tokens))
+        values = values.to(self.device)
+        lengths = decode_lengths(self.spec, len(values), values.shape[1], lengths_samples)
         if noise is None:
             noise = SeededNoise(self.settings, len(values), generator)
         if mode not in ("parallel", "autoregressive"):
             raise ValueError(f"mode must be 'parallel' or 'autoregressive', got {mode!r}")
         default = PARALLEL_STEPS if mode == "parallel" else AUTOREGRESSIVE_STEPS
         steps = default if steps is None else steps
-        if steps < 1 or (max_chunks is not None and max_chunks < 1):
-            raise ValueError(f"steps and max_chunks must be at least 1, got {steps} and {max_chunks}")
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        max_chunks = self._chunk_bound(max_chunks)
         audio = values.new_zeros(len(values), self.settings.channels, int(lengths.max()))
         decode = decode_parallel if mode == "parallel" else decode_autoregressive
         counts = [self.spec.num_chunks(int(n)) for n in lengths]
@@ -186,19 +192,28 @@ class CoDiCodec(AudioTokenizer):
             low, high = max(begin, 0), min(end, int(lengths[item]))
             if low < high:
                 audio[item, :, low:high] += piece[:, low - begin : high - begin]
-        return audio.clamp_(-1.0, 1.0)
+        return decoded_level(audio, gain_db)
 
     def stream_encoder(self, **options: Any) -> StreamEncoder:
         """A live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of the chunks that became whole."""
-        _refuse_unknown(options, "stream_encoder")
+        refuse_options(options, self.stream_encoder)
         return StreamEncoder(self)
 
     def stream_decoder(
         self, *, generator: torch.Generator | None = None, steps: int = AUTOREGRESSIVE_STEPS, **options: Any
     ) -> StreamDecoder:
         """A live decoder: push latents or tokens of one chunk, get one chunk of audio [B, C, chunk_samples]."""
-        _refuse_unknown(options, "stream_decoder")
+        refuse_options(options, self.stream_decoder)
         return StreamDecoder(self, generator, steps)
+
+    def _chunk_bound(self, max_chunks: int | str | None) -> int | None:
+        if isinstance(max_chunks, str):
+            if max_chunks != "auto":
+                raise ValueError(f"max_chunks must be a number, None or 'auto', got {max_chunks!r}")
+            return MAX_CHUNKS.get(self.device.type, MAX_CHUNKS["cuda"])
+        if max_chunks is not None and max_chunks < 1:
+            raise ValueError(f"max_chunks must be at least 1, got {max_chunks}")
+        return max_chunks
 
     # ------------------------------------------------------------------ training
 
@@ -226,51 +241,3 @@ class CoDiCodec(AudioTokenizer):
         with torch.no_grad():
             target, _ = self.denoiser(low, grouped.detach(), [f.detach() for f in features], sigmas[1])
         return estimate.float(), target.float(), (bounded / half).unflatten(0, (pairs, 2))
-
-    # ------------------------------------------------------------------ checks
-
-    def _prepare(self, audio: Tensor, sample_rate: int, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Audio at the codec's rate and channels on the model's device, silent beyond each item's length."""
-        check_audio(audio)
-        if lengths is None:
-            lengths = torch.full((len(audio),), audio.shape[-1], dtype=torch.int64)
-        if lengths.shape != (len(audio),) or int(lengths.min()) < 1 or int(lengths.max()) > audio.shape[-1]:
-            raise ValueError(f"lengths must be [{len(audio)}] within 1..{audio.shape[-1]}, got {lengths.tolist()}")
-        audio = to_channels(audio.float(), self.settings.channels)
-        silent = torch.arange(audio.shape[-1], device=audio.device) >= lengths.to(audio.device)[:, None]
-        audio = to_rate(audio.masked_fill(silent[:, None], 0.0), sample_rate, self.settings.sample_rate)
-        spec = self.spec
-        lengths = torch.tensor([spec.resampled_length(int(n), sample_rate) for n in lengths])
-        silent = torch.arange(audio.shape[-1], device=audio.device) >= lengths.to(audio.device)[:, None]
-        return audio.masked_fill(silent[:, None], 0.0).to(self.device), lengths
-
-    def _decode_input(self, latents: Tensor | None, tokens: Tensor | None) -> Tensor:
-        if (latents is None) == (tokens is None):
-            raise ValueError("give either latents or tokens to decode")
-        values = self.latents_to_values(latents) if latents is not None else self.tokens_to_values(tokens)  # type: ignore[arg-type]
-        return values.to(self.device)
-
-    def _decode_lengths(self, values: Tensor, lengths: Tensor | None) -> Tensor:
-        batch, chunks = values.shape[:2]
-        # the last hop has only one frame; what lies in whole frames on both sides is full
-        longest = chunks * self.settings.chunk_samples + self.settings.stft_hop_samples - 2 * self.lead_samples
-        if lengths is None:
-            return torch.full((batch,), longest)
-        if lengths.shape != (batch,) or int(lengths.min()) < 1 or int(lengths.max()) > longest:
-            raise ValueError(
-                f"lengths_samples must be [{batch}] within 1..{longest} for {chunks} chunks, got {lengths.tolist()}"
-            )
-        return lengths.cpu()
-
-    @staticmethod
-    def _check_stream(stream: Tensor, frames_per_chunk: int, width: int, name: str) -> None:
-        if stream.ndim != 3 or stream.shape[-1] != width or not stream.shape[1] or stream.shape[1] % frames_per_chunk:
-            raise ValueError(
-                f"{name} must be [batch, frames, {width}] with whole chunks of {frames_per_chunk} frames, "
-                f"got shape {tuple(stream.shape)}"
-            )
-
-
-def _refuse_unknown(options: dict[str, Any], method: str) -> None:
-    if options:
-        raise TypeError(f"CoDiCodec.{method} has no option {', '.join(sorted(options))}")

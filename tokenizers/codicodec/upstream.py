@@ -178,12 +178,3 @@ def load_official(
     codec.load_state_dict(convert_state_dict(state, codec), strict=True)
     codec.licence = LICENCE
     return codec.eval()
-
-
-def convert(source: str | Path, output: str | Path) -> CoDiCodec:
-    """Official checkpoint (file, folder or hub id) -> our folder of config.json and safetensors."""
-    from .model import CoDiCodec
-
-    codec = CoDiCodec.from_official(source)
-    codec.save_pretrained(output)
-    return codec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,60 @@ class Objective(ABC):
         self, model: nn.Module, batch: Any, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar loss to minimise and named scalars to log (detached)."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the networks that the objective owns, if there are any."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticPair:
+    """What a critic is trained to tell apart, outside any graph."""
+
+    real: Tensor  # [B, C, N] audio
+    fake: Tensor  # [B, C, N] what the model made of it
+
+
+class AdversarialObjective(Objective):
+    """An objective with a second network, the critic (discriminator), that is trained against the model.
+
+    In each step the loop updates the model with `model_loss`, then the critic with `critic_loss` on what the model made
+    in that same forward pass: the model runs once a step. The critic has its own optimiser, is saved and resumed with
+    the run, and no part of the model. Stable Codec's released code alternates instead: even steps train the codec, odd
+    ones the critic, each with all computations of both.
+
+    The critic that `model_loss` uses must not collect gradients (see `parts.adversarial.frozen`).
+    """
+
+    critic: nn.Module
+
+    def __call__(
+        self, model: nn.Module, batch: Any, *, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics, _ = self.model_loss(model, batch, step=step, generator=generator)
+        return loss, metrics
+
+    @abstractmethod
+    def model_loss(
+        self, model: nn.Module, batch: Any, *, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor], CriticPair]:
+        """What `Objective.__call__` gives, and the pair to train the critic on."""
+
+    @abstractmethod
+    def critic_loss(self, critic: nn.Module, pair: CriticPair) -> tuple[Tensor, dict[str, Tensor]]:
+        """The critic's scalar loss to minimise and named scalars to log (detached).
+
+        `critic` is `self.critic`, perhaps wrapped: call it once, for DistributedDataParallel allows one forward pass a
+        backward pass.
+        """
+
+    def trains_critic(self, step: int) -> bool:
+        """Whether the critic is updated in optimiser step `step`, 0 being the first."""
+        return True
+
+    def to(self, device: torch.device | str) -> Self:
+        self.critic.to(device)
+        return self
 
 
 @dataclass(kw_only=True)

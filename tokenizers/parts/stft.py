@@ -1,4 +1,4 @@
-"""Short-time Fourier transform as the codecs need it: no centring, no padding, the Nyquist bin dropped."""
+"""Short-time Fourier transform as the codecs need it: no centring, no padding, the Nyquist bin dropped by default."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def synthesis_window(window_samples: int, hop_samples: int, like: Tensor) -> Ten
     return window / energy.repeat(window_samples // hop_samples)
 
 
-def stft(audio: Tensor, window_samples: int, hop_samples: int) -> Tensor:
-    """Audio [..., N] to complex frames [..., F, T], F = window_samples / 2 bins without Nyquist.
+def stft(audio: Tensor, window_samples: int, hop_samples: int, *, nyquist: bool = False) -> Tensor:
+    """Audio [..., N] to complex frames [..., F, T], F = window_samples / 2 bins, and one more with `nyquist`.
 
     T = (N - window_samples) // hop_samples + 1: only whole frames, so the caller pads.
     """
     frames = audio.unfold(-1, window_samples, hop_samples) * hann_window(window_samples, audio)
-    return torch.fft.rfft(frames)[..., :-1].transpose(-1, -2)
+    spectrum = torch.fft.rfft(frames)
+    return (spectrum if nyquist else spectrum[..., :-1]).transpose(-1, -2)
 
 
 def istft(spectrum: Tensor, window_samples: int, hop_samples: int) -> Tensor:

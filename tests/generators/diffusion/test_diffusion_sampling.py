@@ -33,7 +33,7 @@ CONFIG = DiffusionTransformerConfig(
     width=16,
     depth=2,
     heads=2,
-    max_chunks=16,
+    max_frames=32,
     conditioning=ConditioningConfig(width=8, text_layers=1, text_heads=2, text_tokens=2, labels=("rock",)),
 )
 TEXTS, LENGTHS = ["piano", "", "rain"], [100, 30, 61]  # 5, 2 and 3 chunks

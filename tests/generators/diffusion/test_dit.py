@@ -35,7 +35,7 @@ CONFIG = DiffusionTransformerConfig(
     width=16,
     depth=2,
     heads=2,
-    max_chunks=16,
+    max_frames=32,
     conditioning=ConditioningConfig(width=8, text_layers=1, text_heads=2, text_tokens=2, labels=("rock", "jazz")),
 )
 ASKED = Conditions.of(["piano", "a"], [1.0, 2.0], ["rock", None])
@@ -177,7 +177,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
         (torch.zeros(8, 3), r"\[B, T, 3\]"),
         (torch.zeros(2, 7, 3), "whole chunks of 2"),
         (torch.zeros(2, 0, 3), "whole chunks of 2"),
-        (torch.zeros(2, 34, 3), "17 chunks are more than .* 16"),
+        (torch.zeros(2, 34, 3), "34 latent frames are more than .* 32"),
         (torch.zeros(3, 8, 3), "3 items, but"),
     ],
 )

@@ -40,7 +40,7 @@ CONFIG = TokenLMConfig(
     depth=2,
     heads=2,
     digit_width=16,
-    max_chunks=4,
+    max_frames=16,
     conditioning=ConditioningConfig(width=8, text_layers=1, text_heads=2, text_tokens=2, labels=("rock", "jazz")),
 )
 ASKED = Conditions.of(["piano", "a"], [1.0, 2.0], ["rock", None])
@@ -212,7 +212,7 @@ def test_a_tiny_batch_is_learned_by_heart() -> None:
         (torch.zeros(2, 0, 2, dtype=torch.int64), ValueError, "whole chunks of 4"),
         (torch.full((2, 12, 2), 60), ValueError, "tokens must lie in"),
         (torch.zeros(2, 12, 2), TypeError, "integers"),
-        (torch.zeros(2, 20, 2, dtype=torch.int64), ValueError, "5 chunks are more than the context of 4"),
+        (torch.zeros(2, 20, 2, dtype=torch.int64), ValueError, "20 token frames are more than the context of 16"),
         (torch.zeros(3, 12, 2, dtype=torch.int64), ValueError, "3 items, but 2 conditions"),
     ],
 )

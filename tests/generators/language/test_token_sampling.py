@@ -36,7 +36,7 @@ CONFIG = TokenLMConfig(
     depth=2,
     heads=2,
     digit_width=16,
-    max_chunks=4,
+    max_frames=16,
     conditioning=ConditioningConfig(width=8, text_layers=1, text_heads=2, text_tokens=2, labels=("rock",)),
 )
 TEXTS, LENGTHS = ["piano", "", "rain"], [70, 30, 61]  # 4, 2 and 3 chunks

@@ -20,7 +20,7 @@ def encode(source: str, output: str) -> None:
         output=output,
         max_duration_s=1.0,
         shard_hours=1.5 / 3600,
-        batch_chunks=8,
+        batch_s=0.32,
         num_threads=2,
         device="cpu",
     )

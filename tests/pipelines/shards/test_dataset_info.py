@@ -5,9 +5,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from latentune.pipelines.info import dataset_info, render
+from latentune.pipelines.metrics.tokens import analyse_tokens
+from latentune.pipelines.shards.read import LatentDataset
 from latentune.tokenizers.parts.errors import DatasetError
 
 
@@ -81,6 +84,28 @@ def test_broken_index_is_found(folder):
     (problem,) = dataset_info(folder, verify=True)["problems"]
     assert "index.parquet" in problem
     assert "delete it and run encode again" in problem
+
+
+def test_tokens_are_counted_on_demand(folder):
+    assert "token_analysis" not in dataset_info(folder)
+    facts = dataset_info(folder, codebook=True)
+    books = facts["token_analysis"]["codebooks"]
+    tokens = torch.cat([item.tokens for item in LatentDataset(folder)])
+    assert [book["size"] for book in books] == [25, 400]
+    assert [book["num_tokens"] for book in books] == [len(tokens)] * 2
+    assert [book["num_used"] for book in books] == [len(set(column)) for column in tokens.T.tolist()]
+    assert facts["token_analysis"] == analyse_tokens(tokens, LatentDataset(folder).spec).to_dict()
+    json.dumps(facts, allow_nan=False)
+    text = shown(facts)
+    for part in (f"of 400 ({books[1]['used_share']:.2%})", f"{books[0]['huffman_bits']:.3f}", "bit/s by Huffman code"):
+        assert part in text
+    assert "come out too low" in text  # a handful of tokens cannot fill 400 entries
+
+
+def test_a_dataset_without_tokens_says_so(encode, tmp_path):
+    encode(streams=["latents"])
+    with pytest.raises(DatasetError, match=r"dataset holds no tokens: encode with `--stream tokens` to analyse them"):
+        dataset_info(tmp_path / "dataset", codebook=True)
 
 
 def test_not_a_dataset(tmp_path):

@@ -127,10 +127,11 @@ def test_threads_and_place_change_no_byte_of_the_shards(encode, tmp_path, read_t
 
 
 def test_batches_hold_similar_lengths_within_the_budget(encode, codec):
-    encode(batch_chunks=40, shard_hours=1.0)
+    encode(batch_s=1.6, shard_hours=1.0)
     encoded = codec.calls[1:]  # the first is the silence
     assert len(encoded) < 9
-    assert all(batch == 1 or batch * codec.spec.num_chunks(samples) <= 40 for batch, _, samples in encoded)
+    whole = codec.spec.chunk_samples
+    assert all(batch == 1 or batch * codec.spec.num_chunks(n) * whole <= 1.6 * 8000 for batch, _, n in encoded)
 
 
 def test_progress_reaches_the_end(encode):
@@ -248,7 +249,7 @@ def test_config_is_refused_where_it_makes_no_sense():
         ({"dtype": "float8"}, "allowed: 'float16', 'float32'"),
         ({"shard_mb": 0}, "must be positive"),
         ({"loudness_lufs": 14.0}, "negative numbers"),
-        ({"batch_chunks": 0}, "batch_chunks"),
+        ({"batch_s": 0.0}, "batch_s must be above 0"),
         ({"rank": 2, "world_size": 2}, "rank must be within"),
     ]:
         with pytest.raises(ConfigError, match=message):

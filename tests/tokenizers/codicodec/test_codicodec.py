@@ -282,3 +282,11 @@ def test_bad_types(tiny_codec: CoDiCodec) -> None:
 def test_a_config_that_cannot_be_is_refused(fields: dict) -> None:
     with pytest.raises(ValueError, match=r"."):
         CoDiCodecConfig(**fields)
+
+
+@pytest.mark.parametrize("max_chunks", [0, -1, "all"])
+def test_a_bound_must_be_a_number_none_or_auto(tiny_codec: CoDiCodec, max_chunks: int | str) -> None:
+    with pytest.raises(ValueError, match="max_chunks"):
+        tiny_codec.encode(noise(1, 2, 5000), RATE, max_chunks=max_chunks)
+    with pytest.raises(ValueError, match="max_chunks"):
+        tiny_codec.decode(latents=torch.zeros(1, 4, 8), max_chunks=max_chunks)

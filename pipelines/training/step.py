@@ -1,0 +1,131 @@
+"""One optimiser step: of the model, and of an adversarial objective's critic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...tokenizers.parts.configured import ConfiguredModel
+from ...tokenizers.parts.errors import TrainingError
+from ...tokenizers.parts.objective import AdversarialObjective, CriticPair, Objective
+from .config import TrainConfig
+from .environment import keyed_noise
+from .log import Averages
+from .optim import learning_rate_factor
+from .resume import load_critic
+from .stop import StopRequest
+from .trainee import Trainee
+
+
+class Stepper:
+    """Model and critic at work, each with its optimiser.
+
+    Raises:
+        ValueError: the config speaks of a critic, and the objective has none.
+    """
+
+    def __init__(self, config: TrainConfig, accelerator: Any, objective: Objective, model: ConfiguredModel):
+        self.config, self.accelerator = config, accelerator
+        self.objective = objective.to(accelerator.device)
+        self.model = Trainee(cast(nn.Module, model), config.optimizer, accelerator, config.compile)
+        self.critic = self._make_critic()
+
+    def _make_critic(self) -> Trainee | None:
+        config = self.config
+        if isinstance(self.objective, AdversarialObjective):
+            critic = self.objective.critic.train()
+            if config.model.init_critic_from is not None:
+                load_critic(critic, Path(config.model.init_critic_from))
+            return Trainee(critic, config.critic_optimizer or config.optimizer, self.accelerator)
+        told = {"critic_optimizer": config.critic_optimizer, "model.init_critic_from": config.model.init_critic_from}
+        for name, value in told.items():
+            if value is not None:
+                raise ValueError(f"{name} is given, but {type(self.objective).__name__} has no critic: leave it out")
+        return None
+
+    def do(self, step: int, batches: Iterator[Any], averages: Averages, stop: StopRequest) -> bool:
+        """Step number `step`, 0 being the first; returns whether some process was asked to stop.
+
+        Raises:
+            TrainingError: NaN or inf in a loss or a gradient.
+        """
+        config, device = self.config, self.accelerator.device
+        factor = learning_rate_factor(step, config.steps, config.schedule)
+        self.model.set_rate(factor)
+        losses, ids, pairs = [], [], []
+        for part in range(config.grad_accum):
+            batch = next(batches).to(device)
+            generator = keyed_noise(device, config.seed, step, self.accelerator.process_index, part)
+            with self.model.part(last=part == config.grad_accum - 1):
+                loss, metrics, pair = self._model_loss(batch, step, generator)
+                self.accelerator.backward(loss / config.grad_accum)
+            averages.add({"loss": loss, **metrics})
+            losses.append(loss.detach().float())
+            ids += batch.ids
+            if pair is not None:
+                pairs.append(pair)
+        asked, finite = self._agree(stop.name is not None, torch.stack(losses))
+        self._update(self.model, "", finite, _Place(step, ids, losses), averages)
+        if self.critic is not None and cast(AdversarialObjective, self.objective).trains_critic(step):
+            self.critic.set_rate(factor)
+            self._train_critic(self.critic, step, ids, pairs, averages)
+        return asked
+
+    def _model_loss(
+        self, batch: Any, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor], CriticPair | None]:
+        if isinstance(self.objective, AdversarialObjective):
+            return self.objective.model_loss(self.model.wrapped, batch, step=step, generator=generator)
+        return *self.objective(self.model.wrapped, batch, step=step, generator=generator), None
+
+    def _train_critic(
+        self, critic: Trainee, step: int, ids: list[str], pairs: list[CriticPair], averages: Averages
+    ) -> None:
+        """Update the critic: after the model, for fp16's gradient scale may change with each update."""
+        losses = []
+        for part, pair in enumerate(pairs):
+            with critic.part(last=part == len(pairs) - 1):
+                loss, metrics = cast(AdversarialObjective, self.objective).critic_loss(critic.wrapped, pair)
+                self.accelerator.backward(loss / len(pairs))
+            averages.add({"critic_loss": loss, **metrics})
+            losses.append(loss.detach().float())
+        _, finite = self._agree(False, torch.stack(losses))
+        self._update(critic, "critic_", finite, _Place(step, ids, losses), averages)
+
+    def _update(self, trainee: Trainee, prefix: str, finite: bool, place: _Place, averages: Averages) -> None:
+        """The optimiser's step of one of the two, where loss and gradient are finite."""
+        whose = prefix.replace("_", " ")
+        if not finite:
+            raise TrainingError(place.not_finite(f"the {whose}loss"))
+        norm = trainee.clip(self.config.clip_norm)
+        # gradient scaling (fp16) meets inf as a matter of course, and skips such a step by itself
+        if self.accelerator.scaler is None and not torch.isfinite(norm):
+            raise TrainingError(place.not_finite(f"the {whose}gradient"))
+        averages.add({f"{prefix}gradient_norm": norm})
+        trainee.update()
+
+    def _agree(self, stop: bool, losses: Tensor) -> tuple[bool, bool]:
+        """Whether any process was asked to stop, and whether all processes' losses are finite."""
+        flags = torch.stack([torch.full_like(losses[0], float(stop)), (~torch.isfinite(losses)).any().float()])
+        if self.accelerator.num_processes > 1:
+            flags = self.accelerator.reduce(flags, "sum")
+        stops, bad = flags.tolist()
+        return stops > 0, bad == 0
+
+
+class _Place:
+    """Where in the run something happened, for a message."""
+
+    def __init__(self, step: int, ids: list[str], losses: list[Tensor]):
+        self.step, self.ids, self.losses = step, ids, losses
+
+    def not_finite(self, what: str) -> str:
+        values = ", ".join(f"{value:g}" for value in torch.stack(self.losses).tolist())
+        return (
+            f"{what} is NaN or inf at step {self.step} (loss of this process {values}); its batch held "
+            f"{', '.join(self.ids)}: look at these items or lower the learning rate; the last checkpoint is from before"
+        )

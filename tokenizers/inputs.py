@@ -1,0 +1,97 @@
+"""What a caller hands to a tokenizer, checked and brought into the codec's form: the same for every codec.
+
+Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames,
+Q codebooks.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import TokenizerSpec
+from .parts.audio import check_audio, to_channels, to_rate
+from .parts.config import nearest_hint
+
+
+def prepare_audio(
+    spec: TokenizerSpec, audio: Tensor, sample_rate: int, lengths: Tensor | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Audio [B, C, N] at the codec's rate and channels on `device`, silent beyond each item's length; and the lengths.
+
+    Args:
+        lengths: [B] valid samples of each item at `sample_rate`; None: all.
+
+    Raises:
+        ValueError: wrong shape, zero length, NaN or inf, channels that cannot be converted, lengths that do not fit.
+    """
+    check_audio(audio)
+    if lengths is None:
+        lengths = torch.full((len(audio),), audio.shape[-1], dtype=torch.int64)
+    if lengths.shape != (len(audio),) or int(lengths.min()) < 1 or int(lengths.max()) > audio.shape[-1]:
+        raise ValueError(f"lengths must be [{len(audio)}] within 1..{audio.shape[-1]}, got {lengths.tolist()}")
+    audio = to_channels(audio.float(), spec.channels)
+    audio = to_rate(silence_beyond(audio, lengths), sample_rate, spec.sample_rate)
+    lengths = torch.tensor([spec.resampled_length(int(n), sample_rate) for n in lengths])
+    return silence_beyond(audio, lengths).to(device), lengths
+
+
+def silence_beyond(audio: Tensor, lengths: Tensor) -> Tensor:
+    """Audio [B, C, N] with zeros from each item's length [B] on."""
+    silent = torch.arange(audio.shape[-1], device=audio.device) >= lengths.to(audio.device)[:, None]
+    return audio.masked_fill(silent[:, None], 0.0)
+
+
+def check_one_stream(latents: Tensor | None, tokens: Tensor | None) -> None:
+    """Raise ValueError unless exactly one of the two streams is given."""
+    if (latents is None) == (tokens is None):
+        raise ValueError("give either latents or tokens to decode")
+
+
+def check_latents(spec: TokenizerSpec, latents: Tensor) -> None:
+    """Raise ValueError unless `latents` is [B, T, D] in whole chunks and finite."""
+    _check_frames(latents, spec.chunk_latents, spec.latent_dim, "latents")
+    if not torch.isfinite(latents).all():
+        raise ValueError("latents hold NaN or inf")
+
+
+def check_tokens(spec: TokenizerSpec, tokens: Tensor) -> None:
+    """Raise ValueError unless `tokens` is [B, T', Q] in whole chunks; their range is for the codebooks to check."""
+    if not spec.tokens_per_frame:
+        raise ValueError(f"this {spec.name} has no tokens (no quantiser): decode latents instead")
+    _check_frames(tokens, spec.chunk_tokens, spec.tokens_per_frame, "tokens")
+
+
+def _check_frames(stream: Tensor, frames_per_chunk: int, width: int, name: str) -> None:
+    if stream.ndim != 3 or stream.shape[-1] != width or not stream.shape[1] or stream.shape[1] % frames_per_chunk:
+        chunks = f" with whole chunks of {frames_per_chunk} frames" if frames_per_chunk > 1 else ""
+        raise ValueError(
+            f"{name} must be [batch, frames, {width}]{chunks}, got shape {tuple(stream.shape)}: of another tokenizer?"
+        )
+
+
+def decode_lengths(spec: TokenizerSpec, batch: int, num_chunks: int, lengths: Tensor | None) -> Tensor:
+    """Samples [B] int64 on the CPU that decoding `num_chunks` chunks shall give; None asks for all there are.
+
+    Raises:
+        ValueError: a length below 1 or beyond what the chunks hold.
+    """
+    longest = spec.max_samples(num_chunks)
+    if lengths is None:
+        return torch.full((batch,), longest)
+    if lengths.shape != (batch,) or int(lengths.min()) < 1 or int(lengths.max()) > longest:
+        frames = f"{num_chunks} chunks" if spec.chunk_latents > 1 else f"{num_chunks} frames"
+        raise ValueError(f"lengths_samples must be [{batch}] within 1..{longest} for {frames}, got {lengths.tolist()}")
+    return lengths.cpu()
+
+
+def refuse_options(options: Mapping[str, Any], method: Callable[..., Any]) -> None:
+    """Raise TypeError for options that a method of a codec, such as its `decode`, does not have."""
+    known = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{method.__qualname__} has no option {name}: {nearest_hint(name, known)}")

@@ -1,0 +1,69 @@
+"""Losses between a codec and its critic. Shape letters: B batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class CriticOutput(NamedTuple):
+    """What one of a critic's networks says of a batch."""
+
+    logits: Tensor  # [B, ...] high for real audio
+    features: list[Tensor]  # [B, ...] of each layer, outermost first
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Within this context what `module` computes leads no gradient to its parameters, only to its input."""
+    wanted = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
+def split_output(outputs: Sequence[CriticOutput], size: int) -> tuple[list[CriticOutput], list[CriticOutput]]:
+    """The outputs of the first `size` items and those of the others, of a batch that a critic has seen as one."""
+    first = [CriticOutput(one.logits[:size], [f[:size] for f in one.features]) for one in outputs]
+    return first, [CriticOutput(one.logits[size:], [f[size:] for f in one.features]) for one in outputs]
+
+
+def hinge_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutput]) -> Tensor:
+    """Mean over the networks of mean(relu(1 - real logits)) + mean(relu(1 + fake logits))."""
+    losses = [
+        torch.relu(1.0 - r.logits.float()).mean() + torch.relu(1.0 + f.logits.float()).mean()
+        for r, f in zip(real, fake, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def hinge_model_loss(fake: Sequence[CriticOutput]) -> Tensor:
+    """What a codec gains by being taken for real: mean over the networks of -mean(fake logits)."""
+    return -torch.stack([one.logits.float().mean() for one in fake]).mean()
+
+
+def feature_matching(
+    real: Sequence[CriticOutput], fake: Sequence[CriticOutput], *, normalise: bool = True, eps: float = 0.0
+) -> Tensor:
+    """Distance of a critic's features of real and fake audio, averaged over its networks and their layers.
+
+    Args:
+        normalise: divide each layer's mean |real - fake| by its mean |real|, both over the whole batch
+            (arXiv 2411.19842, eq. 7): all layers then weigh the same, whatever their scale.
+        eps: added to that denominator; 0 in the paper, 1e-3 in Stable Codec's released code.
+    """
+    distances = []
+    for r, f in zip(real, fake, strict=True):
+        for real_layer, fake_layer in zip(r.features, f.features, strict=True):
+            target = real_layer.detach().float()
+            distance = (fake_layer.float() - target).abs().mean()
+            distances.append(distance / (target.abs().mean() + eps) if normalise else distance)
+    return torch.stack(distances).mean()

@@ -1,0 +1,240 @@
+"""The bottleneck of TAAE (arXiv 2411.19842, section 3.2): which quantiser, how it is trained, how tokens are numbered.
+
+A network is trained once, and its tokens are chosen afterwards: as one large codebook, as residual stages of small
+ones, at fewer levels, or as parallel codebooks of a few dimensions each. The latents do not change with that choice.
+
+Vocabulary: z is the unbounded encoder output; a value is tanh(z), or its quantised form, in [-1, 1]. Shape letters:
+B batch, T latent frames, D latent width, Q codebooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..parts import fsq
+from ..parts.fsq import Rounding, Stage
+from ..parts.random import rand
+
+QUANTISE, NOISE, KEEP = 0, 1, 2  # what `Bottleneck.train` does with an item
+
+# (levels in each of six dimensions, scale) of every stage; the names are the official ones
+PRESETS: dict[str, tuple[tuple[int, float], ...]] = {
+    "1x46656_400bps": ((6, 1.0),),
+    "2x15625_700bps": ((5, 1.0), (5, 1 / 4)),
+    "4x729_1000bps": ((3, 1.0), (3, 1 / 2), (3, 1 / 4), (3, 1 / 8)),
+}
+PRESET_DIMS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottleneckConfig:
+    """What stands between encoder and decoder. The defaults are the released model's."""
+
+    kind: Literal["fsq", "none"] = "fsq"  # none: values pass as they are, and there are no tokens
+    levels: tuple[int, ...] = (17,) * 6  # of each latent dimension, as the network was trained; any L >= 2
+    preset: str = "native"  # how tokens are made: native (`levels` as they are) or a name of PRESETS
+    stages: tuple[Stage, ...] = ()  # residual stages of your own, in place of a preset
+    partition: tuple[int, ...] = ()  # dimensions of each parallel codebook of a stage, in order; (): one codebook
+    clip: bool = True  # bring the sum of residual stages into [-1, 1], as the paper advises; released code: False
+    # The paper rounds ties up, the released code to even. Only exact ties differ; even is what official tokens need.
+    rounding: Rounding = "half_even"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("fsq", "none"):
+            raise ValueError(f"kind must be 'fsq' or 'none', got {self.kind!r}")
+        if self.rounding not in ("half_even", "half_up"):
+            raise ValueError(f"rounding must be 'half_even' or 'half_up', got {self.rounding!r}")
+        if self.kind == "none":
+            if self.preset != "native" or self.stages or self.partition:
+                raise ValueError("a bottleneck of kind 'none' has no tokens: leave out preset, stages and partition")
+            return
+        Stage(levels=self.levels)
+        if self.stages and self.preset != "native":
+            raise ValueError(f"give either preset {self.preset!r} or stages of your own, not both")
+        allowed = allowed_presets(self.levels)
+        if self.preset not in allowed:
+            raise ValueError(
+                f"levels {self.levels} do not allow preset {self.preset!r}: allowed are {', '.join(allowed)}"
+            )
+        dims = len(self.levels)
+        for stage in self.stages:
+            if len(stage.levels) != dims:
+                raise ValueError(f"a stage has levels {stage.levels}, but the network has {dims} dimensions")
+        if self.partition and (min(self.partition) < 1 or sum(self.partition) != dims):
+            raise ValueError(f"partition {self.partition} must be positive and sum to the {dims} dimensions")
+
+
+def allowed_presets(levels: Sequence[int]) -> list[str]:
+    """Names of the presets that a network trained with `levels` can use; `native` is always one.
+
+    Presets are made for six dimensions. One of several stages has to spell exactly the network's own grid; one of a
+    single stage is a change of levels after training, to which a network trained with noise is indifferent.
+    """
+    spelled = fsq.decompositions(levels)
+    named = {name: _preset_stages(name) for name in PRESETS if len(levels) == PRESET_DIMS}
+    return ["native", *(name for name, stages in named.items() if len(stages) == 1 or stages in spelled)]
+
+
+def _preset_stages(name: str) -> tuple[Stage, ...]:
+    return tuple(Stage(levels=(size,) * PRESET_DIMS, scale=scale) for size, scale in PRESETS[name])
+
+
+class Bottleneck:
+    """Values to tokens and back, and the training-time stand-ins for rounding. Owns no parameters.
+
+    Tokens are stage-major: the codebooks of stage 0 in the order of the dimensions, then those of stage 1, ...
+
+    Args:
+        latent_dim: D of the network.
+
+    Raises:
+        ValueError: the levels are not D many.
+    """
+
+    def __init__(self, config: BottleneckConfig, latent_dim: int):
+        if config.kind == "fsq" and len(config.levels) != latent_dim:
+            raise ValueError(f"the bottleneck has {len(config.levels)} levels, the network {latent_dim} dimensions")
+        self.config = config
+        self.latent_dim = latent_dim
+        self.stages = _stages(config)
+        self.partition = config.partition or (latent_dim,)
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """Levels of each codebook's dimensions, the least significant first: what `TokenizerSpec.levels` wants."""
+        ends = [sum(self.partition[: k + 1]) for k in range(len(self.partition))]
+        groups = [slice(end - width, end) for end, width in zip(ends, self.partition, strict=True)]
+        return tuple(stage.levels[group] for stage in self.stages for group in groups)
+
+    def with_preset(self, preset: str) -> Bottleneck:
+        """The same network's bottleneck with other tokens; raises ValueError that lists the presets it allows."""
+        return Bottleneck(replace(self.config, preset=preset, stages=()), self.latent_dim)
+
+    def with_levels(self, levels: Sequence[int]) -> Bottleneck:
+        """The same network's bottleneck with tokens of other levels, changed after training."""
+        stages = (Stage(levels=tuple(levels)),)
+        return Bottleneck(replace(self.config, preset="native", stages=stages), self.latent_dim)
+
+    # ------------------------------------------------------------------ tokens
+
+    def z_to_tokens(self, z: Tensor) -> Tensor:
+        """Encoder output z [..., D] to tokens [..., Q] int64: the official tokens, exactly.
+
+        The released code takes tanh in float32 for native tokens and in float64 for all others, and so does this.
+        """
+        return self.values_to_tokens(torch.tanh(z.float() if self._is_native else z.double()))
+
+    def values_to_tokens(self, values: Tensor) -> Tensor:
+        """Values [..., D] in [-1, 1] to the nearest tokens [..., Q] int64; Q is 0 for kind `none`.
+
+        For a single stage, tokens -> values -> tokens is the identity. Residual stages overlap, so that a value in the
+        middle between two levels of a stage has two spellings, and encoding takes that of the side it came from. The
+        values of tokens that encoding gives always come back exactly; their tokens do in the spelling that rounding
+        prefers for that very value, and from then on stay as they are.
+        """
+        self._check_last(values, self.latent_dim, "values")
+        if not self.stages:
+            return torch.zeros(*values.shape[:-1], 0, dtype=torch.int64, device=values.device)
+        values = values.to(torch.promote_types(values.dtype, torch.float32 if self._is_native else torch.float64))
+        digits = fsq.residual_digits(values, self.stages, self.config.rounding)
+        parts = torch.cat(digits, -1).split([len(sizes) for sizes in self.levels], -1)
+        tokens = [fsq.digits_to_indices(part, sizes) for part, sizes in zip(parts, self.levels, strict=True)]
+        return torch.stack(tokens, -1)
+
+    def tokens_to_values(self, tokens: Tensor) -> Tensor:
+        """Tokens [..., Q] to values [..., D] float32.
+
+        Raises:
+            ValueError: another number of codebooks, a token out of its codebook's range, or a bottleneck without any.
+            TypeError: tokens that are no integers.
+        """
+        if not self.stages:
+            raise ValueError("this bottleneck has no tokens (kind 'none'): decode latents instead")
+        self._check_last(tokens, len(self.levels), "tokens")
+        pairs = zip(tokens.unbind(-1), self.levels, strict=True)
+        digits = torch.cat([fsq.indices_to_digits(codes, sizes) for codes, sizes in pairs], -1)
+        return fsq.residual_values(digits.split(self.latent_dim, -1), self.stages, self.config.clip)
+
+    @property
+    def _is_native(self) -> bool:
+        return self.config.preset == "native" and not self.config.stages
+
+    @staticmethod
+    def _check_last(tensor: Tensor, size: int, name: str) -> None:
+        if tensor.ndim < 1 or tensor.shape[-1] != size:
+            raise ValueError(f"{name} must be [..., {size}], got shape {tuple(tensor.shape)}: of another tokenizer?")
+
+    # ------------------------------------------------------------------ training
+
+    def train(self, z: Tensor, mode: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
+        """What the decoder is trained on: z [B, T, D] to values [B, T, D] float32.
+
+        Args:
+            mode: [B] int64, what becomes of each item: QUANTISE (rounded, the gradient passing straight through),
+                NOISE (uniform noise of one step, eq. 2) or KEEP (tanh alone). Kind `none` always keeps.
+            noise: [B, T, D] uniform in [-0.5, 0.5).
+            levels: [D] or [B, D] int64, the levels whose step counts.
+        """
+        values = torch.tanh(z.float())
+        if not self.stages:
+            return values
+        levels = levels.unsqueeze(-2)  # [1, D] or [B, 1, D]: the same in every frame
+        mode = mode[:, None, None]
+        quantised = fsq.symmetric_straight_through(values, levels, self.config.rounding)
+        noisy = fsq.symmetric_noise(values, levels, noise)
+        return torch.where(mode == QUANTISE, quantised, torch.where(mode == NOISE, noisy, values))
+
+
+def _stages(config: BottleneckConfig) -> tuple[Stage, ...]:
+    if config.kind == "none":
+        return ()
+    if config.preset != "native":
+        return _preset_stages(config.preset)
+    return config.stages or (Stage(levels=config.levels),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridConfig:
+    """How often training rounds, adds noise or does neither, and with which levels."""
+
+    scheme: Literal["paper", "released"] = "paper"  # arXiv 2411.19842, section 3.2; or what the official class does
+    level_choices: tuple[int, ...] = (5, 9, 17)  # of scheme `paper`: one is drawn a step, for all dimensions
+    noise_probability: float = 0.5  # of scheme `paper`, an item; otherwise it is rounded
+    noise_dropout: float = 0.05  # of scheme `released`, p: noise 1 - p, rounded p(1 - p), kept p * p of the items
+
+    def __post_init__(self) -> None:
+        if self.scheme not in ("paper", "released"):
+            raise ValueError(f"scheme must be 'paper' or 'released', got {self.scheme!r}")
+        if not self.level_choices or min(self.level_choices) < 2:
+            raise ValueError(f"level_choices must be one or more numbers of at least 2, got {self.level_choices}")
+        for name in ("noise_probability", "noise_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+
+
+def draw_hybrid(
+    config: HybridConfig, bottleneck: Bottleneck, batch: int, frames: int, generator: torch.Generator, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw what `Bottleneck.train` takes: mode [B], noise [B, T, D] and levels [D], on the device of `like`.
+
+    Scheme `released` trains the network's own levels; so does every scheme of a bottleneck without tokens.
+    """
+    dims = bottleneck.latent_dim
+    like = like.new_empty(0, dtype=torch.float32)
+    chance = rand((2, batch), generator, like)
+    noise = rand((batch, frames, dims), generator, like) - 0.5
+    if bottleneck.config.kind == "none":
+        return torch.full((batch,), KEEP, device=like.device), noise, torch.full((dims,), 2, device=like.device)
+    if config.scheme == "paper":
+        mode = torch.where(chance[0] < config.noise_probability, NOISE, QUANTISE)
+        pick = int(torch.randint(len(config.level_choices), (), generator=generator, device=generator.device))
+        return mode, noise, torch.full((dims,), config.level_choices[pick], device=like.device)
+    dropped = chance < config.noise_dropout
+    mode = torch.where(dropped[0], KEEP, QUANTISE)
+    mode = torch.where(dropped[1], mode, NOISE)
+    return mode, noise, torch.tensor(bottleneck.config.levels, device=like.device)

@@ -1,0 +1,265 @@
+"""TAAE, released as Stable Codec (Parker et al., arXiv 2411.19842), as an audio tokenizer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+import torch
+from torch import Tensor
+
+from ..base import AudioTokenizer, Encoded, TokenizerSpec
+from ..inputs import (
+    check_latents,
+    check_one_stream,
+    check_tokens,
+    decode_lengths,
+    prepare_audio,
+    refuse_options,
+    silence_beyond,
+)
+from ..parts import fsq
+from ..parts.config import config_to_dict
+from ..parts.loudness import apply_gain, decoded_level, loudness_gain_db
+from .bottleneck import Bottleneck, BottleneckConfig
+from .bounded import MAX_FRAMES, OVERLAP_FRAMES, Bounds, Side
+from .config import TAAEConfig
+from .network import Decoder, Encoder
+from .patching import audio_to_patches, patches_to_audio
+from .stream import StreamDecoder, StreamEncoder
+
+Z_LIMIT = math.atanh(fsq.ATANH_LIMIT)  # encoder output is clamped to this: beyond it tanh is 1 for every quantiser
+QUIET_POWER = 1e-6  # mean square below which the official wrapper leaves audio as it is
+PEAK = 0.95  # what a peak becomes that normalisation would take beyond 1
+
+
+class TAAE(AudioTokenizer):
+    """Both streams of TAAE from one encoder. The decoder is deterministic and draws no noise.
+
+    One network serves several kinds of tokens (`use_preset`); its latents are the same for all of them. A causal model
+    (`to_causal`) encodes and decodes a live stream with a latency of one latent frame.
+    """
+
+    config_class = TAAEConfig
+    settings: TAAEConfig
+
+    def __init__(self, config: TAAEConfig):
+        super().__init__(config)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.bottleneck = Bottleneck(config.bottleneck, config.latent_dim)
+
+    @classmethod
+    def from_official(cls, path: str | Path, **options: Any) -> Self:
+        """Load official weights with their `model_config.json` from a file, a folder or a hub id.
+
+        Raises:
+            CheckpointError: nothing there, not that format, or keys that do not fit (named).
+        """
+        from .upstream import load_official
+
+        return cast(Self, load_official(cls, path, **options))
+
+    @property
+    def spec(self) -> TokenizerSpec:
+        c = self.settings
+        return TokenizerSpec(
+            name="taae",
+            sample_rate=c.sample_rate,
+            channels=c.channels,
+            hop_samples=c.hop_samples,
+            latent_dim=c.latent_dim,
+            levels=self.bottleneck.levels,
+            token_hop_samples=c.hop_samples,
+        )
+
+    # ------------------------------------------------------------------ which tokens, which variant
+
+    def use_preset(self, name: str) -> Self:
+        """Make tokens as preset `name` does, such as `2x15625_700bps` or `native`; returns self.
+
+        Weights and latents stay as they are; config, spec and fingerprint change.
+
+        Raises:
+            ValueError: the levels that the network was trained with do not allow it; the message lists what they allow.
+        """
+        return self.use_bottleneck(self.bottleneck.with_preset(name).config)
+
+    def use_bottleneck(self, config: BottleneckConfig) -> Self:
+        """Make tokens as `config` says: other levels, stages or partition, changed after training; returns self.
+
+        Raises:
+            ValueError: it is made for another number of dimensions.
+        """
+        self.bottleneck = Bottleneck(config, self.settings.latent_dim)
+        self.settings = replace(self.settings, bottleneck=config)
+        self.register_to_config(**config_to_dict(self.settings))
+        return self
+
+    def to_causal(self) -> TAAE:
+        """A causal model with copies of these weights, to be fine-tuned (appendix A.4).
+
+        Convolutions see the past alone, and of the window the keys before the query remain: 64 with the query's own.
+
+        Raises:
+            ValueError: this model is causal already.
+        """
+        if self.settings.causal:
+            raise ValueError("this model is causal already")
+        causal = type(self)(replace(self.settings, causal=True, window=(self.settings.window[0], 0)))
+        # assigned, so that they keep device and dtype
+        causal.load_state_dict({name: tensor.clone() for name, tensor in self.state_dict().items()}, assign=True)
+        causal.licence = self.licence
+        return causal.train(self.training)
+
+    # ------------------------------------------------------------------ both streams
+
+    def z_to_latents(self, z: Tensor) -> Tensor:
+        """Encoder output [B, T, D] to latents: atanh(tanh(z)) / scale, which is z itself up to clamp and scale."""
+        return z.float().clamp(-Z_LIMIT, Z_LIMIT) / self.settings.latent_scale
+
+    def latents_to_values(self, latents: Tensor) -> Tensor:
+        """Latents [B, T, D] to values [B, T, D] in (-1, 1), not quantised."""
+        check_latents(self.spec, latents)
+        return fsq.latents_to_values(latents.float(), self.settings.latent_scale)
+
+    def tokens_to_values(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, T, Q] to the values [B, T, D] that they stand for, exactly."""
+        check_tokens(self.spec, tokens)
+        return self.bottleneck.tokens_to_values(tokens)
+
+    def tokens_to_latents(self, tokens: Tensor) -> Tensor:
+        return fsq.values_to_latents(self.tokens_to_values(tokens), self.settings.latent_scale)
+
+    def latents_to_tokens(self, latents: Tensor) -> Tensor:
+        check_latents(self.spec, latents)
+        return self.bottleneck.z_to_tokens(latents.float() * self.settings.latent_scale)
+
+    # ------------------------------------------------------------------ audio in, audio out
+
+    @torch.no_grad()
+    def encode(
+        self,
+        audio: Tensor,
+        sample_rate: int,
+        lengths: Tensor | None = None,
+        *,
+        loudness_lufs: float | Literal["config"] | None = "config",
+        max_frames: int | None = MAX_FRAMES,
+        chunk_frames: int | None = None,
+        overlap_frames: int = OVERLAP_FRAMES,
+        **options: Any,
+    ) -> Encoded:
+        """Encode audio [B, C, N]; see `AudioTokenizer.encode`.
+
+        Args:
+            loudness_lufs: to which each item is brought first, peaks staying below 1; None leaves it as it is. Items
+                close to silence (-60 dBFS RMS) always stay as they are. The gain is in `Encoded.gain_db`.
+            max_frames: latent frames that go through the network at once, of all items together. Bounds the memory and
+                does not change the result: longer items pass in blocks, every layer keeping the context that it needs.
+            chunk_frames: cut items into chunks of this many latent frames that know nothing of each other (official
+                chunked mode: 128), to be worked on side by side. This changes the result around the joints: on 36 s
+                and the reference model (random weights) by 0.04 rms where latents have a deviation of 0.91, and every
+                second token is another. `max_frames` alone changes nothing (3e-6).
+            overlap_frames: latent frames that neighbouring chunks share; half of it is trimmed on either side.
+        """
+        refuse_options(options, self.encode)
+        bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
+        spec = self.spec
+        audio, lengths = prepare_audio(spec, audio, sample_rate, lengths, self.device)
+        counts = [spec.num_latents(int(n)) for n in lengths]
+        audio = torch.nn.functional.pad(audio, (0, max(counts) * spec.hop_samples - audio.shape[-1]))
+        target = self.settings.loudness_lufs if loudness_lufs == "config" else loudness_lufs
+        gain_db = self._gains_db(audio, counts, target)
+        patches = audio_to_patches(apply_gain(audio, gain_db), self.settings.patch_samples)
+        z = self._side("encoder").run(patches, counts, bounds)
+        latents = self.z_to_latents(z)
+        return Encoded(
+            latents=latents, tokens=self.latents_to_tokens(latents), lengths_samples=lengths, gain_db=gain_db
+        )
+
+    @torch.no_grad()
+    def decode(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        gain_db: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        max_frames: int | None = MAX_FRAMES,
+        chunk_frames: int | None = None,
+        overlap_frames: int = OVERLAP_FRAMES,
+        **options: Any,
+    ) -> Tensor:
+        """Decode latents or tokens to audio [B, C, N]; see `AudioTokenizer.decode`.
+
+        Latents are decoded as they are, not rounded to what tokens can say.
+
+        Args:
+            generator: not drawn from, for nothing is random here.
+            max_frames, chunk_frames, overlap_frames: as of `encode`.
+        """
+        refuse_options(options, self.decode)
+        bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
+        check_one_stream(latents, tokens)
+        values = self.latents_to_values(latents) if latents is not None else self.tokens_to_values(cast(Tensor, tokens))
+        lengths = decode_lengths(self.spec, len(values), values.shape[1], lengths_samples)
+        counts = [self.spec.num_latents(int(n)) for n in lengths]
+        patches = self._side("decoder").run(values.to(self.device), counts, bounds)
+        audio = patches_to_audio(patches, self.settings.patch_samples)[..., : int(lengths.max())]
+        return decoded_level(silence_beyond(audio, lengths), gain_db)
+
+    def stream_encoder(self, *, gain_db: float = 0.0, **options: Any) -> StreamEncoder:
+        """A live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of the frames that became ready.
+
+        Args:
+            gain_db: applied to the audio. A stream has no loudness before it has ended, so that there is no
+                normalisation: for the level that the network was trained on, give the gain that brings it about.
+        """
+        refuse_options(options, self.stream_encoder)
+        return StreamEncoder(self, gain_db)
+
+    def stream_decoder(self, *, gain_db: float = 0.0, **options: Any) -> StreamDecoder:
+        """A live decoder: push latents or tokens of any number of frames, get the audio [B, C, n] that became ready.
+
+        Args:
+            gain_db: that the encoder applied; it is undone.
+        """
+        refuse_options(options, self.stream_decoder)
+        return StreamDecoder(self, gain_db)
+
+    # ------------------------------------------------------------------ training
+
+    def forward(self, audio: Tensor, mode: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """What the training objective needs, in one call.
+
+        Args:
+            audio: [B, C, N] of whole hops.
+            mode, noise, levels: what becomes of the values between encoder and decoder; see `Bottleneck.train`.
+
+        Returns:
+            The reconstruction [B, C, N], and the encoder output z [B, T, D] before tanh.
+        """
+        z = self.encoder(audio_to_patches(audio, self.settings.patch_samples))
+        values = self.bottleneck.train(z, mode, noise, levels)
+        return patches_to_audio(self.decoder(values), self.settings.patch_samples), z
+
+    # ------------------------------------------------------------------ parts of the above
+
+    def _side(self, name: Literal["encoder", "decoder"]) -> Side:
+        stride = self.settings.stride
+        if name == "encoder":
+            return Side(network=self.encoder, per_in=stride, per_out=1)
+        return Side(network=self.decoder, per_in=1, per_out=stride)
+
+    def _gains_db(self, audio: Tensor, counts: list[int], target_lufs: float | None) -> Tensor:
+        """[B] gain that brings each item of audio [B, C, N], padded to its whole hops, to the target."""
+        if target_lufs is None:
+            return torch.zeros(len(audio))
+        spec = self.spec
+        parts = [item[:, : count * spec.hop_samples] for item, count in zip(audio, counts, strict=True)]
+        rules = {"peak": PEAK, "min_power": QUIET_POWER}
+        return torch.tensor([loudness_gain_db(part, spec.sample_rate, target_lufs, **rules) for part in parts])

@@ -1,0 +1,177 @@
+"""TAAE's encoder and decoder (arXiv 2411.19842): transformer blocks at a few rates, joined by strided convolutions.
+
+Sequences are time-major. Shape letters: B batch, P patches (frames of the outermost stage), T latent frames, D latent
+width, W width. With counts given, what lies beyond an item's own frames never reaches them: a batch of unequal items
+gives what each gives alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .blocks import FrameConv, FrameTransposedConv, Snake, TransformerBlock, frame_rotation
+from .config import TAAEConfig
+from .layer_stream import LayerStreams
+
+
+def zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x [B, T, W] with zeros beyond each item's `lengths` [B], as a convolution pads the item alone."""
+    if lengths is None:
+        return x
+    beyond = torch.arange(x.shape[1], device=x.device) >= lengths.to(x.device)[:, None]
+    return x.masked_fill(beyond[..., None], 0.0)
+
+
+def _activation(config: TAAEConfig) -> nn.Module:
+    return Snake(config.width) if config.use_snake else nn.Identity()
+
+
+class Transformer(nn.Module):
+    """The blocks of one rate."""
+
+    def __init__(self, config: TAAEConfig, depth: int):
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(depth))
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """[B, T, W] -> [B, T, W]."""
+        rotation = frame_rotation(self.config, 0, x.shape[1], x.device)
+        for block in self.blocks:
+            if self.config.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, rotation, lengths, use_reentrant=False)
+            else:
+                x = block(x, rotation, lengths)
+        return x
+
+
+class EncoderStage(nn.Module):
+    """Fewer frames, then the blocks of the new rate."""
+
+    def __init__(self, config: TAAEConfig, depth: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.activation = _activation(config)
+        self.down = (
+            FrameConv(config.width, config.width, 2 * stride, stride, config.causal) if stride > 1 else nn.Identity()
+        )
+        self.transformer = Transformer(config, depth)
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """[B, T, W] -> [B, T / stride, W], and the lengths [B] at the new rate."""
+        x = self.down(self.activation(zero_beyond(x, lengths)))
+        lengths = None if lengths is None else lengths // self.stride
+        return self.transformer(x, lengths), lengths
+
+    def layers(self) -> Iterator[nn.Module]:
+        """In the order in which frames pass them."""
+        yield from (self.activation, self.down, *self.transformer.blocks)
+
+
+class DecoderStage(nn.Module):
+    """The blocks of a rate, then more frames."""
+
+    def __init__(self, config: TAAEConfig, depth: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.transformer = Transformer(config, depth)
+        self.activation = _activation(config)
+        self.up = (
+            FrameTransposedConv(config.width, config.width, stride, config.causal) if stride > 1 else nn.Identity()
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """[B, T, W] -> [B, T * stride, W], and the lengths [B] at the new rate."""
+        x = self.up(self.activation(zero_beyond(self.transformer(x, lengths), lengths)))
+        return x, None if lengths is None else lengths * self.stride
+
+    def layers(self) -> Iterator[nn.Module]:
+        """In the order in which frames pass them."""
+        yield from (*self.transformer.blocks, self.activation, self.up)
+
+
+class Encoder(nn.Module):
+    """Patches to the unbounded input of the bottleneck. Stages run from the outermost to the innermost."""
+
+    def __init__(self, config: TAAEConfig):
+        super().__init__()
+        self.in_width, self.stride, causal = config.patch_width, config.stride, config.causal
+        self.conv_in = FrameConv(config.patch_width, config.width, config.outer_kernel, causal=causal)
+        self.stages = nn.ModuleList(
+            EncoderStage(config, depth, stride) for depth, stride in zip(config.depths, config.strides, strict=True)
+        )
+        self.activation_out = _activation(config)
+        self.conv_out = FrameConv(config.width, config.latent_dim, config.inner_kernel, causal=causal)
+
+    def forward(self, patches: Tensor, num_patches: Tensor | None = None) -> Tensor:
+        """Patches [B, P, C * patch_samples] to z [B, T, D], T = P / stride.
+
+        Args:
+            num_patches: [B] each item's own patches, a multiple of the stride. Latents beyond mean nothing.
+
+        Raises:
+            ValueError: patches of another width, or a number of them that is no multiple of the stride.
+        """
+        _check_frames("patches", patches, self.in_width, self.stride, num_patches)
+        x, lengths = self.conv_in(zero_beyond(patches, num_patches)), num_patches
+        for stage in self.stages:
+            x, lengths = stage(x, lengths)
+        return self.conv_out(self.activation_out(zero_beyond(x, lengths)))
+
+    def stream(self, batch: int) -> LayerStreams:
+        """The encoder at work on a stream of `batch` items: push patches, get z of the frames that became whole."""
+        inner = (layer for stage in self.stages for layer in cast(EncoderStage, stage).layers())
+        return LayerStreams([self.conv_in, *inner, self.activation_out, self.conv_out], batch, self.in_width)
+
+
+class Decoder(nn.Module):
+    """Values of the bottleneck to patches. Stages run from the innermost to the outermost."""
+
+    def __init__(self, config: TAAEConfig):
+        super().__init__()
+        self.in_width, causal = config.latent_dim, config.causal
+        self.conv_in = FrameConv(config.latent_dim, config.width, config.inner_kernel, causal=causal)
+        sizes = zip(config.depths, config.strides, strict=True)
+        self.stages = nn.ModuleList(DecoderStage(config, depth, stride) for depth, stride in reversed(list(sizes)))
+        self.activation_out = _activation(config)
+        self.conv_out = FrameConv(config.width, config.patch_width, config.outer_kernel, causal=causal, bias=False)
+        self.clip = nn.Tanh() if config.soft_clip else nn.Identity()
+
+    def forward(self, values: Tensor, num_latents: Tensor | None = None) -> Tensor:
+        """Values [B, T, D] in [-1, 1] to patches [B, T * stride, C * patch_samples].
+
+        Args:
+            num_latents: [B] each item's own latent frames. Patches beyond mean nothing.
+
+        Raises:
+            ValueError: values of another width.
+        """
+        _check_frames("values", values, self.in_width, 1, num_latents)
+        x, lengths = self.conv_in(zero_beyond(values, num_latents)), num_latents
+        for stage in self.stages:
+            x, lengths = stage(x, lengths)
+        return self.clip(self.conv_out(self.activation_out(zero_beyond(x, lengths))))
+
+    def stream(self, batch: int) -> LayerStreams:
+        """The decoder at work on a stream of `batch` items: push values, get the patches that became ready."""
+        inner = (layer for stage in self.stages for layer in cast(DecoderStage, stage).layers())
+        return LayerStreams([self.conv_in, *inner, self.activation_out, self.conv_out, self.clip], batch, self.in_width)
+
+
+def _check_frames(name: str, x: Tensor, width: int, stride: int, lengths: Tensor | None) -> None:
+    if x.ndim != 3 or x.shape[2] != width or x.shape[1] < 1:
+        raise ValueError(f"{name} must be [batch, frames, {width}] with at least 1 frame, got {tuple(x.shape)}")
+    if x.shape[1] % stride:
+        raise ValueError(f"{x.shape[1]} {name} are no multiple of the stride {stride}: pad the audio to whole hops")
+    if lengths is not None:
+        if lengths.shape != x.shape[:1]:
+            raise ValueError(f"the counts of {name} must be [{len(x)}], one an item, got {tuple(lengths.shape)}")
+        if bool((lengths < 1).any() | (lengths > x.shape[1]).any() | (lengths % stride).any()):
+            raise ValueError(
+                f"the counts of {name} must be multiples of {stride} in 1 ... {x.shape[1]}, got {lengths.tolist()}"
+            )

@@ -1,0 +1,174 @@
+"""Training of TAAE in its two stages, against the discriminator (arXiv 2411.19842, eq. 7 to 9).
+
+Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..parts.adversarial import feature_matching, frozen, hinge_critic_loss, hinge_model_loss, split_output
+from ..parts.loudness import loudness_gain_db
+from ..parts.objective import AdversarialObjective, AudioBatch, CriticPair
+from ..parts.random import rand
+from .bottleneck import Bottleneck, HybridConfig, draw_hybrid
+from .config import TAAEConfig
+from .discriminator import Discriminator, DiscriminatorConfig
+from .losses import decay, stft_loss, waveform_loss
+from .model import PEAK, QUIET_POWER
+from .perceptual import PerceptualConfig, PerceptualFeatures, load_perceptual, perceptual_loss
+
+SATURATED = 0.99  # values beyond this are counted as saturated: tanh has next to no gradient there
+
+
+@dataclass(frozen=True, kw_only=True)
+class TAAEObjectiveConfig:
+    """Constants of the objective. The defaults are the paper's; the released code's are named where they differ."""
+
+    stage: Literal[1, 2] = 1  # 1: waveform and STFT terms; 2: perceptual term in their place
+    crop_s: float = 5.12  # length of an example, rounded up to whole latent frames
+    feature_matching_weight: float = 1.0
+    adversarial_weight: float = 0.0  # of the hinge loss's own gradient; the features of the critic are enough
+    waveform_weight: float = 1.0
+    stft_weight: float = 1.0
+    perceptual_weight: float = 1.0
+    decay: float = 0.9999  # factor, a step, of the waveform and STFT weights (eq. 8)
+    stft_window_samples: int = 2048
+    stft_hop_samples: int = 512
+    feature_eps: float = 0.0  # added to the denominator of eq. 7; released code: 1e-3
+    hybrid: HybridConfig = field(default_factory=HybridConfig)  # rounding, noise and levels in training
+    critic: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
+
+    # augmentation of each example; released code alone, the paper has none
+    flip_probability: float = 0.5  # that its polarity is flipped
+    loudness_lufs: float | None = -20.0  # to which it is brought; null: it stays as loud as it is
+    loudness_range_db: float = 5.0  # uniformly up to that much more or less
+
+    def __post_init__(self) -> None:
+        if not self.crop_s > 0 or self.loudness_range_db < 0:
+            raise ValueError(f"crop_s {self.crop_s} must lie above 0 and loudness_range_db not below")
+        if not 0 <= self.flip_probability <= 1 or not 0 < self.decay <= 1:
+            raise ValueError(f"flip_probability {self.flip_probability} or decay {self.decay} lies out of 0..1")
+        for name in ("feature_matching", "adversarial", "waveform", "stft", "perceptual"):
+            if getattr(self, f"{name}_weight") < 0:
+                raise ValueError(f"{name}_weight must not be below 0, got {getattr(self, f'{name}_weight')}")
+
+
+class TAAEObjective(AdversarialObjective):
+    """Stage 1: L = L_fm + decay**step (L_waveform + L_stft); stage 2: L = L_fm + L_perceptual. Critic: hinge loss.
+
+    L_fm is the normalised feature matching with the discriminator (eq. 7), L_stft the L1 distance of magnitudes,
+    L_perceptual that of WavLM's features (eq. 9), each with its weight; eq. 8 is the sum of the first stage. Silence is
+    not dropped from the examples, as the released data code does: it is left as quiet as it is, and the codec's high
+    LayerNorm epsilon keeps it so.
+
+    Raises:
+        ValueError: a crop that is too short for the windows, or stage 2 at another rate than 16 kHz.
+        CheckpointError: stage 2 where WavLM is not to be had.
+    """
+
+    def __init__(self, config: TAAEObjectiveConfig, codec: TAAEConfig):
+        self.config, self.codec = config, codec
+        self.bottleneck = Bottleneck(codec.bottleneck, codec.latent_dim)
+        longest = max(*config.critic.window_samples, config.stft_window_samples)
+        if self.num_samples < longest:
+            raise ValueError(
+                f"crop_s {config.crop_s} is {self.num_samples} samples, shorter than a window of {longest}: "
+                "lengthen it, or shorten stft_window_samples and critic.window_samples"
+            )
+        if not any(self._weights(0).values()):
+            raise ValueError(f"all terms of stage {config.stage} have weight 0: there is nothing to train on")
+        self.critic: Discriminator = Discriminator(config.critic, codec.channels)
+        self.perceptual: PerceptualFeatures | None = None
+        if config.stage == 2:
+            self.perceptual = load_perceptual(config.perceptual, codec.sample_rate)
+
+    @property
+    def num_samples(self) -> int:
+        """Audio samples of one example."""
+        hop = self.codec.hop_samples
+        return math.ceil(round(self.config.crop_s * self.codec.sample_rate) / hop) * hop
+
+    def to(self, device: torch.device | str) -> Self:
+        if self.perceptual is not None:
+            self.perceptual.to(device)
+        return super().to(device)
+
+    def model_loss(
+        self, model: nn.Module, batch: AudioBatch, *, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor], CriticPair]:
+        """Batch audio [B, C, num_samples] at the codec's rate and channels."""
+        if batch.audio.shape[1:] != (self.codec.channels, self.num_samples):
+            raise ValueError(
+                f"TAAE's training takes audio [B, {self.codec.channels}, {self.num_samples}], "
+                f"got {tuple(batch.audio.shape)}"
+            )
+        real = self.augment(batch.audio, generator)
+        frames = self.num_samples // self.codec.hop_samples
+        mode, noise, levels = draw_hybrid(self.config.hybrid, self.bottleneck, len(real), frames, generator, real)
+        fake, z = model(real, mode, noise, levels)
+        terms = self._terms(real, fake)
+        weights = self._weights(step)
+        loss = sum((weights[name] * term for name, term in terms.items() if weights[name]), real.new_zeros(()))
+        assert isinstance(loss, Tensor)
+        with torch.no_grad():
+            values = torch.tanh(z.float())
+            metrics = {name: term.detach() for name, term in terms.items()}
+            metrics["latent_std"] = z.float().std()
+            metrics["latent_saturation"] = (values.abs() > SATURATED).float().mean()
+        return loss, metrics, CriticPair(real=real, fake=fake.detach())
+
+    def critic_loss(self, critic: nn.Module, pair: CriticPair) -> tuple[Tensor, dict[str, Tensor]]:
+        """Hinge loss; also how much real and fake audio are told apart."""
+        real, fake = split_output(critic(torch.cat([pair.real, pair.fake])), len(pair.real))
+        with torch.no_grad():
+            metrics = {"critic_real": -hinge_model_loss(real), "critic_fake": -hinge_model_loss(fake)}
+        return hinge_critic_loss(real, fake), metrics
+
+    def augment(self, audio: Tensor, generator: torch.Generator) -> Tensor:
+        """Each item of audio [B, C, N] at a random loudness and polarity.
+
+        Silence stays as it is, and a peak that would pass 1 is brought below it, as when `TAAE.encode` normalises.
+        """
+        chance = rand((2, len(audio)), generator, audio.new_empty(0, dtype=torch.float32))
+        gain = torch.where(chance[0] < self.config.flip_probability, -1.0, 1.0)
+        if self.config.loudness_lufs is not None:
+            targets = self.config.loudness_lufs + (2 * chance[1] - 1) * self.config.loudness_range_db
+            rate, limits = self.codec.sample_rate, {"peak": PEAK, "min_power": QUIET_POWER}
+            pairs = zip(audio, targets.tolist(), strict=True)
+            gains_db = [loudness_gain_db(item, rate, target, **limits) for item, target in pairs]
+            gain = gain * 10 ** (gain.new_tensor(gains_db) / 20)
+        return audio * gain[:, None, None]
+
+    def _terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss, without weights. The adversarial one is measured also where it has no weight."""
+        c = self.config
+        with frozen(self.critic):
+            real_output, fake_output = self.critic(real), self.critic(fake)
+        terms = {
+            "feature_matching": feature_matching(real_output, fake_output, eps=c.feature_eps),
+            "adversarial": hinge_model_loss(fake_output),
+            "waveform": waveform_loss(fake, real),
+            "stft": stft_loss(fake, real, c.stft_window_samples, c.stft_hop_samples),
+        }
+        if self.perceptual is not None:
+            features = self.perceptual(real), self.perceptual(fake)
+            terms["perceptual"] = perceptual_loss(*features, normaliser=c.perceptual.normaliser)
+        return terms
+
+    def _weights(self, step: int) -> dict[str, float]:
+        c = self.config
+        fading = decay(c.decay, step) if c.stage == 1 else 0.0
+        return {
+            "feature_matching": c.feature_matching_weight,
+            "adversarial": c.adversarial_weight,
+            "waveform": fading * c.waveform_weight,
+            "stft": fading * c.stft_weight,
+            "perceptual": c.perceptual_weight if c.stage == 2 else 0.0,
+        }

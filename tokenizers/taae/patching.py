@@ -1,0 +1,28 @@
+"""Audio as frames of whole patches and back (arXiv 2411.19842): a reshape, with nothing learned."""
+
+from __future__ import annotations
+
+from einops import rearrange
+from torch import Tensor
+
+
+def audio_to_patches(audio: Tensor, patch_samples: int) -> Tensor:
+    """Audio [B, C, N] to patches [B, N / patch_samples, C * patch_samples]; samples of a channel stay together.
+
+    Raises:
+        ValueError: N is no multiple of patch_samples.
+    """
+    if audio.shape[-1] % patch_samples:
+        raise ValueError(f"audio of {audio.shape[-1]} samples is no whole number of {patch_samples}-sample patches")
+    return rearrange(audio, "b c (t p) -> b t (c p)", p=patch_samples)
+
+
+def patches_to_audio(patches: Tensor, patch_samples: int) -> Tensor:
+    """Inverse of `audio_to_patches`: [B, T, C * patch_samples] to [B, C, T * patch_samples].
+
+    Raises:
+        ValueError: a width that is no multiple of patch_samples.
+    """
+    if patches.shape[-1] % patch_samples:
+        raise ValueError(f"patches of {patches.shape[-1]} features are no whole number of {patch_samples}-sample ones")
+    return rearrange(patches, "b t (c p) -> b c (t p)", p=patch_samples)

@@ -1,0 +1,157 @@
+"""The perceptual loss of the second training stage: distance of WavLM-Large's features (arXiv 2411.19842, eq. 9).
+
+WavLM is no part of the codec: it is loaded for training alone, and neither trained nor saved.
+
+Shape letters: B batch, C audio channels, N audio samples, T frames, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..parts.errors import CheckpointError
+
+SAMPLE_RATE = 16000  # Hz, of WavLM
+SHORTEST_SAMPLES = 400  # one frame of WavLM
+NORM_EPS = 1e-5  # of the waveform's normalisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualConfig:
+    """Which network, which of its layers, and how their distances are scaled."""
+
+    path: str | None = None  # folder that transformers' WavLMModel loads; null: torchaudio's WAVLM_LARGE bundle
+    download: bool = False  # whether torchaudio may fetch the bundle (1.2 GB) where its cache does not hold it
+    layers: tuple[int, ...] = ()  # transformer layers that count, from 0; empty: all
+    normaliser: Literal["magnitude", "std"] = "magnitude"  # of each layer: mean |real| (paper), or std (released code)
+    normalise_waveform: Literal["item", "batch"] = "item"  # over what zero mean and unit variance are made; released:
+    # the whole batch, which lets the items of a batch change each other's features
+
+
+class PerceptualFeatures(nn.Module):
+    """A frozen WavLM that gives the outputs of its transformer layers. It stays in eval mode, whatever is asked for.
+
+    Args:
+        wavlm: transformers' `WavLMModel` or torchaudio's `Wav2Vec2Model`.
+
+    Raises:
+        ValueError: layers that the network does not have.
+    """
+
+    def __init__(self, wavlm: nn.Module, config: PerceptualConfig):
+        super().__init__()
+        self.config = config
+        self.wavlm = wavlm.requires_grad_(False).eval()
+        blocks = _blocks(wavlm)
+        self.layers = config.layers or tuple(range(len(blocks)))
+        if min(self.layers) < 0 or max(self.layers) >= len(blocks):
+            raise ValueError(f"perceptual layers {self.layers}: this WavLM has layers 0 to {len(blocks) - 1}")
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode: dropout in the target of a loss would only be noise (the released code suffers it)."""
+        return super().train(False)
+
+    def forward(self, audio: Tensor) -> list[Tensor]:
+        """Audio [B, C, N] at 16 kHz to the features [B * C, T, D] of each layer.
+
+        Raises:
+            ValueError: audio shorter than a frame.
+        """
+        if audio.shape[-1] < SHORTEST_SAMPLES:
+            raise ValueError(f"WavLM takes audio of at least {SHORTEST_SAMPLES} samples, got {audio.shape[-1]}")
+        waveform = self._normalise(audio.float().flatten(0, 1))
+        blocks = _blocks(self.wavlm)
+        with _outputs_of([blocks[layer] for layer in self.layers]) as features:
+            self.wavlm(waveform)
+        return features
+
+    def _normalise(self, waveform: Tensor) -> Tensor:
+        axes = (0, 1) if self.config.normalise_waveform == "batch" else (1,)
+        variance, mean = torch.var_mean(waveform, axes, correction=0, keepdim=True)
+        return (waveform - mean) / (variance + NORM_EPS).sqrt()
+
+
+def perceptual_loss(
+    real: Sequence[Tensor], fake: Sequence[Tensor], normaliser: Literal["magnitude", "std"] = "magnitude"
+) -> Tensor:
+    """Mean over the layers of mean |real - fake|, divided by mean |real| (eq. 9) or by std(real) + 1e-5 (released)."""
+    losses = []
+    for r, f in zip(real, fake, strict=True):
+        target = r.detach().float()
+        scale = target.abs().mean() if normaliser == "magnitude" else target.std() + 1e-5
+        losses.append((f.float() - target).abs().mean() / scale)
+    return torch.stack(losses).mean()
+
+
+def load_perceptual(config: PerceptualConfig, sample_rate: int) -> PerceptualFeatures:
+    """WavLM as `config` names it, for audio of `sample_rate`.
+
+    Raises:
+        ValueError: another sample rate than WavLM's.
+        ImportError: the package that loads it is not installed.
+        CheckpointError: it is not there, and not to be downloaded, or cannot be.
+    """
+    if sample_rate != SAMPLE_RATE:
+        raise ValueError(f"the perceptual loss takes {SAMPLE_RATE} Hz, the codec has {sample_rate}: stay in stage 1")
+    wavlm = _from_torchaudio(config.download) if config.path is None else _from_folder(Path(config.path))
+    return PerceptualFeatures(wavlm, config)
+
+
+def _from_folder(path: Path) -> nn.Module:
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"no WavLM at {path}: config.json and weights as transformers saves them are wanted")
+    try:
+        from transformers import WavLMModel
+    except ImportError as error:
+        raise ImportError("WavLM from a folder needs transformers: pip install transformers") from error
+    try:
+        return WavLMModel.from_pretrained(str(path), local_files_only=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"cannot load WavLM from {path}: {' '.join(str(error).split())[:300]}") from error
+
+
+def _from_torchaudio(download: bool) -> nn.Module:
+    try:
+        from torchaudio.pipelines import WAVLM_LARGE as bundle
+    except (ImportError, OSError) as error:  # OSError: libraries of another torch
+        raise ImportError("WavLM from its bundle needs torchaudio: pip install 'latentune[torchaudio]'") from error
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / "wavlm_large.pth"
+    if not cached.is_file() and not download:
+        raise CheckpointError(
+            f"WavLM-Large is not at {cached}: set objective.perceptual.download to fetch it (1.2 GB), or "
+            "objective.perceptual.path to a folder of transformers' WavLMModel"
+        )
+    try:
+        model = bundle.get_model()
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"cannot fetch WavLM-Large: {error}; or set objective.perceptual.path") from error
+    return getattr(model, "model", model)  # without the wrapper that normalises the waveform over the whole batch
+
+
+def _blocks(wavlm: nn.Module) -> nn.ModuleList:
+    """The transformer layers, in order, of transformers' or of torchaudio's model."""
+    encoder: Any = wavlm.encoder
+    return getattr(encoder, "transformer", encoder).layers
+
+
+@contextmanager
+def _outputs_of(modules: Iterable[nn.Module]) -> Any:
+    """A list that, within this context, gets what each of `modules` gives (the first of several things)."""
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, arguments: Any, output: Any) -> None:
+        outputs.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [module.register_forward_hook(keep) for module in modules]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,205 @@
+"""Official Stable Codec weights under our names. Key names as in stable-audio-tools.
+
+The official network is a flat list of layers. Ours on the right: encoder and decoder each have `conv_in`, `stages` in
+the order in which frames pass them, and `conv_out`. Weight norm is folded into plain weights.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..parts.configured import describe_keys
+from ..parts.errors import CheckpointError
+from ..parts.hub import fetch_file
+from ..parts.pickles import load_pickle
+from ..parts.rotary import rotary_angles
+from ..parts.weight_norm import fold_state_dict
+from .blocks import FrameConv, FrameTransposedConv
+from .config import TAAEConfig
+from .upstream_config import official_config
+
+if TYPE_CHECKING:
+    from .model import TAAE
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "model_config.json"
+WEIGHT_FILES = ("model.safetensors", "model.ckpt")  # the first that is there
+TRAINING_PREFIX = "autoencoder."  # of the codec's keys in a training checkpoint
+LICENCE = "Stability AI Community License"
+
+LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.(.+)")
+STAGE_PARTS = {  # places in a stage's own list: (blocks, activation, convolution)
+    "encoder": {"2": "transformer.blocks", "0": "activation", "1": "down"},
+    "decoder": {"0": "transformer.blocks", "1": "activation", "2": "up"},
+}
+BLOCK_PARTS = {
+    "pre_norm.gamma": "attention_norm.weight",
+    "self_attn.to_qkv.weight": "attention.qkv.weight",
+    "self_attn.to_out.weight": "attention.out.weight",
+    "self_attn.q_norm.weight": "attention.q_norm.weight",
+    "self_attn.q_norm.bias": "attention.q_norm.bias",
+    "self_attn.k_norm.weight": "attention.k_norm.weight",
+    "self_attn.k_norm.bias": "attention.k_norm.bias",
+    "self_attn_scale.scale": "attention_scale",
+    "ff_norm.gamma": "mlp_norm.weight",
+    "ff.ff.0.proj.weight": "mlp.inner.weight",
+    "ff.ff.0.proj.bias": "mlp.inner.bias",
+    "ff.ff.2.weight": "mlp.out.weight",
+    "ff.ff.2.bias": "mlp.out.bias",
+    "ff_scale.scale": "mlp_scale",
+}
+SNAKE_PARTS = {"alpha": "log_frequency", "beta": "log_damping"}
+ZERO_BIAS = re.compile(r".*\.(pre_norm|ff_norm)\.beta")  # a buffer: the official norms learn no bias
+FREQUENCIES = re.compile(r".*\.rope\.inv_freq")
+
+
+def rename(key: str, num_stages: int) -> str:
+    """Our name of an official key whose weight norm is folded; unknown keys come back unchanged."""
+    match = LAYER.fullmatch(key)
+    if not match:
+        return key
+    side, place, rest = match[1], int(match[2]), match[3]
+    if place == 0:
+        return f"{side}.conv_in.{rest}"
+    if place == num_stages + 1:
+        return f"{side}.activation_out.{SNAKE_PARTS.get(rest, rest)}"
+    if place == num_stages + 2:
+        return f"{side}.conv_out.{rest}"
+    inner = re.fullmatch(r"layers\.(\d+)\.(.+)", rest)
+    part = STAGE_PARTS[side].get(inner[1]) if inner else None
+    if inner is None or part is None:
+        return key
+    name, rest = f"{side}.stages.{place - 1}.{part}", inner[2]
+    if part == "activation":
+        return f"{name}.{SNAKE_PARTS.get(rest, rest)}"
+    if part != "transformer.blocks":
+        return f"{name}.{rest}"
+    # the block list begins with a transposition, so its blocks count from 1
+    index, _, rest = rest.partition(".")
+    return f"{name}.{int(index) - 1}.{BLOCK_PARTS.get(rest, rest)}" if index.isdigit() else key
+
+
+def convert_state_dict(official: Mapping[str, Tensor], codec: TAAE) -> dict[str, Tensor]:
+    """Official tensors under our names, float32, weight norm folded.
+
+    Raises:
+        CheckpointError: keys missing, unexpected or of another size (named), or constants that are not the known ones.
+    """
+    config, ours = codec.settings, codec.state_dict()
+    converted: dict[str, Tensor] = {}
+    unexpected = []
+    for key, tensor in fold_state_dict(official).items():
+        if ZERO_BIAS.fullmatch(key) or FREQUENCIES.fullmatch(key):
+            _check_constant(key, tensor, config)
+            continue
+        name = rename(key, len(config.depths))
+        if name not in ours:
+            unexpected.append(key)
+        elif tensor.shape != ours[name].shape:
+            raise CheckpointError(
+                f"official tensor {key} has shape {tuple(tensor.shape)}, "
+                f"the config asks for {tuple(ours[name].shape)}: is it a checkpoint of another size?"
+            )
+        else:
+            converted[name] = tensor.to(torch.float32)
+    missing = sorted(set(ours) - set(converted))
+    if missing or unexpected:
+        raise CheckpointError(
+            f"not an official TAAE checkpoint of this config: {describe_keys('missing', missing)}, "
+            f"{describe_keys('unexpected', unexpected)}"
+        )
+    return converted
+
+
+def _check_constant(key: str, tensor: Tensor, config: TAAEConfig) -> None:
+    """Buffers that we compute or leave out must hold what we take them to hold."""
+    if ZERO_BIAS.fullmatch(key):
+        if tensor.any():
+            raise CheckpointError(f"the norm bias {key} is not zero: this checkpoint is of another model")
+        return
+    expected = rotary_angles(torch.ones(1), config.rotary_dim, config.rotary_base)[0]
+    if tensor.shape != expected.shape or not torch.allclose(tensor.float(), expected, rtol=1e-5, atol=0):
+        raise CheckpointError(
+            f"the rotary frequencies {key} are not the known ones: this checkpoint is of another model"
+        )
+
+
+def read_official(path: Path) -> dict[str, Tensor]:
+    """The codec's state dict out of an official `model.safetensors`, `model.ckpt` or a training checkpoint.
+
+    Of a training checkpoint the codec's own keys are taken; discriminator, moving averages and the like stay behind.
+
+    Raises:
+        CheckpointError: missing, truncated, not that format, or holding objects that are not allowed.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            state: Any = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot read {path} as safetensors: {error}") from error
+    else:
+        state = load_pickle(path)
+        state = state.get("state_dict") if isinstance(state, Mapping) else None
+        if not isinstance(state, Mapping):
+            raise CheckpointError(f"{path} holds no 'state_dict': it is not an official TAAE checkpoint")
+    own = {key.removeprefix(TRAINING_PREFIX): state[key] for key in state if key.startswith(TRAINING_PREFIX)}
+    if own:
+        logger.info("%s is a training checkpoint: took %d keys of the codec of %d in all", path, len(own), len(state))
+    return own or dict(state)
+
+
+def load_official(cls: type[TAAE], path: str | Path, **options: Any) -> TAAE:
+    """Load official weights from a folder, a file with `model_config.json` beside it, or a hub id, in eval mode.
+
+    Args:
+        options: of `huggingface_hub.hf_hub_download`, such as `revision`; for a hub id.
+
+    Raises:
+        CheckpointError: nothing usable there, a config that we do not build, or weights that do not fit it (named).
+    """
+    from accelerate import init_empty_weights
+
+    weights, config_file = _find(path, options)
+    config = official_config(config_file)
+    state = read_official(weights)
+    with init_empty_weights(include_buffers=False):  # drawing a billion random weights takes longer than reading them
+        codec = cls(config)
+    codec.load_state_dict(convert_state_dict(state, codec), strict=True, assign=True)
+    codec.licence = LICENCE
+    return codec.eval()
+
+
+def _find(path: str | Path, options: dict[str, Any]) -> tuple[Path, Path]:
+    """Local paths of weights and config, fetched from the hub where `path` is a hub id."""
+    local = Path(path)
+    if local.is_dir():
+        for name in WEIGHT_FILES:
+            if (local / name).is_file():
+                return local / name, local / CONFIG_FILE
+        raise CheckpointError(f"{local} holds none of {', '.join(WEIGHT_FILES)}: it is not an official TAAE folder")
+    if not local.exists() and str(path).count("/") == 1 and local.suffix not in (".safetensors", ".ckpt"):
+        return fetch_file(str(path), WEIGHT_FILES[0], **options), fetch_file(str(path), CONFIG_FILE, **options)
+    if not local.is_file():
+        raise CheckpointError(f"no checkpoint file at {local}")
+    return local, local.with_name(CONFIG_FILE)
+
+
+def official_parameter_count(codec: nn.Module) -> int:
+    """Parameters of the official class of this size.
+
+    It keeps each convolution as direction and gain (weight norm), so there is one gain more for each slice of a weight
+    along axis 0; all else is the same.
+    """
+    convolutions = (m for m in codec.modules() if isinstance(m, (FrameConv, FrameTransposedConv)))
+    return sum(p.numel() for p in codec.parameters()) + sum(len(conv.weight) for conv in convolutions)
