@@ -238,15 +238,15 @@ def test_an_unexpected_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stopped_run_is_exit_code_1(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import latentune.pipelines.training.run as library
+    import latentune.pipelines.training.step as library
 
-    step = library.Run._step
+    step = library.Stepper.do
 
     def interrupted(self: Any, *arguments: Any) -> bool:
         os.kill(os.getpid(), signal.SIGTERM)
         return step(self, *arguments)
 
-    monkeypatch.setattr(library.Run, "_step", interrupted)
+    monkeypatch.setattr(library.Stepper, "do", interrupted)
     line = fails("train", "train/codicodec-tiny", f"data.source={audio / '0.wav'}", f"output={tmp_path / 'run'}")
     assert "stopped by SIGTERM after step 1" in line
     assert (tmp_path / "run" / "checkpoints" / "00000001").is_dir()
