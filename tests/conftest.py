@@ -37,3 +37,30 @@ def tiny_taae():  # type: ignore[no-untyped-def]
         elif name == "encoder.conv_out.weight":  # spreads the latents over all levels
             torch.nn.init.normal_(parameter, std=0.2)
     return codec.eval()
+
+
+def tiny_neucodec_of(class_name: str):  # type: ignore[no-untyped-def]
+    """A version of NeuCodec at its smallest size with random weights, in eval mode."""
+    from latentune.tokenizers import neucodec
+
+    config = getattr(neucodec, f"{class_name}Config").tiny()
+    torch.manual_seed(0)
+    codec = getattr(neucodec, class_name)(config)
+    for name, parameter in codec.named_parameters():
+        if name == "quantiser.project_in.weight":  # spreads the latents over all levels
+            torch.nn.init.normal_(parameter, std=0.5)
+        elif name.endswith(("log_frequency", "log_damping", "response_gain", "response_bias")):
+            torch.nn.init.normal_(parameter, std=0.2)
+    return codec.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_neucodec():  # type: ignore[no-untyped-def]
+    """NeuCodec at its smallest size, 16 kHz in, 24 kHz out, in eval mode; do not change it."""
+    return tiny_neucodec_of("NeuCodec")
+
+
+@pytest.fixture(scope="session")
+def tiny_distill_neucodec():  # type: ignore[no-untyped-def]
+    """DistillNeuCodec at its smallest size, in eval mode; do not change it."""
+    return tiny_neucodec_of("DistillNeuCodec")

@@ -14,17 +14,27 @@ from .parts.errors import CheckpointError
 from .parts.hub import fetch_file
 
 # codec class, as written in config.json -> where it lives
-FAMILIES = {"CoDiCodec": ".codicodec", "TAAE": ".taae"}
+FAMILIES = {
+    "CoDiCodec": ".codicodec",
+    "TAAE": ".taae",
+    "NeuCodec": ".neucodec",
+    "DistillNeuCodec": ".neucodec",
+}
 # shipped name -> folder with config.json and weights, inside the package
-SHIPPED = {"codicodec-mini": "tokenizers/codicodec/weights/mini"}
+SHIPPED = {
+    "codicodec-mini": "tokenizers/codicodec/weights/mini",
+    "taae-mini": "tokenizers/taae/weights/mini",
+}
 # official name -> (class, hub id of weights in the official format)
 OFFICIAL = {
     "codicodec": ("CoDiCodec", "SonyCSLParis/codicodec"),
     "stable-codec-speech-16k": ("TAAE", "stabilityai/stable-codec-speech-16k"),
     "stable-codec-speech-16k-base": ("TAAE", "stabilityai/stable-codec-speech-16k-base"),
+    "neucodec": ("NeuCodec", "neuphonic/neucodec"),
+    "distill-neucodec": ("DistillNeuCodec", "neuphonic/distill-neucodec"),
 }
-# file that lies beside official weights, or is them -> class
-OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE"}
+# file that lies beside official weights, or is them -> class; where two versions share it, the weights tell
+OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE", "pytorch_model.bin": "NeuCodec"}
 
 
 def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
@@ -59,7 +69,7 @@ def load_official(source: str | Path, class_name: str | None = None, **options: 
     Args:
         source: an official name or its hub id, or a file or folder of official weights.
         class_name: of the codec, where the source does not tell.
-        options: of the class's `from_official`, such as `revision`.
+        options: of the class's `from_official`, such as `revision`, or `semantic` of NeuCodec.
 
     Raises:
         CheckpointError: nothing usable is there, or nothing that tells which codec it is.
@@ -72,6 +82,8 @@ def load_official(source: str | Path, class_name: str | None = None, **options: 
     if class_name is None and path.exists():
         folder = path if path.is_dir() else path.parent
         class_name = next((name for file, name in OFFICIAL_FILES.items() if (folder / file).is_file()), None)
+        if class_name == "NeuCodec":
+            class_name = import_module(".neucodec.upstream", __package__).official_class(path)
     if class_name is None:
         raise CheckpointError(
             f"cannot tell the codec of {source}: give a folder with {' or '.join(OFFICIAL_FILES)}, one of "

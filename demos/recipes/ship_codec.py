@@ -6,12 +6,14 @@ python demos/recipes/ship_codec.py runs/codec tokenizers/codicodec/weights/mini
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from latentune.pipelines.training.state import run_weights
 from latentune.tokenizers.load import load_tokenizer
+from latentune.tokenizers.parts.config import config_to_dict
 
 LICENCE = "Apache-2.0 (training audio: CC-BY-SA, CC-BY, GPL, Expat and BSD-like licences, see the model card)"
 
@@ -20,8 +22,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--latent-scale", type=float, help="config value that brings the latents' deviation to about 1")
     arguments = parser.parse_args()
     codec = load_tokenizer(run_weights(arguments.run))
+    if arguments.latent_scale is not None:
+        codec.settings = replace(codec.settings, latent_scale=arguments.latent_scale)
+        codec.register_to_config(**config_to_dict(codec.settings))
     codec.licence = LICENCE
     codec.to(torch.float16).save_pretrained(arguments.output)
 

@@ -67,3 +67,17 @@ def feature_matching(
             distance = (fake_layer.float() - target).abs().mean()
             distances.append(distance / (target.abs().mean() + eps) if normalise else distance)
     return torch.stack(distances).mean()
+
+
+def squared_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutput]) -> Tensor:
+    """Least squares (arXiv 1611.04076): mean over the networks of mean((1 - real logits)^2) + mean(fake logits^2)."""
+    losses = [
+        (1.0 - r.logits.float()).square().mean() + f.logits.float().square().mean()
+        for r, f in zip(real, fake, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def squared_model_loss(fake: Sequence[CriticOutput]) -> Tensor:
+    """What a codec is to lower to be taken for real: mean over the networks of mean((1 - fake logits)^2)."""
+    return torch.stack([(1.0 - one.logits.float()).square().mean() for one in fake]).mean()

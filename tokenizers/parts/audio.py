@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,10 +20,11 @@ def to_rate(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
     import soxr
 
     num_samples = max(1, round(audio.shape[-1] * to_rate / from_rate))
-    flat = audio.detach().reshape(-1, audio.shape[-1]).to("cpu", torch.float32).numpy()
-    out = torch.from_numpy(soxr.resample(flat.T, from_rate, to_rate, quality="HQ").T.copy())
-    # soxr rounds the length on its own; ours is a function of the two rates alone
-    out = torch.nn.functional.pad(out, (0, max(0, num_samples - out.shape[-1])))[..., :num_samples]
+    flat = audio.detach().reshape(-1, audio.shape[-1]).to("cpu", torch.float32)
+    # soxr rounds the length on its own; ours is a function of the two rates alone. It is given silence for two samples
+    # more, so that it never falls short: what a signal ends with is the same whether silence follows it or not
+    padded = torch.nn.functional.pad(flat, (0, 2 * math.ceil(from_rate / to_rate))).numpy()
+    out = torch.from_numpy(soxr.resample(padded.T, from_rate, to_rate, quality="HQ").T.copy())[..., :num_samples]
     return out.reshape(*audio.shape[:-1], num_samples).to(audio.device)
 
 

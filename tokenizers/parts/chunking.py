@@ -70,3 +70,42 @@ def cut(signal: Tensor, chunks: Sequence[Chunk]) -> Tensor:
 def join(pieces: Tensor, chunks: Sequence[Chunk]) -> Tensor:
     """What is kept of each piece [chunks, chunk_frames, ...], end to end: [T, ...]."""
     return torch.cat([piece[chunk.kept] for piece, chunk in zip(pieces, chunks, strict=True)])
+
+
+class ChunkStream:
+    """The chunks of `plan_chunks` for a signal that comes bit by bit and whose length is known at its end alone.
+
+    A chunk is given when it is certain that the next one does not have to move back to end with the signal: one hop
+    later than its own frames have come.
+    """
+
+    def __init__(self, chunk_frames: int, overlap_frames: int):
+        plan_chunks(1, chunk_frames, overlap_frames)  # refuses what cannot be
+        self.chunk_frames, self.overlap_frames = chunk_frames, overlap_frames
+        self.held: Tensor | None = None  # from the start of the next chunk on
+        self.given = 0  # chunks so far
+
+    def push(self, frames: Tensor) -> list[tuple[Tensor, slice]]:
+        """Frames [B, n, ...] to the chunks [B, chunk_frames, ...] that became certain, each with what is kept of it."""
+        self.held = frames if self.held is None else torch.cat((self.held, frames), dim=1)
+        hop, ready = self.chunk_frames - self.overlap_frames, []
+        while self.held.shape[1] >= hop + self.chunk_frames:
+            kept = slice(self._keep_start(), hop + self.overlap_frames // 2)
+            ready.append((self.held[:, : self.chunk_frames], kept))
+            self.held = self.held[:, hop:]
+            self.given += 1
+        return ready
+
+    def flush(self) -> list[tuple[Tensor, slice]]:
+        """The chunks that are left; the stream starts anew."""
+        held, first_kept = self.held, self._keep_start()
+        self.held, self.given = None, 0
+        if held is None:
+            return []
+        chunks = plan_chunks(held.shape[1], self.chunk_frames, self.overlap_frames)
+        kept = [chunk.kept for chunk in chunks]
+        kept[0] = slice(first_kept, kept[0].stop)
+        return [(held[:, chunk.start : chunk.stop], own) for chunk, own in zip(chunks, kept, strict=True)]
+
+    def _keep_start(self) -> int:
+        return self.overlap_frames // 2 if self.given else 0

@@ -24,16 +24,20 @@ Rounding = Literal["half_even", "half_up"]  # of what lies in the middle of two 
 ATANH_LIMIT = 1.0 - 1e-5  # |value| is clamped to this before atanh, which is finite there also in float32
 
 
-def bound(z: Tensor, levels: Sequence[int], eps: float = 1e-3) -> Tensor:
+def bound(z: Tensor, levels: Sequence[int], eps: float = 1e-3, shift: Literal["tan", "atanh"] = "tan") -> Tensor:
     """Squash z [..., d] into level units so that rounding gives exactly L levels per dimension.
 
     tanh(z + shift) * (L - 1)(1 - eps) / 2 - offset; offset and shift are zero for odd L.
+
+    Args:
+        eps: by how much the range is narrower than L - 1 levels; below zero, wider (NeuCodec).
+        shift: of z, for even L: atanh(offset / half) brings z = 0 to bounded 0 exactly. CoDiCodec took the tan for it.
     """
     sizes = torch.tensor(levels, device=z.device, dtype=z.dtype)
     half = (sizes - 1) * (1 - eps) / 2
     offset = torch.where(sizes % 2 == 1, 0.0, 0.5).to(z.dtype)
-    shift = torch.tan(offset / half)
-    return torch.tanh(z + shift) * half - offset
+    inverse = torch.tan if shift == "tan" else torch.atanh
+    return torch.tanh(z + inverse(offset / half)) * half - offset
 
 
 def round_straight_through(bounded: Tensor) -> Tensor:

@@ -24,6 +24,12 @@ class Objective(ABC):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar loss to minimise and named scalars to log (detached)."""
 
+    def prepare(self, model: nn.Module) -> None:
+        """Called once, on the bare model, before optimiser and averaged weights are made: freeze what is not to learn,
+        or put in weights that a run starts from. A resumed run's weights come after it.
+        """
+        return None
+
     def to(self, device: torch.device | str) -> Self:
         """Move the networks that the objective owns, if there are any."""
         return self

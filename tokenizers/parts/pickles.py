@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .errors import CheckpointError
 
@@ -25,6 +27,18 @@ def load_pickle(path: str | Path) -> Any:
         raise CheckpointError(
             f"cannot read {path} as a torch checkpoint ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
         ) from error
+
+
+def load_state_pickle(path: str | Path) -> dict[str, Tensor]:
+    """A torch pickle that is a flat state dict, read as `load_pickle` does.
+
+    Raises:
+        CheckpointError: as there, or holding something else.
+    """
+    state = load_pickle(path)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} is not a flat dict of tensors: it is a checkpoint of another kind")
+    return dict(state)
 
 
 def _numpy_scalars() -> list[Any]:

@@ -1,0 +1,108 @@
+"""The decoder: residual convolutions around a transformer, then spectra. Shape letters: B batch, T frames, W width.
+
+The transformer has no positions. Upstream's rotary embedding takes the head's number for the position, the same for
+queries and keys, and so turns nothing: positions come from the convolutions alone, and a rotary embedding over time
+would be wrong for the released weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .head import SpectralHead
+
+GROUPS = 32  # of the group norms, whose statistics run over the whole time axis
+NORM_EPS = 1e-6
+STEM_KERNEL = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Sizes of the decoder."""
+
+    width: int = 1024
+    depth: int = 12  # transformer blocks
+    num_heads: int = 16
+    mlp_ratio: int = 4
+    residual_blocks: int = 2  # convolutional ones, on either side of the transformer
+    dropout: float = 0.1  # in those, while training
+    hop_samples: int = 480  # of a frame
+    window_samples: int = 1920  # of its spectrum
+
+    def __post_init__(self) -> None:
+        if self.width % GROUPS or self.width < 2 * GROUPS or self.width % self.num_heads:
+            # two channels a group at least: else a single frame would have nothing to take a deviation of
+            raise ValueError(
+                f"width must be a multiple of {GROUPS}, at least {2 * GROUPS}, and one of num_heads {self.num_heads}, "
+                f"got {self.width}"
+            )
+        if self.window_samples % self.hop_samples or (self.window_samples - self.hop_samples) % 2:
+            raise ValueError(
+                f"window_samples {self.window_samples} must be a multiple of hop_samples {self.hop_samples}, and what "
+                "it is longer must be even"
+            )
+        if self.window_samples // self.hop_samples < 2:
+            raise ValueError(f"a window of {self.window_samples} samples does not overlap the next one")
+
+
+class Decoder(nn.Module):
+    """Embeddings [B, T, in_width] to audio [B, 1, T * hop]."""
+
+    def __init__(self, config: DecoderConfig, in_width: int):
+        super().__init__()
+        width = config.width
+        self.project_in = nn.Linear(in_width, width)
+        self.stem = nn.Conv1d(width, width, STEM_KERNEL, padding=STEM_KERNEL // 2)
+        self.pre, self.post = (
+            nn.Sequential(*(ResidualBlock(width, config.dropout) for _ in range(config.residual_blocks)))
+            for _ in range(2)
+        )
+        self.blocks = nn.Sequential(
+            *(TransformerBlock(width, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
+        )
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.head = SpectralHead(width, config.window_samples, config.hop_samples)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        x = self.pre(self.stem(self.project_in(embedding).mT))
+        x = self.post(self.blocks(x.mT).mT)
+        return self.head(self.norm(x.mT))
+
+
+class ResidualBlock(nn.Module):
+    """[B, W, T] to [B, W, T]."""
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(GROUPS, width, eps=NORM_EPS)
+        self.conv1 = nn.Conv1d(width, width, 3, padding=1)
+        self.norm2 = nn.GroupNorm(GROUPS, width, eps=NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv1d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.silu(self.norm1(x)))
+        return x + self.conv2(self.dropout(F.silu(self.norm2(y))))
+
+
+class TransformerBlock(nn.Module):
+    """[B, T, W] to [B, T, W]; every frame sees all others."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.attn_norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.attn_out = nn.Linear(width, width, bias=False)
+        self.mlp_norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.mlp_up = nn.Linear(width, mlp_ratio * width, bias=False)
+        self.mlp_down = nn.Linear(mlp_ratio * width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.qkv(self.attn_norm(x)).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = heads.permute(2, 0, 3, 1, 4)  # [B, heads, T, features] each
+        x = x + self.attn_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.mlp_down(F.silu(self.mlp_up(self.mlp_norm(x))))

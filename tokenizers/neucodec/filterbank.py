@@ -1,0 +1,70 @@
+"""The front end of w2v-BERT 2.0: Kaldi's log mel filter bank, normalised over the utterance, frames in pairs.
+
+Shape letters: B batch, N samples at 16 kHz, M windows, F bins (80).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SAMPLE_RATE = 16000  # Hz
+WINDOW_SAMPLES = 400
+HOP_SAMPLES = 160
+FFT_SAMPLES = 512
+NUM_BINS = 80
+LOW_HZ, HIGH_HZ = 20.0, 8000.0
+FULL_SCALE = 2.0**15  # Kaldi works on 16-bit numbers
+PREEMPHASIS = 0.97
+POVEY_POWER = 0.85  # of a Hann window
+MEL_FLOOR = 1.192092955078125e-07
+VARIANCE_EPS = 1e-7
+STACK = 2  # windows of a frame
+
+
+def log_mel(audio: Tensor) -> Tensor:
+    """Audio [B, N] to log mel energies [B, M, F] float32; M = (N - 400) // 160 + 1, whole windows alone.
+
+    Computed in float64: the quietest bins lie far below the rounding of float32 spectra.
+    """
+    windows = (audio.double() * FULL_SCALE).unfold(-1, WINDOW_SAMPLES, HOP_SAMPLES)
+    windows = windows - windows.mean(-1, keepdim=True)
+    before = F.pad(windows, (1, 0), mode="replicate")[..., :-1]  # the first sample is its own predecessor
+    windows = (windows - PREEMPHASIS * before) * _povey_window(audio.device)
+    power = torch.fft.rfft(windows, n=FFT_SAMPLES).abs().square()
+    return (power @ _mel_filters(audio.device)).clamp_min(MEL_FLOOR).log().float()
+
+
+def normalised_frames(mel: Tensor) -> Tensor:
+    """Log mel energies [B, M, F] to the frames [B, M // 2, 2F] that the network sees.
+
+    Every bin has mean 0 and deviation 1 over the utterance.
+    """
+    deviation = (mel.var(1, keepdim=True, unbiased=True) + VARIANCE_EPS).sqrt()
+    frames = (mel - mel.mean(1, keepdim=True)) / deviation
+    return frames[:, : mel.shape[1] // STACK * STACK].unflatten(1, (-1, STACK)).flatten(2)
+
+
+@functools.cache
+def _povey_window(device: torch.device) -> Tensor:
+    window = torch.hann_window(WINDOW_SAMPLES, periodic=False, dtype=torch.float64)
+    return window.pow(POVEY_POWER).to(device)
+
+
+@functools.cache
+def _mel_filters(device: torch.device) -> Tensor:
+    """Triangles [FFT / 2 + 1, F], equally wide and linear in mel (Kaldi's scale), not normalised."""
+
+    def to_mel(hertz: Tensor) -> Tensor:
+        return 1127.0 * torch.log1p(hertz / 700.0)
+
+    low, high = to_mel(torch.tensor([LOW_HZ, HIGH_HZ], dtype=torch.float64)).tolist()
+    edges = torch.linspace(low, high, NUM_BINS + 2, dtype=torch.float64)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    bins = torch.arange(FFT_SAMPLES // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / FFT_SAMPLES
+    mels = to_mel(bins)[:, None]
+    rising, falling = (mels - left) / (centre - left), (right - mels) / (right - centre)
+    return torch.minimum(rising, falling).clamp_min(0.0).to(device)

@@ -1,0 +1,38 @@
+"""Which frames a signal has: 16 kHz in, padded to whole encoder hops; 24 kHz out, as many frames as cover the input.
+
+Shape letters: B batch, N samples at the analysis rate, K hops of the padded signal, T frames.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+MIN_HOPS = 2  # the semantic front end needs 400 samples for its first window, and a pair of windows for a frame
+
+
+def padded_hops(num_samples: int, hop_samples: int) -> int:
+    """K, hops of a signal after the official padding, which always adds silence: 1 to hop_samples samples.
+
+    A signal of whole hops thus gains a whole one. What is shorter than a hop comes to `MIN_HOPS` here; the official
+    NeuCodec has no frame at all for it.
+    """
+    return max(MIN_HOPS, num_samples // hop_samples + 1)
+
+
+def official_frames(num_samples: int, hop_samples: int, *, semantic_lag: int) -> int:
+    """Frames that the official package makes of `num_samples` samples: K - semantic_lag."""
+    return num_samples // hop_samples + 1 - semantic_lag
+
+
+def pad_to_hops(audio: Tensor, hops: int, hop_samples: int) -> Tensor:
+    """Audio [..., N] with silence after it, or without the silence after it, to [..., hops * hop_samples]."""
+    return F.pad(audio, (0, hops * hop_samples - audio.shape[-1]))
+
+
+def hold_last(frames: Tensor, num_frames: int) -> Tensor:
+    """Frames [B, T, W] as [B, num_frames, W]: cut, or the last one repeated."""
+    missing = num_frames - frames.shape[1]
+    if missing <= 0:
+        return frames[:, :num_frames]
+    return F.pad(frames.mT, (0, missing), mode="replicate").mT

@@ -1,0 +1,75 @@
+"""A semantic encoder in a Hugging Face folder or repository: its config and its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..parts.errors import CheckpointError
+from ..parts.hub import fetch_file
+from ..parts.pickles import load_state_pickle
+
+CONFIG_FILE = "config.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there
+
+
+def find_folder(source: str | Path, **options: Any) -> Path:
+    """The local folder of a semantic encoder, fetched where `source` is a hub id.
+
+    Args:
+        options: of `huggingface_hub.hf_hub_download`, such as `cache_dir`.
+
+    Raises:
+        CheckpointError: no such folder, or nothing to be had from the hub; the message says what is needed.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
+        raise CheckpointError(f"no folder of a semantic encoder at {source}")
+    try:
+        config_file = fetch_file(str(source), CONFIG_FILE, **options)
+        try:
+            fetch_file(str(source), WEIGHT_FILES[0], **options)
+        except CheckpointError:
+            fetch_file(str(source), WEIGHT_FILES[1], **options)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the checkpoint holds no semantic encoder, it needs {source}: fetch it where there is a network "
+            f"(hf download {source} --local-dir FOLDER) and give semantic=FOLDER. {error}"
+        ) from error
+    return config_file.parent
+
+
+def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The content of `config.json` and the weights, as transformers names them.
+
+    Raises:
+        CheckpointError: a file is missing or cannot be read.
+    """
+    folder = Path(folder)
+    try:
+        values = json.loads((folder / CONFIG_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read the semantic encoder's config {folder / CONFIG_FILE}: {error}") from error
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"the semantic encoder's config {folder / CONFIG_FILE} is not a mapping")
+    return dict(values), _read_weights(folder)
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for path in (folder / name for name in WEIGHT_FILES):
+        if path.is_file() and path.suffix != ".safetensors":
+            return load_state_pickle(path)
+        if path.is_file():
+            try:
+                return load_file(path)
+            except (OSError, SafetensorError) as error:
+                raise CheckpointError(f"cannot read {path} as safetensors: {error}") from error
+    raise CheckpointError(f"{folder} holds none of {', '.join(WEIGHT_FILES)}: it is no folder of a semantic encoder")

@@ -1,0 +1,57 @@
+"""Distance of log mel spectrograms at several resolutions, as in the Descript Audio Codec (arXiv 2306.06546).
+
+Shape letters: B batch, C audio channels, N audio samples, M mel bands, F bins, T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..parts.mel import magnitudes, mel_filters
+
+FLOOR = 1e-5  # magnitudes below it count as it
+
+
+def mel_loss(
+    estimate: Tensor, target: Tensor, sample_rate: int, window_samples: Sequence[int], num_mels: Sequence[int]
+) -> Tensor:
+    """Mean absolute difference of log10 mel magnitudes of audio [B, C, N], summed over the resolutions.
+
+    Each window advances by a quarter of itself, its frames are centred and the ends of the signal reflected. Filters
+    are triangles of unit area on Slaney's scale, from 0 Hz to half the sample rate.
+
+    Args:
+        window_samples, num_mels: window and M of each resolution.
+
+    Raises:
+        ValueError: audio of two shapes, or shorter than half a window, which cannot be reflected.
+    """
+    if estimate.shape != target.shape or estimate.ndim != 3:
+        raise ValueError(
+            f"the mel loss takes audio [B, C, N] twice, got {tuple(estimate.shape)} and {tuple(target.shape)}"
+        )
+    if estimate.shape[-1] <= max(window_samples) // 2:
+        raise ValueError(f"audio of {estimate.shape[-1]} samples is too short for a window of {max(window_samples)}")
+    distances = [
+        (log_mel(estimate, sample_rate, window, bands) - log_mel(target, sample_rate, window, bands)).abs().mean()
+        for window, bands in zip(window_samples, num_mels, strict=True)
+    ]
+    return torch.stack(distances).sum()
+
+
+def log_mel(audio: Tensor, sample_rate: int, window_samples: int, num_mels: int) -> Tensor:
+    """Audio [B, C, N] to log10 mel magnitudes [B, C, M, T], in float32 under autocast too."""
+    with torch.autocast(audio.device.type, enabled=False):
+        spectrum = magnitudes(audio.float(), window_samples, window_samples // 4, pad_mode="reflect")
+        mel = _filters(sample_rate, window_samples, num_mels, audio.device) @ spectrum
+        return mel.clamp_min(FLOOR).log10()
+
+
+@lru_cache(maxsize=32)
+def _filters(sample_rate: int, window_samples: int, num_mels: int, device: torch.device) -> Tensor:
+    """[M, F] float32."""
+    return mel_filters(sample_rate, window_samples, num_mels).float().to(device)

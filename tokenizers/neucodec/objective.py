@@ -1,0 +1,206 @@
+"""Training of NeuCodec and its distilled version (arXiv 2509.09550) against their discriminators.
+
+The paper names the terms of the loss without their weights; those here are X-Codec 2's (arXiv 2502.04128), the codec it
+builds on.
+
+Shape letters: B batch, N audio samples at the decoder's rate, T frames, V width of the fused frames.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..parts.adversarial import (
+    feature_matching,
+    frozen,
+    hinge_model_loss,
+    split_output,
+    squared_critic_loss,
+    squared_model_loss,
+)
+from ..parts.audio import to_rate
+from ..parts.errors import MismatchError
+from ..parts.objective import AdversarialObjective, AudioBatch, CriticPair
+from .config import CodecConfig, DistillNeuCodecConfig
+from .discriminators import Critic, CriticConfig
+from .mel_loss import mel_loss
+from .model import DistillNeuCodec, NeuCodec, TrainingPass
+
+Stage = Literal["train", "decoder", "distil"]
+
+# parts of the codec that learn in each stage; of the encoder all but the semantic one, which stays as it was trained
+LEARNING_ENCODER = ("semantic_adapter", "acoustic_encoder", "acoustic_proj", "fusion")
+ENCODER = ("semantic_encoder", *LEARNING_ENCODER)
+TRAINED: dict[Stage, tuple[str, ...]] = {
+    "train": (*LEARNING_ENCODER, "quantiser", "decoder", "semantic_out", "semantic_decoder"),
+    "decoder": ("decoder",),
+    "distil": LEARNING_ENCODER,
+}
+# what two codecs must have in common for one to take parts of the other
+TEACHER_SHARES = ("fused_width", "fsq", "synthesis", "latent_scale", "encoder_rate", "sample_rate")
+ENCODER_SHARES = ("semantic", "acoustic", "adapter_width", "semantic_width", "fused_width", "fsq", "latent_scale")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuCodecObjectiveConfig:
+    """Constants of the objective."""
+
+    stage: Stage = "train"  # decoder: a decoder for an encoder that stays; distil: an encoder for a decoder that stays
+    crop_s: float = 6.0  # length of an example, rounded up to whole frames
+    mel_weight: float = 15.0
+    adversarial_weight: float = 1.0  # of the sum over the discriminators' networks
+    feature_matching_weight: float = 1.0  # of the sum over all their layers
+    semantic_weight: float = 5.0  # where the codec has a semantic decoder
+    mel_windows_samples: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
+    mel_bands: tuple[int, ...] = (5, 10, 20, 40, 80, 160, 320)  # at each of those windows
+    critic: CriticConfig = field(default_factory=CriticConfig)
+
+    encoder_from: str | None = None  # stage decoder: folder of a codec, perhaps with a decoder of another rate, whose
+    # encoder and quantiser are taken; null: the model's own, of model.init_from
+    teacher: str | None = None  # stage distil: folder of the NeuCodec whose quantiser and decoder the student takes
+    distil_weight: float = 1.0  # of the distance to the teacher; the paper gives none
+    mse_start_step: int = 20000  # before which that distance has no weight: early on it lets training diverge
+
+    def __post_init__(self) -> None:
+        if not self.crop_s > 0 or self.mse_start_step < 0:
+            raise ValueError(
+                f"crop_s {self.crop_s} must lie above 0 and mse_start_step {self.mse_start_step} not below"
+            )
+        if not len(self.mel_windows_samples) == len(self.mel_bands) >= 1:
+            raise ValueError(f"mel_windows_samples {self.mel_windows_samples} and mel_bands {self.mel_bands} differ")
+        if any(window < 4 or window % 4 for window in self.mel_windows_samples):
+            raise ValueError(f"mel_windows_samples must be multiples of 4, got {self.mel_windows_samples}")
+        for name in ("mel", "adversarial", "feature_matching", "semantic", "distil"):
+            if getattr(self, f"{name}_weight") < 0:
+                raise ValueError(f"{name}_weight must not be below 0, got {getattr(self, f'{name}_weight')}")
+        if self.stage == "distil" and self.teacher is None:
+            raise ValueError("stage distil needs a teacher: the folder of a NeuCodec")
+        for name, stage in (("teacher", "distil"), ("encoder_from", "decoder")):
+            if getattr(self, name) is not None and self.stage != stage:
+                raise ValueError(f"{name} belongs to stage {stage}, but the stage is {self.stage}")
+
+
+class NeuCodecObjective(AdversarialObjective):
+    """L = mel + adversarial (least squares) + feature matching, each with its weight, and what a stage adds.
+
+    train: everything but the semantic encoder learns, and the semantic decoder, if the config has one, predicts the
+    semantic features out of the quantised frames (mean squared error). decoder: the decoder alone learns. distil: the
+    encoder learns, under the teacher's quantiser and decoder, which `prepare` puts into the student; from
+    `mse_start_step` on its fused frames are drawn to the teacher's (mean squared error).
+
+    Raises:
+        ValueError: a crop that is too short for the windows.
+        CheckpointError: no teacher, or no codec to take the encoder from, where the config says.
+        MismatchError: one whose parts the codec cannot take.
+    """
+
+    def __init__(self, config: NeuCodecObjectiveConfig, codec: CodecConfig):
+        self.config, self.codec = config, codec
+        self.critic: Critic = Critic(config.critic)
+        longest = max(self.critic.shortest, max(config.mel_windows_samples) // 2 + 1)
+        if self.num_samples < longest:
+            raise ValueError(
+                f"crop_s {config.crop_s} is {self.num_samples} samples, but the windows need {longest}: lengthen it, "
+                "or shorten mel_windows_samples and critic.window_samples"
+            )
+        if not any(self._weights(config.mse_start_step).values()):
+            raise ValueError("all terms have weight 0: there is nothing to train on")
+        self.teacher: NeuCodec | None = None
+        self.given: dict[str, dict[str, Tensor]] = {}  # weights of whole parts that the codec takes over
+        if config.teacher is not None:
+            self.teacher = NeuCodec.from_pretrained(config.teacher).float().requires_grad_(False)
+            _check_shared(config.teacher, self.teacher.settings, codec, TEACHER_SHARES)
+            self.given = {name: self.teacher.get_submodule(name).state_dict() for name in ("quantiser", "decoder")}
+        elif config.encoder_from is not None:
+            cls = DistillNeuCodec if isinstance(codec, DistillNeuCodecConfig) else NeuCodec
+            source = cls.from_pretrained(config.encoder_from)
+            _check_shared(config.encoder_from, source.settings, codec, ENCODER_SHARES)
+            parts = dict(source.named_children())
+            self.given = {name: parts[name].state_dict() for name in parts if name in (*ENCODER, "quantiser")}
+
+    @property
+    def num_samples(self) -> int:
+        """Audio samples of one example, at the decoder's rate."""
+        hop = self.codec.synthesis.hop_samples
+        return math.ceil(round(self.config.crop_s * self.codec.sample_rate) / hop) * hop
+
+    def prepare(self, model: nn.Module) -> None:
+        """Freeze what this stage does not train, and put in what it takes from another codec."""
+        for name, part in model.named_children():
+            part.requires_grad_(name in TRAINED[self.config.stage])
+            if name in self.given:
+                part.load_state_dict(self.given[name])
+        self.given = {}
+
+    def to(self, device: torch.device | str) -> Self:
+        if self.teacher is not None:
+            self.teacher.to(device)
+        return super().to(device)
+
+    def model_loss(
+        self, model: nn.Module, batch: AudioBatch, *, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor], CriticPair]:
+        """Batch audio [B, 1, num_samples] at the decoder's rate; the encoders hear it at theirs."""
+        if batch.audio.shape[1:] != (1, self.num_samples):
+            raise ValueError(
+                f"NeuCodec's training takes audio [B, 1, {self.num_samples}], got {tuple(batch.audio.shape)}"
+            )
+        real = batch.audio
+        heard = to_rate(real, self.codec.sample_rate, self.codec.encoder_rate)
+        made: TrainingPass = model(heard)
+        terms = self._terms(real, made.reconstruction)
+        metrics = {"value_std": made.values.detach().float().std()}
+        if self.config.stage == "train" and made.semantic_prediction is not None:
+            terms["semantic"] = F.mse_loss(made.semantic_prediction.float(), made.semantic_target.float())
+        if self.teacher is not None:
+            with torch.no_grad():
+                wanted = self.teacher.fuse(heard).float()
+            terms["distil"] = F.mse_loss(made.fused.float(), wanted)
+            metrics["fused_cosine"] = F.cosine_similarity(made.fused.detach().float(), wanted, dim=-1).mean()
+        weights = self._weights(step)
+        loss = sum((weights[name] * term for name, term in terms.items() if weights[name]), real.new_zeros(()))
+        assert isinstance(loss, Tensor)
+        metrics |= {name: term.detach() for name, term in terms.items()}
+        return loss, metrics, CriticPair(real=real, fake=made.reconstruction.detach())
+
+    def critic_loss(self, critic: nn.Module, pair: CriticPair) -> tuple[Tensor, dict[str, Tensor]]:
+        """Least squares; also the mean logits of real and fake audio, which it draws to 1 and 0."""
+        real, fake = split_output(critic(torch.cat([pair.real, pair.fake])), len(pair.real))
+        with torch.no_grad():
+            metrics = {"critic_real": -hinge_model_loss(real), "critic_fake": -hinge_model_loss(fake)}
+        return squared_critic_loss(real, fake), metrics
+
+    def _terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """The terms that all stages have, without weights."""
+        c = self.config
+        with frozen(self.critic):
+            real_output, fake_output = self.critic(real), self.critic(fake)
+        layers = sum(len(one.features) for one in real_output)
+        return {
+            "mel": mel_loss(fake, real, self.codec.sample_rate, c.mel_windows_samples, c.mel_bands),
+            "adversarial": len(fake_output) * squared_model_loss(fake_output),
+            "feature_matching": layers * feature_matching(real_output, fake_output, normalise=False),
+        }
+
+    def _weights(self, step: int) -> dict[str, float]:
+        c = self.config
+        return {
+            "mel": c.mel_weight,
+            "adversarial": c.adversarial_weight,
+            "feature_matching": c.feature_matching_weight,
+            "semantic": c.semantic_weight if c.stage == "train" and self.codec.predict_semantic else 0.0,
+            "distil": c.distil_weight if c.stage == "distil" and step >= c.mse_start_step else 0.0,
+        }
+
+
+def _check_shared(path: str, theirs: CodecConfig, ours: CodecConfig, names: tuple[str, ...]) -> None:
+    """Raise MismatchError where two codecs' configs differ in one of `names`."""
+    differing = [name for name in names if getattr(theirs, name) != getattr(ours, name)]
+    if differing:
+        raise MismatchError(f"the codec at {path} differs in {', '.join(differing)} from the one that is trained")
