@@ -1,0 +1,102 @@
+"""The commands of channel experiments: `latentune robustness` and `latentune probe`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .cli_tools import Config, Device, Json, Overrides, Seed, Tokenizer, make_config, progress_bar, show
+
+
+def robustness(
+    overrides: Overrides = None,
+    config: Config = None,
+    tokenizer: Tokenizer = None,
+    audio: Annotated[str | None, typer.Option(help="File, folder or manifest to send.", show_default=False)] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Folder for CSV, JSON and plot.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="bsc, erasure, gilbert-elliott or packet.", show_default=False)
+    ] = None,
+    p: Annotated[list[float] | None, typer.Option("--p", help="Probability of damage; repeatable.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Channels drawn at each p.", show_default=False)] = None,
+    seed: Seed = None,
+    labelling: Annotated[
+        list[str] | None, typer.Option(help="natural, gray or index; repeatable.", show_default=False)
+    ] = None,
+    soft: Annotated[bool, typer.Option("--soft", help="Also decode the mean of what may have been sent.")] = False,
+    prior_audio: Annotated[
+        str | None, typer.Option(help="Audio whose level counts are a prior of --soft.", show_default=False)
+    ] = None,
+    rvq_audio: Annotated[
+        str | None, typer.Option(help="Audio to fit an RVQ on, for comparison.", show_default=False)
+    ] = None,
+    max_files: Annotated[int | None, typer.Option(help="At most this many files.", show_default=False)] = None,
+    max_duration_s: Annotated[float | None, typer.Option(help="Of each file.", show_default=False)] = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what a damaging channel does to a codec's tokens."""
+    from rich.console import Console
+
+    from .robustness.config import RobustnessConfig
+    from .robustness.experiment import run_robustness
+    from .robustness.result import render
+
+    given = {
+        "tokenizer": tokenizer,
+        "audio": audio,
+        "output": output,
+        "channel": channel,
+        "p": p,
+        "seeds": seeds,
+        "seed": seed,
+        "labellings": labelling,
+        "soft": soft or None,
+        "prior_audio": prior_audio,
+        "rvq_audio": rvq_audio,
+        "max_files": max_files,
+        "max_duration_s": max_duration_s,
+        "device": device,
+    }
+    settings = make_config(RobustnessConfig, config, overrides, given)
+    with progress_bar("measuring") as update:
+        result = run_robustness(settings, progress=update)
+    if as_json:
+        show(result.to_dict(), True, "")
+    else:
+        Console().print(render(result))
+        if settings.output is not None:
+            show({}, False, f"{settings.output}: robustness.csv, robustness.json, robustness.png")
+
+
+def probe(
+    first: Annotated[str, typer.Argument(help="A tokenizer: shipped name, folder, or hub id.")],
+    second: Annotated[str, typer.Argument(help="Another with the same FSQ, such as a distilled one.")],
+    audio: Annotated[str, typer.Argument(help="File, folder or manifest that both encode.")],
+    output: Annotated[str, typer.Argument(help="Folder for locality.json and locality.png.")],
+    max_duration_s: Annotated[float | None, typer.Option(help="Of each file.", show_default=False)] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare the tokens of two encoders that share a quantiser."""
+    from ..tokenizers.load import load_tokenizer
+    from ..tokenizers.parts.files import write_json
+    from .encode import pick_device
+    from .outputs import prepare_output
+    from .robustness.plots import locality_png
+    from .robustness.probe import probe_encoders
+
+    folder = prepare_output(output)
+    place = pick_device(device)
+    one, other = (load_tokenizer(name).to(place) for name in (first, second))
+    with progress_bar("encoding") as update:
+        result = probe_encoders(one, other, audio, max_duration_s=max_duration_s, progress=update)
+    write_json(folder / "locality.json", result.to_dict())
+    locality_png(folder / "locality.png", result)
+    text = (
+        f"{result.num_frames} frames: tokens equal {result.exact_tokens:.2%}, levels equal {result.exact_levels:.2%}, "
+        f"within one level {result.within_one:.2%} (uniform {result.uniform_within_one:.2%}); "
+        f"{len(result.failures)} files left out; see {folder}"
+    )
+    show(result.to_dict(), as_json, text)

@@ -1,0 +1,110 @@
+"""Channels that damage bits or lose packets. Pure functions; all randomness comes from an explicit generator.
+
+Shape letters: T token frames, K chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+COIN = 0.5  # an erased bit, or one of a burst, is as good as a toss of a coin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """What a channel makes of bits, and what the receiver may know of it."""
+
+    bits: Tensor  # bool, of the shape that was sent
+    flip_probability: Tensor  # float64, [] or of that shape: how likely each bit is wrong, as the receiver knows it
+
+
+def check_probability(p: float, name: str = "p") -> None:
+    """Raise ValueError unless `p` lies in [0, 1]."""
+    if not 0.0 <= p <= 1.0:  # NaN fails too
+        raise ValueError(f"{name} must be a probability in [0, 1], got {p}")
+
+
+def binary_symmetric(bits: Tensor, p: float, generator: torch.Generator) -> Received:
+    """Flip each bit with probability `p`, independently of all others.
+
+    Raises:
+        ValueError: p outside [0, 1].
+    """
+    check_probability(p)
+    return Received(bits=bits ^ (_uniform(bits, generator) < p), flip_probability=torch.tensor(p, dtype=torch.float64))
+
+
+def erasure(bits: Tensor, p: float, generator: torch.Generator) -> Received:
+    """Erase each bit with probability `p`. The receiver knows which; in `bits` a tossed coin stands for each.
+
+    Raises:
+        ValueError: p outside [0, 1].
+    """
+    check_probability(p)
+    erased = _uniform(bits, generator) < p
+    coins = _uniform(bits, generator) < COIN
+    return Received(bits=torch.where(erased, coins, bits), flip_probability=COIN * erased.double())
+
+
+def gilbert_elliott(bits: Tensor, p: float, generator: torch.Generator, *, burst_bits: float = 20.0) -> Received:
+    """Flip bits in bursts: a Markov chain of a good state without errors and a bad one where every bit is a coin.
+
+    The chain runs over the bits in the order of memory, starts in its stationary state, and is bad for the share
+    2 * p of the time, so that a share `p` of all bits is flipped. The receiver knows that share, not the state.
+
+    Args:
+        p: share of bits flipped, at most 1/2.
+        burst_bits: mean length of a stay in the bad state.
+
+    Raises:
+        ValueError: p outside [0, 1/2], or bursts shorter than chance alone would make them.
+    """
+    check_probability(p)
+    if p > COIN:
+        raise ValueError(f"p must be at most {COIN} for the Gilbert-Elliott channel, whose bursts are coins; got {p}")
+    bad_share = p / COIN
+    if burst_bits < 1 or burst_bits * (1 - bad_share) < 1:
+        least = max(1.0, 1 / (1 - bad_share)) if bad_share < 1 else float("inf")
+        raise ValueError(f"bursts of {burst_bits} bits are shorter than chance makes them at p = {p}: at least {least}")
+    leave = 1 / burst_bits
+    enter = leave * bad_share / (1 - bad_share)
+    # One uniform number a bit: low ones enter the bad state, high ones leave it, whatever the state was; those between
+    # keep it. So a bit's state is that of the last bit before it whose number decides.
+    chance = _uniform(bits, generator).flatten()
+    enters, leaves = chance < enter, chance >= 1 - leave
+    if len(chance):
+        starts_bad = torch.rand((), generator=generator, device=generator.device).item() < bad_share
+        enters[0], leaves[0] = starts_bad, not starts_bad
+    places = torch.arange(len(chance), device=chance.device)
+    last = torch.where(enters | leaves, places, 0).cummax(0).values if len(chance) else places
+    flips = enters[last].reshape(bits.shape) & (_uniform(bits, generator) < COIN)
+    return Received(bits=bits ^ flips, flip_probability=torch.tensor(p, dtype=torch.float64))
+
+
+def lose_packets(num_packets: int, p: float, generator: torch.Generator) -> Tensor:
+    """Which packets are lost, [num_packets] bool: each with probability `p`, independently. The receiver knows it.
+
+    Raises:
+        ValueError: p outside [0, 1].
+    """
+    check_probability(p)
+    return torch.rand(num_packets, generator=generator, device=generator.device, dtype=torch.float64).cpu() < p
+
+
+def _uniform(bits: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform numbers in [0, 1) of the shape of `bits`, the same on every device for a CPU generator."""
+    return torch.rand(bits.shape, generator=generator, device=generator.device, dtype=torch.float64).to(bits.device)
+
+
+BitChannel = Callable[[Tensor, float, torch.Generator], Received]
+BIT_CHANNELS: dict[str, BitChannel] = {
+    "bsc": binary_symmetric,
+    "erasure": erasure,
+    "gilbert-elliott": gilbert_elliott,
+}
+PACKET_CHANNEL = "packet"
+CHANNELS = (*BIT_CHANNELS, PACKET_CHANNEL)
