@@ -6,7 +6,7 @@ READY := $(VENV)/.setup-done
 PEERS := $(VENV)/.peers-done
 EXTRAS := dev,clap,torchaudio
 # their own requirements do not go with ours, and the parts that are compared do not need them
-BARE_PEERS := laion-clap stable-audio-tools alias-free-torch einops-exts
+BARE_PEERS := laion-clap stable-audio-tools alias-free-torch einops-exts encodec torchvggish frechet-audio-distance fadtk kadtk
 # nothing in tests, demo or bench needs a model hub: a forgotten download shall fail at once
 export HF_HUB_OFFLINE := 1
 # what the demo encodes and trains on: a shipped name, a folder or a hub id
@@ -44,6 +44,7 @@ format: $(READY)  ## let ruff repair what it can
 bench: $(PEERS)  ## speed beside the official package; writes bench_out/
 	$(BIN)/python demos/bench/codicodec_speed.py
 	$(BIN)/python demos/bench/taae_speed.py
+	$(BIN)/python demos/bench/frechet_speed.py
 
 clean:  ## remove what the targets wrote, .venv included
 	rm -rf $(VENV) demo_out bench_out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_tools import CommandGroup, make_config, process_rank, progress_bar, show, start_logging
+from .cli_evaluate import evaluate
+from .cli_experiments import experiment
+from .cli_robustness import probe, robustness
+from .cli_tools import (
+    CommandGroup,
+    Config,
+    Device,
+    Json,
+    Overrides,
+    Seed,
+    Tokenizer,
+    make_config,
+    process_rank,
+    progress_bar,
+    show,
+    start_logging,
+)
 
 if TYPE_CHECKING:
     from .encode import EncodeProgress
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Config = Annotated[
-    str | None, typer.Option("--config", "-c", help="YAML file with any of the keys, or a shipped name.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Further keys of the config.", show_default=False)
-]
-Tokenizer = Annotated[str | None, typer.Option(help="Shipped name, folder, or hub id.", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...", show_default=False)]
-Seed = Annotated[int | None, typer.Option(min=0, help="Same seed, same result.", show_default=False)]
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -223,49 +228,7 @@ def sample(
     show({"output": output, "samples": records}, as_json, f"{output}: {len(records)} samples")
 
 
-@app.command()
-def evaluate(
-    reference: Annotated[str, typer.Argument(help="Folder or manifest of real audio, or saved statistics.")],
-    generated: Annotated[str, typer.Argument(help="Folder or manifest of generated audio.")],
-    overrides: Overrides = None,
-    config: Config = None,
-    clap_checkpoint: Annotated[
-        str | None, typer.Option(help="laion-clap .pt file or hub id; measure with CLAP.", show_default=False)
-    ] = None,
-    embedder: Annotated[str | None, typer.Option(help="auto, musicnn or clap.", show_default=False)] = None,
-    save_statistics: Annotated[
-        str | None, typer.Option(help="Keep the reference's statistics here.", show_default=False)
-    ] = None,
-    result_file: Annotated[
-        str | None, typer.Option("--output", "-o", help="JSON file for the result.", show_default=False)
-    ] = None,
-    device: Device = None,
-    as_json: Json = False,
-) -> None:
-    """Measure the Fréchet distance of two sets of audio."""
-    from .evaluate import EvaluateConfig
-    from .evaluate import evaluate as run
-
-    given = {
-        "reference": reference,
-        "generated": generated,
-        "clap_checkpoint": clap_checkpoint,
-        "embedder": embedder,
-        "save_statistics": save_statistics,
-        "output": result_file,
-        "device": device,
-    }
-    with progress_bar("measuring") as update:
-        result = run(
-            make_config(EvaluateConfig, config, overrides, given),
-            progress=lambda side, done, total: update(done, total, side),
-        )
-    sides = [
-        f"{name} {side.num_files} files, {side.num_windows} windows, {len(side.failures)} left out"
-        for name, side in (("reference", result.reference), ("generated", result.generated))
-    ]
-    lines = [f"{result.metric} {result.value:.6g}", *sides, *(f"warning: {text}" for text in result.warnings)]
-    show(result.to_dict(), as_json, "\n".join(lines))
+app.command()(evaluate)
 
 
 @app.command()
@@ -321,6 +284,11 @@ def demo(
     settings |= parse_overrides(overrides or ())
     result = run_demo(output, progress=lambda line: typer.echo(line, err=True), **settings)
     show(asdict(result), as_json, f"{result.report}: written in {result.seconds:.0f} s")
+
+
+app.command()(experiment)
+app.command()(robustness)
+app.command()(probe)
 
 
 if __name__ == "__main__":

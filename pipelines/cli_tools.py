@@ -1,4 +1,4 @@
-"""What the commands share: errors as one line, progress bars, results as text or JSON. All imports are light."""
+"""What the commands share: options, errors as one line, progress bars, results. All imports are light."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -19,6 +19,17 @@ from ..tokenizers.parts.errors import LatentuneError
 from .settings import load_config
 
 T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Config = Annotated[
+    str | None, typer.Option("--config", "-c", help="YAML file with any of the keys, or a shipped name.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Further keys of the config.", show_default=False)
+]
+Tokenizer = Annotated[str | None, typer.Option(help="Shipped name, folder, or hub id.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...", show_default=False)]
+Seed = Annotated[int | None, typer.Option(min=0, help="Same seed, same result.", show_default=False)]
 
 
 class CommandGroup(TyperGroup):

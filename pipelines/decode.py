@@ -60,26 +60,17 @@ def decode_dataset(
         OSError: the output cannot be written; found out before anything is decoded.
     """
     dataset = LatentDataset(dataset_path)
-    stream = _choose_stream(dataset, stream)
+    stream = choose_stream(dataset, stream)
     chosen = _choose_items(dataset, ids, limit)
     tokenizer = _load(dataset, tokenizer, pick_device(device))
     check_decode_options(tokenizer, options)
     folder = prepare_output(output)
     records = []
     for done, index in enumerate(chosen, start=1):
-        item = dataset[index]
-        frames = _frames(item, stream).to(tokenizer.device)
-        meta = dataset.meta(index)
-        gain_db = meta.get(CODEC_GAIN)  # not there where the codec applies none
-        audio = tokenizer.decode(
-            **{stream: frames[None]},
-            lengths_samples=torch.tensor([item.num_samples], device=tokenizer.device),
-            gain_db=None if gain_db is None else torch.tensor([gain_db]),
-            generator=torch.Generator().manual_seed(seed + index),
-            **options,
-        )
+        item, meta = dataset[index], dataset.meta(index)
+        audio = decode_item(dataset, index, tokenizer, stream, seed=seed, **options)
         name = f"{index:05d}_{slug(Path(item.id).stem)}.wav"
-        write_audio(folder / name, audio[0], dataset.spec.sample_rate, subtype)
+        write_audio(folder / name, audio, dataset.spec.sample_rate, subtype)
         records.append({"file": name, "id": item.id, "path": meta["path"], "index": index, "seconds": item.duration_s})
         if progress is not None:
             progress(done, len(chosen))
@@ -98,6 +89,23 @@ def decode_dataset(
     return records
 
 
+def decode_item(
+    dataset: LatentDataset, index: int, tokenizer: AudioTokenizer, stream: Stream, *, seed: int = 0, **options: Any
+) -> torch.Tensor:
+    """Audio [C, N] of one item of a dataset; its noise depends on `seed` and `index` alone."""
+    item = dataset[index]
+    frames = _frames(item, stream).to(tokenizer.device)
+    gain_db = dataset.meta(index).get(CODEC_GAIN)  # not there where the codec applies none
+    audio = tokenizer.decode(
+        **{stream: frames[None]},
+        lengths_samples=torch.tensor([item.num_samples], device=tokenizer.device),
+        gain_db=None if gain_db is None else torch.tensor([gain_db]),
+        generator=torch.Generator().manual_seed(seed + index),
+        **options,
+    )
+    return audio[0]
+
+
 def check_decode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) -> None:
     """Raise ConfigError for options that the tokenizer's `decode` does not have."""
     try:
@@ -106,7 +114,8 @@ def check_decode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) 
         raise ConfigError(str(error)) from error
 
 
-def _choose_stream(dataset: LatentDataset, stream: Stream | None) -> Stream:
+def choose_stream(dataset: LatentDataset, stream: Stream | None) -> Stream:
+    """The stream to decode: `stream`, or latents where the dataset holds them; raises ValueError if it does not."""
     if stream is None:
         return "latents" if "latents" in dataset.streams else "tokens"
     if stream not in STREAMS:

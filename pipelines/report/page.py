@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...tokenizers.parts.files import write_text
-from .plots import curve_svg, spectrogram_png
+from .plots import curve_svg, intervals_svg, spectrogram_png
 
 MIME = {"flac": "audio/flac", "ogg": "audio/ogg"}
 OGG_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz that Opus works at
@@ -72,6 +72,28 @@ class Report:
         svg = curve_svg(curves, x_label, y_label)
         self._blocks.append({"kind": "curve", "caption": caption, "svg": _base64(svg.encode())})
 
+    def add_intervals(
+        self, caption: str, rows: Mapping[str, tuple[float | None, float | None, float | None]], label: str
+    ) -> None:
+        """A point with its interval for each name: (value, low, high)."""
+        svg = intervals_svg(rows, label)
+        self._blocks.append({"kind": "curve", "caption": caption, "svg": _base64(svg.encode())})
+
+    def add_audio_row(
+        self,
+        caption: str,
+        cells: Sequence[tuple[str, Tensor, int]],
+        text: str = "",
+        codec: Literal["flac", "ogg"] = "ogg",
+    ) -> None:
+        """Players with spectrograms side by side, each as (label, audio [C, N], rate in Hz).
+
+        Raises:
+            ValueError: audio of another shape, or empty.
+        """
+        players = [_player(label, audio, rate, codec) for label, audio, rate in cells]
+        self._blocks.append({"kind": "row", "caption": caption, "text": text, "cells": players})
+
     def add_audio(
         self,
         caption: str,
@@ -89,18 +111,7 @@ class Report:
         Raises:
             ValueError: audio of another shape, or empty.
         """
-        picture = io.BytesIO()
-        spectrogram_png(picture, audio, sample_rate)
-        self._blocks.append(
-            {
-                "kind": "audio",
-                "caption": caption,
-                "text": text,
-                "mime": MIME[codec],
-                "audio": _base64(encode_audio(audio, sample_rate, codec)),
-                "picture": _base64(picture.getvalue()),
-            }
-        )
+        self._blocks.append({"kind": "audio", "text": text, **_player(caption, audio, sample_rate, codec)})
 
     def render(self) -> str:
         """The page as text; everything added is escaped."""
@@ -132,6 +143,17 @@ def encode_audio(audio: Tensor, sample_rate: int, codec: Literal["flac", "ogg"] 
     kind = ("FLAC", "PCM_16") if codec == "flac" else ("OGG", "OPUS")
     soundfile.write(buffer, audio.numpy().T, sample_rate, format=kind[0], subtype=kind[1])
     return buffer.getvalue()
+
+
+def _player(caption: str, audio: Tensor, sample_rate: int, codec: Literal["flac", "ogg"]) -> dict[str, str]:
+    picture = io.BytesIO()
+    spectrogram_png(picture, audio, sample_rate)
+    return {
+        "caption": caption,
+        "mime": MIME[codec],
+        "audio": _base64(encode_audio(audio, sample_rate, codec)),
+        "picture": _base64(picture.getvalue()),
+    }
 
 
 def _base64(data: bytes) -> str:

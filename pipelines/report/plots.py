@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...tokenizers.parts.files import atomic_path
-from ..metrics.mel import hz_to_mel, magnitudes, mel_filters
+from ...tokenizers.parts.mel import hz_to_mel, magnitudes, mel_filters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def spectrogram_png(target: str | Path | BinaryIO, audio: Tensor, sample_rate: i
         ValueError: audio of another shape, or empty. NaN and inf are drawn as silence.
     """
     level_db, duration_s = mel_levels(audio, sample_rate)
-    figure = _figure(8.0, 2.6)
+    figure = new_figure(8.0, 2.6)
     axes = figure.subplots()
     top_hz = sample_rate / 2
     top_mel = float(hz_to_mel(np.array(top_hz)))
@@ -54,7 +54,7 @@ def spectrogram_png(target: str | Path | BinaryIO, audio: Tensor, sample_rate: i
     axes.set_yticks(hz_to_mel(np.array(ticks, float)), [f"{hz:,}".replace(",", " ") for hz in ticks])
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
     figure.colorbar(image, ax=axes, label="dB re peak", pad=0.01)
-    _save(figure, target)
+    save_png(figure, target)
 
 
 def mel_levels(audio: Tensor, sample_rate: int) -> tuple[np.ndarray, float]:
@@ -82,7 +82,7 @@ def curve_svg(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_l
     """
     if not curves:
         raise ValueError("no curve to draw")
-    figure = _figure(8.0, 3.2)
+    figure = new_figure(8.0, 3.2)
     axes = figure.subplots()
     for name, (x, y) in curves.items():
         if len(x) != len(y):
@@ -92,10 +92,32 @@ def curve_svg(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_l
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue().decode()
-    return text[text.index("<svg") :]
+    return _svg(figure)
+
+
+def intervals_svg(rows: Mapping[str, tuple[float | None, float | None, float | None]], label: str) -> str:
+    """A point with its interval for each name, one below the other, as the text of an SVG element.
+
+    Args:
+        rows: name -> (value, low, high); without a value the row stays empty, without ends the point stands alone.
+
+    Raises:
+        ValueError: no row.
+    """
+    if not rows:
+        raise ValueError("no row to draw")
+    figure = new_figure(8.0, 0.8 + 0.35 * len(rows))
+    axes = figure.subplots()
+    for place, (value, low, high) in enumerate(rows.values()):
+        if value is None or not np.isfinite(value):
+            continue
+        if low is not None and high is not None:
+            axes.plot([low, high], [place, place], color="0.45", linewidth=2, solid_capstyle="butt")
+        axes.plot([value], [place], "o", color="tab:purple", markersize=5)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
+    axes.grid(alpha=0.3, axis="x")
+    return _svg(figure)
 
 
 def sensitivity_png(
@@ -117,7 +139,7 @@ def sensitivity_png(
     """
     if not losses:
         raise ValueError("no loss to draw")
-    figure = _figure(10.0, 2.6 * len(losses))
+    figure = new_figure(10.0, 2.6 * len(losses))
     rows = figure.subplots(len(losses), 2, squeeze=False, sharey="col")
     for (name, (samples, bins)), (left, right) in zip(losses.items(), rows, strict=True):
         left.plot(np.arange(len(samples)), (samples / samples.mean()).cpu().numpy(), linewidth=0.6)
@@ -128,16 +150,23 @@ def sensitivity_png(
         image = right.imshow(level_db, origin="lower", aspect="auto", cmap="magma", vmin=-6, vmax=6, extent=extent)
         right.set(xlabel="sample", ylabel="frequency (Hz)", title=f"{name}: bins", xlim=left.get_xlim())
         figure.colorbar(image, ax=right, label="dB re mean", pad=0.01)
-    _save(figure, target)
+    save_png(figure, target)
 
 
-def _figure(width_inches: float, height_inches: float) -> Figure:
+def new_figure(width_inches: float, height_inches: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained")
 
 
-def _save(figure: Figure, target: str | Path | BinaryIO) -> None:
+def _svg(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue().decode()
+    return text[text.index("<svg") :]
+
+
+def save_png(figure: Figure, target: str | Path | BinaryIO) -> None:
     # without the Software entry the bytes do not change with matplotlib's version
     options: dict[str, Any] = {"format": "png", "metadata": {"Software": None}}
     if isinstance(target, (str, Path)):

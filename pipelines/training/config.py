@@ -127,6 +127,27 @@ class PreviewConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FadConfig:
+    """The Fréchet distance of a generator's samples to real audio, measured at intervals."""
+
+    reference: str = ""  # audio file, folder, manifest or dataset, or saved statistics (.safetensors)
+    reference_where: dict[str, Any] = field(default_factory=dict)  # of a manifest, the rows with these values
+    max_files: int | None = None  # of the reference, spread evenly over the files by name
+    num: int = 64  # samples
+    seconds: float = 10.0  # length of each
+    batch_size: int = 8  # samples at a time
+    prompts: tuple[str, ...] = ("",)  # taken in turn
+    labels: tuple[str | None, ...] = ()  # taken in turn; empty: none
+    embedder: str = "musicnn"
+    checkpoint: str | None = None  # of an embedder that ships no weights
+    options: dict[str, Any] = field(default_factory=dict)  # of the generator's sample
+
+    def __post_init__(self) -> None:
+        if self.num < 1 or self.batch_size < 1 or not self.seconds > 0 or not self.prompts:
+            raise ValueError("fad needs num and batch_size >= 1, seconds > 0 and at least one prompt")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A training run. Build it from YAML with `train_config`. An interval of 0 means: never."""
 
@@ -148,17 +169,21 @@ class TrainConfig:
     log_every: int = 10  # all intervals in optimiser steps
     validate_every: int = 0
     preview_every: int = 0
+    fad_every: int = 0  # of a generator whose `data.tokenizer` is named
     checkpoint_every: int = 1000  # beside the one at the end
     keep_checkpoints: int = 3  # the last ones
     preview: PreviewConfig = field(default_factory=PreviewConfig)
+    fad: FadConfig = field(default_factory=FadConfig)
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "steps", "batch_size", "grad_accum", "log_every", "keep_checkpoints")
-        _at_least(self, 0, "validate_every", "preview_every", "checkpoint_every", "seed", "clip_norm")
+        _at_least(self, 0, "validate_every", "preview_every", "fad_every", "checkpoint_every", "seed", "clip_norm")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in 0..1, 1 left out, got {self.ema_decay}")
         if self.batch_size % self.grad_accum:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of grad_accum {self.grad_accum}")
+        if self.fad_every and not self.fad.reference:
+            raise ValueError("fad_every is given: name the real audio, or its saved statistics, in fad.reference")
         wanted = data_class(self.model.class_name)
         if not isinstance(self.data, wanted):
             raise ValueError(f"{self.model.class_name} trains on {wanted.__name__}, got {type(self.data).__name__}")

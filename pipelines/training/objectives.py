@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
+
+from torch import nn
 
 from ...tokenizers.parts.config import build_config
 from ...tokenizers.parts.configured import ConfiguredModel
@@ -13,13 +15,15 @@ from ...tokenizers.parts.objective import Objective
 OBJECTIVES = {
     "CoDiCodec": ("...tokenizers.codicodec.objective", "ConsistencyObjective", "ConsistencyConfig"),
     "TAAE": ("...tokenizers.taae.objective", "TAAEObjective", "TAAEObjectiveConfig"),
+    "NeuCodec": ("...tokenizers.neucodec.objective", "NeuCodecObjective", "NeuCodecObjectiveConfig"),
+    "DistillNeuCodec": ("...tokenizers.neucodec.objective", "NeuCodecObjective", "NeuCodecObjectiveConfig"),
     "DiffusionTransformer": ("...generators.diffusion.objective", "RectifiedFlowObjective", "RectifiedFlowConfig"),
     "TokenLM": ("...generators.language.objective", "NextTokenObjective", "NextTokenConfig"),
 }
 
 
 def build_objective(model: ConfiguredModel, values: dict[str, Any]) -> Objective:
-    """The objective of `model`, of the config keys `values`.
+    """The objective of `model`, of the config keys `values`; the model is prepared for it.
 
     Raises:
         ConfigError: a key that the objective does not have.
@@ -31,4 +35,6 @@ def build_objective(model: ConfiguredModel, values: dict[str, Any]) -> Objective
     module_name, objective_name, config_name = OBJECTIVES[name]
     module = import_module(module_name, __package__)
     config = build_config(getattr(module, config_name), values, "model.objective")
-    return getattr(module, objective_name)(config, model.settings)
+    objective: Objective = getattr(module, objective_name)(config, model.settings)
+    objective.prepare(cast(nn.Module, model))
+    return objective

@@ -23,8 +23,17 @@ logger = logging.getLogger(__name__)
 # what a resumed run may not change, for it would be another run
 FIXED = ("model.class_name", "model.config", "optimizer.name", "batch_size", "seed")
 # what may change without a word, for the weights do not depend on it
-FREE = ("output", "device", "log_every", "validate_every", "preview_every", "checkpoint_every", "keep_checkpoints")
-FREE_SECTIONS = ("preview", "data")
+FREE = (
+    "output",
+    "device",
+    "log_every",
+    "validate_every",
+    "preview_every",
+    "fad_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+)
+FREE_SECTIONS = ("preview", "fad", "data")
 
 
 def find_start(config: TrainConfig, resume: str | Path | None) -> Path | None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
+from ...generators.base import LatentGenerator
 from ...tokenizers.parts.config import config_to_dict
 from ...tokenizers.parts.configured import ConfiguredModel
 from ...tokenizers.parts.errors import TrainingError
@@ -29,6 +30,9 @@ from .state import CriticState, Progress, remove_unfinished, save_checkpoint
 from .step import Stepper
 from .stop import StopRequest
 from .trainee import Trainee
+
+if TYPE_CHECKING:
+    from .distance import SampleDistance
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +65,11 @@ class Run:
             self.task = build_task(config)
         self.model: ConfiguredModel = self.task.model.to(accelerator.device).train()
         self.average = AveragedModel(self.model, config.ema_decay)
+        self.distance: SampleDistance | None = None
+        if config.fad_every and accelerator.is_main_process:
+            from .distance import SampleDistance
+
+            self.distance = SampleDistance(config.fad, self.task)
         self.stepper = Stepper(config, accelerator, self.task.objective, self.model)
         self.first_step = self.saved_step = 0
         if start is not None:
@@ -131,6 +140,8 @@ class Run:
             figures = self._validate()
             self._log(done, figures)
             valid_loss = figures["valid_loss"]
+        if due(config.fad_every) and self.distance is not None:
+            self._log(done, self.distance.measure(cast(LatentGenerator, self.average.model)))
         if due(config.checkpoint_every) or done == config.steps:
             self._save(done)
         if due(config.preview_every) and self.log is not None:

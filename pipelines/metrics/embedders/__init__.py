@@ -1,6 +1,6 @@
-"""Networks that turn audio into embeddings, for Fréchet distances."""
+"""Networks that turn audio into embeddings, for Fréchet distances and the like; `EMBEDDERS` is their table."""
 
 from .base import Embedder
-from .load import EMBEDDERS, load_embedder
+from .load import EMBEDDERS, EmbedderCard, load_embedder
 
-__all__ = ["EMBEDDERS", "Embedder", "load_embedder"]
+__all__ = ["EMBEDDERS", "Embedder", "EmbedderCard", "load_embedder"]

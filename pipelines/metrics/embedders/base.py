@@ -1,6 +1,6 @@
 """The face of an embedder: mono audio in, one embedding a window out, and a name card that says what made them.
 
-Shape letters: N samples, W windows, D embedding width.
+Shape letters: N samples, W windows, E embeddings a window, D embedding width, K classes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ class Embedder(ABC):
     """A frozen network over fixed windows of audio. No randomness: the same audio gives the same embeddings."""
 
     name: ClassVar[str]  # as in the metric's name, fad_<name>
-    sample_rate: ClassVar[int]  # Hz, of the audio it takes
-    window_samples: ClassVar[int]  # of one embedding, at sample_rate
-    preprocessing: ClassVar[str]  # all that happens before the network, in words; part of the identity
+    sample_rate: int  # Hz, of the audio it takes
+    window_samples: int  # of one window, at sample_rate
+    preprocessing: str  # all that happens before the network, in words; part of the identity
+    embeddings_per_window: int = 1  # E; W windows give W * E embeddings, in order of time
+    num_classes: ClassVar[int | None] = None  # K, of the network's classifier; None where it has none
 
     def __init__(self, network: nn.Module, dim: int, source: str):
         self.network = network.eval().requires_grad_(False)
@@ -38,15 +40,32 @@ class Embedder(ABC):
 
     @abstractmethod
     def network_output(self, windows: Tensor) -> Tensor:
-        """Embeddings [W, D] of windows on the network's device."""
+        """Embeddings [W * E, D] of windows on the network's device."""
+
+    def class_logits(self, embeddings: Tensor) -> Tensor:
+        """What the network's classifier makes of embeddings [W, D] on its device: [W, K]."""
+        raise ValueError(f"the embedder {self.name} has no classifier: use one that has, such as musicnn or yamnet")
 
     def embed_windows(self, windows: Tensor) -> Tensor:
-        """Embeddings [W, D] float32 on the CPU of what `windows` gave, as one batch."""
+        """Embeddings [W * E, D] float32 on the CPU of what `windows` gave, as one batch."""
         with torch.no_grad():
             return self.network_output(windows.to(self.device)).float().cpu()
 
+    def posteriors(self, windows: Tensor) -> Tensor:
+        """Class probabilities [W, K] float32 on the CPU of what `windows` gave, each class on its own (sigmoid).
+
+        Raises:
+            ValueError: this embedder's network is no classifier.
+        """
+        return self.posteriors_of(self.embed_windows(windows))
+
+    def posteriors_of(self, embeddings: Tensor) -> Tensor:
+        """The same [W, K] from embeddings [W, D] made before, such as cached ones: the classifier sits on them."""
+        with torch.no_grad():
+            return torch.sigmoid(self.class_logits(embeddings.to(self.device))).float().cpu()
+
     def embed(self, audio: Tensor, batch_size: int = 16) -> Tensor:
-        """Embeddings [W, D] float32 of mono audio [N] at `sample_rate`.
+        """Embeddings [W * E, D] float32 of mono audio [N] at `sample_rate`.
 
         Raises:
             ValueError: another shape, empty, or NaN or inf in it.
@@ -74,11 +93,7 @@ class Embedder(ABC):
     @cached_property
     def weights_sha256(self) -> str:
         """Hex SHA-256 of names and values of the weights, whichever file format they came in."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return hash_weights(self.network)
 
     @property
     def device(self) -> torch.device:
@@ -88,6 +103,15 @@ class Embedder(ABC):
         """Move the network; returns self."""
         self.network.to(device)
         return self
+
+
+def hash_weights(network: nn.Module) -> str:
+    """Hex SHA-256 of names and values of a network's weights and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def repeat_to(audio: Tensor, num_samples: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..mel import magnitudes, mel_filters
+from ....tokenizers.parts.mel import magnitudes, mel_filters
 from .base import Embedder, repeat_to
 
 SAMPLE_RATE = 16_000  # Hz
@@ -63,15 +63,13 @@ class MusicnnNetwork(nn.Module):
         channels = torch.cat(features, 1)  # [W, 753, T]
         return torch.stack([channels.amax(-1), channels.mean(-1)], -1)
 
-    def tags(self, embedding: Tensor) -> Tensor:
-        """Probabilities [W, 50] of the Million Song Dataset's tags; kept to check a port against the original."""
-        return torch.sigmoid(self.out(embedding))
-
 
 class MusicnnEmbedder(Embedder):
-    """16 kHz mono in, a 200-d embedding for each 3 s out."""
+    """16 kHz mono in, a 200-d embedding for each 3 s out; its classes are the Million Song Dataset's 50 top tags."""
 
+    network: MusicnnNetwork
     name = "musicnn"
+    num_classes = 50
     sample_rate = SAMPLE_RATE
     window_samples = PATCH_FRAMES * HOP_SAMPLES
     preprocessing = (
@@ -96,6 +94,9 @@ class MusicnnEmbedder(Embedder):
 
     def network_output(self, windows: Tensor) -> Tensor:
         return self.network(windows)
+
+    def class_logits(self, embeddings: Tensor) -> Tensor:
+        return self.network.out(embeddings)
 
 
 def log_mel(audio: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latentune.pipelines.audio.find import find_audio
-from latentune.pipelines.evaluate import evaluate_systems, evaluate_tokenizer, silence
+from latentune.pipelines.metrics.codec import evaluate_systems, evaluate_tokenizer, silence
 from latentune.tokenizers.parts.errors import AudioError
 
 RATE = 48_000

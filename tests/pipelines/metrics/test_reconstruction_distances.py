@@ -1,8 +1,17 @@
+import numpy as np
 import pytest
+import scipy.signal
 import torch
 from torch import Tensor
 
-from latentune.pipelines.metrics.reconstruction import mel_distance, si_sdr_db, stft_distance
+from latentune.pipelines.metrics.reconstruction import (
+    mel_distance,
+    multi_resolution_mel_distance,
+    multi_resolution_stft_distance,
+    si_sdr_db,
+    stft_distance,
+)
+from latentune.tokenizers.parts.mel import mel_filters
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -71,3 +80,32 @@ def test_bad_input_is_refused(distance) -> None:  # type: ignore[no-untyped-def]
         distance(noise(2, 0), noise(2, 0))
     with pytest.raises(ValueError, match="NaN"):
         distance(noise(100), torch.full((100,), torch.nan))
+
+
+def test_stft_and_mel_distance_are_those_of_taae_by_an_independent_count() -> None:
+    # scipy's frames and librosa's filters as published; window 2048, hops 256 and 512, 128 bands
+    sound, estimate = noise(9000, dtype=torch.float64), noise(9000, seed=1, dtype=torch.float64)
+    window = scipy.signal.get_window("hann", 2048)
+    filters = mel_filters(16_000, 2048, 128).numpy()
+
+    def levels(audio: Tensor, hop: int, mel: bool) -> np.ndarray:
+        padded = np.pad(audio.numpy(), 1024)
+        frames = np.lib.stride_tricks.sliding_window_view(padded, 2048)[::hop] * window
+        magnitudes = np.maximum(np.abs(np.fft.rfft(frames)).T, 1e-4)
+        return np.maximum(filters @ magnitudes, 1e-8) if mel else magnitudes
+
+    for mel, distance in ((False, stft_distance(sound, estimate)), (True, mel_distance(sound, estimate, 16_000))):
+        expected = []
+        for hop in (256, 512):
+            a, b = levels(sound, hop, mel), levels(estimate, hop, mel)
+            expected.append(np.linalg.norm(a - b) / np.linalg.norm(a) + np.abs(np.log(a) - np.log(b)).mean())
+        assert distance.item() == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+def test_multi_resolution_distances_of_a_louder_copy() -> None:
+    sound = noise(2, 48_000, dtype=torch.float64)
+    seven = torch.full((2,), 7.0, dtype=torch.float64)  # log10 of ten times the amplitude, at seven resolutions
+    torch.testing.assert_close(multi_resolution_mel_distance(sound, 10 * sound, 16_000), seven, rtol=0.05, atol=0)
+    assert (multi_resolution_mel_distance(sound, sound, 16_000) == 0).all()
+    one = multi_resolution_stft_distance(sound, 2 * sound, [(2048, 256), (2048, 512)])
+    torch.testing.assert_close(one, stft_distance(sound, 2 * sound))

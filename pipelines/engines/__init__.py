@@ -1,0 +1,6 @@
+"""Where work is done: in this process with threads that read ahead, or spread over a Ray cluster."""
+
+from .base import Engine, Worker, work_through
+from .local import LocalEngine
+
+__all__ = ["Engine", "LocalEngine", "Worker", "work_through"]

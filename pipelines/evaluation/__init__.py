@@ -1,0 +1,1 @@
+"""What `latentune evaluate` is made of: sources, embedding with a cache, the table of metrics, comparison, reports."""

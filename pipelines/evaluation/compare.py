@@ -1,0 +1,190 @@
+"""Figures, intervals and differences of systems, from their embedded sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..metrics import bootstrap_interval, paired_bootstrap
+from .config import EvaluateConfig
+from .metrics import Column, Inputs, Metric, OfFiles
+from .result import Delta, Figure
+from .sets import EmbeddedSet, SideSummary, pairs_by_name
+
+MIN_FILES = 5  # below it, resampling files tells nothing
+
+
+@dataclass(kw_only=True)
+class Measurement:
+    """A column of one system with what intervals and differences need."""
+
+    figure: Figure
+    system: EmbeddedSet
+    per_file: dict[str, float] = field(default_factory=dict)  # by file name, where the figure is their mean
+    of_set: OfFiles | None = None  # figure of a choice of files, where it is not
+    _done: dict[bytes, float] = field(default_factory=dict)
+
+    @property
+    def file_names(self) -> list[str]:
+        """The files that the figure can be resampled over; none where it cannot."""
+        if self.per_file:
+            return list(self.per_file)
+        return self.system.names if self.of_set is not None else []
+
+    def of_files(self, places: Sequence[int]) -> float:
+        """The figure of the files at these places; kept, since intervals and differences draw the same ones."""
+        key = np.asarray(places, np.int32).tobytes()
+        if key not in self._done:
+            if self.of_set is not None:
+                self._done[key] = self.of_set(places)
+            else:
+                self._done[key] = float(np.array(list(self.per_file.values()))[np.asarray(places)].mean())
+        return self._done[key]
+
+
+def measure(metric: Metric, inputs: Inputs, config: EvaluateConfig) -> list[Measurement]:
+    """The figures of a metric for one system, with their intervals. What cannot be measured says why."""
+    reason = _missing(metric, inputs)
+    if reason:
+        return [_absent(column, reason, inputs) for column in metric.columns]
+    try:
+        measured = metric.measure(inputs)
+    except ValueError as error:
+        return [_absent(column, str(error), inputs) for column in metric.columns]
+    found = []
+    for column, one in zip(metric.columns, measured, strict=True):
+        figure = Figure(
+            name=column.name.format(network=inputs.network.name),
+            value=one.value,
+            better=column.better,
+            unit=column.unit,
+        )
+        figure.details = one.details
+        side = Measurement(figure=figure, system=inputs.system, per_file=one.per_file)
+        if not one.per_file and metric.resampler is not None and inputs.system.embeddings is not None:
+            side.of_set = metric.resampler(inputs)
+        _add_interval(side, config)
+        found.append(side)
+    return found
+
+
+def difference(first: Measurement, other: Measurement, config: EvaluateConfig) -> Delta | None:
+    """`other` less `first`; None where one of them was not measured.
+
+    Files are drawn in pairs where every file of both systems has one of the same name in the other.
+    """
+    if first.figure.value is None or other.figure.value is None:
+        return None
+    delta = Delta(name=other.figure.name, value=other.figure.value - first.figure.value)
+    if not config.bootstrap:
+        return delta
+    names = first.file_names, other.file_names
+    if min(map(len, names)) < MIN_FILES:
+        return delta
+    pairs, alone, also_alone = pairs_by_name(*names)
+    delta.paired = not alone and not also_alone and len(pairs) == min(map(len, names))
+    if delta.paired:
+        found = paired_bootstrap(
+            [(first, place) for place, _ in pairs],
+            [(other, place) for _, place in pairs],
+            lambda drawn: drawn[0][0].of_files([place for _, place in drawn]),
+            num_resamples=config.bootstrap,
+            confidence=config.confidence,
+            centre=True,
+            seed=config.seed,
+        )
+        delta.low, delta.high, delta.p_value = found.low, found.high, found.p_value
+    else:
+        _independent(delta, first, other, config)
+    return delta
+
+
+def _independent(delta: Delta, first: Measurement, other: Measurement, config: EvaluateConfig) -> None:
+    """Interval and p-value of a difference of systems whose files do not pair: each is drawn on its own."""
+    resampled = np.zeros(config.bootstrap)
+    for side, sign, seed in ((first, -1.0, config.seed), (other, 1.0, config.seed + 1)):
+        num = len(side.file_names)
+        draws = np.random.default_rng(seed).integers(0, num, (config.bootstrap, num))
+        resampled += sign * np.array([side.of_files(places) for places in draws])
+    # about the measured difference, and p as `paired_bootstrap` does
+    centred = resampled - resampled.mean() + delta.value
+    tail = (1.0 - config.confidence) / 2.0
+    low, high = np.quantile(centred, [tail, 1.0 - tail])
+    least = min((centred <= 0.0).sum(), (centred >= 0.0).sum())
+    delta.low, delta.high = float(low), float(high)
+    delta.p_value = float(min(1.0, 2.0 * (least + 1) / (config.bootstrap + 1)))
+
+
+def _missing(metric: Metric, inputs: Inputs) -> str:
+    """Why a metric cannot be measured on these inputs; empty where it can."""
+    sides = {"reference": inputs.reference, "system": inputs.system} if metric.reference else {"system": inputs.system}
+    for side, found in sides.items():
+        if not metric.statistics and found.embeddings is None:
+            return f"{metric.name} needs the audio itself: statistics of the {side} are not enough"
+    if metric.texts and not inputs.texts:
+        return f"{metric.name} needs prompts: a manifest with a column of texts, or the .json beside each sample"
+    return ""
+
+
+def _absent(column: Column, reason: str, inputs: Inputs) -> Measurement:
+    figure = Figure(
+        name=column.name.format(network=inputs.network.name),
+        value=None,
+        better=column.better,
+        unit=column.unit,
+        note=reason,
+    )
+    return Measurement(figure=figure, system=inputs.system)
+
+
+def _add_interval(side: Measurement, config: EvaluateConfig) -> None:
+    figure, num_files = side.figure, len(side.file_names)
+    if not config.bootstrap or not num_files or figure.value is None:
+        return
+    if num_files < MIN_FILES:
+        figure.note = f"no interval: {num_files} files, at least {MIN_FILES} are needed"
+        return
+    found = bootstrap_interval(
+        range(num_files),
+        side.of_files,
+        num_resamples=config.bootstrap,
+        confidence=config.confidence,
+        centre=True,  # about the figure: an interval tells what other files, as many, would give
+        seed=config.seed,
+    )
+    figure.low, figure.high = found.low, found.high
+
+
+def side_warnings(name: str, summary: SideSummary, dim: int) -> list[str]:
+    """What makes distances from or to a set unreliable, in sentences."""
+    lines = []
+    if summary.num_windows < 2 * dim:
+        lines.append(
+            f"{name}: {summary.num_windows} windows are fewer than twice the {dim} dimensions of an embedding: the "
+            "distance is biased upwards, compare it only with distances on as many windows"
+        )
+    if summary.failures:
+        lines.append(f"{name}: {len(summary.failures)} files could not be measured and are left out")
+    if summary.num_silent:
+        lines.append(f"{name}: {summary.num_silent} of {summary.num_files} files are silent")
+    if summary.num_repeated:
+        lines.append(
+            f"{name}: {summary.num_repeated} of {summary.num_files} files are shorter than a window and repeat"
+        )
+    return lines
+
+
+def unpaired_warnings(metric: str, name: str, system: EmbeddedSet, reference: EmbeddedSet) -> list[str]:
+    """For a metric that pairs files by name: which files have no counterpart."""
+    _, alone, missing = pairs_by_name(system.names, reference.names)
+    return [
+        f"{metric}: {len(files)} files of {side} have no counterpart of their name and are left out: {_few(files)}"
+        for side, files in ((name, alone), ("the reference", missing))
+        if files
+    ]
+
+
+def _few(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

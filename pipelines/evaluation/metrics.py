@@ -1,0 +1,290 @@
+"""The table of metrics: what each is called, needs and gives.
+
+A metric compares one system's set with the reference. Its columns carry the network's name, since figures of different
+networks cannot be compared. Shape letters: n embeddings, D their width, F files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ...tokenizers.parts.config import nearest_hint
+from ...tokenizers.parts.errors import ConfigError
+from ..metrics import (
+    FileKernelDistance,
+    frechet_distance,
+    frechet_infinity,
+    frechet_per_file,
+    kernel_distance,
+    marginal_kl,
+    paired_kl,
+    precision_recall_density_coverage,
+)
+from ..metrics.adherence import AdherenceResult, adherence
+from ..metrics.embedders import Embedder
+from ..metrics.kernel import KAD_SCALE, Kernel
+from .sets import EmbeddedSet, pairs_by_name
+
+if TYPE_CHECKING:
+    from ..metrics.embedders.clap_text import ClapTextEncoder
+
+Role = Literal["embedder", "classifier", "clap"]  # which network's embeddings a metric compares
+OfFiles = Callable[[Sequence[int]], float]  # the figure of the system's files at these places, with repetitions
+POSTERIOR_ROWS = 4096
+
+
+@dataclass(kw_only=True)
+class Inputs:
+    """One system beside the reference, as the metric's network sees them."""
+
+    reference: EmbeddedSet
+    system: EmbeddedSet
+    network: Embedder
+    texts: Mapping[str, str] = field(default_factory=dict)  # the system's prompts by file name
+    text_encoder: ClapTextEncoder | None = None
+    seed: int = 0
+
+    def pairs(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Files that both have by name, as (name, system's and reference's embeddings); ValueError if there is none."""
+        places, _, _ = pairs_by_name(self.system.names, self.reference.names)
+        if not places:
+            raise ValueError("no file of the system has the name of one of the reference")
+        made, real = self.system.files(), self.reference.files()
+        return [(self.system.names[one], made[one], real[other]) for one, other in places]
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """One column's figure of one system."""
+
+    value: float
+    details: dict[str, Any] = field(default_factory=dict)
+    per_file: dict[str, float] = field(default_factory=dict)  # by file name, where `value` is their mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A figure that a metric gives."""
+
+    name: str  # with {network} for the network's name
+    better: Literal["lower", "higher"]
+    unit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A row of the table."""
+
+    name: str  # as `metrics` of the config names it
+    title: str
+    columns: tuple[Column, ...]
+    measure: Callable[[Inputs], Sequence[Measured]]  # one a column
+    resampler: Callable[[Inputs], OfFiles] | None = None  # of the only column, for intervals over files
+    role: Role = "embedder"
+    statistics: bool = False  # saved statistics are enough
+    reference: bool = True  # looks at the reference's audio
+    texts: bool = False  # needs prompts
+    paired: bool = False  # compares files of one name
+
+
+def metrics_named(names: Sequence[str]) -> list[Metric]:
+    """The metrics of these names; raises ConfigError for one that is unknown."""
+    for name in names:
+        if name not in METRICS:
+            raise ConfigError(f"no metric {name!r}: {nearest_hint(name, METRICS)}")
+    return [METRICS[name] for name in dict.fromkeys(names)]
+
+
+def _fad(inputs: Inputs) -> list[Measured]:
+    return [Measured(value=frechet_distance(inputs.reference.statistics, inputs.system.statistics))]
+
+
+def _fad_resampler(inputs: Inputs) -> OfFiles:
+    """The distance to the fixed reference, whose square root is taken only once for all resamples."""
+    real, files = inputs.reference.statistics, inputs.system.files()
+    values, vectors = np.linalg.eigh(real.covariance)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T  # [D, D]
+    trace = np.trace(real.covariance)
+
+    def distance(places: Sequence[int]) -> float:
+        embeddings = np.concatenate([files[place] for place in places])
+        mean = embeddings.mean(0, dtype=np.float64)
+        spread = (embeddings - mean) / np.sqrt(max(1, len(embeddings) - 1))  # [n, D], a root of the covariance
+        rotated = spread @ root
+        gram = rotated @ rotated.T if len(rotated) < rotated.shape[1] else rotated.T @ rotated
+        cross = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0)).sum()
+        return float(np.square(mean - real.mean).sum() + trace + np.square(spread).sum() - 2.0 * cross)
+
+    return distance
+
+
+def _fad_infinity(inputs: Inputs) -> list[Measured]:
+    found = frechet_infinity(inputs.reference.statistics, inputs.system.embeddings, seed=inputs.seed)
+    sizes, distances = zip(*found.points, strict=True)
+    details = {"slope": found.slope, "r_squared": found.r_squared}
+    return [Measured(value=found.value, details=details | {"sample_sizes": sizes, "distances": distances})]
+
+
+def _fad_per_file(inputs: Inputs) -> list[Measured]:
+    files = dict(zip(inputs.system.names, inputs.system.files(), strict=True))
+    return [_mean_of({one.name: one.value for one in frechet_per_file(inputs.reference.statistics, files)})]
+
+
+def _kernel(kernel: Kernel, scale: float) -> tuple[Callable[[Inputs], list[Measured]], Callable[[Inputs], OfFiles]]:
+    """A kernel distance and its resampler."""
+
+    def measure(inputs: Inputs) -> list[Measured]:
+        value = kernel_distance(inputs.reference.embeddings, inputs.system.embeddings, kernel=kernel)
+        return [Measured(value=scale * value)]
+
+    def resampler(inputs: Inputs) -> OfFiles:
+        of_files = FileKernelDistance(inputs.reference.embeddings, inputs.system.files(), kernel=kernel)
+        return lambda places: scale * of_files(places)
+
+    return measure, resampler
+
+
+def _neighbours(inputs: Inputs) -> list[Measured]:
+    found = precision_recall_density_coverage(inputs.reference.embeddings, inputs.system.embeddings)
+    shares = (found.precision, found.recall, found.density, found.coverage)
+    return [Measured(value=share, details={"num_neighbours": found.num_neighbours}) for share in shares]
+
+
+def _posteriors(network: Embedder, embeddings: np.ndarray) -> np.ndarray:
+    import torch
+
+    blocks = [embeddings[begin : begin + POSTERIOR_ROWS] for begin in range(0, len(embeddings), POSTERIOR_ROWS)]
+    return np.concatenate([network.posteriors_of(torch.from_numpy(np.array(block))).numpy() for block in blocks])
+
+
+def _kl(inputs: Inputs) -> list[Measured]:
+    """The embedders' classifiers are taggers, whose classes do not exclude each other."""
+    made, real = {}, {}
+    for name, one, other in inputs.pairs():
+        made[name], real[name] = _posteriors(inputs.network, one), _posteriors(inputs.network, other)
+    return [_mean_of(paired_kl(real, made, multilabel=True).per_file)]
+
+
+def _kl_marginal(inputs: Inputs) -> list[Measured]:
+    sides = (inputs.reference.embeddings, inputs.system.embeddings)
+    real, made = (_posteriors(inputs.network, side) for side in sides if side is not None)
+    return [Measured(value=marginal_kl(real, made, multilabel=True))]
+
+
+def _similarity(inputs: Inputs) -> list[Measured]:
+    names, made, real = zip(*inputs.pairs(), strict=True)
+    found = adherence(made, [each.mean(0, dtype=np.float64) for each in real], metric="audio_similarity")
+    return [_adherence(names, found)]
+
+
+def _clap_score(inputs: Inputs) -> list[Measured]:
+    assert inputs.text_encoder is not None
+    files = dict(zip(inputs.system.names, inputs.system.files(), strict=True))
+    names = [name for name in files if name in inputs.texts]
+    prompts = [inputs.texts[name] for name in names]
+    distinct = sorted(set(prompts))
+    targets = dict(zip(distinct, inputs.text_encoder.embed(distinct).numpy(), strict=True))
+    found = adherence([files[name] for name in names], [targets[prompt] for prompt in prompts], keys=prompts)
+    measured = _adherence(names, found)
+    measured.details |= {"text": inputs.text_encoder.identity(), "without_prompt": len(files) - len(names)}
+    return [measured]
+
+
+def _adherence(names: Sequence[str], found: AdherenceResult) -> Measured:
+    kept = ("std", "negatives_mean", "margin", "win_rate", "num_pairs", "num_negatives")
+    details = {key: value for key, value in asdict(found).items() if key in kept}
+    return Measured(value=found.mean, details=details, per_file=dict(zip(names, found.scores, strict=True)))
+
+
+def _mean_of(per_file: dict[str, float]) -> Measured:
+    values = np.array(list(per_file.values()))
+    details = {"median": float(np.median(values)), "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+    return Measured(value=float(values.mean()), details=details, per_file=per_file)
+
+
+_KAD, _KAD_RESAMPLER = _kernel("gaussian", KAD_SCALE)
+_KID, _KID_RESAMPLER = _kernel("polynomial", 1.0)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="fad",
+            title="Fréchet distance of the embeddings taken as Gaussians",
+            columns=(Column(name="fad_{network}", better="lower"),),
+            measure=_fad,
+            resampler=_fad_resampler,
+            statistics=True,
+        ),
+        Metric(
+            name="fad-inf",
+            title="the same, extrapolated to endlessly many windows",
+            columns=(Column(name="fad_inf_{network}", better="lower"),),
+            measure=_fad_infinity,
+        ),
+        Metric(
+            name="fad-per-file",
+            title="the same of each file alone, mean over files",
+            columns=(Column(name="fad_per_file_{network}", better="lower"),),
+            measure=_fad_per_file,
+        ),
+        Metric(
+            name="kad",
+            title="kernel audio distance: 100 times the squared MMD of a Gaussian kernel",
+            columns=(Column(name="kad_{network}", better="lower"),),
+            measure=_KAD,
+            resampler=_KAD_RESAMPLER,
+        ),
+        Metric(
+            name="kid",
+            title="squared MMD of a polynomial kernel",
+            columns=(Column(name="kid_{network}", better="lower"),),
+            measure=_KID,
+            resampler=_KID_RESAMPLER,
+        ),
+        Metric(
+            name="prdc",
+            title="precision, recall, density and coverage by 5 nearest neighbours",
+            columns=tuple(
+                Column(name=f"{share}_{{network}}", better="higher")
+                for share in ("precision", "recall", "density", "coverage")
+            ),
+            measure=_neighbours,
+        ),
+        Metric(
+            name="kl",
+            title="divergence of a tagger's posteriors, file by file of one name",
+            columns=(Column(name="kl_{network}", better="lower", unit="nats"),),
+            measure=_kl,
+            role="classifier",
+            paired=True,
+        ),
+        Metric(
+            name="kl-marginal",
+            title="divergence of a tagger's mean posteriors",
+            columns=(Column(name="kl_marginal_{network}", better="lower", unit="nats"),),
+            measure=_kl_marginal,
+            role="classifier",
+        ),
+        Metric(
+            name="audio-similarity",
+            title="cosine of each file with the reference's file of its name",
+            columns=(Column(name="similarity_{network}", better="higher"),),
+            measure=_similarity,
+            paired=True,
+        ),
+        Metric(
+            name="clap-score",
+            title="cosine of audio and prompt in CLAP's space",
+            columns=(Column(name="clap_score_{network}", better="higher"),),
+            measure=_clap_score,
+            role="clap",
+            reference=False,
+            texts=True,
+        ),
+    )
+}

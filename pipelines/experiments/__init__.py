@@ -1,0 +1,1 @@
+"""Experiments on a codec: reconstructions, decoding steps, what quantisation costs, borders of chunks."""

@@ -1,0 +1,93 @@
+"""What quantisation costs: the continuous stream against the discrete one (CoDiCodec's second experiment)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from ..metrics.bootstrap import paired_bootstrap
+from ..metrics.codec import evaluate_tokenizer
+from ..metrics.codec_result import ReconstructionResult
+from ..metrics.figures import PAIR_FIGURES, SPEED_FIGURES
+from .plots import gap_png
+from .result import ExperimentResult, Row
+from .setup import Setup
+
+COLUMNS = (
+    *("figure", "better", "unit", "num_files"),
+    *(f"{stream}{end}" for stream in ("latents", "tokens") for end in ("", "_low", "_high")),
+    *("difference", "difference_low", "difference_high", "p_value"),
+)
+
+
+def gap_experiment(setup: Setup, progress: Callable[[int, int], None] | None = None) -> ExperimentResult:
+    """Each figure by latents and by tokens, and their difference with a paired bootstrap over files.
+
+    Raises:
+        ValueError: the codec has no tokens, or the config asks for one stream alone.
+    """
+    config, codec = setup.config, setup.tokenizer.spec.name
+    if set(setup.streams) != {"latents", "tokens"}:
+        raise ValueError(
+            f"the gap lies between latents and tokens: {codec} was asked for {', '.join(setup.streams)} alone"
+        )
+    result = evaluate_tokenizer(
+        setup.tokenizer,
+        setup.items,
+        options={"": config.options},
+        figures=[name for name in config.figures if name not in SPEED_FIGURES] or list(PAIR_FIGURES),
+        embedder=setup.embedder,
+        seed=config.seed,
+        max_duration_s=config.max_duration_s,
+        progress=progress,
+    )
+    summary = {row["system"]: row for row in result.summary(confidence=config.confidence, seed=config.seed)}
+    rows = [_row(name, summary, result, config.confidence, config.seed) for name in result.figures]
+    if result.frechet is not None:
+        values = result.frechet["values"]
+        rows.append(
+            {
+                "figure": result.frechet["metric"],
+                "title": result.frechet["metric"],
+                "better": "lower",
+                "unit": "",
+                "num_files": summary["latents"]["num_files"],
+                **values,
+                "difference": None if None in values.values() else values["tokens"] - values["latents"],
+            }
+        )
+    return ExperimentResult(
+        name="gap",
+        columns=COLUMNS,
+        rows=rows,
+        facts=setup.facts(result),
+        warnings=setup.warnings(result),
+        draw=partial(gap_png, rows=rows, title=codec),
+    )
+
+
+def _row(figure: str, summary: Mapping[str, Any], result: ReconstructionResult, confidence: float, seed: int) -> Row:
+    facts = PAIR_FIGURES[figure]
+    row: Row = {"figure": figure, "title": facts.title, "better": facts.better, "unit": facts.unit}
+    sides: dict[str, dict[str, float]] = {}
+    for stream in ("latents", "tokens"):
+        found = summary[stream][figure]
+        row |= {stream: found["mean"], f"{stream}_low": found["low"], f"{stream}_high": found["high"]}
+        sides[stream] = {
+            one["file"]: one[figure] for one in result.rows if one["system"] == stream and one[figure] is not None
+        }
+    both = sides["latents"].keys() & sides["tokens"].keys()
+    row["num_files"] = len(both)
+    if len(both) >= 2:
+        latents, tokens = ({name: sides[stream][name] for name in both} for stream in ("latents", "tokens"))
+        found = paired_bootstrap(latents, tokens, confidence=confidence, seed=seed)
+        row |= {
+            "difference": found.value,
+            "difference_low": found.low,
+            "difference_high": found.high,
+            "p_value": found.p_value,
+        }
+    elif both:
+        row["difference"] = sum(sides["tokens"][name] - sides["latents"][name] for name in both)
+    return row

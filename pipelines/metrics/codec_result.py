@@ -1,0 +1,158 @@
+"""What the reconstructions of a codec came to: rows a file, and what is said of all files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ...tokenizers.parts.files import write_json, write_text
+from .bootstrap import bootstrap_interval
+from .figures import SIGNAL_FIGURES
+
+SCHEMA = "latentune-reconstruction-1"
+KEYS = ("system", "file", "seconds")
+LENGTH_EDGES_S = (3.0, 5.0, 10.0, 15.0, 20.0, 25.0)  # of the bins in which TAAE's appendix A.6 looks at lengths
+# figures that are shares: the mean over files weighs each by its denominator, which makes it the corpus's share
+WEIGHTS = {"wer": "num_words", "cer": "num_characters"}
+
+Row = dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class ReconstructionResult:
+    """Figures of each file under each system."""
+
+    rows: list[Row] = field(default_factory=list)  # KEYS, figures; None: has no value, see `undefined`
+    failures: list[dict[str, str]] = field(default_factory=list)  # path, reason: files that could not be read
+    figures: tuple[str, ...] = SIGNAL_FIGURES
+    undefined: list[dict[str, str]] = field(default_factory=list)  # system, file, figure, reason
+    absent_figures: dict[str, str] = field(default_factory=dict)  # figure -> why it could not be measured at all
+    models: dict[str, str] = field(default_factory=dict)  # figure -> the model that made it, where one did
+    codec: dict[str, Any] | None = None  # rates of the codec and what its tokens carry
+    frechet: dict[str, Any] | None = None  # distance of each system's reconstructions to the originals
+
+    @property
+    def systems(self) -> list[str]:
+        """Names in the systems' order."""
+        return list(dict.fromkeys(row["system"] for row in self.rows))
+
+    def means(self) -> list[Row]:
+        """One row a system: system, num_files, and the mean of each figure over the files that have it, else None."""
+        return [
+            {"system": name, "num_files": len(rows), **{figure: mean(rows, figure) for figure in self.figures}}
+            for name, rows in self._groups()
+        ]
+
+    def summary(self, *, confidence: float = 0.95, seed: int = 0) -> list[Row]:
+        """One row a system: system, num_files, and of each figure its mean with a bootstrap interval over files.
+
+        A figure is {mean, low, high, num_values, num_missing}; low and high are None below two values.
+        """
+        return [_summarise({"system": name}, rows, self.figures, confidence, seed) for name, rows in self._groups()]
+
+    def by_length(
+        self, edges_s: Sequence[float] = LENGTH_EDGES_S, *, confidence: float = 0.95, seed: int = 0
+    ) -> list[Row]:
+        """As `summary`, one row a system and bin of lengths: from_s <= seconds < to_s, the outermost bins open.
+
+        Raises:
+            ValueError: edges that do not rise.
+        """
+        if not edges_s or any(b <= a for a, b in pairwise(edges_s)) or edges_s[0] <= 0:
+            raise ValueError(f"the edges of length bins must rise from above 0, got {tuple(edges_s)}")
+        found = []
+        for name, rows in self._groups():
+            for low, high in zip((0.0, *edges_s), (*edges_s, None), strict=True):
+                part = [row for row in rows if low <= row["seconds"] and (high is None or row["seconds"] < high)]
+                if part:
+                    keys = {"system": name, "from_s": low, "to_s": high}
+                    found.append(_summarise(keys, part, self.figures, confidence, seed))
+        return found
+
+    def to_dict(self, *, length_edges_s: Sequence[float] = LENGTH_EDGES_S) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "schema": SCHEMA,
+            "means": self.means(),
+            "summary": self.summary(),
+            "by_length": self.by_length(length_edges_s),
+            "codec": self.codec,
+            "frechet": self.frechet,
+            "models": self.models,
+            "absent_figures": self.absent_figures,
+            "undefined": self.undefined,
+            "files": self.rows,
+            "failures": self.failures,
+        }
+
+    def csv_text(self) -> str:
+        """All rows, six significant digits; an empty field has no value."""
+        return csv_text([*KEYS, *self.figures], self.rows)
+
+    def write(self, folder: str | Path, *, length_edges_s: Sequence[float] = LENGTH_EDGES_S) -> None:
+        """reconstruction.csv and reconstruction.json in a folder that exists."""
+        write_text(Path(folder) / "reconstruction.csv", self.csv_text())
+        write_json(Path(folder) / "reconstruction.json", self.to_dict(length_edges_s=length_edges_s))
+
+    def _groups(self) -> list[tuple[str, list[Row]]]:
+        return [(name, [row for row in self.rows if row["system"] == name]) for name in self.systems]
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """Rows as CSV: six significant digits, an empty field where there is no value."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = (row.get(column) for column in columns)
+        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
+    return buffer.getvalue()
+
+
+def mean(rows: Sequence[Row], figure: str) -> float | None:
+    """Mean of a figure over the rows that have it, weighted where it is a share; None where none has."""
+    pairs = weighted_values(rows, figure)
+    return _weighted_mean(pairs) if pairs else None
+
+
+def weighted_values(rows: Sequence[Row], figure: str) -> list[tuple[float, float]]:
+    """(value, weight) of a figure in the rows that have it."""
+    weight = WEIGHTS.get(figure)
+    present = [row for row in rows if row.get(figure) is not None]
+    return [(row[figure], row[weight] if weight is not None else 1.0) for row in present]
+
+
+def interval(rows: Sequence[Row], figure: str, confidence: float, seed: int) -> tuple[float | None, float | None]:
+    """Percentile bootstrap interval over files of what `mean` gives; (None, None) below two values."""
+    pairs = weighted_values(rows, figure)
+    if len(pairs) < 2:
+        return None, None
+    if figure in WEIGHTS:
+        found = bootstrap_interval(pairs, _weighted_mean, confidence=confidence, seed=seed)
+    else:
+        found = bootstrap_interval([value for value, _ in pairs], confidence=confidence, seed=seed)
+    return found.low, found.high
+
+
+def _weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
+    return sum(value * weight for value, weight in pairs) / sum(weight for _, weight in pairs)
+
+
+def _summarise(keys: Row, rows: Sequence[Row], figures: Sequence[str], confidence: float, seed: int) -> Row:
+    found: Row = {**keys, "num_files": len(rows)}
+    for figure in figures:
+        low, high = interval(rows, figure, confidence, seed)
+        count = len(weighted_values(rows, figure))
+        found[figure] = {
+            "mean": mean(rows, figure),
+            "low": low,
+            "high": high,
+            "num_values": count,
+            "num_missing": len(rows) - count,
+        }
+    return found

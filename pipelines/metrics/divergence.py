@@ -1,0 +1,92 @@
+"""Kullback-Leibler divergences of what a classifier says of real and of generated audio.
+
+Per pair, as AudioGen and MusicGen report it (audiocraft's KLD with PaSST): KL(reference || generated) of each pair's
+posteriors, eps = 1e-6 added to the generated one inside the logarithm, mean over pairs. Of marginals: the same of the
+mean posteriors of both sets, for files that do not pair.
+Shape letters: n files, W windows of one file, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import rel_entr
+
+from .sets import Files, as_embeddings, as_files, pair_files
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDivergence:
+    """The divergence of each pair of files, in nats."""
+
+    value: float  # mean over pairs
+    per_file: dict[str, float]  # in order of name
+
+
+def kl_divergence(reference: Any, generated: Any, *, eps: float = EPS, multilabel: bool = False) -> np.ndarray:
+    """KL(reference || generated) [n] in nats of posteriors [n, K], row by row.
+
+    Args:
+        eps: added to the generated side's probabilities inside the logarithm, as audiocraft does: the divergence stays
+            finite where the generated side excludes a class, and equal posteriors give up to K eps below 0.
+        multilabel: the classes do not exclude each other (sigmoid outputs, such as tags): each is a Bernoulli
+            distribution of its own, and the divergence is the sum over the K.
+
+    Raises:
+        ValueError: different shapes, no row, values outside 0..1, or rows that do not sum to 1 without `multilabel`.
+    """
+    p, q = _posteriors(reference, "reference", multilabel), _posteriors(generated, "generated", multilabel)
+    if p.shape != q.shape or not len(p):
+        raise ValueError(f"posteriors must be of one shape [n >= 1, K], got {p.shape} and {q.shape}")
+    if not 0.0 <= eps < 1.0:
+        raise ValueError(f"eps must be in 0..1, got {eps}")
+    divergence = rel_entr(p, q + eps).sum(1)
+    return divergence + rel_entr(1.0 - p, 1.0 - q + eps).sum(1) if multilabel else divergence
+
+
+def paired_kl(reference: Files, generated: Files, *, eps: float = EPS, multilabel: bool = False) -> PairedDivergence:
+    """The divergence of each generated file from the reference file of its name; posteriors [W, K] of each.
+
+    A file's windows are averaged first, so that pairs may differ in length.
+
+    Raises:
+        ValueError: as `kl_divergence`; names that only one side has, which are listed.
+    """
+    names = pair_files(reference, generated)
+    means = [
+        np.stack([values.mean(0) for values in as_files(side, label).values()])
+        for side, label in ((reference, "reference"), (generated, "generated"))
+    ]
+    values = kl_divergence(means[0], means[1], eps=eps, multilabel=multilabel)
+    return PairedDivergence(
+        value=float(values.mean()), per_file={name: float(value) for name, value in zip(names, values, strict=True)}
+    )
+
+
+def marginal_kl(reference: Any, generated: Any, *, eps: float = EPS, multilabel: bool = False) -> float:
+    """The divergence in nats of the mean posteriors of two sets [n, K] and [m, K].
+
+    Raises ValueError as `kl_divergence`.
+    """
+    p, q = _posteriors(reference, "reference", multilabel), _posteriors(generated, "generated", multilabel)
+    if not len(p) or not len(q):
+        raise ValueError(f"posteriors must be [n >= 1, K], got {p.shape} and {q.shape}")
+    return float(kl_divergence(p.mean(0)[None], q.mean(0)[None], eps=eps, multilabel=multilabel)[0])
+
+
+def _posteriors(values: Any, name: str, multilabel: bool) -> np.ndarray:
+    p = as_embeddings(values, f"{name} posteriors")
+    if p.size and (p.min() < -1e-6 or p.max() > 1.0 + 1e-6):
+        raise ValueError(f"{name} posteriors must be in 0..1, got {p.min():.3g}..{p.max():.3g}: give probabilities")
+    p = p.clip(0.0, 1.0)  # of rounding alone
+    if not multilabel and p.size and np.abs(p.sum(1) - 1.0).max() > 1e-3:
+        far = p.sum(1)[np.abs(p.sum(1) - 1.0).argmax()]
+        raise ValueError(
+            f"{name} posteriors must sum to 1 in each row, one sums to {far:.3g}: normalise them, or pass "
+            "multilabel=True for classes that do not exclude each other"
+        )
+    return p

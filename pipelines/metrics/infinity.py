@@ -1,0 +1,112 @@
+"""What the Fréchet distance hides: its bias by sample size, and which files make it.
+
+The distance of n embeddings is on average d + c / n to first order (Chong and Forsyth 2020, arXiv 1911.07023).
+`frechet_infinity` fits that line and gives d, as Gui et al. 2023 do for audio (arXiv 2311.01616, FAD-inf);
+`frechet_per_file` gives each file's distance to the reference, their per-song FAD.
+Shape letters: n embeddings, D their width, W windows of one file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .frechet import GaussianStatistics, as_statistics, frechet_distance
+from .root_trace import factor, factors_trace
+from .sets import Files, as_embeddings, as_files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extrapolation:
+    """A line through distances against 1 / n, and the distances."""
+
+    value: float  # where 1 / n is 0; may be below 0 where both sets come from one distribution
+    slope: float  # c of d + c / n
+    r_squared: float  # share of the distances' variance that the line explains; far below 1 the line does not hold
+    points: tuple[tuple[int, float], ...]  # (n, distance), n rising
+
+
+def frechet_infinity(
+    reference: Any,
+    generated: Any,
+    *,
+    num_sizes: int = 25,
+    min_size: int | None = None,
+    replace: bool = False,
+    seed: int = 0,
+) -> Extrapolation:
+    """The Fréchet distance that endlessly many generated embeddings would have; the reference stays as it is.
+
+    Args:
+        reference: `GaussianStatistics`, or embeddings [n, D].
+        generated: embeddings [m, D]; `seed` picks among them, so give them in an order that is always the same.
+        num_sizes: of subsets, evenly spaced from `min_size` to m.
+        min_size: of the smallest subset; by default 500 as in Gui et al., or half of m where m is below 1000. The line
+            needs sizes well above D to hold: see `r_squared`.
+        replace: draw with replacement, as `fadtk` does. Then all subsets are samples of the same m embeddings, not of
+            what these were drawn from, and the bias of m itself stays in the value.
+
+    Raises:
+        MismatchError, ValueError: as `frechet_distance`; fewer than 8 generated embeddings; sizes outside 2..m.
+    """
+    values = as_embeddings(generated, "generated")
+    num = len(values)
+    if num < 8:
+        raise ValueError(f"generated has {num} embeddings, at least 8 are needed for a line: give more audio")
+    least = min(500, num // 2) if min_size is None else min_size
+    if not 2 <= least < num or num_sizes < 2:
+        raise ValueError(f"min_size must be in 2..{num - 1} and num_sizes at least 2, got {least} and {num_sizes}")
+    start, _ = as_statistics(reference, values[:2])
+    rng = np.random.default_rng(seed)
+    sizes = sorted({int(size) for size in np.linspace(least, num, num_sizes)})
+    points = [(size, frechet_distance(start, values[rng.choice(num, size, replace=replace)])) for size in sizes]
+    inverse, distances = 1.0 / np.array(sizes), np.array([distance for _, distance in points])
+    slope, value = np.polyfit(inverse, distances, 1)
+    spread = np.square(distances - distances.mean()).sum()
+    missed = np.square(distances - (value + slope * inverse)).sum()
+    return Extrapolation(
+        value=float(value),
+        slope=float(slope),
+        r_squared=float(1.0 - missed / spread) if spread > 0.0 else 1.0,
+        points=tuple(points),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileDistance:
+    """The Fréchet distance of one file to the reference."""
+
+    name: str
+    value: float
+    num_windows: int  # W; compare files of like numbers only, few windows make the distance larger
+
+
+def frechet_per_file(reference: Any, files: Files) -> list[FileDistance]:
+    """The Fréchet distance of each file's windows to the reference, in order of name.
+
+    A file of few windows has a singular covariance and the distance that `frechet_distance` defines for it. A file of
+    one window has none: it is taken as a point, at |x - mu|^2 + Tr A, so that no file is left out.
+
+    Raises:
+        MismatchError, ValueError: as `frechet_distance`; no files, or one without windows.
+    """
+    found = as_files(files)
+    start, _ = as_statistics(reference, next(iter(found.values())))
+    covariance = start.covariance
+    root, trace = factor(covariance), float(np.trace(covariance))
+    return [
+        FileDistance(name=name, value=_distance(start, root, trace, values), num_windows=len(values))
+        for name, values in found.items()
+    ]
+
+
+def _distance(start: GaussianStatistics, root: np.ndarray, trace: float, values: np.ndarray) -> float:
+    """The distance of embeddings [W, D] to statistics whose covariance has this factor and trace."""
+    centred = values - values.mean(0)
+    scaled = centred.T / np.sqrt(max(1, len(values) - 1))  # [D, W], itself a factor of the covariance
+    if len(values) > start.dim:
+        scaled = factor(scaled @ scaled.T)
+    shift = np.square(start.mean - values.mean(0)).sum()
+    return max(0.0, float(shift + trace + np.square(scaled).sum() - 2.0 * factors_trace(root, scaled)))

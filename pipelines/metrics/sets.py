@@ -1,0 +1,97 @@
+"""Sets of embeddings as the set metrics take them: checked arrays, files in order of name, distances by blocks.
+
+Shape letters: n, m embeddings, D their width, W windows of one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Files = (
+    Mapping[str, Any] | Sequence[Any]
+)  # name -> [W, D], or a sequence of [W, D]; a mapping is taken in order of name
+
+BLOCK_VALUES = 4_000_000  # of one block of a matrix of pairs: 32 MB in float64
+
+
+def as_embeddings(values: Any, name: str = "embeddings") -> np.ndarray:
+    """A numpy array, tensor on any device or nested sequence [n, D] as float64.
+
+    Raises ValueError for another shape, NaN or inf.
+    """
+    if hasattr(values, "detach"):  # a torch tensor: numpy cannot see its device, its gradient or its bfloat16
+        values = values.detach().cpu().double().numpy()
+    array = np.asarray(values, np.float64)
+    if array.ndim != 2 or not array.shape[1]:
+        raise ValueError(f"{name} must be [n, D], got {array.shape}")
+    if not np.isfinite(array.sum()) and not np.isfinite(array).all():  # the sum tells in one pass that all is well
+        raise ValueError(f"{name} hold NaN or inf")
+    return array
+
+
+def as_pair(reference: Any, generated: Any, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides as float64 [n, D] and [m, D]. Raises ValueError for unequal widths or fewer than `least` on a side."""
+    sides = as_embeddings(reference, "reference"), as_embeddings(generated, "generated")
+    if sides[0].shape[1] != sides[1].shape[1]:
+        raise ValueError(
+            f"reference has embeddings of width {sides[0].shape[1]}, generated of {sides[1].shape[1]}: "
+            "make both with the same embedder"
+        )
+    for name, side in zip(("reference", "generated"), sides, strict=True):
+        if len(side) < least:
+            raise ValueError(f"{name} has {len(side)} embeddings, at least {least} are needed: give more audio")
+    return sides
+
+
+def as_files(files: Files, name: str = "files") -> dict[str, np.ndarray]:
+    """Name -> float64 [W, D] with W >= 1, in order of name; members of a sequence are named by their place, from 0.
+
+    Raises ValueError for no file, a file without windows, or one of another width.
+    """
+    ordered = (
+        dict(sorted(files.items())) if isinstance(files, Mapping) else dict(zip(_names(files), files, strict=True))
+    )
+    if not ordered:
+        raise ValueError(f"{name}: there is no file")
+    found = {key: as_embeddings(values, f"{name}: {key}: embeddings") for key, values in ordered.items()}
+    dim = next(iter(found.values())).shape[1]
+    for key, values in found.items():
+        if not len(values) or values.shape[1] != dim:
+            raise ValueError(f"{name}: {key} must be [W >= 1, {dim}] as the first file, got {values.shape}")
+    return found
+
+
+def pair_files(a: Files, b: Files, names: tuple[str, str] = ("reference", "generated")) -> list[str]:
+    """The names that both have, sorted. Raises ValueError, listing them, where one side lacks any."""
+    keys = [_names(a), _names(b)]
+    for here, there, name in ((keys[0], keys[1], names[1]), (keys[1], keys[0], names[0])):
+        if lacking := sorted(set(here) - set(there)):
+            more = f" and {len(lacking) - 10} more" if len(lacking) > 10 else ""
+            raise ValueError(f"{name} lacks {len(lacking)} files of the other side: {', '.join(lacking[:10])}{more}")
+    return sorted(keys[0])
+
+
+def _names(files: Files) -> list[str]:
+    return list(files) if isinstance(files, Mapping) else [f"{place:06d}" for place in range(len(files))]
+
+
+def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    """Slices of rows, so that a block of them by `num_columns` stays below `BLOCK_VALUES`."""
+    step = max(1, BLOCK_VALUES // max(1, num_columns))
+    for start in range(0, num_rows, step):
+        yield slice(start, min(start + step, num_rows))
+
+
+def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances [n, m] of the rows of a [n, D] and b [m, D], by one matrix product.
+
+    Where the two norms cancel down to their rounding the distance is 0, so that equal embeddings are at no distance.
+    Centre both sets first: the rounding is relative to the norms.
+    """
+    norms = np.square(a).sum(1)[:, None] + np.square(b).sum(1)
+    squared = norms - 2.0 * (a @ b.T)
+    squared[squared < 16 * np.finfo(np.float64).eps * norms] = 0.0
+    return squared

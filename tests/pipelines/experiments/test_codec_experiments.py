@@ -1,0 +1,160 @@
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from latentune.pipelines.experiments.boundaries import border_errors
+from latentune.pipelines.experiments.config import ExperimentConfig
+from latentune.pipelines.experiments.run import render, run_experiment
+from latentune.pipelines.metrics.quality import Undefined
+from latentune.tokenizers.parts.errors import ConfigError
+
+RATE = 48_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three files of noise, two of them longer than a chunk of the tiny codec."""
+    path = tmp_path_factory.mktemp("audio")
+    generator = torch.Generator().manual_seed(0)
+    for name, seconds in (("a", 0.3), ("b", 0.4), ("c", 0.02)):
+        audio = 0.1 * torch.randn(round(RATE * seconds), 2, generator=generator)
+        soundfile.write(path / f"{name}.wav", audio.numpy(), RATE, subtype="FLOAT")
+    return path
+
+
+def config(folder: Path, output: Path | None = None, **values: object) -> ExperimentConfig:
+    return ExperimentConfig(
+        audio=str(folder),
+        output=None if output is None else str(output),
+        embedder="none",
+        device="cpu",
+        **values,  # type: ignore[arg-type]
+    )
+
+
+def test_steps_measures_every_number_by_every_stream(folder: Path, tmp_path: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
+    result = run_experiment("steps", config(folder, tmp_path, steps=(1, 2), max_duration_s=0.1), tiny_codec)
+    assert [(row["stream"], row["steps"]) for row in result.rows] == [
+        ("latents", 1),
+        ("latents", 2),
+        ("tokens", 1),
+        ("tokens", 2),
+    ]
+    assert all(row["mel_distance_low"] <= row["mel_distance"] <= row["mel_distance_high"] for row in result.rows)
+    assert result.rows[0]["mel_distance"] != result.rows[1]["mel_distance"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "steps.csv").read_text())))
+    assert float(rows[3]["mel_distance"]) == pytest.approx(result.rows[3]["mel_distance"], rel=1e-5)
+    facts = json.loads((tmp_path / "steps.json").read_text())
+    assert facts["schema"] == "latentune-experiment-1"
+    assert facts["num_files"] == 3
+    assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
+    assert render(result) is not None
+
+
+def test_steps_refuses_a_codec_without_steps(folder: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match="taae does not decode in steps"):
+        run_experiment("steps", config(folder), tiny_taae)
+
+
+def test_gap_is_the_paired_difference(folder: Path, tmp_path: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, tmp_path, figures=("mel_distance", "loudness_error_lu"), options={"steps": 1})
+    result = run_experiment("gap", settings, tiny_codec)
+    mel, loudness = result.rows
+    assert mel["difference"] == pytest.approx(mel["tokens"] - mel["latents"])
+    assert mel["difference_low"] <= mel["difference"] <= mel["difference_high"]
+    assert (mel["num_files"], loudness["num_files"]) == (3, 1), "two clips are shorter than a block of loudness"
+    assert len(result.facts["undefined"]) == 4
+    assert (tmp_path / "gap.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="latents alone"):
+        run_experiment("gap", config(folder, streams=("latents",)), tiny_codec)
+
+
+def test_boundaries_finds_the_borders_of_the_codec(folder: Path, tmp_path: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, tmp_path, streams=("latents",), options={"steps": 1}, window_s=0.005)
+    result = run_experiment("boundaries", settings, tiny_codec)
+    assert [row["system"] for row in result.rows] == ["latents, parallel", "latents, autoregressive"]
+    chunk, lead = tiny_codec.spec.chunk_samples, tiny_codec.lead_samples
+    expected = sum(len([k for k in range(1, 999) if k * chunk - lead < n]) for n in (14_400, 19_200))
+    assert result.rows[0]["num_borders"] == expected
+    assert result.rows[0]["num_files"] == 2
+    assert {one["file"] for one in result.facts["undefined"]} == {"c.wav"}
+    assert json.loads((tmp_path / "boundaries.json").read_text())["profiles"].keys() == {
+        "latents, parallel",
+        "latents, autoregressive",
+    }
+
+
+def test_an_error_at_the_borders_is_told_from_one_elsewhere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reference = 0.1 * torch.randn(2, 40_000, generator=generator)
+    where = {"chunk_samples": 8000, "lead_samples": 500, "window_samples": 512}
+    borders = np.arange(7500, 40_000, 8000)
+    even = 1.2 * reference
+    found = border_errors(reference, even, RATE, **where)
+    assert found.num_borders == 5
+    assert found.near_error == pytest.approx(math.log(1.2), rel=1e-3)
+    assert found.excess == pytest.approx(0, abs=1e-3)
+    assert found.step_ratio == pytest.approx(found.original_step_ratio)
+    torn = even.clone()
+    for border in borders:
+        torn[:, border - 100 : border + 100] *= 0.1
+        torn[:, border] += 2.0
+    found = border_errors(reference, torn, RATE, **where)
+    assert found.far_error == pytest.approx(math.log(1.2), rel=1e-3)
+    assert found.excess > 0.5
+    assert found.step_ratio > 5 * found.original_step_ratio
+    profile = found.profile_sums / np.maximum(found.profile_counts, 1)
+    assert abs(int(profile.argmax()) - 32) <= 2, "the border lies in the middle of the profile"
+    moved = border_errors(reference, torn, RATE, **{**where, "lead_samples": 4000})
+    assert moved.excess < 0, "borders elsewhere than the error show none"
+
+
+def test_boundaries_says_where_there_are_none(tiny_taae, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    audio = torch.ones(1, 4000)
+    with pytest.raises(Undefined, match="no border"):
+        border_errors(audio, audio, RATE, chunk_samples=8000, lead_samples=0, window_samples=512)
+    with pytest.raises(Undefined, match="silence"):
+        border_errors(0 * audio, audio, RATE, chunk_samples=1000, lead_samples=0, window_samples=512)
+    with pytest.raises(ValueError, match="one shape"):
+        border_errors(audio, audio[:, 1:], RATE, chunk_samples=1000, lead_samples=0, window_samples=512)
+    with pytest.raises(ValueError, match="nothing lies between two borders"):
+        run_experiment("boundaries", config(folder, window_s=1.0), tiny_taae)
+
+
+def test_reconstruction_writes_all_that_was_measured(folder: Path, tmp_path: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, tmp_path, figures=("mel_distance", "decode_rtf"), length_edges_s=(0.1,))
+    result = run_experiment("reconstruction", settings, tiny_taae)
+    facts = json.loads((tmp_path / "reconstruction.json").read_text())
+    assert [(row["system"], row["from_s"], row["num_files"]) for row in facts["by_length"]] == [
+        ("latents", 0.0, 1),
+        ("latents", 0.1, 2),
+        ("tokens", 0.0, 1),
+        ("tokens", 0.1, 2),
+    ]
+    assert facts["codec"]["tokens"]["codebooks"]
+    assert len((tmp_path / "reconstruction.csv").read_text().splitlines()) == 1 + 6
+    assert (tmp_path / "reconstruction.png").exists()
+    assert render(result) is not None
+
+
+def test_wrong_use_is_refused(folder: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError, match="no experiment is called 'stpes': did you mean 'steps'"):
+        run_experiment("stpes", config(folder), tiny_codec)
+    for values, text in (
+        ({"figures": ("psnr",)}, "psnr"),
+        ({"steps": (0,)}, "steps must be"),
+        ({"streams": ("codes",)}, "streams are"),
+        ({"max_files": 0}, "max_files"),
+        ({"confidence": 1.0}, "confidence"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            config(folder, **values)
+    with pytest.raises(FileNotFoundError):
+        run_experiment("gap", config(folder / "nowhere"), tiny_codec)

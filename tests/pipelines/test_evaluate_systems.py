@@ -1,0 +1,390 @@
+"""Several systems side by side: figures, intervals, differences, reports, cache, engines, datasets."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor, nn
+
+from latentune.pipelines.evaluate import EvaluateConfig, EvaluationResult, evaluate
+from latentune.pipelines.evaluation.cache import EmbeddingCache
+from latentune.pipelines.evaluation.metrics import METRICS
+from latentune.pipelines.evaluation.sets import pairs_by_name
+from latentune.pipelines.evaluation.tables import comparison_cells, comparison_table
+from latentune.pipelines.metrics import (
+    frechet_distance,
+    frechet_infinity,
+    kernel_audio_distance,
+    paired_kl,
+    precision_recall_density_coverage,
+)
+from latentune.pipelines.metrics.embedders import Embedder
+from latentune.pipelines.metrics.embedders.base import repeat_to
+from latentune.tokenizers.parts.errors import ConfigError
+
+RATE, DIM = 8000, 4
+ALL = ("fad", "fad-inf", "fad-per-file", "kad", "kid", "prdc", "kl", "kl-marginal", "audio-similarity")
+
+
+class Tagger(Embedder):
+    """Linear in windows of 0.1 s, each with two embeddings; its classes are a linear map of them."""
+
+    name = "tagger"
+    sample_rate = RATE
+    window_samples = 800
+    preprocessing = "none"
+    num_classes = 3
+
+    def __init__(self, seed: int = 0, embeddings_per_window: int = 1) -> None:
+        network = nn.Sequential(nn.Linear(800, DIM * embeddings_per_window, bias=False), nn.Linear(DIM, 3))
+        noise = torch.Generator().manual_seed(seed)
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, generator=noise)
+        super().__init__(network, dim=DIM, source=f"seed {seed}")
+        self.embeddings_per_window = embeddings_per_window
+        self.num_embedded = 0
+
+    def windows(self, audio: Tensor) -> Tensor:
+        audio = repeat_to(audio, 800)
+        return audio[: len(audio) // 800 * 800].reshape(-1, 800)
+
+    def network_output(self, windows: Tensor) -> Tensor:
+        self.num_embedded += len(windows)
+        return self.network[0](windows).reshape(-1, DIM)
+
+    def class_logits(self, embeddings: Tensor) -> Tensor:
+        return self.network[1](embeddings)
+
+
+def write(folder: Path, num: int = 8, scale: float = 0.1, seed: int = 0, prefix: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for number in range(num):
+        audio = scale * rng.normal(size=RATE // 2 + 400 * number)
+        soundfile.write(folder / f"{prefix}{number}.wav", audio, RATE, subtype="FLOAT")
+    return folder
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Real audio, a near system and a far one, files of the same names."""
+    return write(tmp_path / "real"), write(tmp_path / "near", scale=0.11, seed=1), write(tmp_path / "far", scale=0.3)
+
+
+def run(*places: Path | str, embedder: Embedder | None = None, **settings: Any) -> EvaluationResult:
+    reference, first, *others = map(str, places)
+    config = EvaluateConfig(
+        reference=reference, generated=first, systems=tuple(others), **{"bootstrap": 50, "device": "cpu", **settings}
+    )
+    return evaluate(config, embedder=embedder or Tagger())
+
+
+def embeddings_of(folder: Path) -> dict[str, np.ndarray]:
+    return {
+        path.name: Tagger().embed(torch.from_numpy(soundfile.read(path, dtype="float32")[0])).numpy()
+        for path in sorted(folder.glob("*.wav"))
+    }
+
+
+def values(result: EvaluationResult, system: int = 0) -> dict[str, float | None]:
+    return {figure.name: figure.value for figure in result.systems[system].figures}
+
+
+def test_every_metric_is_that_of_the_library_on_the_same_embeddings(sets: tuple[Path, Path, Path]) -> None:
+    found = run(*sets, metrics=ALL)
+    files = [embeddings_of(folder) for folder in sets]
+    real, _, far = (np.concatenate(list(each.values())) for each in files)
+    shares = precision_recall_density_coverage(real, far)
+    embedder = Tagger()
+    tags = [{n: embedder.posteriors_of(torch.from_numpy(e)).numpy() for n, e in each.items()} for each in files]
+    cosines = []
+    for name, made in files[2].items():
+        target = files[0][name].mean(0)
+        cosines.append((made @ target / np.linalg.norm(made, axis=1) / np.linalg.norm(target)).mean())
+    expected = {
+        "fad_tagger": frechet_distance(real, far),
+        "fad_inf_tagger": frechet_infinity(real, far, seed=0).value,
+        "kad_tagger": kernel_audio_distance(real, far),
+        "precision_tagger": shares.precision,
+        "coverage_tagger": shares.coverage,
+        "kl_tagger": paired_kl(tags[0], tags[2], multilabel=True).value,
+        "similarity_tagger": np.mean(cosines),
+    }
+    figures = values(found, 1)
+    assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    assert len(figures) == 12
+    assert None not in figures.values()
+    assert found.value == found.systems[0].figure("fad_tagger").value
+
+
+def test_intervals_hold_the_figure_and_differences_tell_systems_apart(sets: tuple[Path, Path, Path]) -> None:
+    result = run(*sets, str(sets[1]), metrics=("fad", "kad", "kl"), names=("near", "far", "again"))
+    for system in result.systems:
+        for figure in system.figures:
+            assert figure.low is not None
+            assert figure.value is not None
+            assert figure.high is not None
+            assert figure.low < figure.value < figure.high
+    near, far, again = result.systems
+    assert near.deltas == []
+    for delta in far.deltas[:2]:  # fad and kad
+        assert delta.paired
+        assert delta.low is not None
+        assert delta.low > 0
+        assert delta.p_value == pytest.approx(2 / 51)
+        assert delta.value == far.figure(delta.name).value - near.figure(delta.name).value  # type: ignore[operator]
+    for delta in again.deltas:
+        assert (delta.value, delta.low, delta.high, delta.p_value) == (0, 0, 0, 1)
+
+
+def test_systems_whose_files_do_not_pair_are_drawn_on_their_own(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    other = write(tmp_path / "other", 7, scale=0.3, seed=5, prefix="x")
+    result = run(sets[0], sets[1], other, metrics=("fad", "kl"))
+    (delta,) = result.systems[1].deltas
+    assert not delta.paired
+    assert delta.low is not None
+    assert delta.high is not None
+    assert delta.low < delta.value < delta.high
+    assert delta.p_value == pytest.approx(2 / 51)
+    figure = result.systems[1].figure("kl_tagger")
+    assert figure.value is None
+    assert "no file of the system has the name" in figure.note
+    assert any("7 files of other have no counterpart" in line and "x0.wav" in line for line in result.warnings)
+
+
+def test_a_figure_does_not_depend_on_the_other_systems(sets: tuple[Path, Path, Path]) -> None:
+    both = run(*sets, metrics=("fad", "kad"))
+    alone = run(sets[0], sets[2], metrics=("fad", "kad"))
+    assert both.systems[1].figures == alone.systems[0].figures
+
+
+@pytest.mark.parametrize("settings", [{"num_threads": 0}, {"num_threads": 7}], ids=str)
+def test_the_number_of_threads_does_not_matter(sets: tuple[Path, Path, Path], settings: dict[str, int]) -> None:
+    assert values(run(*sets, metrics=ALL, **settings)) == values(run(*sets, metrics=ALL))
+
+
+def test_batches_and_embeddings_per_window_keep_files_apart(sets: tuple[Path, Path, Path]) -> None:
+    expected = run(*sets, metrics=ALL, embedder=Tagger(embeddings_per_window=2), batch_size=1)
+    found = run(*sets, metrics=ALL, embedder=Tagger(embeddings_per_window=2), batch_size=13)
+    assert values(found) == pytest.approx(values(expected), rel=1e-4)
+    assert found.generated.num_windows == 2 * run(*sets).generated.num_windows
+
+
+def test_cached_embeddings_stand_for_the_audio(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    cache = {"cache_dir": str(tmp_path / "cache")}
+    expected, embedder = run(*sets), Tagger()
+    assert values(run(*sets, embedder=embedder, **cache)) == values(expected)
+    assert embedder.num_embedded == sum(len(each) for folder in sets for each in embeddings_of(folder).values())
+    kept = sorted((tmp_path / "cache").rglob("*.safetensors"))
+    assert len(kept) == 24
+    (sets[1] / "0.wav").rename(sets[1] / "renamed.wav")  # the content is the same
+    again = Tagger()
+    run(*sets, embedder=again, **cache)
+    assert again.num_embedded == 0
+    for other in (Tagger(seed=1), again):
+        run(*sets, embedder=other, max_duration_s=0.3, **cache)
+        assert other.num_embedded > 0, "another embedder, or another part of the audio"
+    kept[0].write_bytes(b"damaged")
+    repaired = Tagger()
+    # other windows share a batch now
+    assert values(run(*sets, embedder=repaired, **cache)) == pytest.approx(values(expected), rel=1e-5)
+    assert 0 < repaired.num_embedded < 20
+    run(*sets, cache_gb=1e-6, **cache)
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.safetensors")) <= 1000
+
+
+def test_the_cache_lets_the_longest_unused_go_first(tmp_path: Path) -> None:
+    import os
+
+    from latentune.pipelines.evaluation.cache import Embedded
+
+    cache = EmbeddingCache(tmp_path)
+    keys = [cache.key(str(number), {}, None) for number in range(3)]
+    for number, key in enumerate(keys):
+        cache.put(key, Embedded(embeddings=np.full((2, 3), number, np.float32), silent=True))
+        os.utime(tmp_path / key[:2] / f"{key}.safetensors", (number, number))
+    found = cache.get(keys[0])  # used now
+    assert found is not None
+    assert found.silent
+    assert not found.repeated
+    assert found.embeddings.tolist() == [[0.0] * 3] * 2
+    size = (tmp_path / keys[0][:2] / f"{keys[0]}.safetensors").stat().st_size
+    assert cache.prune(2 * size) == 1
+    assert [cache.get(key) is None for key in keys] == [False, True, False]
+    assert cache.prune(2 * size) == 0
+
+
+def test_statistics_give_the_fad_and_say_what_they_cannot(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    statistics = tmp_path / "real.safetensors"
+    expected = run(*sets, metrics=("fad", "kl"), save_statistics=str(statistics))
+    result = run(statistics, *sets[1:], metrics=("fad", "kad", "kl"))
+    assert values(result)["fad_tagger"] == expected.value
+    assert values(result)["kad_tagger"] is None
+    assert "statistics of the reference are not enough" in result.systems[0].figure("kl_tagger").note
+    with pytest.raises(ValueError, match="statistics of the reference are not enough"):
+        run(statistics, sets[1], metrics=("kad",))
+    system = run(sets[0], statistics, sets[1])
+    assert system.systems[0].figures[0].low is None
+    assert system.systems[1].deltas[0].low is None
+    json.dumps(run(statistics, *sets[1:], metrics=("kad",)).to_dict(), allow_nan=False)
+
+
+def test_reports_are_written(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    names = {kind: str(tmp_path / "out" / f"r.{kind}") for kind in ("csv", "html")}
+    metrics = ("fad", "fad-inf", "prdc")
+    result = run(*sets, metrics=metrics, output=str(tmp_path / "out" / "r.json"), num_players=1, **names)
+    facts = json.loads((tmp_path / "out" / "r.json").read_text())
+    assert facts == result.to_dict()
+    assert facts["schema"] == "latentune-evaluation-2"
+    assert {"metric", "value", "embedder", "weights", "reference", "generated", "warnings"} <= facts.keys()
+    with open(names["csv"], newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["system"] for row in rows] == ["near", "far"]
+    assert float(rows[1]["fad_tagger"]) == result.systems[1].figures[0].value
+    assert rows[0]["fad_tagger_delta"] == ""
+    assert float(rows[1]["fad_tagger_delta"]) > 0
+    page = Path(names["html"]).read_text()
+    assert page.count("<audio") == 3, "one player a set"
+    assert not re.search(r'(src|href)="(?!data:)', page), "the page needs nothing beside it"
+    assert "distance by sample size" in page
+    heads, cells = comparison_cells(result)
+    assert heads[3] == "fad_tagger ↓"
+    assert len(cells) == 2
+    assert "p = " in cells[1][3]
+    assert comparison_table(result).row_count == len(heads) - 1  # a row a figure, since there are many
+
+
+def test_a_shard_dataset_is_decoded_by_its_tokenizer(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    from latentune.pipelines.decode import decode_dataset
+    from latentune.pipelines.encode import EncodeConfig, encode_dataset
+
+    small = write(tmp_path / "small", 1)
+    encode_dataset(
+        EncodeConfig(source=str(small), output=str(tmp_path / "data"), tokenizer="codicodec-mini", device="cpu")
+    )
+    decode_dataset(tmp_path / "data", tmp_path / "decoded", subtype="FLOAT")
+    expected = run(sets[0], tmp_path / "decoded")
+    found = run(sets[0], tmp_path / "data", cache_dir=str(tmp_path / "cache"))
+    assert found.value == pytest.approx(expected.value, rel=1e-4)
+    embedder = Tagger()
+    assert run(sets[0], tmp_path / "data", cache_dir=str(tmp_path / "cache"), embedder=embedder).value == found.value
+    assert embedder.num_embedded == 0
+
+
+def test_prompts_come_from_the_manifest_or_beside_the_samples(sets: tuple[Path, Path, Path]) -> None:
+    from latentune.pipelines.evaluation.sources import open_source
+    from latentune.pipelines.evaluation.texts import find_texts
+
+    rows = [{"path": f"{number}.wav", "text": f"sound {number}"} for number in range(3)]
+    (sets[1] / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert find_texts(open_source(str(sets[1] / "list.jsonl")).items, "text")["2.wav"] == "sound 2"
+    (sets[1] / "0.json").write_text(json.dumps({"prompt": "a bell"}))
+    (sets[1] / "1.json").write_text("no json")
+    (sets[1] / "2.json").write_text(json.dumps(["a list"]))
+    (sets[1] / "3.json").write_text(json.dumps({"prompt": "  "}))
+    assert find_texts(open_source(str(sets[1])).items, "text") == {"0.wav": "a bell"}
+
+
+def test_the_clap_score_pairs_prompts_and_files(sets: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentune.pipelines.evaluate as library
+
+    class Clap(Tagger):
+        name = "clap"
+
+    class Texts:
+        dim = DIM
+
+        def embed(self, prompts: list[str]) -> Tensor:
+            return torch.eye(DIM)[[int(prompt) for prompt in prompts]]
+
+        def identity(self) -> dict[str, str]:
+            return {"text_encoder": "fake"}
+
+    monkeypatch.setattr(library, "load_text_encoder", lambda *given: Texts())
+    for number in range(3):
+        (sets[1] / f"{number}.json").write_text(json.dumps({"prompt": str(number)}))
+    embedder = Clap()
+    result = run(*sets, embedder=embedder, metrics=("clap-score",))
+    files = list(embeddings_of(sets[1]).values())
+    expected = [(file[:, n] / np.linalg.norm(file, axis=1)).mean() for n, file in enumerate(files[:3])]
+    figure = result.systems[0].figures[0]
+    assert (figure.name, figure.value) == ("clap_score_clap", pytest.approx(np.mean(expected), rel=1e-5))
+    assert figure.details["without_prompt"] == 5
+    assert figure.details["num_negatives"] == 3
+    assert "needs prompts" in result.systems[1].figures[0].note
+
+
+def test_bad_settings_are_refused(sets: tuple[Path, Path, Path]) -> None:
+    for settings, message in (
+        ({"metrics": ("fda",)}, "no metric 'fda'.*fad"),
+        ({"metrics": ()}, "metrics is empty"),
+        ({"names": ("one",)}, "1 names for 2 systems"),
+        ({"names": ("one", "one")}, "two systems are called 'one'"),
+        ({"bootstrap": 5}, "at least 20"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"num_threads": -1}, "num_threads"),
+        ({"metrics": ("clap-score",)}, "clap_checkpoint"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run(*sets, **settings)
+    config = EvaluateConfig(reference="r", generated="a/x", systems=("b/x", "b/y"))
+    assert config.system_names() == ("a/x", "b/x", "b/y")
+    with pytest.raises(ConfigError, match="two systems are called"):
+        EvaluateConfig(reference="r", generated="a", systems=("a",))
+    (sets[0] / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write"):
+        run(*sets, html=str(sets[0] / "file" / "x.html"))
+
+
+def test_files_pair_by_name_without_their_suffix() -> None:
+    pairs, left, right = pairs_by_name(["a/x.wav", "b.flac", "c.x/d"], ["b.wav", "a/x.mp3", "e"])
+    assert (pairs, left, right) == ([(0, 1), (1, 0)], ["c.x/d"], ["e"])
+
+
+def test_the_table_of_metrics_is_complete() -> None:
+    assert set(ALL) | {"clap-score"} == set(METRICS)
+    assert all(metric.title and metric.columns for metric in METRICS.values())
+
+
+def test_the_command_takes_systems_options_and_keys(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from latentune.pipelines.cli import app
+
+    def call(*arguments: object) -> Any:
+        return CliRunner().invoke(app, ["evaluate", *map(str, arguments)], env={"COLUMNS": "200"})
+
+    found = call(*sets, "-m", "fad,kl", "--csv", tmp_path / "r.csv", "max_files=2", "device=cpu")
+    assert found.exit_code == 0, found.output
+    assert "fad_musicnn ↓" in found.stdout
+    assert "kl_musicnn ↓" in found.stdout
+    assert "far 2 files" in found.stdout
+    assert (tmp_path / "r.csv").is_file()
+    for arguments, message in (
+        ((sets[0],), "generated"),
+        (("--tokenizer", "codicodec-mini"), "--tokenizer NAME and --audio PATH go together"),
+        ((*sets, "-m", "fid"), "no metric 'fid'"),
+        ((*sets, "--engine", "spark"), "engine"),
+    ):
+        wrong = call(*arguments)
+        assert wrong.exit_code == 1
+        assert message in wrong.stderr
+
+
+def test_a_tokenizer_is_measured_by_its_reconstructions(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from latentune.pipelines.cli import app
+
+    audio, folder = write(tmp_path / "audio", 1), tmp_path / "out"
+    arguments = ["--tokenizer", "codicodec-mini", "--audio", str(audio), "-o", str(folder), "--device", "cpu"]
+    found = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert found.exit_code == 0, found.output
+    assert "latents: 1 files, mel_distance" in found.stdout
+    assert {path.name for path in folder.iterdir()} == {"reconstruction.csv", "reconstruction.json"}
