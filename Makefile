@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.setup-done
 PEERS := $(VENV)/.peers-done
-EXTRAS := dev,clap,torchaudio
+EXTRAS := dev,clap,ray,torchaudio
 # their own requirements do not go with ours, and the parts that are compared do not need them
 BARE_PEERS := laion-clap stable-audio-tools alias-free-torch einops-exts encodec torchvggish frechet-audio-distance fadtk kadtk
 # nothing in tests, demo or bench needs a model hub: a forgotten download shall fail at once
@@ -62,6 +62,6 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(PEERS): $(READY)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers,robustness,speech-metrics]'
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt $(BARE_PEERS)
 	@touch $@

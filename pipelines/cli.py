@@ -235,6 +235,10 @@ app.command()(evaluate)
 def convert(
     source: Annotated[str, typer.Argument(help="Official name or hub id, or a file or folder of official weights.")],
     output: Annotated[str, typer.Argument(help="Folder for config.json and safetensors.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Of the codec's own, such as NeuCodec's semantic=FOLDER."),
+    ] = None,
     class_name: Annotated[
         str | None, typer.Option("--class", help="Of the codec, where the source does not tell.", show_default=False)
     ] = None,
@@ -242,8 +246,9 @@ def convert(
 ) -> None:
     """Convert a codec's official checkpoint."""
     from ..tokenizers.load import load_official
+    from .settings import parse_overrides
 
-    load_official(source, class_name).save_pretrained(output)
+    load_official(source, class_name, **parse_overrides(options or ())).save_pretrained(output)
     show({"output": output}, as_json, f"{output}: converted from {source}")
 
 

@@ -104,7 +104,6 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "real", root / "made"
 
 
-@pytest.mark.slow
 def test_an_evaluation_on_two_nodes_is_the_local_one_also_where_a_worker_is_killed(
     cluster: Any, audio: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
