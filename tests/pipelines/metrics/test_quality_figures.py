@@ -70,7 +70,10 @@ def test_short_and_silent_clips_have_no_value_but_a_reason(name: str, pair: tupl
 
 @pytest.mark.parametrize("name", ["pesq_wb", "stoi", "loudness_error_lu"])
 def test_mistakes_are_refused(name: str, pair: tuple[Tensor, Tensor]) -> None:
-    measure, speech = PAIR_FIGURES[name].measure, pair[0]
+    figure, speech = PAIR_FIGURES[name], pair[0]
+    if figure.package:
+        pytest.importorskip(figure.package)
+    measure = figure.measure
     with pytest.raises(ValueError, match="one shape"):
         measure(speech, speech[:, :-1], RATE)
     with pytest.raises(ValueError, match="sample_rate"):
