@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -142,6 +143,27 @@ class AudioTokenizer(ConfiguredModel):
     def licence(self, name: str) -> None:
         self.register_to_config(_licence=name)
 
+    @classmethod
+    @abstractmethod
+    def from_official(cls, path: str | Path, **options: Any) -> Self:
+        """Load weights in the codec's official format from a file, a folder or a hub id, in eval mode.
+
+        Args:
+            options: of `huggingface_hub.hf_hub_download`, such as `revision`, for a hub id; and the codec's own.
+
+        Raises:
+            CheckpointError: nothing there, not that format, or keys that do not fit (named).
+        """
+
+    @classmethod
+    def official_version(cls, path: Path) -> type[AudioTokenizer]:
+        """The class that official weights at a local `path` are of: this one, or another version of the same codec.
+
+        Raises:
+            CheckpointError: nothing there, or not that format.
+        """
+        return cls
+
     @property
     @abstractmethod
     def spec(self) -> TokenizerSpec:
@@ -205,6 +227,23 @@ class AudioTokenizer(ConfiguredModel):
             generator=generator,
             **options,
         )
+
+    @abstractmethod
+    def latents_to_values(self, latents: Tensor) -> Tensor:
+        """Latents [B, T, D] to what the decoder makes audio of, [B, chunks, ...], not rounded to levels.
+
+        Raises:
+            ValueError: a wrong shape, NaN or inf.
+        """
+
+    @abstractmethod
+    def tokens_to_values(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, T', Q] to the same, exactly what they stand for.
+
+        Raises:
+            ValueError: a wrong shape, or tokens out of range.
+            TypeError: tokens that are no integers.
+        """
 
     @abstractmethod
     def tokens_to_latents(self, tokens: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import TokenizerSpec
+from .base import AudioTokenizer, TokenizerSpec
 from .parts.audio import check_audio, to_channels, to_rate
 from .parts.config import nearest_hint
 
@@ -46,10 +46,22 @@ def silence_beyond(audio: Tensor, lengths: Tensor) -> Tensor:
     return audio.masked_fill(silent[:, None], 0.0)
 
 
-def check_one_stream(latents: Tensor | None, tokens: Tensor | None) -> None:
-    """Raise ValueError unless exactly one of the two streams is given."""
-    if (latents is None) == (tokens is None):
+def prepare_streams(
+    codec: AudioTokenizer, latents: Tensor | None, tokens: Tensor | None, lengths_samples: Tensor | None
+) -> tuple[Tensor, Tensor, list[int]]:
+    """What `decode` is given: values [B, chunks, ...] on the codec's device, samples [B] and chunks of each item.
+
+    Raises:
+        ValueError: both or neither stream given, one that is none of this codec's, or lengths that do not fit.
+    """
+    if latents is not None and tokens is None:
+        values = codec.latents_to_values(latents)
+    elif tokens is not None and latents is None:
+        values = codec.tokens_to_values(tokens)
+    else:
         raise ValueError("give either latents or tokens to decode")
+    lengths = decode_lengths(codec.spec, len(values), values.shape[1], lengths_samples)
+    return values.to(codec.device), lengths, [codec.spec.num_chunks(int(n)) for n in lengths]
 
 
 def check_latents(spec: TokenizerSpec, latents: Tensor) -> None:
@@ -90,8 +102,10 @@ def decode_lengths(spec: TokenizerSpec, batch: int, num_chunks: int, lengths: Te
 
 
 def refuse_options(options: Mapping[str, Any], method: Callable[..., Any]) -> None:
-    """Raise TypeError for options that a method of a codec, such as its `decode`, does not have."""
-    known = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    """Raise TypeError for options that a method of a codec, such as its `decode`, does not have of its own."""
+    common = inspect.signature(getattr(AudioTokenizer, method.__name__)).parameters
+    own = inspect.signature(method).parameters.values()
+    known = [p.name for p in own if p.kind is p.KEYWORD_ONLY and p.name not in common]
     for name in options:
         if name not in known:
             raise TypeError(f"{method.__qualname__} has no option {name}: {nearest_hint(name, known)}")

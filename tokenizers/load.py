@@ -11,7 +11,7 @@ from typing import Any
 from .base import AudioTokenizer
 from .parts.config import nearest_hint
 from .parts.errors import CheckpointError
-from .parts.hub import fetch_file
+from .parts.hub import fetch_file, is_hub_id
 
 # codec class, as written in config.json -> where it lives
 FAMILIES = {
@@ -33,8 +33,10 @@ OFFICIAL = {
     "neucodec": ("NeuCodec", "neuphonic/neucodec"),
     "distill-neucodec": ("DistillNeuCodec", "neuphonic/distill-neucodec"),
 }
-# file that lies beside official weights, or is them -> class; where two versions share it, the weights tell
+# file that lies beside official weights, or is them -> class, which tells its versions apart itself
 OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE", "pytorch_model.bin": "NeuCodec"}
+
+HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")  # of `from_pretrained` that say where a file is
 
 
 def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
@@ -60,7 +62,8 @@ def load_tokenizer(name_or_path: str | Path, **options: Any) -> AudioTokenizer:
         name = str(files("latentune") / SHIPPED[name])
     elif name in OFFICIAL:
         return load_official(name, **options)
-    return _class_at(name).from_pretrained(name, **options)
+    found = {key: value for key, value in options.items() if key in HUB_OPTIONS}
+    return _class_at(name, **found).from_pretrained(name, **options)
 
 
 def load_official(source: str | Path, class_name: str | None = None, **options: Any) -> AudioTokenizer:
@@ -79,32 +82,34 @@ def load_official(source: str | Path, class_name: str | None = None, **options: 
     for name, (family, hub_id) in OFFICIAL.items():
         if str(source) in (name, hub_id):
             source, class_name = hub_id, class_name or family
-    if class_name is None and path.exists():
-        folder = path if path.is_dir() else path.parent
-        class_name = next((name for file, name in OFFICIAL_FILES.items() if (folder / file).is_file()), None)
-        if class_name == "NeuCodec":
-            class_name = import_module(".neucodec.upstream", __package__).official_class(path)
-    if class_name is None:
-        raise CheckpointError(
-            f"cannot tell the codec of {source}: give a folder with {' or '.join(OFFICIAL_FILES)}, one of "
-            f"{', '.join(OFFICIAL)}, or the name of its class ({', '.join(FAMILIES)})"
-        )
-    return tokenizer_class(class_name).from_official(source, **options)
+    if class_name is not None:
+        return tokenizer_class(class_name).from_official(source, **options)
+    folder = path if path.is_dir() else path.parent
+    for file, family in OFFICIAL_FILES.items():
+        if path.exists() and (folder / file).is_file():
+            return tokenizer_class(family).official_version(path).from_official(source, **options)
+    raise CheckpointError(
+        f"cannot tell the codec of {source}: give a folder with {' or '.join(OFFICIAL_FILES)}, one of "
+        f"{', '.join(OFFICIAL)}, or the name of its class ({', '.join(FAMILIES)})"
+    )
 
 
-def _class_at(path: str) -> type[AudioTokenizer]:
+def _class_at(path: str, **hub_options: Any) -> type[AudioTokenizer]:
     """The class that the config.json at a folder or hub id names."""
     if Path(path).is_dir():
         config_path = Path(path) / "config.json"
         if not config_path.is_file():
-            raise CheckpointError(f"{path} holds no config.json: it is not a saved tokenizer")
-    elif path.count("/") == 1 and not path.startswith((".", "/", "~")):
-        config_path = fetch_file(path, "config.json")
+            message = f"{path} holds no config.json: it is not a saved tokenizer"
+            if any((Path(path) / name).is_file() for name in OFFICIAL_FILES):
+                message += f", but has official weights: `latentune convert {path} OUTPUT` makes one of them"
+            raise CheckpointError(message)
+    elif is_hub_id(path):
+        config_path = fetch_file(path, "config.json", **hub_options)
     else:
         known = ", ".join(sorted([*SHIPPED, *OFFICIAL]))
         raise CheckpointError(f"no tokenizer {path!r}: give a folder, a hub id (owner/name) or one of {known}")
     try:
         class_name = json.loads(config_path.read_text())["_class_name"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{config_path} is not the config of a tokenizer ({error!r})") from error
     return tokenizer_class(class_name)

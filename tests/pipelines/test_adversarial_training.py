@@ -1,9 +1,9 @@
 """The one training loop with an objective that owns a critic: two networks, two optimisers, one run."""
 
-import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,6 @@ def whole(audio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def contents(checkpoint: Path) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint."""
-    return {
-        f"{path.relative_to(checkpoint)}:{key}": value
-        for path in sorted(checkpoint.rglob("*.safetensors"))
-        for key, value in load_file(path).items()
-    }
-
-
 def newest(output: Path) -> Path:
     checkpoint = last_checkpoint(output)
     assert checkpoint is not None
@@ -75,23 +66,14 @@ def critic_weights(output: Path, step: int) -> dict[str, Tensor]:
     return load_file(output / "checkpoints" / f"{step:08d}" / "critic.safetensors")
 
 
-def metrics(output: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "examples_per_s"} for line in lines]
-
-
-class Killed(Exception):
-    """Stands for a process that ends between two steps."""
-
-
-def test_a_run_trains_both_and_keeps_the_critic_apart_from_the_codec(whole: Path) -> None:
+def test_a_run_trains_both_and_keeps_the_critic_apart_from_the_codec(runs: Any, whole: Path) -> None:
     checkpoint = newest(whole)
     assert {path.name for path in checkpoint.glob("*.safetensors")} == {"optimizer.safetensors", *CRITIC_FILES}
     early, late = critic_weights(whole, 2), critic_weights(whole, 4)
     assert any(not torch.equal(early[key], late[key]) for key in early)
     codec = load_tokenizer(run_weights(whole))
     assert not set(codec.state_dict()) & set(late)
-    for line in metrics(whole):
+    for line in runs.metrics(whole):
         if "loss" in line:
             assert {"feature_matching", "stft", "critic_loss", "critic_real", "critic_gradient_norm"} <= line.keys()
             assert line["critic_gradient_norm"] > 0
@@ -101,20 +83,11 @@ def test_a_run_trains_both_and_keeps_the_critic_apart_from_the_codec(whole: Path
 
 @pytest.mark.parametrize("last_step", [1, 3])
 def test_a_killed_and_resumed_run_is_the_uninterrupted_one_bit_by_bit(
-    audio: Path, whole: Path, tmp_path: Path, last_step: int
+    runs: Any, audio: Path, whole: Path, tmp_path: Path, last_step: int
 ) -> None:
-    def kill(done: int, total: int, figures: dict[str, float]) -> None:
-        if done == last_step:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(audio, tmp_path, *LONGER, progress=kill)
+    runs.kill_after(last_step, partial(run, audio, tmp_path, *LONGER))
     run(audio, tmp_path, *LONGER)
-    one, other = contents(newest(whole)), contents(newest(tmp_path))
-    assert one.keys() == other.keys()
-    assert any(key.startswith("critic_optimizer.safetensors:") for key in one)
-    assert [key for key in one if not torch.equal(one[key], other[key])] == []
-    assert metrics(whole) == metrics(tmp_path)
+    runs.assert_same(whole, tmp_path, {"model", "ema", "optimizer.safetensors", *CRITIC_FILES})
 
 
 def test_the_codec_runs_once_a_step(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +116,7 @@ def test_the_critic_has_an_optimiser_of_its_own(audio: Path, tmp_path: Path) -> 
 
 
 def test_a_critic_can_start_later_and_resumes_before_it_did(
-    audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Any, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TAAEObjective, "trains_critic", lambda self, step: step >= 3)
     options = ["checkpoint_every=1", "keep_checkpoints=9"]
@@ -152,17 +125,17 @@ def test_a_critic_can_start_later_and_resumes_before_it_did(
     assert all(torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
     assert any(not torch.equal(weights[2][key], weights[3][key]) for key in weights[0])
     assert load_file(tmp_path / "whole" / "checkpoints" / "00000003" / "critic_optimizer.safetensors") == {}
-    assert ["critic_loss" in line for line in metrics(tmp_path / "whole")] == [False, False, False, True]
-    final = contents(newest(tmp_path / "whole"))
+    assert ["critic_loss" in line for line in runs.metrics(tmp_path / "whole")] == [False, False, False, True]
+    final = runs.contents(tmp_path / "whole")
     run(audio, tmp_path / "whole", *options, resume=tmp_path / "whole" / "checkpoints" / "00000002")
-    again = contents(newest(tmp_path / "whole"))
+    again = runs.contents(tmp_path / "whole")
     assert all(torch.equal(final[key], again[key]) for key in final)
 
 
-def test_bf16_trains_both(audio: Path, tmp_path: Path) -> None:
+def test_bf16_trains_both(runs: Any, audio: Path, tmp_path: Path) -> None:
     summary = run(audio, tmp_path, "mixed_precision=bf16", "grad_accum=2", "steps=2")
     assert np.isfinite(summary.loss)
-    assert all(v.dtype == torch.float32 and torch.isfinite(v).all() for v in contents(newest(tmp_path)).values())
+    assert all(v.dtype == torch.float32 and torch.isfinite(v).all() for v in runs.contents(tmp_path).values())
 
 
 def test_a_stage_can_start_from_the_weights_of_another(audio: Path, whole: Path, tmp_path: Path) -> None:
@@ -250,7 +223,7 @@ for module in (run.stepper.model.module, run.stepper.critic.module):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_codec_and_one_critic(audio: Path, tmp_path: Path) -> None:
+def test_two_processes_train_one_codec_and_one_critic(runs: Any, audio: Path, tmp_path: Path) -> None:
     (tmp_path / "launched.py").write_text(LAUNCHED)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     launch.append(str(tmp_path / "launched.py"))
@@ -265,7 +238,7 @@ def test_two_processes_train_one_codec_and_one_critic(audio: Path, tmp_path: Pat
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([*launch, *keys], env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [line["step"] for line in metrics(tmp_path / "run")] == [1, 2]
+    assert [line["step"] for line in runs.metrics(tmp_path / "run")] == [1, 2]
     # a single process goes on from what two have done
     run(audio, tmp_path / "run", "steps=3", "batch_size=4", "grad_accum=2")
     assert newest(tmp_path / "run").name == "00000003"

@@ -1,10 +1,10 @@
 """A run that was interrupted and resumed is the run that was not; checkpoints are whole or refused."""
 
-import json
 import os
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file
 
 from latentune.pipelines.settings import load_settings
 from latentune.pipelines.train import TrainConfig, train, train_config
-from latentune.pipelines.training.state import last_checkpoint, list_checkpoints, read_progress, run_weights
+from latentune.pipelines.training.state import list_checkpoints, read_progress, run_weights
 from latentune.pipelines.training.stop import StopRequest
 from latentune.tokenizers.parts.errors import CheckpointError, MismatchError, TrainingError
 
@@ -63,49 +62,21 @@ def copied(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def contents(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a checkpoint: weights, averaged weights, optimiser state."""
-    return {
-        f"{path.relative_to(checkpoint)}:{key}": value
-        for path in sorted(checkpoint.rglob("*.safetensors"))
-        for key, value in load_file(path).items()
-    }
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    a, b = contents(last_checkpoint(one) or one), contents(last_checkpoint(other) or other)
-    assert a.keys() == b.keys()
-    assert {key.split(":")[0].split("/")[0] for key in a} == {"model", "ema", "optimizer.safetensors"}
-    assert [key for key in a if not torch.equal(a[key], b[key])] == []
-
-    def figures(run: Path) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        return [{k: v for k, v in line.items() if k != "examples_per_s"} for line in lines]
-
-    assert figures(one) == figures(other)
-
-
-class Killed(Exception):
-    """Stands for a process that ends between two steps."""
+PARTS = {"model", "ema", "optimizer.safetensors"}  # of a checkpoint
 
 
 @pytest.mark.parametrize("last_step", [1, 5])
 def test_a_killed_and_resumed_run_is_the_uninterrupted_one_bit_by_bit(
-    audio: Path, whole: Path, tmp_path: Path, last_step: int
+    runs: Any, audio: Path, whole: Path, tmp_path: Path, last_step: int
 ) -> None:
-    def kill(done: int, total: int, figures: dict[str, float]) -> None:
-        if done == last_step:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(settings(audio, tmp_path / "run"), progress=kill)
+    runs.kill_after(last_step, partial(train, settings(audio, tmp_path / "run")))
     train(settings(audio, tmp_path / "run"))
-    assert_same_run(whole, tmp_path / "run")
+    runs.assert_same(whole, tmp_path / "run", PARTS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_asked_to_stop_saves_and_tells_how_to_go_on(
-    audio: Path, whole: Path, tmp_path: Path, number: signal.Signals
+    runs: Any, audio: Path, whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     before = signal.getsignal(number)
 
@@ -120,7 +91,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_tells_how_to_go_on(
     assert signal.getsignal(number) is before
     if number == signal.SIGTERM:
         train(settings(audio, tmp_path / "run"))
-        assert_same_run(whole, tmp_path / "run")
+        runs.assert_same(whole, tmp_path / "run", PARTS)
 
 
 @pytest.fixture
@@ -140,16 +111,16 @@ def test_a_second_signal_acts_as_usual() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_finished_run_is_not_done_again(audio: Path, copied: Path) -> None:
-    before = contents(copied / "checkpoints" / "00000006")
+def test_a_finished_run_is_not_done_again(runs: Any, audio: Path, copied: Path) -> None:
+    before = runs.contents(copied / "checkpoints" / "00000006")
     summary = train(settings(audio, copied))
     assert np.isnan(summary.loss)
-    assert all(torch.equal(before[key], value) for key, value in contents(Path(summary.checkpoint)).items())
+    assert all(torch.equal(before[key], value) for key, value in runs.contents(Path(summary.checkpoint)).items())
 
 
-def test_a_run_goes_on_from_the_checkpoint_that_is_named(audio: Path, whole: Path, copied: Path) -> None:
+def test_a_run_goes_on_from_the_checkpoint_that_is_named(runs: Any, audio: Path, whole: Path, copied: Path) -> None:
     train(settings(audio, copied), resume=copied / "checkpoints" / "00000004")
-    assert_same_run(whole, copied)
+    runs.assert_same(whole, copied, PARTS)
 
 
 def test_the_last_checkpoints_are_kept_and_the_newest_is_pointed_at(audio: Path, copied: Path) -> None:
@@ -161,16 +132,10 @@ def test_the_last_checkpoints_are_kept_and_the_newest_is_pointed_at(audio: Path,
     assert read_progress(copied / "checkpoints" / "00000008").samples_seen == 16
 
 
-def test_what_is_left_of_a_run_that_was_replaced_goes(audio: Path, copied: Path) -> None:
-    with pytest.raises(Killed):
-        train(settings(audio, copied), resume=copied / "checkpoints" / "00000002", progress=_kill_at_5)
+def test_what_is_left_of_a_run_that_was_replaced_goes(runs: Any, audio: Path, copied: Path) -> None:
+    runs.kill_after(5, partial(train, settings(audio, copied), resume=copied / "checkpoints" / "00000002"))
     # the old checkpoint of step 6 is of a future that is no more
     assert [path.name for path in list_checkpoints(copied / "checkpoints")] == ["00000002", "00000004"]
-
-
-def _kill_at_5(done: int, total: int, figures: dict[str, float]) -> None:
-    if done == 5:
-        raise Killed
 
 
 # ---------------------------------------------------------------------- damage

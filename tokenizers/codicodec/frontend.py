@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 
 import torch
@@ -16,27 +17,29 @@ def merge(x: Tensor, feature: Tensor | None) -> Tensor:
     return x if feature is None else (x + feature) / sqrt(2)
 
 
-class Patchifier(nn.Module):
-    """Spectrogram [M, 2C, F, L] -> tokens [M, S, W], frequency-major, and the map after each residual block."""
+class Levels(nn.Module):
+    """Residual blocks at several resolutions and a resampler between two of them: what both directions have."""
 
-    def __init__(self, config: CoDiCodecConfig, noise_channels: int | None = None):
-        super().__init__()
-        widths, blocks = config.conv_channels, config.conv_blocks
-        self.conv_in = xavier(nn.Conv2d(config.spectrum_channels, widths[0], 3, padding=1))
+    def _build(
+        self,
+        resampler: type[Downsample] | type[Upsample],
+        widths: Sequence[int],
+        counts: Sequence[int],
+        factors: Sequence[tuple[int, int]],
+        noise_channels: int | None,
+    ) -> None:
         self.levels = nn.ModuleList(
             nn.ModuleList(ConvBlock(width, noise_channels) for _ in range(count))
-            for width, count in zip(widths, blocks, strict=True)
+            for width, count in zip(widths, counts, strict=True)
         )
-        self.resamplers = nn.ModuleList(
-            Downsample(width, wider, factor)
-            for width, wider, factor in zip(widths, widths[1:], config.resampling, strict=False)
-        )
+        self.resamplers = nn.ModuleList(resampler(*sizes) for sizes in zip(widths, widths[1:], factors, strict=False))
 
-    def forward(
-        self, x: Tensor, gain: Tensor, noise: Tensor | None = None, features: list[Tensor] | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """gain [M or 1, 1, F, 1] follows the first convolution; `features` come in from an up path, deepest last."""
-        x = self.conv_in(x.contiguous(memory_format=torch.channels_last)) * gain
+    def _run(self, x: Tensor, noise: Tensor | None, features: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """The map [M, W, F, L] that comes out, and the one after each residual block, last first.
+
+        Args:
+            features: of the other direction, in the order in which they are merged into what enters the blocks.
+        """
         incoming = iter(features or ())
         outgoing = []
         for level, blocks in enumerate(self.levels):
@@ -45,24 +48,35 @@ class Patchifier(nn.Module):
                 outgoing.append(x)
             if level < len(self.resamplers):
                 x = self.resamplers[level](x)
-        return x.flatten(2).transpose(1, 2), outgoing[::-1]
+        return x, outgoing[::-1]
 
 
-class Depatchifier(nn.Module):
+class Patchifier(Levels):
+    """Spectrogram [M, 2C, F, L] -> tokens [M, S, W], frequency-major, and the map after each residual block."""
+
+    def __init__(self, config: CoDiCodecConfig, noise_channels: int | None = None):
+        super().__init__()
+        widths = config.conv_channels
+        self.conv_in = xavier(nn.Conv2d(config.spectrum_channels, widths[0], 3, padding=1))
+        self._build(Downsample, widths, config.conv_blocks, config.resampling, noise_channels)
+
+    def forward(
+        self, x: Tensor, gain: Tensor, noise: Tensor | None = None, features: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """gain [M or 1, 1, F, 1] follows the first convolution; `features` come in from an up path, deepest last."""
+        x = self.conv_in(x.contiguous(memory_format=torch.channels_last)) * gain
+        x, outgoing = self._run(x, noise, features)
+        return x.flatten(2).transpose(1, 2), outgoing
+
+
+class Depatchifier(Levels):
     """Tokens [M, S, W] -> feature maps on the way up; with an output layer also the spectrogram [M, 2C, F, L]."""
 
     def __init__(self, config: CoDiCodecConfig, noise_channels: int | None = None, output: bool = True):
         super().__init__()
         self.patch_grid = config.patch_grid
-        widths, blocks = config.conv_channels[::-1], config.conv_blocks[::-1]
-        self.levels = nn.ModuleList(
-            nn.ModuleList(ConvBlock(width, noise_channels) for _ in range(count))
-            for width, count in zip(widths, blocks, strict=True)
-        )
-        self.resamplers = nn.ModuleList(
-            Upsample(width, narrower, factor)
-            for width, narrower, factor in zip(widths, widths[1:], config.resampling[::-1], strict=False)
-        )
+        widths = config.conv_channels[::-1]
+        self._build(Upsample, widths, config.conv_blocks[::-1], config.resampling[::-1], noise_channels)
         if output:
             self.norm_out = ScaledGroupNorm(widths[-1], noise_channels)
             self.conv_out = zeroed(nn.Conv2d(widths[-1], config.spectrum_channels, 3, padding=1))
@@ -73,16 +87,7 @@ class Depatchifier(nn.Module):
         """The last map [M, C0, F, L] and the map after each residual block, shallowest first."""
         # tokens are position-major, which is what channels_last memory holds: no copy
         x = tokens.unflatten(1, self.patch_grid).permute(0, 3, 1, 2)
-        x = x.contiguous(memory_format=torch.channels_last)
-        incoming = iter(features or ())
-        outgoing = []
-        for level, blocks in enumerate(self.levels):
-            for block in blocks:  # type: ignore[attr-defined]
-                x = block(merge(x, next(incoming, None)), noise)
-                outgoing.append(x)
-            if level < len(self.resamplers):
-                x = self.resamplers[level](x)
-        return x, outgoing[::-1]
+        return self._run(x.contiguous(memory_format=torch.channels_last), noise, features)
 
     def output(self, x: Tensor, gain: Tensor, noise: Tensor) -> Tensor:
         """The last map to a spectrogram [M, 2C, F, L]; gain [M or 1, 1, F, 1] precedes the last convolution."""

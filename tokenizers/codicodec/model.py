@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import check_latents, check_one_stream, check_tokens, decode_lengths, prepare_audio, refuse_options
+from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options
 from ..parts import fsq
 from ..parts.loudness import decoded_level
 from .config import CoDiCodecConfig
@@ -42,14 +42,14 @@ class CoDiCodec(AudioTokenizer):
 
     @classmethod
     def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Load the official `codicodec.pt` from a file, a folder or a hub id such as `SonyCSLParis/codicodec`.
+        """Load a `codicodec.pt`; see `AudioTokenizer.from_official`.
 
-        Raises:
-            CheckpointError: nothing there, not that format, or keys that do not fit (named).
+        Args:
+            options: also `config`, for another size than the released one.
         """
         from .upstream import load_official
 
-        return cast(Self, load_official(cls, path, **options))
+        return load_official(cls, path, **options)
 
     @property
     def spec(self) -> TokenizerSpec:
@@ -171,10 +171,7 @@ class CoDiCodec(AudioTokenizer):
             noise: where the noise comes from, in place of `generator`; for comparisons with other implementations.
         """
         refuse_options(options, self.decode)
-        check_one_stream(latents, tokens)
-        values = self.latents_to_values(latents) if latents is not None else self.tokens_to_values(cast(Tensor, tokens))
-        values = values.to(self.device)
-        lengths = decode_lengths(self.spec, len(values), values.shape[1], lengths_samples)
+        values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
         if noise is None:
             noise = SeededNoise(self.settings, len(values), generator)
         if mode not in ("parallel", "autoregressive"):
@@ -186,7 +183,6 @@ class CoDiCodec(AudioTokenizer):
         max_chunks = self._chunk_bound(max_chunks)
         audio = values.new_zeros(len(values), self.settings.channels, int(lengths.max()))
         decode = decode_parallel if mode == "parallel" else decode_autoregressive
-        counts = [self.spec.num_chunks(int(n)) for n in lengths]
         for item, start, piece in decode(self, values, counts, noise, steps, max_chunks):
             begin, end = start - self.lead_samples, start - self.lead_samples + piece.shape[-1]
             low, high = max(begin, 0), min(end, int(lengths[item]))

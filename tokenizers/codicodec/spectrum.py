@@ -27,8 +27,3 @@ def spectrogram_to_audio(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor
 def split_chunks(spectrogram: Tensor, chunk_frames: int) -> Tensor:
     """[B, 2C, F, K * chunk_frames] to [B, K, 2C, F, chunk_frames]."""
     return spectrogram.unflatten(-1, (-1, chunk_frames)).movedim(3, 1)
-
-
-def join_chunks(chunks: Tensor) -> Tensor:
-    """[B, K, 2C, F, L] to [B, 2C, F, K * L]."""
-    return chunks.movedim(1, 3).flatten(-2)

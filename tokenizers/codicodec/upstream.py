@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..parts.configured import describe_keys
 from ..parts.errors import CheckpointError
-from ..parts.hub import fetch_file
+from ..parts.hub import fetch_file, is_hub_id
+from ..parts.official import renamed_state
 from ..parts.pickles import load_pickle
 from .config import CoDiCodecConfig
+from .model import CoDiCodec
 
-if TYPE_CHECKING:
-    from .model import CoDiCodec
+Codec = TypeVar("Codec", bound=CoDiCodec)
 
 FILE_NAME = "codicodec.pt"
 STATE_KEY = "gen_state_dict"
@@ -115,32 +115,14 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: CoDiCodec) -> dict
     Raises:
         CheckpointError: keys missing, unexpected or of another size (named), or an unknown fixed filter.
     """
-    ours = codec.state_dict()
-    converted: dict[str, Tensor] = {}
-    unexpected = []
-    for key, tensor in official.items():
-        if UNUSED.fullmatch(key):
-            continue
-        if FIXED_FILTER.fullmatch(key):
-            _check_fixed_filter(key, tensor)
-            continue
-        name = rename(key, codec.settings)
-        if name not in ours:
-            unexpected.append(key)
-        elif tensor.numel() != ours[name].numel():
-            raise CheckpointError(
-                f"official tensor {key} has shape {tuple(tensor.shape)}, "
-                f"the config asks for {tuple(ours[name].shape)}: is it a checkpoint of another size?"
-            )
-        else:
-            converted[name] = tensor.reshape(ours[name].shape).to(torch.float32)
-    missing = sorted(set(ours) - set(converted))
-    if missing or unexpected:
-        raise CheckpointError(
-            f"not an official CoDiCodec checkpoint of this size: {describe_keys('missing', missing)}, "
-            f"{describe_keys('unexpected', unexpected)}"
-        )
-    return converted
+    state = dict(official)
+    for key in [key for key in official if FIXED_FILTER.fullmatch(key)]:
+        _check_fixed_filter(key, state.pop(key))
+
+    def our_name(key: str) -> str | None:
+        return None if UNUSED.fullmatch(key) else rename(key, codec.settings)
+
+    return renamed_state(state, our_name, codec.state_dict(), "CoDiCodec")
 
 
 def _check_fixed_filter(key: str, weight: Tensor) -> None:
@@ -164,14 +146,12 @@ def read_official(path: Path) -> dict[str, Tensor]:
     return dict(content[STATE_KEY])
 
 
-def load_official(
-    cls: type[CoDiCodec], path: str | Path, config: CoDiCodecConfig | None = None, **options: Any
-) -> CoDiCodec:
+def load_official(cls: type[Codec], path: str | Path, config: CoDiCodecConfig | None = None, **options: Any) -> Codec:
     """See `CoDiCodec.from_official`; `config` for a checkpoint of another size than the official one."""
     local = Path(path)
     if local.is_dir():
         local = local / FILE_NAME
-    elif not local.exists() and str(path).count("/") == 1 and local.suffix != ".pt":
+    elif is_hub_id(path):
         local = fetch_file(str(path), FILE_NAME, **options)
     state = read_official(local)
     codec = cls(config or CoDiCodecConfig())

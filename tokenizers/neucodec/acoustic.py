@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..parts.init import BRANCH_GAIN, SPEECH_GAIN, keep_variance_
 from .snake import AntiAliasedSnake
 
 
@@ -45,6 +46,8 @@ class Unit(nn.Module):
         self.conv1 = nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=dilation * (kernel // 2))
         self.act2 = AntiAliasedSnake(channels)
         self.conv2 = nn.Conv1d(channels, channels, 1)
+        keep_variance_(self.conv1)
+        keep_variance_(self.conv2, BRANCH_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(self.act2(self.conv1(self.act1(x))))
@@ -58,6 +61,7 @@ class Stage(nn.Module):
         self.units = nn.Sequential(*(Unit(channels, kernel, dilation) for dilation in dilations))
         self.down_act = AntiAliasedSnake(channels)
         self.down = nn.Conv1d(channels, 2 * channels, 2 * stride, stride=stride, padding=math.ceil(stride / 2))
+        keep_variance_(self.down)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(self.down_act(self.units(x)))
@@ -78,6 +82,8 @@ class AcousticEncoder(nn.Module):
         top = config.width * 2 ** len(config.strides)
         self.out_act = AntiAliasedSnake(top)
         self.out = nn.Conv1d(top, config.out_width, 3, padding=1)
+        keep_variance_(self.stem, SPEECH_GAIN)
+        keep_variance_(self.out)
 
     def forward(self, audio: Tensor) -> Tensor:
         return self.out(self.out_act(self.stages(self.stem(audio)))).mT

@@ -105,7 +105,9 @@ class SpectrumNetwork(nn.Module):
         """Audio [B, 1, N] to logits [B, 1, T, F'] and each layer's features [B, W, T, F']."""
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = magnitudes(audio.float(), self.window_samples, self.window_samples // 2, pad_mode="reflect")
-        return _through(spectrum.mT, self.layers, self.last, self.slope)
+        # twice as fast on a CPU; `contiguous` leaves the strides of one channel, by which layers choose, as they are
+        image = torch.empty_like(spectrum.mT, memory_format=torch.channels_last).copy_(spectrum.mT)
+        return _through(image, self.layers, self.last, self.slope)
 
 
 def _through(x: Tensor, layers: nn.ModuleList, last: nn.Module, slope: float) -> CriticOutput:

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ..parts.errors import CheckpointError
-from ..parts.hub import fetch_file
+from ..parts.hub import fetch_file, is_hub_id
+from ..parts.official import read_safetensors
 from ..parts.pickles import load_state_pickle
 
 CONFIG_FILE = "config.json"
@@ -28,7 +29,7 @@ def find_folder(source: str | Path, **options: Any) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
-    if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
+    if not is_hub_id(source):
         raise CheckpointError(f"no folder of a semantic encoder at {source}")
     try:
         config_file = fetch_file(str(source), CONFIG_FILE, **options)
@@ -61,15 +62,7 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     for path in (folder / name for name in WEIGHT_FILES):
-        if path.is_file() and path.suffix != ".safetensors":
-            return load_state_pickle(path)
         if path.is_file():
-            try:
-                return load_file(path)
-            except (OSError, SafetensorError) as error:
-                raise CheckpointError(f"cannot read {path} as safetensors: {error}") from error
+            return read_safetensors(path) if path.suffix == ".safetensors" else load_state_pickle(path)
     raise CheckpointError(f"{folder} holds none of {', '.join(WEIGHT_FILES)}: it is no folder of a semantic encoder")

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..parts.init import BRANCH_GAIN, SPEECH_GAIN, keep_variance_
 from .local_attention import LocalTransformer
 
 SNAKE_EPS = torch.finfo(torch.float32).eps  # added to the divisor of Snake
@@ -76,6 +77,8 @@ class DistilAcousticEncoder(nn.Module):
         stride, (fine, coarse) = config.context_stride, config.context_depths
         self.context_fine = LocalTransformer(config.width, fine, *sizes, config.window * stride, config.position_width)
         self.context_down = nn.Conv1d(config.width, config.width, stride, stride)
+        keep_variance_(self.out)
+        keep_variance_(self.context_down)
         self.context_coarse = LocalTransformer(config.width, coarse, *sizes, config.window, config.position_width)
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -101,9 +104,14 @@ class TrendStem(nn.Module):
     def __init__(self, config: DistilAcousticConfig):
         super().__init__()
         self.trend_samples = config.trend_samples
-        self.bands = nn.ModuleList(nn.Conv1d(1, config.band_width, 7, padding=3) for _ in config.trend_samples)
+        bands = [nn.Conv1d(1, config.band_width, 7, padding=3) for _ in config.trend_samples]
+        self.bands = nn.ModuleList(bands)
         self.expand = nn.Conv1d(config.band_width * len(config.trend_samples), config.stem_width, 1)
         self.merge = nn.Conv1d(config.stem_width + 1, config.widths[0], 1)
+        for band in bands:
+            keep_variance_(band, SPEECH_GAIN)
+        keep_variance_(self.expand)
+        keep_variance_(self.merge)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Audio [B, 1, N] -> [B, W, N]."""
@@ -132,7 +140,10 @@ class Stage(nn.Module):
     def __init__(self, width: int, depth: int, stride: int | None, out_width: int):
         super().__init__()
         self.units = nn.ModuleList(Unit(width) for _ in range(depth))
-        self.down = nn.Conv1d(width, out_width, stride, stride) if stride is not None else None
+        self.down = None
+        if stride is not None:
+            self.down = nn.Conv1d(width, out_width, stride, stride)
+            keep_variance_(self.down)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, W, T] -> [B, W', T / stride]."""
@@ -158,6 +169,9 @@ class Unit(nn.Module):
         self.response_gain = nn.Parameter(torch.zeros(4 * width))
         self.response_bias = nn.Parameter(torch.zeros(4 * width))
         self.contract = nn.Linear(4 * width, width)
+        keep_variance_(self.depthwise)
+        keep_variance_(self.expand)
+        keep_variance_(self.contract, BRANCH_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, W, T] -> [B, W, T]."""

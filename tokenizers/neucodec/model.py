@@ -1,51 +1,34 @@
-"""NeuCodec (Julian et al., arXiv 2509.09550) and its distilled version as audio tokenizers."""
+"""NeuCodec (Julian et al., arXiv 2509.09550) as an audio tokenizer.
+
+Shape letters beyond those of `AudioTokenizer`: K hops of the padded signal, S width of the semantic frames, V of the
+fused ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, cast
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import (
-    check_latents,
-    check_one_stream,
-    check_tokens,
-    decode_lengths,
-    prepare_audio,
-    refuse_options,
-    silence_beyond,
-)
+from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
 from ..parts import fsq
-from ..parts.chunking import plan_chunks
+from ..parts.init import keep_variance_
 from ..parts.loudness import decoded_level
 from .acoustic import AcousticEncoder
 from .adapter import Adapter
-from .config import CodecConfig, DistillNeuCodecConfig, NeuCodecConfig
+from .chunked import CHUNK_S, OVERLAP_S, Chunking, decode_items, encode_items
+from .config import CodecConfig, NeuCodecConfig
 from .decoder import Decoder
-from .distil_semantic import DistilSemanticEncoder
-from .framing import hold_last, official_frames, pad_to_hops, padded_hops
-from .l3ac import DistilAcousticEncoder
+from .framing import hold_last, official_frames
 from .quantiser import Quantiser
 from .semantic import SemanticEncoder
 from .stream import StreamDecoder, StreamEncoder
-
-CHUNK_S = 30.0  # default length beyond which signals are worked on in pieces
-OVERLAP_S = 4.0
-
-
-class TrainingPass(NamedTuple):
-    """What a training objective needs of one forward pass."""
-
-    reconstruction: Tensor  # [B, 1, T * hop] at the decoder's rate
-    fused: Tensor  # [B, T, V] what goes into the quantiser: where a distilled encoder is compared with its teacher
-    values: Tensor  # [B, T, d] rounded, with straight-through gradient
-    semantic_target: Tensor  # [B, T, S] what the semantic encoder said, without gradient
-    semantic_prediction: Tensor | None  # [B, T, S] of the semantic decoder, where the config has one
+from .training import TrainingPass, hear, training_pass
 
 
 class NeuCodec(AudioTokenizer):
@@ -63,6 +46,7 @@ class NeuCodec(AudioTokenizer):
 
     config_class: ClassVar[type] = NeuCodecConfig
     semantic_lag: ClassVar[int] = 1  # frames that the semantic encoder gives fewer than the acoustic one
+    semantic_hub_id: ClassVar[str] = "facebook/w2v-bert-2.0"  # where its weights are, which official files do not hold
     settings: CodecConfig
 
     def __init__(self, config: CodecConfig):
@@ -71,6 +55,7 @@ class NeuCodec(AudioTokenizer):
         width = config.semantic_width
         self.semantic_adapter = Adapter(semantic_features, config.adapter_width, width)
         self.fusion = nn.Linear(width + acoustic_features, config.fused_width)
+        keep_variance_(self.fusion)
         self.quantiser = Quantiser(config.fsq, config.fused_width)
         self.decoder = Decoder(config.synthesis, config.fused_width)
         if config.predict_semantic:
@@ -85,21 +70,35 @@ class NeuCodec(AudioTokenizer):
 
     @classmethod
     def from_official(cls, path: str | Path, semantic: str | Path | None = None, **options: Any) -> Self:
-        """Load official weights from a `pytorch_model.bin`, a folder or a hub id, in eval mode.
+        """Load a `pytorch_model.bin`; see `AudioTokenizer.from_official`.
 
         Args:
             semantic: folder or hub id of the semantic encoder, whose weights the official file does not hold; None: the
-                folder `semantic` beside the weights if there is one, else the hub id that upstream takes.
-            options: `config` for another size than the released one; others are of
-                `huggingface_hub.hf_hub_download`, such as `revision`, for a hub id.
+                folder `semantic` beside the weights if there is one, else `semantic_hub_id`.
+            options: also `config`, for another size than the released one.
 
         Raises:
-            CheckpointError: nothing there, no semantic encoder (the message says which), not that format, or keys that
-                do not fit (named).
+            CheckpointError: as there; or no semantic encoder (the message says which).
         """
         from .upstream import load_official
 
-        return cast(Self, load_official(cls, path, semantic, **options))
+        return load_official(cls, path, semantic, **options)
+
+    @classmethod
+    def official_version(cls, path: Path) -> type[AudioTokenizer]:
+        from .upstream import official_version
+
+        return official_version(path)
+
+    @classmethod
+    def missing_hint(cls, missing: Sequence[str]) -> str:
+        if not any(key.startswith("semantic_encoder.") for key in missing):
+            return ""
+        return (
+            f". The semantic encoder ({cls.semantic_hub_id} in the released codec) is part of what save_pretrained "
+            "writes: copy that folder whole, or make one of the official weights (hf download "
+            f"{cls.semantic_hub_id} --local-dir FOLDER, then latentune convert SOURCE OUTPUT semantic=FOLDER)"
+        )
 
     @property
     def spec(self) -> TokenizerSpec:
@@ -172,30 +171,20 @@ class NeuCodec(AudioTokenizer):
             ValueError: as there; with official_length also audio too short for a frame.
         """
         refuse_options(options, self.encode)
-        chunk, overlap = self._chunk_frames(chunk_s, overlap_s)
+        chunking = self._chunking(chunk_s, overlap_s)
         items, lengths = self._prepare(audio, sample_rate, lengths)
-        hop = self.encoder_hop_samples
         if official_length:
+            hop = self.encoder_hop_samples
             frames = [official_frames(len(item), hop, semantic_lag=self.semantic_lag) for item in items]
             if not min(frames):
                 raise ValueError(f"the official package has no frame for less than {hop} samples")
             lengths = torch.tensor(frames) * self.spec.hop_samples
         counts = [self.spec.num_latents(int(n)) for n in lengths]
-        hops = [padded_hops(len(item), hop) for item in items]
-        values: dict[int, Tensor] = {}
-        for group in groups_of_equal(hops):
-            padded = torch.stack([pad_to_hops(items[i], hops[i], hop) for i in group])
-            values.update(zip(group, self._encode_padded(padded, chunk, overlap), strict=True))
+        values = [item[:count] for item, count in zip(encode_items(self, items, chunking), counts, strict=True)]
         latents = torch.nn.utils.rnn.pad_sequence(
-            [fsq.values_to_latents(values[i][:count], self.settings.latent_scale) for i, count in enumerate(counts)],
-            batch_first=True,
+            [fsq.values_to_latents(item, self.settings.latent_scale) for item in values], batch_first=True
         )
         return Encoded(latents=latents, tokens=self.latents_to_tokens(latents), lengths_samples=lengths)
-
-    def fuse(self, audio: Tensor) -> Tensor:
-        """Audio [B, 1, N] at the encoders' rate, N of whole hops, to fused frames [B, T, V], T = N / hop."""
-        padded = self._padded(audio)
-        return self._fused(self._semantic_frames(padded), padded)[:, : self._hops(audio)]
 
     def _prepare(self, audio: Tensor, sample_rate: int, lengths: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Each item [N] at the encoders' rate, and lengths [B] at the decoder's."""
@@ -204,53 +193,6 @@ class NeuCodec(AudioTokenizer):
         given = [audio.shape[-1]] * len(audio) if lengths is None else lengths.tolist()
         items = [item[0, :length] for item, length in zip(heard, heard_lengths.tolist(), strict=True)]
         return items, torch.tensor([self.spec.resampled_length(length, sample_rate) for length in given])
-
-    def _encode_padded(self, padded: Tensor, chunk: int | None, overlap: int) -> Tensor:
-        """Padded audio [B, K * hop] to values [B, K, D]."""
-        hop = self.encoder_hop_samples
-        num_hops = padded.shape[1] // hop
-        chunks = plan_chunks(num_hops, chunk or num_hops, overlap if chunk else 0)
-        pieces = []
-        for piece in chunks:
-            start = piece.start - piece.start % self._grid_frames
-            own = padded[:, start * hop : piece.stop * hop]
-            if piece.stop < num_hops:  # padded as a signal of its own would be
-                own = pad_to_hops(own, piece.stop - start + 1, hop)
-            values = self.quantiser.values(self._fused(self._semantic_frames(own), own))
-            pieces.append(values[:, piece.keep_start - start : piece.keep_stop - start])
-        return torch.cat(pieces, dim=1)
-
-    def _fused(self, semantic: Tensor, padded: Tensor) -> Tensor:
-        """What the two encoders make of padded audio [B, K * hop], joined: [B, K, V]. Semantic channels come first."""
-        acoustic = self._acoustic_frames(padded)
-        semantic = hold_last(self.semantic_adapter(semantic), acoustic.shape[1])
-        return self.fusion(torch.cat((semantic, acoustic), dim=-1))
-
-    @property
-    def _grid_frames(self) -> int:
-        """Chunks begin at a multiple of this many frames, being that much longer if need be."""
-        return 1
-
-    def _semantic_frames(self, padded: Tensor) -> Tensor:
-        """[B, K * hop] to [B, K - semantic_lag, S], without gradient."""
-        return self.semantic_encoder(padded)
-
-    def _acoustic_frames(self, padded: Tensor) -> Tensor:
-        """[B, K * hop] to [B, K, width]."""
-        return self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
-
-    def _hops(self, audio: Tensor) -> int:
-        """Hops of training audio [B, 1, N]; raises ValueError unless they are whole."""
-        hops, rest = divmod(audio.shape[-1], self.encoder_hop_samples)
-        if audio.ndim != 3 or audio.shape[1] != 1 or rest or not hops:
-            raise ValueError(
-                f"training takes audio [B, 1, N] at {self.settings.encoder_rate} Hz, N a multiple of "
-                f"{self.encoder_hop_samples}, got {tuple(audio.shape)}"
-            )
-        return hops
-
-    def _padded(self, audio: Tensor) -> Tensor:
-        return pad_to_hops(audio[:, 0], self._hops(audio) + 1, self.encoder_hop_samples)
 
     # ------------------------------------------------------------------ audio out
 
@@ -276,39 +218,10 @@ class NeuCodec(AudioTokenizer):
             chunk_s, overlap_s: as of `encode`; attention and group norms of a chunk do not see the others.
         """
         refuse_options(options, self.decode)
-        chunk, overlap = self._chunk_frames(chunk_s, overlap_s)
-        check_one_stream(latents, tokens)
-        values = self.latents_to_values(latents) if latents is not None else self.tokens_to_values(cast(Tensor, tokens))
-        values = values.to(self.device)
-        lengths = decode_lengths(self.spec, len(values), values.shape[1], lengths_samples)
-        counts = [self.spec.num_latents(int(n)) for n in lengths]
-        audio = values.new_zeros(len(values), 1, int(lengths.max()))
-        for group in groups_of_equal(counts):
-            part = self._decode_values(values[group, : counts[group[0]]], chunk, overlap)[..., : audio.shape[-1]]
-            audio[group, :, : part.shape[-1]] = part
+        chunking = self._chunking(chunk_s, overlap_s)
+        values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
+        audio = decode_items(self, values, counts, chunking)[..., : int(lengths.max())]
         return decoded_level(silence_beyond(audio, lengths), gain_db)
-
-    def _decode_values(self, values: Tensor, chunk: int | None, overlap: int) -> Tensor:
-        """Values [B, T, D] to audio [B, 1, T * hop] float32, not clipped."""
-        num_frames, hop = values.shape[1], self.spec.hop_samples
-        pieces = []
-        for piece in plan_chunks(num_frames, chunk or num_frames, overlap if chunk else 0):
-            made = self.decoder(self.quantiser.embed(values[:, piece.start : piece.stop]))
-            pieces.append(made[..., piece.scaled(hop).kept])
-        return torch.cat(pieces, dim=-1)
-
-    def _chunk_frames(self, chunk_s: float | None, overlap_s: float) -> tuple[int | None, int]:
-        """Chunk and overlap in frames, the overlap even."""
-        if chunk_s is None:
-            return None, 0
-        rate = self.spec.latent_rate_hz
-        chunk, overlap = round(chunk_s * rate), 2 * round(overlap_s * rate / 2)
-        if chunk < 2 or not 0 <= overlap < chunk:
-            raise ValueError(
-                f"chunk_s must be 2 frames of {1 / rate} s or more, overlap_s at least 0 and shorter, "
-                f"got {chunk_s} and {overlap_s}"
-            )
-        return chunk, overlap
 
     # ------------------------------------------------------------------ live
 
@@ -322,7 +235,7 @@ class NeuCodec(AudioTokenizer):
         overlap_s, whose resampling knows what comes before and after a chunk.
         """
         refuse_options(options, self.stream_encoder)
-        return StreamEncoder(self, *cast(tuple[int, int], self._chunk_frames(chunk_s, overlap_s)))
+        return StreamEncoder(self, self._chunking(chunk_s, overlap_s))
 
     def stream_decoder(
         self, *, chunk_s: float = CHUNK_S, overlap_s: float = OVERLAP_S, **options: Any
@@ -332,7 +245,31 @@ class NeuCodec(AudioTokenizer):
         It gives what `decode` gives with the same chunk_s and overlap_s, up to two chunks later.
         """
         refuse_options(options, self.stream_decoder)
-        return StreamDecoder(self, *cast(tuple[int, int], self._chunk_frames(chunk_s, overlap_s)))
+        return StreamDecoder(self, self._chunking(chunk_s, overlap_s))
+
+    def _chunking(self, chunk_s: float | None, overlap_s: float) -> Chunking:
+        return Chunking.of_seconds(chunk_s, overlap_s, self.spec.latent_rate_hz)
+
+    # ------------------------------------------------------------------ from padded audio to the quantiser
+
+    def semantic_frames(self, padded: Tensor) -> Tensor:
+        """[B, K * hop] at the encoders' rate to [B, K - semantic_lag, S], without gradient."""
+        return self.semantic_encoder(padded)
+
+    def acoustic_frames(self, padded: Tensor) -> Tensor:
+        """[B, K * hop] at the encoders' rate to [B, K, width]."""
+        return self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
+
+    def fused_frames(self, semantic: Tensor, padded: Tensor) -> Tensor:
+        """Semantic frames and padded audio [B, K * hop], joined: [B, K, V]. Semantic channels come first."""
+        acoustic = self.acoustic_frames(padded)
+        semantic = hold_last(self.semantic_adapter(semantic), acoustic.shape[1])
+        return self.fusion(torch.cat((semantic, acoustic), dim=-1))
+
+    @property
+    def grid_frames(self) -> int:
+        """Chunks begin at a multiple of this many frames, being that much longer if need be."""
+        return 1
 
     # ------------------------------------------------------------------ training
 
@@ -342,51 +279,8 @@ class NeuCodec(AudioTokenizer):
         Args:
             audio: [B, 1, N] at the encoders' rate, N of whole hops; T = N / hop.
         """
-        num_frames, padded = self._hops(audio), self._padded(audio)
-        hidden = self._semantic_frames(padded)
-        fused = self._fused(hidden, padded)[:, :num_frames]
-        values = self.quantiser.straight_through(self.quantiser.values(fused))
-        embedding = self.quantiser.embed(values)
-        predicted = None
-        if self.settings.predict_semantic:
-            predicted = self.semantic_decoder(self.semantic_out(embedding))
-        return TrainingPass(
-            reconstruction=self.decoder(embedding),
-            fused=fused,
-            values=values,
-            semantic_target=hidden[:, :num_frames],
-            semantic_prediction=predicted,
-        )
+        return training_pass(self, audio)
 
-
-class DistillNeuCodec(NeuCodec):
-    """NeuCodec with light encoders: DistilHuBERT and an L3AC-like one, whose frames are projected before the fusion.
-
-    All frames are official ones; of audio of whole hops the last official frame, all silence, is dropped.
-    """
-
-    config_class: ClassVar[type] = DistillNeuCodecConfig
-    semantic_lag: ClassVar[int] = 0
-
-    def _build_encoders(self, config: Any) -> tuple[int, int]:
-        self.semantic_encoder: Any = DistilSemanticEncoder(config.semantic).requires_grad_(False)
-        self.acoustic_encoder = DistilAcousticEncoder(config.acoustic)
-        self.acoustic_proj = nn.Linear(config.acoustic.width, config.acoustic_width)
-        return config.semantic.width, config.acoustic_width
-
-    @property
-    def _grid_frames(self) -> int:
-        """The acoustic encoder's attention has windows that count from the start of the signal."""
-        return cast(DistillNeuCodecConfig, self.settings).acoustic.window
-
-    @torch.no_grad()
-    def _semantic_frames(self, padded: Tensor) -> Tensor:
-        return self.semantic_encoder(padded.to(self.fusion.weight.dtype))
-
-    def _acoustic_frames(self, padded: Tensor) -> Tensor:
-        return self.acoustic_proj(super()._acoustic_frames(padded))
-
-
-def groups_of_equal(counts: Sequence[int]) -> list[list[int]]:
-    """Places of the items that have the same count, for each count."""
-    return [[i for i, count in enumerate(counts) if count == size] for size in sorted(set(counts))]
+    def fuse(self, audio: Tensor) -> Tensor:
+        """Audio as of `forward` to fused frames [B, T, V] alone: what a teacher is asked for."""
+        return hear(self, audio)[1]

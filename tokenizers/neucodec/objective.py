@@ -19,18 +19,20 @@ from torch import Tensor, nn
 from ..parts.adversarial import (
     feature_matching,
     frozen,
-    hinge_model_loss,
+    mean_logit,
     split_output,
     squared_critic_loss,
     squared_model_loss,
 )
 from ..parts.audio import to_rate
 from ..parts.errors import MismatchError
-from ..parts.objective import AdversarialObjective, AudioBatch, CriticPair
+from ..parts.objective import AdversarialObjective, AudioBatch, CriticPair, weighted_sum
 from .config import CodecConfig, DistillNeuCodecConfig
 from .discriminators import Critic, CriticConfig
+from .distilled import DistillNeuCodec
 from .mel_loss import mel_loss
-from .model import DistillNeuCodec, NeuCodec, TrainingPass
+from .model import NeuCodec
+from .training import TrainingPass
 
 Stage = Literal["train", "decoder", "distil"]
 
@@ -57,6 +59,9 @@ class NeuCodecObjectiveConfig:
     adversarial_weight: float = 1.0  # of the sum over the discriminators' networks
     feature_matching_weight: float = 1.0  # of the sum over all their layers
     semantic_weight: float = 5.0  # where the codec has a semantic decoder
+    # of the mean square of z. From random weights alone, an encoder drives all frames to one token before the decoder
+    # has learnt to use them; the paper starts from trained weights and has no such term
+    latent_weight: float = 0.0
     mel_windows_samples: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
     mel_bands: tuple[int, ...] = (5, 10, 20, 40, 80, 160, 320)  # at each of those windows
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -76,7 +81,7 @@ class NeuCodecObjectiveConfig:
             raise ValueError(f"mel_windows_samples {self.mel_windows_samples} and mel_bands {self.mel_bands} differ")
         if any(window < 4 or window % 4 for window in self.mel_windows_samples):
             raise ValueError(f"mel_windows_samples must be multiples of 4, got {self.mel_windows_samples}")
-        for name in ("mel", "adversarial", "feature_matching", "semantic", "distil"):
+        for name in ("mel", "adversarial", "feature_matching", "semantic", "latent", "distil"):
             if getattr(self, f"{name}_weight") < 0:
                 raise ValueError(f"{name}_weight must not be below 0, got {getattr(self, f'{name}_weight')}")
         if self.stage == "distil" and self.teacher is None:
@@ -109,8 +114,8 @@ class NeuCodecObjective(AdversarialObjective):
                 f"crop_s {config.crop_s} is {self.num_samples} samples, but the windows need {longest}: lengthen it, "
                 "or shorten mel_windows_samples and critic.window_samples"
             )
-        if not any(self._weights(config.mse_start_step).values()):
-            raise ValueError("all terms have weight 0: there is nothing to train on")
+        if not any(self._weights(0).values()):
+            raise ValueError("all terms have weight 0 at the start (see mse_start_step): there is nothing to train on")
         self.teacher: NeuCodec | None = None
         self.given: dict[str, dict[str, Tensor]] = {}  # weights of whole parts that the codec takes over
         if config.teacher is not None:
@@ -158,14 +163,14 @@ class NeuCodecObjective(AdversarialObjective):
         metrics = {"value_std": made.values.detach().float().std()}
         if self.config.stage == "train" and made.semantic_prediction is not None:
             terms["semantic"] = F.mse_loss(made.semantic_prediction.float(), made.semantic_target.float())
+        if self.config.latent_weight:
+            terms["latent"] = made.z.float().square().mean()
         if self.teacher is not None:
             with torch.no_grad():
                 wanted = self.teacher.fuse(heard).float()
             terms["distil"] = F.mse_loss(made.fused.float(), wanted)
             metrics["fused_cosine"] = F.cosine_similarity(made.fused.detach().float(), wanted, dim=-1).mean()
-        weights = self._weights(step)
-        loss = sum((weights[name] * term for name, term in terms.items() if weights[name]), real.new_zeros(()))
-        assert isinstance(loss, Tensor)
+        loss = weighted_sum(terms, self._weights(step))
         metrics |= {name: term.detach() for name, term in terms.items()}
         return loss, metrics, CriticPair(real=real, fake=made.reconstruction.detach())
 
@@ -173,7 +178,7 @@ class NeuCodecObjective(AdversarialObjective):
         """Least squares; also the mean logits of real and fake audio, which it draws to 1 and 0."""
         real, fake = split_output(critic(torch.cat([pair.real, pair.fake])), len(pair.real))
         with torch.no_grad():
-            metrics = {"critic_real": -hinge_model_loss(real), "critic_fake": -hinge_model_loss(fake)}
+            metrics = {"critic_real": mean_logit(real), "critic_fake": mean_logit(fake)}
         return squared_critic_loss(real, fake), metrics
 
     def _terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -195,6 +200,7 @@ class NeuCodecObjective(AdversarialObjective):
             "adversarial": c.adversarial_weight,
             "feature_matching": c.feature_matching_weight,
             "semantic": c.semantic_weight if c.stage == "train" and self.codec.predict_semantic else 0.0,
+            "latent": c.latent_weight,
             "distil": c.distil_weight if c.stage == "distil" and step >= c.mse_start_step else 0.0,
         }
 

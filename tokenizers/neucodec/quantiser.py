@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..parts import fsq
+from ..parts.init import keep_variance_
 
 WIDENING = 1e-3  # the tanh spans L - 1 levels and this share more
 
@@ -44,6 +45,7 @@ class Quantiser(nn.Module):
         self.config = config
         self.project_in = nn.Linear(fused_width, len(config.levels))
         self.project_out = nn.Linear(len(config.levels), fused_width)
+        keep_variance_(self.project_in)
 
     def bound(self, z: Tensor) -> Tensor:
         """z [..., d] in level units, between -L/2 and L/2 - 1 and a little beyond (`config.bounds` times)."""
@@ -53,7 +55,11 @@ class Quantiser(nn.Module):
 
     def values(self, fused: Tensor) -> Tensor:
         """Fused frames [B, T, V] to values [B, T, d] in (-1, 1), float32, not rounded."""
-        return self._to_values(self.bound(self.project_in(fused).float()))
+        return self.squash(self.project_in(fused))
+
+    def squash(self, z: Tensor) -> Tensor:
+        """Unbounded z [B, T, d] to values [B, T, d] in (-1, 1), float32, not rounded."""
+        return self._to_values(self.bound(z.float()))
 
     def straight_through(self, values: Tensor) -> Tensor:
         """Values rounded to levels; the gradient passes as if they were not."""

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 TAPS = 12
 CUTOFF = 0.25  # of the double rate
@@ -23,6 +25,7 @@ TRANSITION = 0.6  # of the double rate's Nyquist frequency; on both sides of the
 DAMPING_EPS = 1e-9
 REACH = 3  # samples to either side that a phase is made of, and that an output takes of a phase
 BLOCK_VALUES = 1 << 18  # worked on at once on a CPU: several passes over what stays in its cache
+HEAD, INNER, TAIL = slice(None, REACH), slice(REACH, -REACH), slice(-REACH, None)  # of padded samples
 
 
 @functools.cache
@@ -63,14 +66,13 @@ class AntiAliasedSnake(nn.Module):
         """[B, C, N] to [B, C, N]."""
         frequency = self.log_frequency.exp()
         gain = 1.0 / (self.log_damping.exp() + DAMPING_EPS)
-        # grouped convolutions are slow on a CPU, but can be differentiated; a GPU is slow at many small passes
-        if x.device.type != "cpu" or torch.is_grad_enabled():
-            return snake_by_convolution(x, frequency, gain)
-        return snake_by_passes(x, frequency, gain)
+        # grouped convolutions are slow on a CPU; a GPU is slow at many small passes
+        activation = snake_by_passes if x.device.type == "cpu" else snake_by_convolution
+        return activation(x, frequency, gain)
 
 
 def snake_by_convolution(x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
-    """The activation of x [B, C, N] with frequency [C] and gain [C] as two grouped convolutions; for autograd, GPUs."""
+    """The activation of x [B, C, N] with frequency [C] and gain [C] as two grouped convolutions."""
     channels = x.shape[1]
     up, down = (filters.to(x) for filters in phase_filters())
     padded = F.pad(x, (REACH, REACH), mode="replicate")
@@ -83,36 +85,75 @@ def snake_by_convolution(x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
 
 
 def snake_by_passes(x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
-    """The same, in place, as one pass over a block of channels for each tap; without gradients."""
-    out = torch.empty_like(x)
+    """The same as one pass over a block of rows for each tap; for the gradients only the arguments are kept."""
+    per_row = (each.to(x).repeat(len(x))[:, None] for each in (frequency, gain))
+    bent: Tensor = _Passes.apply(x.flatten(0, 1), *per_row)
+    return bent.view_as(x)
+
+
+class _Passes(torch.autograd.Function):
+    """The activation of rows [R, N] with frequency [R, 1] and gain [R, 1]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
+        ctx.save_for_backward(x, frequency, gain)
+        out = torch.empty_like(x)
+        up, down = (filters.tolist() for filters in phase_filters())
+        for rows in _blocks(x):
+            padded = F.pad(x[rows], (REACH, REACH), mode="replicate")
+            bent = [torch.zeros_like(padded), torch.zeros_like(padded)]
+            for phase, taps in zip(bent, up, strict=True):
+                wave = _correlate(padded, taps, into=phase[:, INNER])
+                wave.addcmul_((wave * frequency[rows]).sin_().square_(), gain[rows])
+            first, last = bent[0][:, REACH, None], bent[1][:, -REACH - 1, None]  # the ends at the double rate
+            block = out[rows].zero_()
+            for phase, taps in zip(bent, down, strict=True):
+                phase[:, HEAD], phase[:, TAIL] = first, last
+                _correlate(phase, taps, into=block)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, frequency, gain = ctx.saved_tensors
+        grad_x, grad_frequency, grad_gain = torch.empty_like(x), torch.zeros_like(frequency), torch.zeros_like(gain)
+        up, down = (filters.tolist() for filters in phase_filters())
+        for rows in _blocks(x):
+            padded = F.pad(x[rows], (REACH, REACH), mode="replicate")
+            even, odd = (_spread(grad[rows], taps, into=torch.zeros_like(padded)) for taps in down)
+            even[:, REACH] += even[:, HEAD].sum(-1) + odd[:, HEAD].sum(-1)
+            odd[:, -REACH - 1] += even[:, TAIL].sum(-1) + odd[:, TAIL].sum(-1)
+            grad_padded = torch.zeros_like(padded)
+            for grad_wave, taps in zip((even[:, INNER], odd[:, INNER]), up, strict=True):
+                wave = _correlate(padded, taps, into=torch.zeros_like(x[rows]))
+                angle = wave * frequency[rows]
+                slope = (2 * angle).sin_().mul_(grad_wave).mul_(gain[rows])  # of the squared sine
+                grad_gain[rows] += angle.sin_().square_().mul_(grad_wave).sum(-1, keepdim=True)
+                grad_frequency[rows] += wave.mul_(slope).sum(-1, keepdim=True)
+                _spread(grad_wave.addcmul_(slope, frequency[rows]), taps, into=grad_padded)
+            grad_padded[:, REACH] += grad_padded[:, HEAD].sum(-1)
+            grad_padded[:, -REACH - 1] += grad_padded[:, TAIL].sum(-1)
+            grad_x[rows] = grad_padded[:, INNER]
+        return grad_x, grad_frequency, grad_gain
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    """Slices of the rows of x [R, N], each small enough for a cache."""
     step = max(1, BLOCK_VALUES // x.shape[-1])
-    up, down = (filters.tolist() for filters in phase_filters())
-    for item, own in zip(x, out, strict=True):
-        for first in range(0, len(item), step):
-            part = slice(first, first + step)
-            phases = _bent_phases(item[part], frequency[part, None], gain[part, None], up)
-            _correlate(phases[0], down[0], into=own[part].zero_())
-            _correlate(phases[1], down[1], into=own[part])
-    return out
-
-
-def _bent_phases(x: Tensor, frequency: Tensor, gain: Tensor, up: list[list[float]]) -> tuple[Tensor, Tensor]:
-    """Even and odd phase [C, N + 6] of x [C, N], bent, each repeated at its ends as the signal they make up is."""
-    padded = F.pad(x, (REACH, REACH), mode="replicate")
-    even, odd = torch.zeros_like(padded), torch.zeros_like(padded)
-    inner = slice(REACH, -REACH)
-    for phase, taps in ((even, up[0]), (odd, up[1])):
-        wave = _correlate(padded, taps, into=phase[:, inner])
-        wave.addcmul_((wave * frequency).sin_().square_(), gain)
-    first, last = even[:, REACH, None], odd[:, -REACH - 1, None]
-    for phase in (even, odd):
-        phase[:, :REACH], phase[:, -REACH:] = first, last
-    return even, odd
+    return [slice(first, first + step) for first in range(0, len(x), step)]
 
 
 def _correlate(x: Tensor, taps: list[float], into: Tensor) -> Tensor:
-    """Add to `into` [C, N] the correlation of x [C, N + 6] with seven taps, those that are zero left out."""
+    """Add to `into` [R, N] the correlation of x [R, N + 6] with seven taps, those that are zero left out."""
     for place, tap in enumerate(taps):
         if tap:
             into.add_(x[:, place : place + into.shape[-1]], alpha=tap)
+    return into
+
+
+def _spread(grad: Tensor, taps: list[float], into: Tensor) -> Tensor:
+    """Add to `into` [R, N + 6] the gradient of what `_correlate` read, for that [R, N] of what it wrote."""
+    for place, tap in enumerate(taps):
+        if tap:
+            into[:, place : place + grad.shape[-1]].add_(grad, alpha=tap)
     return into

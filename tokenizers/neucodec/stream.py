@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..base import Encoded
 from ..parts.audio import check_audio, to_channels
-from ..parts.chunking import ChunkStream
+from .chunked import Chunking
 
 if TYPE_CHECKING:
     from .model import NeuCodec
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class StreamEncoder:
     """Push audio [B, C, n] at the codec's rate; get `Encoded` of the frames that became ready, or None."""
 
-    def __init__(self, codec: NeuCodec, chunk_frames: int, overlap_frames: int):
-        self.codec, self.chunks = codec, ChunkStream(chunk_frames, overlap_frames)
+    def __init__(self, codec: NeuCodec, chunking: Chunking):
+        self.codec, self.chunks = codec, chunking.stream()
         self.rest: Tensor | None = None  # [B, n] that does not fill a hop yet
 
     def push(self, chunk: Tensor) -> Encoded | None:
@@ -72,26 +72,25 @@ class StreamEncoder:
 class StreamDecoder:
     """Push latents [B, n, D] or tokens [B, n, 1] of any n; get the audio [B, 1, n'] that became ready, or None."""
 
-    def __init__(self, codec: NeuCodec, chunk_frames: int, overlap_frames: int):
-        self.codec, self.chunks = codec, ChunkStream(chunk_frames, overlap_frames)
+    def __init__(self, codec: NeuCodec, chunking: Chunking):
+        self.codec, self.chunks = codec, chunking.stream()
 
     def push(self, chunk: Tensor) -> Tensor | None:
-        """Raises ValueError for a stream of another codec, or another stream or batch than before."""
+        """Raises ValueError for frames of another codec or another batch than before."""
         codec, held = self.codec, self.chunks.held
-        # both raise for frames that are none of this codec's
-        _ = codec.latents_to_values(chunk) if chunk.is_floating_point() else codec.tokens_to_values(chunk)
-        if held is not None and (len(chunk), chunk.shape[-1]) != (len(held), held.shape[-1]):
-            raise ValueError(f"the stream has frames of shape {tuple(held.shape)}, got {tuple(chunk.shape)}")
-        return self._decode(self.chunks.push(chunk))
+        values = codec.latents_to_values(chunk) if chunk.is_floating_point() else codec.tokens_to_values(chunk)
+        if held is not None and len(values) != len(held):
+            raise ValueError(f"the stream has a batch of {len(held)}, got {tuple(chunk.shape)}")
+        return self._decode(self.chunks.push(values.to(codec.device)))
 
     def flush(self) -> Tensor | None:
         """The audio that waited for what has not come; the stream starts anew."""
         return self._decode(self.chunks.flush())
 
+    @torch.no_grad()
     def _decode(self, pieces: list[tuple[Tensor, slice]]) -> Tensor | None:
-        hop, parts = self.codec.spec.hop_samples, []
-        for piece, kept in pieces:
-            latents, tokens = (piece, None) if piece.is_floating_point() else (None, piece)
-            audio = self.codec.decode(latents=latents, tokens=tokens, chunk_s=None)
+        codec, hop, parts = self.codec, self.codec.spec.hop_samples, []
+        for values, kept in pieces:
+            audio = codec.decoder(codec.quantiser.embed(values))
             parts.append(audio[..., kept.start * hop : kept.stop * hop])
-        return torch.cat(parts, dim=-1) if parts else None
+        return torch.cat(parts, dim=-1).clamp(-1.0, 1.0) if parts else None

@@ -10,31 +10,31 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..parts.configured import describe_keys
 from ..parts.errors import CheckpointError
-from ..parts.hub import fetch_file
+from ..parts.hub import fetch_file, is_hub_id
+from ..parts.official import renamed_state
 from ..parts.pickles import load_state_pickle
 from ..parts.weight_norm import SPELLINGS, fold_state_dict, fold_weight_norm
 from .config import CodecConfig, DistillNeuCodecConfig, NeuCodecConfig
 from .distil_semantic import distil_semantic_state
 from .distil_upstream import distil_tensors
+from .distilled import DistillNeuCodec
 from .hugging_face import find_folder, read_folder
+from .model import NeuCodec
 from .semantic import semantic_state
 from .snake import half_band_filter
 
-if TYPE_CHECKING:
-    from .model import NeuCodec
-
 logger = logging.getLogger(__name__)
+Version = TypeVar("Version", bound=NeuCodec)
 
 FILE_NAME = "pytorch_model.bin"
 SEMANTIC_FOLDER = "semantic"  # beside the weights
-SEMANTIC_HUB_ID = {"NeuCodec": "facebook/w2v-bert-2.0", "DistillNeuCodec": "ntu-spml/distilhubert"}
 LICENCE = "Apache-2.0"
 DISTILLED_PREFIX = "codec_encoder."  # of keys that the distilled version alone has
 TWIN_TOLERANCE = 1e-5
@@ -133,8 +133,6 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: NeuCodec) -> dict[
     Raises:
         CheckpointError: keys missing, unexpected or of another size (named), or constants that are not the known ones.
     """
-    from .model import DistillNeuCodec
-
     distilled = isinstance(codec, DistillNeuCodec)
     if distilled != is_distilled(official):
         asked = type(codec).__name__
@@ -142,30 +140,15 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: NeuCodec) -> dict[
     folded = fold_official(official)
     if distilled:
         folded = distil_tensors(folded, len(codec.settings.acoustic.depths))  # type: ignore[attr-defined]
+    for key in [key for key in folded if FILTER.fullmatch(key) or key == WINDOW]:
+        _check_constant(key, folded.pop(key), codec.settings)
     ours = {name: tensor for name, tensor in codec.state_dict().items() if not name.startswith("semantic_encoder.")}
-    converted: dict[str, Tensor] = {}
-    unexpected = []
-    for key, tensor in folded.items():
-        if FILTER.fullmatch(key) or key == WINDOW:
-            _check_constant(key, tensor, codec.settings)
-            continue
+
+    def our_name(key: str) -> str | None:
         name = rename(key)
-        if name in ours and tensor.shape != ours[name].shape:
-            raise CheckpointError(
-                f"official tensor {key} has shape {tuple(tensor.shape)}, the config asks for "
-                f"{tuple(ours[name].shape)}: is it a checkpoint of another size?"
-            )
-        if name in ours:
-            converted[name] = tensor.to(torch.float32)
-        elif not name.startswith(TRAINING_ONLY):
-            unexpected.append(key)
-    missing = sorted(set(ours) - set(converted))
-    if missing or unexpected:
-        raise CheckpointError(
-            f"not an official {type(codec).__name__} checkpoint of this config: {describe_keys('missing', missing)}, "
-            f"{describe_keys('unexpected', unexpected)}"
-        )
-    return converted
+        return None if name.startswith(TRAINING_ONLY) and name not in ours else name
+
+    return renamed_state(folded, our_name, ours, type(codec).__name__)
 
 
 def _check_constant(key: str, tensor: Tensor, config: CodecConfig) -> None:
@@ -182,29 +165,25 @@ def is_distilled(official: Mapping[str, Any]) -> bool:
     return any(key.startswith(DISTILLED_PREFIX) for key in official)
 
 
-def official_class(path: Path) -> str:
-    """The name of the class that an official `pytorch_model.bin`, or a folder with one, is of.
-
-    Raises:
-        CheckpointError: unreadable.
-    """
-    return "DistillNeuCodec" if is_distilled(load_state_pickle(_local(path))) else "NeuCodec"
+def official_version(path: Path) -> type[NeuCodec]:
+    """See `NeuCodec.official_version`, of a `pytorch_model.bin` or a folder with one."""
+    return DistillNeuCodec if is_distilled(load_state_pickle(_local(path))) else NeuCodec
 
 
 def load_official(
-    cls: type[NeuCodec],
+    cls: type[Version],
     path: str | Path,
     semantic: str | Path | None = None,
     config: CodecConfig | None = None,
     **options: Any,
-) -> NeuCodec:
+) -> Version:
     """See `NeuCodec.from_official`; the semantic encoder's sizes are read from its own config."""
     from accelerate import init_empty_weights
 
-    file = fetch_file(str(path), FILE_NAME, **options) if _is_hub_id(path) else _local(Path(path))
+    file = fetch_file(str(path), FILE_NAME, **options) if is_hub_id(path) else _local(Path(path))
     if semantic is None:
         beside = file.parent / SEMANTIC_FOLDER
-        semantic = beside if beside.is_dir() else SEMANTIC_HUB_ID[cls.__name__]
+        semantic = beside if beside.is_dir() else cls.semantic_hub_id
     official = load_state_pickle(file)
     values, semantic_weights = read_folder(find_folder(semantic))
     config = config or cls.config_class()
@@ -221,8 +200,6 @@ def load_official(
     state = {f"semantic_encoder.{key}": tensor for key, tensor in state.items()}
     _check_semantic(state, codec, semantic)
     codec.load_state_dict(convert_state_dict(official, codec) | state, strict=True, assign=True)
-    codec.requires_grad_(True)
-    codec.semantic_encoder.requires_grad_(False)
     codec.licence = LICENCE
     return codec.eval()
 
@@ -236,10 +213,6 @@ def _check_semantic(state: Mapping[str, Tensor], codec: NeuCodec, source: str | 
             f"the semantic encoder at {source} does not fit: {describe_keys('missing', missing)}, "
             f"{describe_keys('unexpected', unexpected)}, {describe_keys('of another size', other)}"
         )
-
-
-def _is_hub_id(path: str | Path) -> bool:
-    return not Path(path).exists() and str(path).count("/") == 1 and Path(path).suffix != ".bin"
 
 
 def _local(path: Path) -> Path:

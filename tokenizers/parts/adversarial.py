@@ -36,6 +36,11 @@ def split_output(outputs: Sequence[CriticOutput], size: int) -> tuple[list[Criti
     return first, [CriticOutput(one.logits[size:], [f[size:] for f in one.features]) for one in outputs]
 
 
+def mean_logit(outputs: Sequence[CriticOutput]) -> Tensor:
+    """Mean over the networks of each one's mean logit."""
+    return torch.stack([one.logits.float().mean() for one in outputs]).mean()
+
+
 def hinge_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutput]) -> Tensor:
     """Mean over the networks of mean(relu(1 - real logits)) + mean(relu(1 + fake logits))."""
     losses = [
@@ -46,8 +51,8 @@ def hinge_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutput]
 
 
 def hinge_model_loss(fake: Sequence[CriticOutput]) -> Tensor:
-    """What a codec gains by being taken for real: mean over the networks of -mean(fake logits)."""
-    return -torch.stack([one.logits.float().mean() for one in fake]).mean()
+    """What a codec is to lower to be taken for real: minus the mean logit."""
+    return -mean_logit(fake)
 
 
 def feature_matching(

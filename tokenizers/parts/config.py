@@ -18,7 +18,7 @@ def nearest_hint(key: str, known: Iterable[str]) -> str:
     """Half a sentence that names the nearest known key, or lists the known ones: for error messages."""
     known = sorted(known)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
 
 
 def build_config(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -45,7 +45,7 @@ def build_config(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     ]
     if missing:
         raise ConfigError(f"config {where or cls.__name__} lacks the required key(s) {', '.join(missing)}")
-    arguments = {key: _convert(value, hints[key], f"{prefix}{key}") for key, value in values.items()}
+    arguments = {key: convert_value(value, hints[key], f"{prefix}{key}") for key, value in values.items()}
     try:
         return cls(**arguments)
     except ConfigError:
@@ -65,8 +65,15 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return plain(dataclasses.asdict(config))
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the annotated type `hint`; raises ConfigError where that would change its meaning."""
+def convert_value(value: Any, hint: Any, where: str) -> Any:
+    """`value` (of YAML, JSON or the command line) as the annotated type `hint`.
+
+    Args:
+        where: name of the value, for messages.
+
+    Raises:
+        ConfigError: where that would change its meaning.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -84,7 +91,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where}: expected a mapping, got {value!r}")
         value_hint = arguments[1] if arguments else Any
-        return {key: _convert(item, value_hint, f"{where}.{key}") for key, item in value.items()}
+        return {key: convert_value(item, value_hint, f"{where}.{key}") for key, item in value.items()}
     return _convert_scalar(value, hint, where)
 
 
@@ -94,7 +101,7 @@ def _convert_union(value: Any, options: tuple[Any, ...], where: str) -> Any:
     real = [option for option in options if option is not type(None)]
     for option in real:
         try:
-            return _convert(value, option, where)
+            return convert_value(value, option, where)
         except ConfigError:
             if len(real) == 1:
                 raise
@@ -107,9 +114,10 @@ def _convert_sequence(value: Any, kind: type, arguments: tuple[Any, ...], where:
     if kind is tuple and arguments and arguments[-1] is not Ellipsis:
         if len(arguments) != len(value):
             raise ConfigError(f"{where}: expected {len(arguments)} values, got {len(value)}")
-        return tuple(_convert(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(value, arguments, strict=True)))
+        pairs = enumerate(zip(value, arguments, strict=True))
+        return tuple(convert_value(item, hint, f"{where}[{i}]") for i, (item, hint) in pairs)
     item = arguments[0] if arguments else Any
-    return kind(_convert(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+    return kind(convert_value(v, item, f"{where}[{i}]") for i, v in enumerate(value))
 
 
 def _convert_scalar(value: Any, hint: Any, where: str) -> Any:

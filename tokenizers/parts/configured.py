@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
+from diffusers.utils import logging as diffusers_logging
 
 from .config import build_config, config_to_dict
 from .errors import CheckpointError
@@ -51,7 +54,8 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         """
         options.setdefault("low_cpu_mem_usage", False)
         try:
-            model, info = super().from_pretrained(str(path), output_loading_info=True, **options)
+            with _quiet_loading():
+                model, info = super().from_pretrained(str(path), output_loading_info=True, **options)
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"cannot load {cls.__name__} from {path}: {_first_lines(error)}") from error
         missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
@@ -59,8 +63,14 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
             raise CheckpointError(
                 f"weights at {path} do not fit {cls.__name__}: {describe_keys('missing', missing)}, "
                 f"{describe_keys('unexpected', unexpected)}, mismatched {info.get('mismatched_keys') or 'none'}"
+                f"{cls.missing_hint(missing)}"
             )
         return model.eval()
+
+    @classmethod
+    def missing_hint(cls, missing: Sequence[str]) -> str:
+        """What to do about weights that lack these keys, for the end of an error message; perhaps nothing."""
+        return ""
 
     def save_pretrained(self, path: str | Path, **options: Any) -> None:
         """Write `config.json` and safetensors to a folder; where the model was loaded from is not recorded."""
@@ -87,6 +97,17 @@ def describe_keys(kind: str, keys: list[str], most: int = 8) -> str:
         return f"{kind} none"
     more = f", and {len(keys) - most} more" if len(keys) > most else ""
     return f"{kind} {len(keys)} ({', '.join(keys[:most])}{more})"
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Without diffusers' advice to train a model whose weights are incomplete: such weights are refused."""
+    before = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(before)
 
 
 def _first_lines(error: BaseException) -> str:

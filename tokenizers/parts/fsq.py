@@ -83,8 +83,9 @@ def indices_to_digits(indices: Tensor, levels: Sequence[int]) -> Tensor:
 
 def check_indices(indices: Tensor, size: int) -> None:
     """Raise unless `indices` is an integer tensor with entries in 0..size-1."""
-    if indices.is_floating_point() or indices.dtype == torch.bool:
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
         raise TypeError(f"tokens must be integers, got {indices.dtype}")
+    indices = indices.to(torch.int64)  # of torch's unsigned types only uint8 has a minimum
     if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < size):
         raise ValueError(
             f"tokens must lie in 0..{size - 1}, got {int(indices.min())}..{int(indices.max())}: "

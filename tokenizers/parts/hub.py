@@ -1,4 +1,4 @@
-"""One file of a hub repository, or one clear error."""
+"""Hub ids, and one file of a hub repository or one clear error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
+
+WEIGHT_SUFFIXES = (".bin", ".ckpt", ".pt", ".safetensors")  # what ends so is meant as a file, there or not
+
+
+def is_hub_id(source: str | Path) -> bool:
+    """Whether `source` reads as `owner/name`, and not as the path of a file or folder."""
+    name = str(source)
+    reads_as_path = name.startswith((".", "/", "~")) or name.endswith(WEIGHT_SUFFIXES)
+    return name.count("/") == 1 and not reads_as_path and not Path(name).exists()
 
 
 def fetch_file(hub_id: str, file_name: str, **options: Any) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -33,6 +34,12 @@ class Objective(ABC):
     def to(self, device: torch.device | str) -> Self:
         """Move the networks that the objective owns, if there are any."""
         return self
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The loss of an objective's named terms; those of weight 0 are left out, so that they have no gradient."""
+    weighted = [weights[name] * term for name, term in terms.items() if weights[name]]
+    return sum(weighted[1:], weighted[0])
 
 
 @dataclass(frozen=True, kw_only=True)

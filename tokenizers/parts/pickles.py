@@ -24,9 +24,9 @@ def load_pickle(path: str | Path) -> Any:
         with torch.serialization.safe_globals(_numpy_scalars()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a pickle can fail in many ways; all mean that the file is not usable
-        raise CheckpointError(
-            f"cannot read {path} as a torch checkpoint ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
-        ) from error
+        # of torch's words the reason alone: before it stands the advice to let the pickle run what it likes
+        reason = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())[:300]
+        raise CheckpointError(f"cannot read {path} as a torch checkpoint ({type(error).__name__}: {reason})") from error
 
 
 def load_state_pickle(path: str | Path) -> dict[str, Tensor]:

@@ -5,21 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import (
-    check_latents,
-    check_one_stream,
-    check_tokens,
-    decode_lengths,
-    prepare_audio,
-    refuse_options,
-    silence_beyond,
-)
+from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
 from ..parts import fsq
 from ..parts.config import config_to_dict
 from ..parts.loudness import apply_gain, decoded_level, loudness_gain_db
@@ -53,14 +45,10 @@ class TAAE(AudioTokenizer):
 
     @classmethod
     def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Load official weights with their `model_config.json` from a file, a folder or a hub id.
-
-        Raises:
-            CheckpointError: nothing there, not that format, or keys that do not fit (named).
-        """
+        """Load weights with their `model_config.json` beside them; see `AudioTokenizer.from_official`."""
         from .upstream import load_official
 
-        return cast(Self, load_official(cls, path, **options))
+        return load_official(cls, path, **options)
 
     @property
     def spec(self) -> TokenizerSpec:
@@ -204,11 +192,8 @@ class TAAE(AudioTokenizer):
         """
         refuse_options(options, self.decode)
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
-        check_one_stream(latents, tokens)
-        values = self.latents_to_values(latents) if latents is not None else self.tokens_to_values(cast(Tensor, tokens))
-        lengths = decode_lengths(self.spec, len(values), values.shape[1], lengths_samples)
-        counts = [self.spec.num_latents(int(n)) for n in lengths]
-        patches = self._side("decoder").run(values.to(self.device), counts, bounds)
+        values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
+        patches = self._side("decoder").run(values, counts, bounds)
         audio = patches_to_audio(patches, self.settings.patch_samples)[..., : int(lengths.max())]
         return decoded_level(silence_beyond(audio, lengths), gain_db)
 

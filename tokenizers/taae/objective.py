@@ -12,9 +12,16 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from ..parts.adversarial import feature_matching, frozen, hinge_critic_loss, hinge_model_loss, split_output
+from ..parts.adversarial import (
+    feature_matching,
+    frozen,
+    hinge_critic_loss,
+    hinge_model_loss,
+    mean_logit,
+    split_output,
+)
 from ..parts.loudness import loudness_gain_db
-from ..parts.objective import AdversarialObjective, AudioBatch, CriticPair
+from ..parts.objective import AdversarialObjective, AudioBatch, CriticPair, weighted_sum
 from ..parts.random import rand
 from .bottleneck import Bottleneck, HybridConfig, draw_hybrid
 from .config import TAAEConfig
@@ -114,9 +121,7 @@ class TAAEObjective(AdversarialObjective):
         mode, noise, levels = draw_hybrid(self.config.hybrid, self.bottleneck, len(real), frames, generator, real)
         fake, z = model(real, mode, noise, levels)
         terms = self._terms(real, fake)
-        weights = self._weights(step)
-        loss = sum((weights[name] * term for name, term in terms.items() if weights[name]), real.new_zeros(()))
-        assert isinstance(loss, Tensor)
+        loss = weighted_sum(terms, self._weights(step))
         with torch.no_grad():
             values = torch.tanh(z.float())
             metrics = {name: term.detach() for name, term in terms.items()}
@@ -128,7 +133,7 @@ class TAAEObjective(AdversarialObjective):
         """Hinge loss; also how much real and fake audio are told apart."""
         real, fake = split_output(critic(torch.cat([pair.real, pair.fake])), len(pair.real))
         with torch.no_grad():
-            metrics = {"critic_real": -hinge_model_loss(real), "critic_fake": -hinge_model_loss(fake)}
+            metrics = {"critic_real": mean_logit(real), "critic_fake": mean_logit(fake)}
         return hinge_critic_loss(real, fake), metrics
 
     def augment(self, audio: Tensor, generator: torch.Generator) -> Tensor:

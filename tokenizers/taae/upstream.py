@@ -10,25 +10,23 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..parts.configured import describe_keys
 from ..parts.errors import CheckpointError
-from ..parts.hub import fetch_file
+from ..parts.hub import fetch_file, is_hub_id
+from ..parts.official import read_safetensors, renamed_state
 from ..parts.pickles import load_pickle
 from ..parts.rotary import rotary_angles
 from ..parts.weight_norm import fold_state_dict
-from .blocks import FrameConv, FrameTransposedConv
 from .config import TAAEConfig
+from .model import TAAE
 from .upstream_config import official_config
 
-if TYPE_CHECKING:
-    from .model import TAAE
-
 logger = logging.getLogger(__name__)
+Codec = TypeVar("Codec", bound=TAAE)
 
 CONFIG_FILE = "model_config.json"
 WEIGHT_FILES = ("model.safetensors", "model.ckpt")  # the first that is there
@@ -93,30 +91,10 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: TAAE) -> dict[str,
     Raises:
         CheckpointError: keys missing, unexpected or of another size (named), or constants that are not the known ones.
     """
-    config, ours = codec.settings, codec.state_dict()
-    converted: dict[str, Tensor] = {}
-    unexpected = []
-    for key, tensor in fold_state_dict(official).items():
-        if ZERO_BIAS.fullmatch(key) or FREQUENCIES.fullmatch(key):
-            _check_constant(key, tensor, config)
-            continue
-        name = rename(key, len(config.depths))
-        if name not in ours:
-            unexpected.append(key)
-        elif tensor.shape != ours[name].shape:
-            raise CheckpointError(
-                f"official tensor {key} has shape {tuple(tensor.shape)}, "
-                f"the config asks for {tuple(ours[name].shape)}: is it a checkpoint of another size?"
-            )
-        else:
-            converted[name] = tensor.to(torch.float32)
-    missing = sorted(set(ours) - set(converted))
-    if missing or unexpected:
-        raise CheckpointError(
-            f"not an official TAAE checkpoint of this config: {describe_keys('missing', missing)}, "
-            f"{describe_keys('unexpected', unexpected)}"
-        )
-    return converted
+    config, state = codec.settings, fold_state_dict(official)
+    for key in [key for key in state if ZERO_BIAS.fullmatch(key) or FREQUENCIES.fullmatch(key)]:
+        _check_constant(key, state.pop(key), config)
+    return renamed_state(state, lambda key: rename(key, len(config.depths)), codec.state_dict(), "TAAE")
 
 
 def _check_constant(key: str, tensor: Tensor, config: TAAEConfig) -> None:
@@ -141,13 +119,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
         CheckpointError: missing, truncated, not that format, or holding objects that are not allowed.
     """
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            state: Any = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot read {path} as safetensors: {error}") from error
+        state: Any = read_safetensors(path)
     else:
         state = load_pickle(path)
         state = state.get("state_dict") if isinstance(state, Mapping) else None
@@ -159,15 +131,8 @@ def read_official(path: Path) -> dict[str, Tensor]:
     return own or dict(state)
 
 
-def load_official(cls: type[TAAE], path: str | Path, **options: Any) -> TAAE:
-    """Load official weights from a folder, a file with `model_config.json` beside it, or a hub id, in eval mode.
-
-    Args:
-        options: of `huggingface_hub.hf_hub_download`, such as `revision`; for a hub id.
-
-    Raises:
-        CheckpointError: nothing usable there, a config that we do not build, or weights that do not fit it (named).
-    """
+def load_official(cls: type[Codec], path: str | Path, **options: Any) -> Codec:
+    """See `TAAE.from_official`; CheckpointError also for a config that we do not build."""
     from accelerate import init_empty_weights
 
     weights, config_file = _find(path, options)
@@ -188,18 +153,8 @@ def _find(path: str | Path, options: dict[str, Any]) -> tuple[Path, Path]:
             if (local / name).is_file():
                 return local / name, local / CONFIG_FILE
         raise CheckpointError(f"{local} holds none of {', '.join(WEIGHT_FILES)}: it is not an official TAAE folder")
-    if not local.exists() and str(path).count("/") == 1 and local.suffix not in (".safetensors", ".ckpt"):
+    if is_hub_id(path):
         return fetch_file(str(path), WEIGHT_FILES[0], **options), fetch_file(str(path), CONFIG_FILE, **options)
     if not local.is_file():
         raise CheckpointError(f"no checkpoint file at {local}")
     return local, local.with_name(CONFIG_FILE)
-
-
-def official_parameter_count(codec: nn.Module) -> int:
-    """Parameters of the official class of this size.
-
-    It keeps each convolution as direction and gain (weight norm), so there is one gain more for each slice of a weight
-    along axis 0; all else is the same.
-    """
-    convolutions = (m for m in codec.modules() if isinstance(m, (FrameConv, FrameTransposedConv)))
-    return sum(p.numel() for p in codec.parameters()) + sum(len(conv.weight) for conv in convolutions)

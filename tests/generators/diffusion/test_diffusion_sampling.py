@@ -6,30 +6,16 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from fake_binding import LATENT_BINDING
 from torch import Tensor
 
-from latentune.generators.base import Conditions, Generated, TokenizerBinding
+from latentune.generators.base import Conditions, Generated
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
-from latentune.tokenizers.base import Encoded, TokenizerSpec
+from latentune.tokenizers.base import Encoded
 
-SPEC = TokenizerSpec(
-    name="fake",
-    sample_rate=1000,
-    channels=1,
-    hop_samples=10,
-    latent_dim=3,
-    levels=((5, 4, 3),),
-    token_hop_samples=5,
-    chunk_latents=2,
-    chunk_tokens=4,
-    overlap_samples=5,
-)
-SECOND = 1000  # samples
-
-BINDING = TokenizerBinding(spec=SPEC, fingerprint="f" * 64, latent_mean=(1.0, 0.0, -2.0), latent_std=(1.0, 2.0, 0.5))
 CONFIG = DiffusionTransformerConfig(
-    binding=BINDING,
+    binding=LATENT_BINDING,
     width=16,
     depth=2,
     heads=2,
@@ -87,7 +73,7 @@ def test_a_known_flow_is_followed_to_its_end(name: str | None) -> None:
     latents = draw(
         PointFlow(CONFIG).eval(), num_inference_steps=8, scheduler=None if name is None else flow_scheduler(name)
     )
-    point = 0.5 * torch.tensor(BINDING.latent_std) + torch.tensor(BINDING.latent_mean)
+    point = 0.5 * torch.tensor(LATENT_BINDING.latent_std) + torch.tensor(LATENT_BINDING.latent_mean)
     for item, frames in enumerate((10, 4, 6)):
         torch.testing.assert_close(latents[item, :frames], point.expand(frames, 3), atol=0.02, rtol=0)
 
@@ -132,7 +118,7 @@ def test_guidance_is_off_at_one_null_at_zero_and_extrapolates(model: DiffusionTr
 
 
 def prefix_of(*lengths: int) -> Encoded:
-    frames = SPEC.num_latents(max(lengths))
+    frames = LATENT_BINDING.spec.num_latents(max(lengths))
     latents = torch.randn(len(lengths), frames, 3, generator=torch.Generator().manual_seed(9))
     tokens = torch.zeros(len(lengths), 2 * frames, 1, dtype=torch.int64)
     return Encoded(latents=latents, tokens=tokens, lengths_samples=torch.tensor(lengths))

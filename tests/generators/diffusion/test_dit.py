@@ -5,33 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_binding import LATENT_BINDING
 from torch import Tensor
 
-from latentune.generators.base import Conditions, TokenizerBinding
+from latentune.generators.base import Conditions
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
 from latentune.generators.load import load_generator
-from latentune.tokenizers.base import TokenizerSpec
 from latentune.tokenizers.parts.config import build_config, config_to_dict
 from latentune.tokenizers.parts.errors import CheckpointError, ConfigError
 
-SPEC = TokenizerSpec(
-    name="fake",
-    sample_rate=1000,
-    channels=1,
-    hop_samples=10,
-    latent_dim=3,
-    levels=((5, 4, 3),),
-    token_hop_samples=5,
-    chunk_latents=2,
-    chunk_tokens=4,
-    overlap_samples=5,
-)
-SECOND = 1000  # samples
-
-BINDING = TokenizerBinding(spec=SPEC, fingerprint="f" * 64, latent_mean=(1.0, 0.0, -2.0), latent_std=(1.0, 2.0, 0.5))
 CONFIG = DiffusionTransformerConfig(
-    binding=BINDING,
+    binding=LATENT_BINDING,
     width=16,
     depth=2,
     heads=2,
@@ -125,10 +110,10 @@ def test_masked_condition_tokens_have_no_effect() -> None:
 
 
 def test_a_model_without_conditions_and_with_single_frame_chunks_runs() -> None:
-    spec = replace(SPEC, chunk_latents=1, chunk_tokens=2)
+    spec = replace(LATENT_BINDING.spec, chunk_latents=1, chunk_tokens=2)
     plain = replace(
         CONFIG,
-        binding=replace(BINDING, spec=spec),
+        binding=replace(LATENT_BINDING, spec=spec),
         conditioning=ConditioningConfig(width=8, text_layers=0, seconds=False),
     )
     model = random_model(plain)
@@ -191,8 +176,11 @@ def test_wrong_latents_are_refused(x: Tensor, message: str) -> None:
     [
         ({"heads": 3}, "heads 3 must divide width 16"),
         ({"depth": 0}, "must be positive"),
-        ({"binding": replace(BINDING, latent_mean=(), latent_std=())}, "each of the 3 latent channels, got 0 and 0"),
-        ({"binding": replace(BINDING, latent_std=(1.0, 0.0, 1.0))}, "latent_std must be positive"),
+        (
+            {"binding": replace(LATENT_BINDING, latent_mean=(), latent_std=())},
+            "each of the 3 latent channels, got 0 and 0",
+        ),
+        ({"binding": replace(LATENT_BINDING, latent_std=(1.0, 0.0, 1.0))}, "latent_std must be positive"),
     ],
 )
 def test_wrong_configs_are_refused(wrong: dict, message: str) -> None:

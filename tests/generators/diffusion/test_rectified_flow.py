@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from fake_binding import LATENT_BINDING
 from torch import Tensor, nn
 
-from latentune.generators.base import Conditions, LatentBatch, TokenizerBinding
+from latentune.generators.base import Conditions, LatentBatch
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.diffusion import (
     DiffusionTransformer,
@@ -15,25 +16,9 @@ from latentune.generators.diffusion import (
     RectifiedFlowConfig,
     RectifiedFlowObjective,
 )
-from latentune.tokenizers.base import TokenizerSpec
 
-SPEC = TokenizerSpec(
-    name="fake",
-    sample_rate=1000,
-    channels=1,
-    hop_samples=10,
-    latent_dim=3,
-    levels=((5, 4, 3),),
-    token_hop_samples=5,
-    chunk_latents=2,
-    chunk_tokens=4,
-    overlap_samples=5,
-)
-SECOND = 1000  # samples
-
-BINDING = TokenizerBinding(spec=SPEC, fingerprint="f" * 64, latent_mean=(1.0, 0.0, -2.0), latent_std=(1.0, 2.0, 0.5))
 CONFIG = DiffusionTransformerConfig(
-    binding=BINDING, width=32, depth=2, heads=2, conditioning=ConditioningConfig(width=8, text_layers=0)
+    binding=LATENT_BINDING, width=32, depth=2, heads=2, conditioning=ConditioningConfig(width=8, text_layers=0)
 )
 
 
@@ -42,7 +27,7 @@ def seed(value: int = 0) -> torch.Generator:
 
 
 def batch(size: int = 4, frames: int = 6) -> LatentBatch:
-    mean, std = torch.tensor(BINDING.latent_mean), torch.tensor(BINDING.latent_std)
+    mean, std = torch.tensor(LATENT_BINDING.latent_mean), torch.tensor(LATENT_BINDING.latent_std)
     mask = torch.ones(size, frames, dtype=torch.bool)
     mask[0, 2:] = False
     return LatentBatch(
@@ -72,7 +57,7 @@ def test_the_path_is_straight_and_the_loss_is_the_masked_error() -> None:
     loss, metrics = objective(model, items, step=0, generator=seed())
     assert items.latents is not None
     assert items.latent_mask is not None
-    clean = (items.latents - torch.tensor(BINDING.latent_mean)) / torch.tensor(BINDING.latent_std)
+    clean = (items.latents - torch.tensor(LATENT_BINDING.latent_mean)) / torch.tensor(LATENT_BINDING.latent_std)
     clean = clean * items.latent_mask[..., None]
     noise = (model.noisy - (1 - model.t)[:, None, None] * clean) / model.t[:, None, None]
     torch.testing.assert_close(loss, (noise - clean)[items.latent_mask].square().mean(), atol=1e-3, rtol=1e-3)

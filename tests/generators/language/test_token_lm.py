@@ -7,35 +7,23 @@ from typing import Any
 
 import pytest
 import torch
+from fake_binding import TOKEN_BINDING
 from torch import Tensor
 
-from latentune.generators.base import Conditions, LatentBatch, TokenizerBinding
+from latentune.generators.base import Conditions, LatentBatch
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.language import NextTokenConfig, NextTokenObjective, TokenLM, TokenLMConfig
 from latentune.generators.language.digits import tokens_to_digits
 from latentune.generators.language.objective import frame_nats
 from latentune.generators.load import load_generator
-from latentune.tokenizers.base import TokenizerSpec
 from latentune.tokenizers.parts.config import build_config, config_to_dict
 from latentune.tokenizers.parts.errors import ConfigError
 
-SPEC = TokenizerSpec(
-    name="fake",
-    sample_rate=1000,
-    channels=1,
-    hop_samples=10,
-    latent_dim=3,
-    levels=((5, 4, 3), (3, 2)),
-    token_hop_samples=5,
-    chunk_latents=2,
-    chunk_tokens=4,
-    overlap_samples=5,
-)
-SIZES = (60, 6)  # of the codebooks
-BINDING = TokenizerBinding(spec=SPEC, fingerprint="f" * 64)
+SPEC = TOKEN_BINDING.spec
+SIZES = SPEC.codebook_sizes
 
 CONFIG = TokenLMConfig(
-    binding=BINDING,
+    binding=TOKEN_BINDING,
     width=32,
     depth=2,
     heads=2,

@@ -4,23 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from fake_binding import fake_spec
 
 from latentune.generators.base import Conditions
 from latentune.generators.parts.request import SampleRequest, check_request, prefix_frames, refuse_options
-from latentune.tokenizers.base import Encoded, TokenizerSpec
+from latentune.tokenizers.base import Encoded
 
-SPEC = TokenizerSpec(
-    name="fake",
-    sample_rate=1000,
-    channels=1,
-    hop_samples=10,
-    latent_dim=3,
-    levels=((3, 2),),
-    token_hop_samples=5,
-    chunk_latents=2,
-    chunk_tokens=4,
-    overlap_samples=5,
-)
+SPEC = fake_spec((3, 2))
 
 
 def encoded(*lengths: int) -> Encoded:

@@ -6,13 +6,12 @@ weights; noise is replayed, so whole decodes can be compared.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from bench_scripts import load_script
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,16 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 1e-4  # of the tensor's largest magnitude
 
 
-def load_peer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("official_codicodec", ROOT / "demos/bench/official_codicodec.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-peer = load_peer()
+peer = load_script("official_codicodec")
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:

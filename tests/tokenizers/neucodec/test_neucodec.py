@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentune.tokenizers.neucodec import DistillNeuCodec, DistillNeuCodecConfig, NeuCodec, NeuCodecConfig
+from latentune.tokenizers.neucodec import DistillNeuCodec, DistillNeuCodecConfig, NeuCodec, NeuCodecConfig, snake
 from latentune.tokenizers.neucodec.adapter import Adapter
 from latentune.tokenizers.neucodec.decoder import Decoder, DecoderConfig
 from latentune.tokenizers.neucodec.filterbank import SAMPLE_RATE, log_mel, normalised_frames
 from latentune.tokenizers.neucodec.framing import official_frames, padded_hops
 from latentune.tokenizers.neucodec.head import overlap_add
 from latentune.tokenizers.neucodec.quantiser import Quantiser, QuantiserConfig
-from latentune.tokenizers.neucodec.snake import AntiAliasedSnake, half_band_filter, snake_by_convolution
+from latentune.tokenizers.neucodec.snake import AntiAliasedSnake, half_band_filter
 from latentune.tokenizers.parts.bits import pack_tokens
 from latentune.tokenizers.parts.chunking import ChunkStream, plan_chunks
 from latentune.tokenizers.parts.config import build_config, config_to_dict
@@ -164,12 +164,37 @@ def test_the_fused_snake_is_upsampling_bending_and_decimating(num_samples: int) 
     torch.testing.assert_close(with_gradient, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_snake_has_the_right_gradients() -> None:
-    act = AntiAliasedSnake(2).double()
-    x = noise(1, 2, 9).double().requires_grad_()
-    frequency, gain = torch.rand(2).double().requires_grad_(), torch.rand(2).double().requires_grad_()
-    assert torch.autograd.gradcheck(snake_by_convolution, (x, frequency, gain))
-    assert act.log_frequency.dtype == torch.float64
+def snake_arguments(channels: int, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x, frequency and gain in float64, all of which want a gradient."""
+    rng = torch.Generator().manual_seed(3)
+    sizes = ((shape[0], channels, shape[1]), (channels,), (channels,))
+    x, frequency, gain = (torch.rand(size, generator=rng, dtype=torch.float64).requires_grad_() for size in sizes)
+    return x, frequency, gain
+
+
+@pytest.mark.parametrize("function", [snake.snake_by_convolution, snake.snake_by_passes])
+@pytest.mark.parametrize("num_samples", [1, 4, 9])  # 1 and 4: both ends' padding sees every sample
+def test_snake_has_the_right_gradients(function: Callable[..., Tensor], num_samples: int) -> None:
+    assert torch.autograd.gradcheck(function, snake_arguments(2, 2, num_samples))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_ways_to_snake_agree_whatever_the_block(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = tuple(each.detach().to(dtype).requires_grad_() for each in snake_arguments(5, 3, 100))
+    weights = noise(3, 5, 100).to(dtype)
+    expected = torch.autograd.grad((snake.snake_by_convolution(*arguments) * weights).sum(), arguments)
+    monkeypatch.setattr(snake, "BLOCK_VALUES", 400)  # rows of two items in one block, and a last one that is shorter
+    made = torch.autograd.grad((snake.snake_by_passes(*arguments) * weights).sum(), arguments)
+    for one, other in zip(made, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_training_keeps_nothing_of_a_snake_but_what_it_was_given() -> None:
+    kept: list[Tensor] = []
+    x, frequency, gain = snake_arguments(3, 2, 50)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        snake.snake_by_passes(x, frequency, gain)
+    assert sorted(tensor.numel() for tensor in kept) == [6, 6, x.numel()]
 
 
 def test_the_filter_is_the_official_one() -> None:
@@ -328,6 +353,12 @@ def test_chunks_that_cannot_be(codec: NeuCodec, options: dict[str, float]) -> No
         codec.stream_decoder(**options)
 
 
+def test_a_live_stream_is_always_cut(codec: NeuCodec) -> None:
+    for stream in (codec.stream_encoder, codec.stream_decoder):
+        with pytest.raises(ValueError, match="give chunk_s in seconds, not None"):
+            stream(chunk_s=None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("num_frames", [1, 5, 8, 9, 12, 13, 16, 17, 30, 41])
 @pytest.mark.parametrize("step", [1, 3, 50])
 def test_chunks_of_a_stream_are_those_of_the_whole(num_frames: int, step: int) -> None:
@@ -423,16 +454,7 @@ def test_training_reaches_every_weight_but_the_semantic_encoders(codec: NeuCodec
 
 def test_training_mode_leaves_the_semantic_encoder_as_it_is(codec: NeuCodec) -> None:
     student, audio = own(codec).train(), noise(1, 320 * 10)
-    assert torch.equal(student._semantic_frames(audio), codec._semantic_frames(audio))
-
-
-def test_half_precision_gives_finite_audio(codec: NeuCodec, tmp_path: Path) -> None:
-    half = own(codec).to(torch.bfloat16)
-    encoded = half.encode(noise(1, 1, 5000), RATE)
-    assert encoded.latents.dtype == torch.float32
-    decoded = half.decode_encoded(encoded)
-    assert decoded.dtype == torch.float32
-    assert torch.isfinite(decoded).all()
+    assert torch.equal(student.semantic_frames(audio), codec.semantic_frames(audio))
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from latentune.pipelines.training.objectives import build_objective
 from latentune.tokenizers.neucodec import DistillNeuCodec, DistillNeuCodecConfig, NeuCodec, NeuCodecConfig
 from latentune.tokenizers.neucodec.discriminators import CriticConfig
 from latentune.tokenizers.neucodec.objective import NeuCodecObjective, NeuCodecObjectiveConfig
+from latentune.tokenizers.parts.audio import to_rate
 from latentune.tokenizers.parts.errors import CheckpointError, MismatchError
 from latentune.tokenizers.parts.objective import AudioBatch
 
@@ -72,9 +73,20 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     loss, terms, pair = loss_of(objective, model, batch)
     expected = 2 * terms["mel"] + 3 * terms["adversarial"] + 5 * terms["feature_matching"] + 7 * terms["semantic"]
     torch.testing.assert_close(loss, expected)
-    assert "distil" not in terms
+    assert "distil" not in terms and "latent" not in terms
     assert pair.real.shape == pair.fake.shape == (2, 1, 2400)
     assert not any(value.requires_grad for value in (*terms.values(), pair.real, pair.fake))
+
+
+def test_the_latent_term_is_the_mean_square_before_the_bound() -> None:
+    model = codec()
+    objective, batch = make(model, latent_weight=0.5)
+    loss, terms, _ = loss_of(objective, model, batch)
+    with torch.no_grad():
+        z = model.quantiser.project_in(model.fuse(to_rate(batch.audio, RATE, 16000)))
+    torch.testing.assert_close(terms["latent"], z.square().mean())
+    others = 15 * terms["mel"] + terms["adversarial"] + terms["feature_matching"]
+    torch.testing.assert_close(loss, others + 0.5 * terms["latent"])
 
 
 def test_adversarial_terms_are_sums_over_networks_and_layers() -> None:
@@ -253,6 +265,16 @@ def test_all_weights_zero_are_refused() -> None:
     zero = dict.fromkeys(("mel_weight", "adversarial_weight", "feature_matching_weight", "semantic_weight"), 0.0)
     with pytest.raises(ValueError, match="nothing to train on"):
         make(codec(), **zero)
+
+
+def test_distance_to_a_teacher_alone_must_count_from_the_first_step(teacher: Path) -> None:
+    zero = dict.fromkeys(("mel_weight", "adversarial_weight", "feature_matching_weight"), 0.0)
+    options = {"stage": "distil", "teacher": str(teacher), **zero}
+    with pytest.raises(ValueError, match=r"at the start \(see mse_start_step\)"):
+        make(codec(DistillNeuCodec), mse_start_step=1, **options)
+    student = codec(DistillNeuCodec)
+    objective, batch = make(student, mse_start_step=0, **options)
+    loss_of(objective, student, batch)
 
 
 # ---------------------------------------------------------------------- the loop

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from latentune.tokenizers.load import OFFICIAL, load_official, load_tokenizer
+from latentune.tokenizers.load import load_official, load_tokenizer
 from latentune.tokenizers.neucodec import DistillNeuCodec, DistillNeuCodecConfig, NeuCodec, NeuCodecConfig
 from latentune.tokenizers.neucodec.acoustic import AcousticConfig
 from latentune.tokenizers.neucodec.config import CodecConfig
@@ -236,9 +236,27 @@ def test_a_checkpoint_without_its_semantic_encoder_says_which(
         NeuCodec.from_official(tmp_path)
     with pytest.raises(CheckpointError, match=r"needs ntu-spml/distilhubert.*hf download"):
         DistillNeuCodec.from_official(tmp_path)
-    for name in ("neucodec", "distill-neucodec"):
-        with pytest.raises(CheckpointError, match=f"{OFFICIAL[name][1]}.*hub"):
-            load_tokenizer(name)
+
+
+def test_a_saved_codec_without_its_semantic_encoder_says_which_and_where_it_is(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    NeuCodec.from_official(made, config=NeuCodecConfig.tiny()).save_pretrained(tmp_path)
+    file = next(tmp_path.glob("*.safetensors"))
+    state = {name: tensor for name, tensor in load_file(file).items() if not name.startswith("semantic_encoder.")}
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"missing 68 .*facebook/w2v-bert-2\.0.*hf download.*semantic=FOLDER"):
+        load_tokenizer(tmp_path)
+    assert "TRAIN this model" not in capsys.readouterr().err
+    del state["fusion.bias"]
+    save_file(state | {"semantic_encoder.x": torch.ones(1)}, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"missing 69 .*unexpected 1 \(semantic_encoder\.x\)"):
+        load_tokenizer(tmp_path)
+
+
+def test_official_weights_in_place_of_a_saved_codec_are_told(made: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no config\.json.*`latentune convert .* OUTPUT`"):
+        load_tokenizer(made)
 
 
 @pytest.mark.parametrize(
@@ -342,8 +360,8 @@ def test_the_reference_tensors_are_matched(size: str) -> None:
         expected = load_file(case)
         padded = expected["padded_audio"][:, 0]
         num_frames = expected["fused"].shape[1]
-        hidden = codec._semantic_frames(padded)
-        fused = codec._fused(hidden, padded)[:, :num_frames]
+        hidden = codec.semantic_frames(padded)
+        fused = codec.fused_frames(hidden, padded)[:, :num_frames]
         seen |= {"semantic_hidden": hidden, "semantic_features": codec.semantic_adapter(hidden).mT, "fused": fused}
         seen["prefsq_latent"] = codec.quantiser.project_in(fused)
         seen["decoded_audio"] = codec.decoder(expected["fsq_embedding"])

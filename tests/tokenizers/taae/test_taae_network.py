@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from official_size import official_parameter_count
 from torch import Tensor, nn
 
 from latentune.tokenizers.taae.blocks import FrameConv, FrameTransposedConv, Snake
 from latentune.tokenizers.taae.config import TAAEConfig
 from latentune.tokenizers.taae.network import Decoder, Encoder
 from latentune.tokenizers.taae.patching import audio_to_patches, patches_to_audio
-from latentune.tokenizers.taae.upstream import official_parameter_count
 
 TINY = replace(TAAEConfig.tiny(), layer_scale_init=0.5)  # blocks that count for something
 CAUSAL = replace(TINY, causal=True, window=(7, 0))

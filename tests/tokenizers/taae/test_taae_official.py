@@ -6,16 +6,16 @@ weights are a function of their names.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from bench_scripts import load_script
+from official_size import official_parameter_count
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,21 +23,12 @@ from torch import Tensor
 from latentune.tokenizers.parts.errors import CheckpointError
 from latentune.tokenizers.taae import TAAE
 from latentune.tokenizers.taae.patching import audio_to_patches, patches_to_audio
-from latentune.tokenizers.taae.upstream import CONFIG_FILE, official_parameter_count
+from latentune.tokenizers.taae.upstream import CONFIG_FILE
 
 ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = ROOT / "tests/assets/taae_network_golden.safetensors"
 REFERENCES = os.environ.get("LATENTUNE_REFERENCES")
 TOLERANCE = 2e-5
-
-
-def load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"demos/bench/{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 golden, peer = load_script("taae_golden"), load_script("official_taae")

@@ -1,0 +1,71 @@
+"""Which codec a name, a folder or a file of official weights is, and what is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from latentune.tokenizers.load import OFFICIAL, load_official, load_tokenizer, tokenizer_class
+from latentune.tokenizers.parts.errors import CheckpointError
+from latentune.tokenizers.taae import TAAE
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_a_hub_id_without_a_hub_is_a_clear_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    hub_id = OFFICIAL[name][1]
+    with pytest.raises(CheckpointError, match=f"{hub_id}.*hub"):
+        load_tokenizer(name)
+    with pytest.raises(CheckpointError, match=f"{hub_id}.*hub"):
+        load_official(hub_id)
+
+
+def test_the_class_is_that_of_the_revision_asked_for(
+    tiny_taae: TAAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_taae.save_pretrained(tmp_path)
+    asked: list[dict[str, str]] = []
+
+    def fetch(hub_id: str, name: str, **options: str) -> Path:
+        asked.append(options)
+        return tmp_path / name
+
+    monkeypatch.setattr("latentune.tokenizers.load.fetch_file", fetch)
+    monkeypatch.setattr(TAAE, "from_pretrained", lambda path, **options: (path, options))
+    assert load_tokenizer("owner/name", revision="x", variant="y") == ("owner/name", {"revision": "x", "variant": "y"})
+    assert asked == [{"revision": "x"}]
+
+
+@pytest.mark.parametrize(("file", "family"), [("codicodec.pt", "CoDiCodec"), ("model_config.json", "TAAE")])
+def test_official_weights_are_known_by_their_files(
+    file: str, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / file).write_text("")
+    monkeypatch.setattr(tokenizer_class(family), "from_official", lambda path, **options: (path, options))
+    assert load_official(tmp_path, revision="x") == (tmp_path, {"revision": "x"})
+    assert load_official(tmp_path / file) == (tmp_path / file, {})
+    (tmp_path / "renamed").mkdir()
+    assert load_official(tmp_path / "renamed", family) == (tmp_path / "renamed", {})
+
+
+def test_official_weights_of_an_unknown_codec_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"codicodec\.pt or model_config\.json"):
+        load_official(tmp_path)
+    with pytest.raises(CheckpointError, match=r"cannot tell the codec of .*absent"):
+        load_official(tmp_path / "absent")
+    with pytest.raises(ValueError, match="did you mean 'TAAE'"):
+        load_official(tmp_path, "TAEE")
+
+
+def test_what_is_no_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="codicodec-mini"):
+        load_tokenizer("no-such-codec")
+    with pytest.raises(CheckpointError, match="codicodec-mini"):
+        load_tokenizer("folder/weights.safetensors")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_tokenizer(tmp_path)
+    for content in ("{}", "[1]", "{"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(CheckpointError, match="not the config of a tokenizer"):
+            load_tokenizer(tmp_path)

@@ -1,0 +1,59 @@
+"""Official weights: read, and brought under our names strictly, nothing missing and nothing left over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .configured import describe_keys
+from .errors import CheckpointError
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; raises CheckpointError where it cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path} as safetensors: {error}") from error
+
+
+def renamed_state(
+    official: Mapping[str, Tensor], rename: Callable[[str], str | None], ours: Mapping[str, Tensor], class_name: str
+) -> dict[str, Tensor]:
+    """A state dict in float32 with the names and shapes of `ours`; official shapes may have more or fewer axes of 1.
+
+    Args:
+        rename: our name of an official key; None for a tensor that is left out.
+        class_name: of the codec, for messages.
+
+    Raises:
+        CheckpointError: keys missing, unexpected or of another size (named).
+    """
+    converted: dict[str, Tensor] = {}
+    unexpected = []
+    for key, tensor in official.items():
+        name = rename(key)
+        if name is None:
+            continue
+        if name not in ours:
+            unexpected.append(key)
+        elif tensor.squeeze().shape != ours[name].squeeze().shape:
+            raise CheckpointError(
+                f"official tensor {key} has shape {tuple(tensor.shape)}, the config asks for "
+                f"{tuple(ours[name].shape)}: is it a checkpoint of another size?"
+            )
+        else:
+            converted[name] = tensor.reshape(ours[name].shape).to(torch.float32)
+    missing = sorted(set(ours) - set(converted))
+    if missing or unexpected:
+        raise CheckpointError(
+            f"not an official {class_name} checkpoint of this config: {describe_keys('missing', missing)}, "
+            f"{describe_keys('unexpected', unexpected)}"
+        )
+    return converted
