@@ -16,13 +16,17 @@ def robustness(
     audio: Annotated[str | None, typer.Option(help="File, folder or manifest to send.", show_default=False)] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Folder for CSV, JSON and plot.")] = None,
     channel: Annotated[
-        str | None, typer.Option(help="bsc, erasure, gilbert-elliott or packet.", show_default=False)
+        str | None, typer.Option(help="bsc (the default), erasure, gilbert-elliott or packet.", show_default=False)
     ] = None,
-    p: Annotated[list[float] | None, typer.Option("--p", help="Probability of damage; repeatable.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Channels drawn at each p.", show_default=False)] = None,
+    p: Annotated[
+        list[float] | None, typer.Option("--p", help="Probability of damage; repeatable. By default 0.001 to 0.1.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Channels drawn at each p; by default 3.", show_default=False)
+    ] = None,
     seed: Seed = None,
     labelling: Annotated[
-        list[str] | None, typer.Option(help="natural, gray or index; repeatable.", show_default=False)
+        list[str] | None, typer.Option(help="natural (the default), gray or index; repeatable.", show_default=False)
     ] = None,
     soft: Annotated[bool, typer.Option("--soft", help="Also decode the mean of what may have been sent.")] = False,
     prior_audio: Annotated[
@@ -36,7 +40,10 @@ def robustness(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Measure what a damaging channel does to a codec's tokens."""
+    """Measure what a damaging channel does to a codec's tokens.
+
+    Further keys: burst_bits, packet_chunks, concealments, rvq_codebooks, rvq_codebook_size, metrics, options.
+    """
     from rich.console import Console
 
     from .robustness.config import RobustnessConfig
@@ -67,7 +74,7 @@ def robustness(
     else:
         Console().print(render(result))
         if settings.output is not None:
-            show({}, False, f"{settings.output}: robustness.csv, robustness.json, robustness.png")
+            show({}, False, f"{settings.output}: robustness.csv, estimates.csv, robustness.json, robustness.png")
 
 
 def probe(
@@ -94,9 +101,4 @@ def probe(
         result = probe_encoders(one, other, audio, max_duration_s=max_duration_s, progress=update)
     write_json(folder / "locality.json", result.to_dict())
     locality_png(folder / "locality.png", result)
-    text = (
-        f"{result.num_frames} frames: tokens equal {result.exact_tokens:.2%}, levels equal {result.exact_levels:.2%}, "
-        f"within one level {result.within_one:.2%} (uniform {result.uniform_within_one:.2%}); "
-        f"{len(result.failures)} files left out; see {folder}"
-    )
-    show(result.to_dict(), as_json, text)
+    show(result.to_dict(), as_json, f"{result.summary()}; {len(result.failures)} files left out; see {folder}")

@@ -54,7 +54,7 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
-    if isinstance(error, (LatentuneError, ValueError, OSError)):
+    if isinstance(error, (LatentuneError, ValueError, OSError, ModuleNotFoundError)):
         return text
     return f"unexpected {type(error).__name__}: {text} (latentune --debug ... shows where)"
 

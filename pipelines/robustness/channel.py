@@ -63,13 +63,8 @@ def gilbert_elliott(bits: Tensor, p: float, generator: torch.Generator, *, burst
     Raises:
         ValueError: p outside [0, 1/2], or bursts shorter than chance alone would make them.
     """
-    check_probability(p)
-    if p > COIN:
-        raise ValueError(f"p must be at most {COIN} for the Gilbert-Elliott channel, whose bursts are coins; got {p}")
+    check_bursts(p, burst_bits)
     bad_share = p / COIN
-    if burst_bits < 1 or burst_bits * (1 - bad_share) < 1:
-        least = max(1.0, 1 / (1 - bad_share)) if bad_share < 1 else float("inf")
-        raise ValueError(f"bursts of {burst_bits} bits are shorter than chance makes them at p = {p}: at least {least}")
     leave = 1 / burst_bits
     enter = leave * bad_share / (1 - bad_share)
     # One uniform number a bit: low ones enter the bad state, high ones leave it, whatever the state was; those between
@@ -83,6 +78,17 @@ def gilbert_elliott(bits: Tensor, p: float, generator: torch.Generator, *, burst
     last = torch.where(enters | leaves, places, 0).cummax(0).values if len(chance) else places
     flips = enters[last].reshape(bits.shape) & (_uniform(bits, generator) < COIN)
     return Received(bits=bits ^ flips, flip_probability=torch.tensor(p, dtype=torch.float64))
+
+
+def check_bursts(p: float, burst_bits: float) -> None:
+    """Raise ValueError unless `gilbert_elliott` can flip a share `p` of the bits in bursts of that mean length."""
+    check_probability(p)
+    if p > COIN:
+        raise ValueError(f"p must be at most {COIN} for the Gilbert-Elliott channel, whose bursts are coins; got {p}")
+    bad_share = p / COIN
+    if burst_bits < 1 or burst_bits * (1 - bad_share) < 1:
+        least = max(1.0, 1 / (1 - bad_share)) if bad_share < 1 else float("inf")
+        raise ValueError(f"bursts of {burst_bits} bits are shorter than chance makes them at p = {p}: at least {least}")
 
 
 def lose_packets(num_packets: int, p: float, generator: torch.Generator) -> Tensor:
@@ -100,11 +106,12 @@ def _uniform(bits: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(bits.shape, generator=generator, device=generator.device, dtype=torch.float64).to(bits.device)
 
 
+BURST_CHANNEL = "gilbert-elliott"
 BitChannel = Callable[[Tensor, float, torch.Generator], Received]
 BIT_CHANNELS: dict[str, BitChannel] = {
     "bsc": binary_symmetric,
     "erasure": erasure,
-    "gilbert-elliott": gilbert_elliott,
+    BURST_CHANNEL: gilbert_elliott,
 }
 PACKET_CHANNEL = "packet"
 CHANNELS = (*BIT_CHANNELS, PACKET_CHANNEL)

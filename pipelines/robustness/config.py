@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...tokenizers.parts.errors import ConfigError
-from .channel import CHANNELS, PACKET_CHANNEL, check_probability
+from .channel import BURST_CHANNEL, CHANNELS, PACKET_CHANNEL, check_bursts, check_probability
 from .concealment import CONCEALMENTS
 from .labelling import CODES, check_labellings
 from .speech import SPEECH_METRICS
@@ -45,6 +45,8 @@ class RobustnessConfig:
             check_labellings(self.labellings)
             for p in self.p:
                 check_probability(p)
+                if self.channel == BURST_CHANNEL:
+                    check_bursts(p, self.burst_bits)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         if not self.p or len(set(self.p)) < len(self.p):
@@ -62,6 +64,8 @@ class RobustnessConfig:
             raise ConfigError("soft decoding works digit by digit: leave out labelling 'index', or soft")
         if self.prior_audio is not None and not self.soft:
             raise ConfigError("prior_audio is the prior of soft decoding: set soft, or leave it out")
+        if self.rvq_codebooks is not None and self.rvq_audio is None:
+            raise ConfigError("rvq_codebooks are fitted to rvq_audio: give it, or leave them out")
         if self.channel == PACKET_CHANNEL and not (self.concealments or self.soft):
             raise ConfigError(f"lost packets need a concealment ({', '.join(CONCEALMENTS)}) or soft")
         if self.channel == PACKET_CHANNEL and self.labellings != (CODES[0],):

@@ -20,15 +20,15 @@ from ...tokenizers.parts.errors import AudioError
 from ...tokenizers.parts.random import keyed_generator
 from ..audio.find import AudioItem, find_audio
 from ..encode import pick_device
-from ..metrics.reconstruction import mel_distance, si_sdr_db
+from ..metrics.reconstruction import SI_SDR_LIMIT_DB, mel_distance, si_sdr_db
 from ..outputs import prepare_output
 from ..settings import save_config
 from .build import Sources, build_systems
-from .channel import BIT_CHANNELS, PACKET_CHANNEL, gilbert_elliott
+from .channel import BIT_CHANNELS, BURST_CHANNEL, PACKET_CHANNEL, gilbert_elliott
 from .config import LEAST_SEEDS, RobustnessConfig
-from .result import CHANGE, CHANNEL_METRICS, CLEAN, SIGNAL_METRICS, RobustnessResult, order_rows
+from .result import CHANGE, CHANNEL_METRICS, SIGNAL_METRICS, RobustnessResult, order_rows
 from .speech import SpeechMetric, Undefined, load_speech_metrics, to_speech
-from .systems import CHANNEL_FIGURES, SOFT, Reception, System, TokenStream
+from .systems import CHANNEL_FIGURES, CLEAN, Reception, System, TokenStream
 from .theory import channel_figures
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,6 @@ class _Experiment:
             clean[stream.name] = measure(decoded, decoded)
             figures = dict.fromkeys(CHANNEL_FIGURES)
             keys = {"system": f"{CLEAN}, {stream.name}", "p": 0.0, "seed": 0, "file": name, "seconds": seconds}
-            # SI-SDR of a signal to itself is a limit, not a figure
             nothing = dict.fromkeys((*CHANNEL_METRICS, *_changes(clean[stream.name], clean[stream.name])))
             yield {**keys, **figures, **clean[stream.name], **nothing}
         for system in self.systems:
@@ -140,7 +139,7 @@ class _Experiment:
             for p in self.config.p:
                 for seed in range(self.config.seeds):
                     reception = self._send(system, sent, p, seed, name)
-                    if reception.intact and system.receiver != SOFT:
+                    if reception.intact:
                         metrics = clean[system.stream.name]
                     else:
                         decoded = self._decode(reception.streams, encoded)
@@ -156,7 +155,7 @@ class _Experiment:
         if config.channel == PACKET_CHANNEL:
             return system.receive_packets(tokens, config.packet_chunks, p, generator)
         channel = BIT_CHANNELS[config.channel]
-        if channel is gilbert_elliott:
+        if config.channel == BURST_CHANNEL:
             channel = partial(gilbert_elliott, burst_bits=config.burst_bits)
         return system.receive_bits(tokens, channel, p, generator)
 
@@ -187,7 +186,9 @@ class _Experiment:
                 self.undefined.setdefault((name, label), str(error))
         for names, reference in ((SIGNAL_METRICS, audio), (CHANNEL_METRICS, undamaged)):
             ratio = si_sdr_db(reference.flatten(), estimate.flatten()).item()
-            found |= dict(zip(names, (ratio, mel_distance(reference, estimate, rate).mean().item()), strict=True))
+            # equal signals, or silence: a limit, not a figure, and it would rule every mean
+            figure = ratio if abs(ratio) < SI_SDR_LIMIT_DB else None
+            found |= dict(zip(names, (figure, mel_distance(reference, estimate, rate).mean().item()), strict=True))
         return found
 
     # ------------------------------------------------------------------ telling

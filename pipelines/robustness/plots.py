@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from torch import Tensor
 
 from ..report.plots import new_figure, save_png
+from .systems import CLEAN
 
 if TYPE_CHECKING:
     from .probe import LocalityResult
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 PANEL_INCHES = (4.4, 3.2)
 PANELS_A_ROW = 3
 CONFUSION_INCHES = 2.3
-CONFUSIONS_A_ROW = 8
+CONFUSIONS_A_ROW = 4
+DODGE = 1.03  # factor of p between neighbouring systems, lest their intervals hide each other
+X_LABELS = {
+    "bsc": "probability that a bit flips",
+    "erasure": "probability that a bit is erased",
+    "gilbert-elliott": "share of bits flipped, in bursts",
+    "packet": "probability that a packet is lost",
+}
 TITLES = {
     "stoi": "STOI",
     "pesq": "PESQ (wide band)",
@@ -29,12 +37,18 @@ TITLES = {
 
 
 def robustness_png(
-    target: str | Path | BinaryIO, estimates: Sequence[dict[str, Any]], metrics: Sequence[str], title: str
+    target: str | Path | BinaryIO,
+    estimates: Sequence[dict[str, Any]],
+    metrics: Sequence[str],
+    *,
+    title: str,
+    channel: str,
 ) -> None:
-    """Draw each metric over p on a logarithmic axis, a line a system with its 95 % band; without a channel dashed.
+    """Draw each metric over p on a logarithmic axis, a line a system with its 95 % intervals; without a channel dashed.
 
     Args:
         estimates: of `RobustnessResult.estimates`.
+        channel: of `channel.CHANNELS`, for the name of the axis.
 
     Raises:
         ValueError: nothing to draw.
@@ -45,12 +59,23 @@ def robustness_png(
     rows = math.ceil(len(metrics) / columns)
     figure = new_figure(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.6)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    names = list(dict.fromkeys(row["system"] for row in estimates))
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in estimates:
+        groups.setdefault(row["system"], []).append(row)
+    undamaged = {name: rows[0] for name, rows in groups.items() if name.startswith(CLEAN)}
+    damaged = {
+        # a logarithmic axis has no room for 0
+        name: sorted((row for row in rows if row["p"] > 0), key=lambda row: row["p"])
+        for name, rows in groups.items()
+        if name not in undamaged
+    }
     for axes, metric in zip(panels, metrics, strict=False):
-        for number, name in enumerate(names):
-            found = [row for row in estimates if row["system"] == name and row[metric]["mean"] is not None]
-            _draw(axes, name, f"C{number}", sorted(found, key=lambda row: row["p"]), metric)
-        axes.set(xscale="log", xlabel="p", ylabel=TITLES.get(metric, metric))
+        for (name, row), style in zip(undamaged.items(), ("--", ":"), strict=False):
+            if row[metric]["mean"] is not None:
+                axes.axhline(row[metric]["mean"], color="0.3", linestyle=style, linewidth=1, label=name)
+        for number, (name, found) in enumerate(damaged.items()):
+            _draw(axes, name, [row for row in found if row[metric]["mean"] is not None], metric, number)
+        axes.set(xscale="log", xlabel=X_LABELS[channel], ylabel=TITLES.get(metric, metric))
         axes.grid(alpha=0.3)
     for axes in panels[len(metrics) :]:
         axes.set_axis_off()
@@ -60,18 +85,14 @@ def robustness_png(
     save_png(figure, target)
 
 
-def _draw(axes: Any, name: str, colour: str, rows: Sequence[dict[str, Any]], metric: str) -> None:
-    """One system: a line over its p above 0, which a logarithmic axis has room for; its value at 0 as a level."""
-    for row in rows:
-        if row["p"] == 0:
-            axes.axhline(row[metric]["mean"], color=colour, linestyle="--", linewidth=1, label=name)
-    rows = [row for row in rows if row["p"] > 0]
-    if not rows:
-        return
-    p = [row["p"] for row in rows]
-    axes.plot(p, [row[metric]["mean"] for row in rows], color=colour, marker="o", markersize=3, label=name)
-    low, high = ([row[metric][side] for row in rows] for side in ("low", "high"))
-    axes.fill_between(p, low, high, color=colour, alpha=0.15, linewidth=0)
+def _draw(axes: Any, name: str, rows: Sequence[dict[str, Any]], metric: str, number: int) -> None:
+    """One system's means and intervals over p."""
+    means = [row[metric]["mean"] for row in rows]
+    # an interval of one value lies beside it by a rounding error
+    below = [max(0.0, row[metric]["mean"] - row[metric]["low"]) for row in rows]
+    above = [max(0.0, row[metric]["high"] - row[metric]["mean"]) for row in rows]
+    places = [row["p"] * DODGE**number for row in rows]
+    axes.errorbar(places, means, (below, above), color=f"C{number}", marker="o", markersize=3, capsize=2, label=name)
 
 
 def locality_png(target: str | Path | BinaryIO, result: LocalityResult) -> None:
@@ -92,12 +113,9 @@ def locality_png(target: str | Path | BinaryIO, result: LocalityResult) -> None:
     for axes in grid[count:]:
         axes.set_axis_off()
     figure.colorbar(image, ax=list(grid), label="share of the row", pad=0.01)
-    figure.suptitle(
-        f"tokens equal {result.exact_tokens:.1%}, levels equal {result.exact_levels:.1%}, "
-        f"within one {result.within_one:.1%} (independent and uniform: {result.uniform_within_one:.1%})"
-    )
+    figure.suptitle(result.summary().replace(" (", "\n("), fontsize="medium")
     save_png(figure, target)
 
 
 def _shares(confusion: Tensor) -> Tensor:
-    return confusion.double() / confusion.sum(1, keepdim=True).clamp_min(1)
+    return confusion.double() / confusion.sum(1, keepdim=True)  # NaN, which stays white, for a level that never came

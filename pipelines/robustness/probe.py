@@ -68,6 +68,14 @@ class LocalityResult:
         """`within_one` of two independent encoders that use the levels as often as these do."""
         return _mean([_share(_independent(counts), 1) for counts in self.confusions])
 
+    def summary(self) -> str:
+        """All shares in a line, with what chance alone would give."""
+        return (
+            f"{self.num_frames} frames: tokens equal {self.exact_tokens:.2%}, levels equal {self.exact_levels:.2%}, "
+            f"within one level {self.within_one:.2%} (by chance {self.uniform_within_one:.2%} of uniform levels, "
+            f"{self.independent_within_one:.2%} of levels used as here)"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         names = ("exact_tokens", "exact_levels", "within_one")
         baselines = ("uniform_exact_levels", "uniform_within_one", "independent_within_one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...tokenizers.parts.files import write_json, write_text
 from .plots import TITLES, robustness_png
 from .statistics import bootstrap
-from .systems import CHANNEL_FIGURES
+from .systems import CHANNEL_FIGURES, CLEAN
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -22,7 +22,6 @@ SIGNAL_METRICS = ("si_sdr_db", "mel_distance")
 CHANNEL_METRICS = ("si_sdr_to_clean_db", "mel_to_clean")
 CHANGE = "_change"  # behind the name of another metric: how far the channel moved it, file by file
 KEYS = ("system", "p", "seed", "file", "seconds")
-CLEAN = "clean"  # system of the rows without a channel, with the name of the token stream
 
 
 @dataclass(kw_only=True)
@@ -81,19 +80,28 @@ class RobustnessResult:
     def csv_text(self) -> str:
         """All rows, six significant digits; an empty field has no value."""
         columns = [*KEYS, *self.figures]
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(columns)
-        for row in self.rows:
-            writer.writerow([f"{row[c]:.6g}" if isinstance(row[c], float) else row[c] for c in columns])
-        return buffer.getvalue()
+        return _csv_text(columns, ([row[column] for column in columns] for row in self.rows))
+
+    def estimates_csv_text(self) -> str:
+        """Means with their 95 % intervals, a row a system and p; an empty field has no value."""
+        sides = ("mean", "low", "high")
+        columns = ["system", "p", "num_files", *(f"{name}_{side}" for name in self.figures for side in sides)]
+        rows = (
+            [row["system"], row["p"], row["num_files"], *(row[name][side] for name in self.figures for side in sides)]
+            for row in self.estimates()
+        )
+        return _csv_text(columns, rows)
 
     def write(self, folder: str | Path) -> None:
-        """robustness.csv, robustness.json and robustness.png in a folder that exists."""
+        """robustness.csv, estimates.csv, robustness.json and robustness.png in a folder that exists."""
         folder = Path(folder)
         write_text(folder / "robustness.csv", self.csv_text())
+        write_text(folder / "estimates.csv", self.estimates_csv_text())
         write_json(folder / "robustness.json", self.to_dict())
-        robustness_png(folder / "robustness.png", self.estimates(), self.metrics, str(self.tokenizer["name"]))
+        channel, seeds = self.config["channel"], self.config["seeds"]
+        codec = f"{self.tokenizer['name']} ({Path(self.tokenizer['source']).name})"
+        title = f"{codec}: {self.num_files} files, {seeds} seeds, 95 % intervals over both"
+        robustness_png(folder / "robustness.png", self.estimates(), self.metrics, title=title, channel=channel)
 
 
 def render(result: RobustnessResult) -> Group:
@@ -113,16 +121,25 @@ def render(result: RobustnessResult) -> Group:
         if metric in result.metrics and metric not in CHANNEL_METRICS:
             title += "; " + "; ".join(f"{name} {_cell(by_place[name, 0.0], metric)}" for name in clean)
         heads = [f"p = {p:g}" for p in columns]
-        table = Table("system", *heads, title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table = Table("system", *heads, box=None, padding=(0, 1, 0, 0))
         for name in names:
             if name not in clean:
                 table.add_row(name, *(_cell(by_place.get((name, p)), metric) for p in columns))
-        parts.append(table)
+        parts += [Text(title, style="italic"), table]
     lines = [f"{name}: not measured, {reason}" for name, reason in result.absent_metrics.items()]
     lines += [f"left out: {failure['path']}: {failure['reason']}" for failure in result.failures]
     parts += [Text(line, style="yellow") for line in (*lines, *result.warnings)]
     count = f"{result.num_files} files, {result.config['seeds']} seeds, {len(result.failures)} left out"
     return Group(*parts, Text(f"{count}; +- is half of a 95 % interval"))
+
+
+def _csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
+    return buffer.getvalue()
 
 
 def _cell(row: dict[str, Any] | None, metric: str) -> str:

@@ -20,6 +20,7 @@ from .rvq import RVQBaseline
 from .soft import ValueMap, word_posteriors
 
 PLAIN, SOFT = "plain", "soft"
+CLEAN = "clean"  # system of the rows without a channel, with the name of the token stream
 Streams = dict[str, Tensor]  # what the codec's `decode` is given: tokens [1, T, Q] or latents [1, T, D]
 
 
@@ -130,7 +131,7 @@ class Reception:
     """What reached the decoder, and what the channel did on the way."""
 
     streams: Streams
-    intact: bool  # nothing was damaged
+    intact: bool  # the decoder is given what was sent
     figures: dict[str, float | int | None]  # CHANNEL_FIGURES
 
 
@@ -168,11 +169,13 @@ class System:
         if self.receiver == SOFT:
             posteriors = word_posteriors(received, self.labelling, self.priors)
             streams: Streams = {"latents": self.stream.mean_latents(posteriors)}
+            intact = not received.flip_probability.any()  # a doubt moves the mean, right bit or not
         else:
             streams = self.stream.streams(got)
+            intact = torch.equal(received.bits, bits)
         damaged = int((received.bits != bits).sum())
         figures = {"num_sent": bits.numel(), "num_damaged": damaged, "num_invalid_words": num_invalid}
-        return Reception(streams=streams, intact=not damaged, figures={**figures, **self._token_figures(tokens, got)})
+        return Reception(streams=streams, intact=intact, figures={**figures, **self._token_figures(tokens, got)})
 
     def receive_packets(self, tokens: Tensor, packet_chunks: int, p: float, generator: torch.Generator) -> Reception:
         """Send tokens [T, Q] in packets of `packet_chunks` chunks, some of which are lost and concealed."""

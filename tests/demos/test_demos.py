@@ -38,7 +38,7 @@ def work(tiny_codec: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_demo_is_short_and_run_here() -> None:
     demos = sorted(DEMOS.glob("[0-9]*.py"))
-    names = ["01_round_trip", "02_encode_a_folder", "03_train_tiny", "04_sample", "05_loss_sensitivity"]
+    names = ["01_round_trip", "02_encode_a_folder", "03_train_tiny", "04_sample", "05_loss_sensitivity", "06_channel"]
     assert [demo.stem for demo in demos] == names
     for demo in demos:
         assert len(demo.read_text().splitlines()) < MAX_LINES
@@ -77,3 +77,12 @@ def test_loss_sensitivity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     run("05_loss_sensitivity", *small, "--output", tmp_path / "new" / "s.png")
     assert (tmp_path / "new" / "s.png").read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out.count("% of the sensitivity repeats every") == 2
+
+
+def test_channel(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = work / "new" / "channel"
+    speech = work / "audio" / "speech.wav"
+    run("06_channel", speech, "--tokenizer", work / "codec", "--p", 0.1, "--seconds", 0.3, "--output", output)
+    assert soundfile.info(output / "p_0.1.wav").frames == 14400
+    assert "bits flipped" in capsys.readouterr().out
+    assert (output / "robustness.png").read_bytes().startswith(b"\x89PNG")

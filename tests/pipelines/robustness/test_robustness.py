@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from typer.testing import CliRunner
 
 from latentune.pipelines.cli import app
 from latentune.pipelines.robustness import RobustnessConfig, RobustnessResult, run_robustness
+from latentune.pipelines.robustness.channel import binary_symmetric
+from latentune.pipelines.robustness.labelling import Labelling
 from latentune.pipelines.robustness.speech import Undefined, load_speech_metrics, pesq, stoi
 from latentune.pipelines.robustness.statistics import bootstrap
+from latentune.pipelines.robustness.systems import SOFT, OwnTokens, System
 from latentune.pipelines.robustness.theory import channel_figures
 from latentune.pipelines.settings import load_config
 from latentune.tokenizers.parts.errors import AudioError, ConfigError
@@ -56,6 +60,16 @@ def test_a_row_a_file_seed_p_and_system(step_codec: Any, clips: Path, tmp_path: 
     assert rows[2]["num_sent"] == str(16 * 40)
     assert float(rows[2]["mel_distance"]) > 0
     facts = json.loads((tmp_path / "o" / "robustness.json").read_text())
+    means = list(csv.DictReader((tmp_path / "o" / "estimates.csv").read_text().splitlines()))
+    assert [(row["system"], row["p"]) for row in means[:3]] == [
+        ("clean, own", "0"),
+        ("natural", "0.01"),
+        ("natural", "0.1"),
+    ]
+    for row, estimate in zip(means, facts["estimates"], strict=True):
+        for side in ("mean", "low", "high"):
+            expected = estimate["mel_distance"][side]
+            assert float(row[f"mel_distance_{side}"]) == pytest.approx(expected, rel=1e-5)
     assert facts["num_files"] == 2
     predicted = facts["systems"][1]["predicted_if_uniform"][1]
     assert predicted["digit_rms"] == pytest.approx(channel_figures(((4,) * 8,), "gray", 0.1).digit_rms)
@@ -96,6 +110,37 @@ def test_without_damage_nothing_is_lost(step_codec: Any, clips: Path, tmp_path: 
         for row in result.rows:
             by_file.setdefault(row["file"], set()).add(round(row["mel_distance"], 3))
         assert [len(values) for values in by_file.values()] == [1, 1], channel
+
+
+def test_what_came_through_whole_has_no_si_sdr_to_itself(step_codec: Any, clips: Path, tmp_path: Path) -> None:
+    """An infinite ratio, or the limit in its place, would rule every mean."""
+    for channel in ("bsc", "erasure", "packet"):
+        result = run(step_codec, clips, channel=channel, p=(0.002, 0.2), soft=True, output=str(tmp_path / channel))
+        sent = [row for row in result.rows if row["p"] > 0]
+        plain = [row for row in sent if "soft" not in row["system"]]
+        whole = [row for row in plain if row["num_damaged"] == 0]
+        assert 0 < len(whole) < len(plain), channel
+        assert all(row["si_sdr_to_clean_db"] is None and row["mel_to_clean"] == 0 for row in whole)
+        assert all((row["si_sdr_to_clean_db"] is None) == (row["mel_to_clean"] == 0) for row in plain), channel
+
+
+def test_a_soft_receiver_of_certain_bits_decodes_what_was_sent(step_codec: Any) -> None:
+    stream = OwnTokens(step_codec)
+    tokens = torch.arange(4**8 - 40, 4**8).unsqueeze(1)
+    system = System(name="soft", stream=stream, labelling=Labelling(stream.levels), receiver=SOFT)
+    for p in (0.0, 0.1):
+        reception = system.receive_bits(tokens, binary_symmetric, p, torch.Generator().manual_seed(0))
+        assert reception.intact == (p == 0)
+        same = torch.allclose(reception.streams["latents"][0], stream.latents(tokens), atol=1e-4)
+        assert same == reception.intact
+
+
+def test_a_plot_of_any_figures(step_codec: Any, clips: Path, tmp_path: Path) -> None:
+    """p of 0 beside others, a metric without a value, one file and one seed."""
+    settings: dict[str, Any] = {"p": (0.0, 0.1), "seeds": 1, "channel": "erasure", "output": str(tmp_path / "o")}
+    run(step_codec, clips / "a.wav", **settings)
+    run(step_codec, clips / "a.wav", **{**settings, "p": (0.0,)})
+    assert (tmp_path / "o" / "robustness.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_lost_packets_are_concealed(step_codec: Any, clips: Path, tmp_path: Path) -> None:
@@ -276,6 +321,9 @@ def test_a_tokenizer_without_tokens_is_refused(tokenless_codec: Any, clips: Path
         ({"soft": True, "labellings": ("index",)}, "digit by digit"),
         ({"prior_audio": "x"}, "set soft"),
         ({"channel": "packet", "concealments": ()}, "need a concealment"),
+        ({"channel": "gilbert-elliott", "p": (0.6,)}, r"at most 0\.5"),
+        ({"channel": "gilbert-elliott", "p": (0.4,), "burst_bits": 2.0}, "shorter than chance"),
+        ({"rvq_codebooks": 2}, "give it"),
         ({"channel": "packet", "labellings": ("gray",)}, "lost whole"),
     ],
 )
@@ -303,6 +351,7 @@ def test_the_command(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
     assert "1 seeds say little" in result.stdout
     assert {path.name for path in (tmp_path / "o").iterdir()} == {
         "config.yaml",
+        "estimates.csv",
         "robustness.csv",
         "robustness.json",
         "robustness.png",
@@ -327,10 +376,21 @@ def test_the_command_fails_in_one_line(codec_folder: Path, clips: Path, tmp_path
         assert message in result.stderr
 
 
+def test_the_command_names_the_extra_of_an_rvq(
+    codec_folder: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vector_quantize_pytorch", None)
+    arguments = ["robustness", "--tokenizer", codec_folder, "--audio", clips, "--rvq-audio", clips]
+    result = CliRunner().invoke(app, [*map(str, arguments), "rvq_codebook_size=2", "metrics=[]"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the RVQ baseline is fitted with vector-quantize-pytorch: pip install")
+
+
 def test_the_probe_command(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
     other = shutil.copytree(codec_folder, tmp_path / "other")
     arguments = ["probe", str(codec_folder), str(other), str(clips / "b.wav"), str(tmp_path / "o")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "tokens equal 100.00%" in result.stdout
+    assert "of levels used as here" in result.stdout
     assert {path.name for path in (tmp_path / "o").iterdir()} == {"locality.json", "locality.png"}
