@@ -7,6 +7,10 @@ PEERS := $(VENV)/.peers-done
 EXTRAS := dev,clap,ray,torchaudio
 # their own requirements do not go with ours, and the parts that are compared do not need them
 BARE_PEERS := laion-clap stable-audio-tools alias-free-torch einops-exts encodec torchvggish frechet-audio-distance fadtk kadtk
+# the official NeuCodec needs versions that go with nothing else: a folder of their own, which its benchmark alone sees
+NEUCODEC_PEERS := $(VENV)/neucodec-peers
+NEUCODEC_PACKAGES := neucodec==0.0.6 vector-quantize-pytorch==1.17.8 einx==0.3.0 local-attention==1.11.2 \
+	hyper-connections==0.4.11 torchtune==0.6.1
 # nothing in tests, demo or bench needs a model hub: a forgotten download shall fail at once
 export HF_HUB_OFFLINE := 1
 # what the demo encodes and trains on: a shipped name, a folder or a hub id
@@ -41,9 +45,10 @@ format: $(READY)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(PEERS)  ## speed beside the official package; writes bench_out/
+bench: $(PEERS) $(NEUCODEC_PEERS)/.done  ## speed beside the official package; writes bench_out/
 	$(BIN)/python demos/bench/codicodec_speed.py
 	$(BIN)/python demos/bench/taae_speed.py
+	PYTHONPATH=$(NEUCODEC_PEERS) $(BIN)/python demos/bench/neucodec_speed.py
 	$(BIN)/python demos/bench/frechet_speed.py
 
 clean:  ## remove what the targets wrote, .venv included
@@ -64,4 +69,8 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 $(PEERS): $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers,robustness,speech-metrics]'
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt $(BARE_PEERS)
+	@touch $@
+
+$(NEUCODEC_PEERS)/.done: $(READY)
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(@D) $(NEUCODEC_PACKAGES)
 	@touch $@

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..tokenizers.parts.errors import ConfigError
+from .cli_experiments import measure_codec
 from .cli_tools import Config, Device, Json, Tokenizer, make_config, progress_bar, show
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def evaluate(
         str | None, typer.Option(help="laion-clap .pt file or hub id; measure with CLAP.", show_default=False)
     ] = None,
     embedder: Annotated[
-        str | None, typer.Option(help="auto, musicnn, yamnet, clap, vggish, encodec.", show_default=False)
+        str | None, typer.Option(help="auto, musicnn, yamnet, clap, clap_fusion, vggish, encodec.", show_default=False)
     ] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="Weights of an embedder that ships none.", show_default=False)
@@ -55,7 +55,7 @@ def evaluate(
     result_file: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", help="JSON file for the result (with --tokenizer a folder).", show_default=False
+            "--output", "-o", help="JSON file; with --tokenizer a folder, for JSON, CSV and HTML.", show_default=False
         ),
     ] = None,
     csv: Annotated[str | None, typer.Option(help="Table of a row a system.", show_default=False)] = None,
@@ -67,25 +67,46 @@ def evaluate(
         str | None, typer.Option(help="With --tokenizer: audio for it to encode and decode.", show_default=False)
     ] = None,
     figure: Annotated[
-        list[str] | None, typer.Option(help="With --tokenizer: such as pesq_wb; repeatable.", show_default=False)
+        list[str] | None,
+        typer.Option(help="With --tokenizer: only this, such as pesq_wb; repeatable.", show_default=False),
     ] = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Compare sets of audio, or measure a tokenizer's reconstructions (--tokenizer NAME --audio PATH)."""
+    """Compare sets of audio, or measure a codec's reconstructions (--tokenizer NAME --audio PATH).
+
+    KEY=VALUE and --config take the keys of EvaluateConfig; with --tokenizer those of ExperimentConfig, such as
+    max_files=100 or, for speech, transcriber=FOLDER, speaker=ecapa, opinion=true.
+    """
     sources = [text for text in arguments or [] if not OVERRIDE.match(text)]
     overrides = [text for text in arguments or [] if OVERRIDE.match(text)]
-    if tokenizer is not None or audio is not None:
-        if tokenizer is None or audio is None or sources:
-            raise ConfigError("--tokenizer NAME and --audio PATH go together, and with no other source")
-        _evaluate_tokenizer(
-            tokenizer, audio, figure, embedder, checkpoint or clap_checkpoint, result_file, device, as_json
-        )
+    of_codec = {"--tokenizer": tokenizer, "--audio": audio, "--figure": figure}
+    of_sets = {"a source": sources, "--metric": metric, "--name": name, "--save-statistics": save_statistics}
+    of_sets |= {"--csv": csv, "--html": html, "--cache": cache, "--engine": engine}
+    if any(of_codec.values()):
+        wrong = [option for option, value in of_sets.items() if value]
+        if tokenizer is None or audio is None or wrong:
+            raise ConfigError(
+                "--tokenizer NAME and --audio PATH go together, to measure a codec"
+                + (f"; {', '.join(wrong)} cannot be given then (CSV, HTML and JSON go to --output)" if wrong else "")
+            )
+        from .experiments.config import ExperimentConfig
+
+        given: dict[str, Any] = {
+            "audio": audio,
+            "tokenizer": tokenizer,
+            "figures": figure,
+            "embedder": embedder,
+            "checkpoint": checkpoint or clap_checkpoint,
+            "output": result_file,
+            "device": device,
+        }
+        measure_codec("reconstruction", make_config(ExperimentConfig, config, overrides, given), as_json)
         return
     from .evaluate import EvaluateConfig
     from .evaluate import evaluate as run
 
-    given: dict[str, Any] = {
+    given = {
         "reference": sources[0] if sources else None,
         "generated": sources[1] if len(sources) > 1 else None,
         "systems": sources[2:],
@@ -111,7 +132,9 @@ def evaluate(
 
 
 def _text(result: EvaluationResult) -> str:
-    """One figure of one system as a line, all else as a table; then the sets and the warnings."""
+    """One figure of one system as a line, all else as a table; then the details, the sets and the warnings."""
+    from .evaluation.tables import detail_lines
+
     first = result.systems[0].figures[0] if result.systems else None
     if len(result.systems) > 1 or len(result.columns) > 1:
         head = [_rendered(result)]
@@ -126,9 +149,11 @@ def _text(result: EvaluationResult) -> str:
         sides += [("generated", result.generated)]
     counts = [
         f"{name} {side.num_files} files, {side.num_windows} windows, {len(side.failures)} left out"
+        if side.num_files
+        else f"{name} statistics of {side.num_windows} windows"
         for name, side in sides
     ]
-    return "\n".join([*head, *counts, *(f"warning: {text}" for text in result.warnings)])
+    return "\n".join([*head, *detail_lines(result), *counts, *(f"warning: {text}" for text in result.warnings)])
 
 
 def _rendered(result: EvaluationResult) -> str:
@@ -140,47 +165,3 @@ def _rendered(result: EvaluationResult) -> str:
     with console.capture() as capture:
         console.print(comparison_table(result))
     return capture.get().strip("\n")
-
-
-def _evaluate_tokenizer(
-    tokenizer: str,
-    audio: str,
-    figures: list[str] | None,
-    embedder: str | None,
-    checkpoint: str | None,
-    output: str | None,
-    device: str | None,
-    as_json: bool,
-) -> None:
-    from ..tokenizers.load import load_tokenizer
-    from .encode import pick_device
-    from .evaluate import evaluate_tokenizer
-    from .metrics.embedders import load_embedder
-    from .metrics.figures import SIGNAL_FIGURES
-    from .outputs import prepare_output
-
-    folder = None if output is None else prepare_output(output)
-    place = pick_device(device or "auto")
-    network = load_embedder(embedder or "auto", checkpoint=checkpoint, device=place)
-    with progress_bar("measuring") as update:
-        result = evaluate_tokenizer(
-            load_tokenizer(tokenizer).to(place),
-            audio,
-            figures=tuple(figures or SIGNAL_FIGURES),
-            embedder=network,
-            progress=update,
-        )
-    if folder is not None:
-        result.write(Path(folder))
-    lines = [
-        f"{row['system']}: {row['num_files']} files, "
-        + ", ".join(f"{name} {row[name]:.4g}" for name in result.figures if row[name] is not None)
-        for row in result.means()
-    ]
-    distances = (result.frechet or {}).get("values", {})
-    lines += [
-        f"{name}: {result.frechet['metric']} {value:.4g}"
-        for name, value in distances.items()
-        if result.frechet is not None and value is not None
-    ]
-    show(result.to_dict(), as_json, "\n".join(lines))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .cli_tools import Config, Device, Json, Overrides, Seed, Tokenizer, make_config, progress_bar, show
 
+if TYPE_CHECKING:
+    from .experiments.config import ExperimentConfig
+
 
 def experiment(
-    name: Annotated[str, typer.Argument(help="reconstruction, steps, gap or boundaries.")],
+    name: Annotated[str, typer.Argument(help="steps, gap, boundaries or reconstruction.")],
     audio: Annotated[str, typer.Argument(help="File, folder or manifest to encode and decode.")],
     overrides: Overrides = None,
     config: Config = None,
     tokenizer: Tokenizer = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Folder for CSV, JSON and plot.", show_default=False)
+        str | None, typer.Option("--output", "-o", help="Folder for CSV, JSON, HTML and plot.", show_default=False)
     ] = None,
     embedder: Annotated[str | None, typer.Option(help="Of the Fréchet distance, or none.", show_default=False)] = None,
     max_files: Annotated[int | None, typer.Option(help="At most this many files.", show_default=False)] = None,
@@ -32,11 +35,8 @@ def experiment(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a codec: all figures of its reconstructions, its decoding steps, its quantiser's cost, its borders."""
-    from rich.console import Console
-
+    """Measure a codec: its decoding steps, its quantiser's cost, its borders; `reconstruction` as evaluate does."""
     from .experiments.config import ExperimentConfig
-    from .experiments.run import render, run_experiment
 
     given = {
         "audio": audio,
@@ -51,12 +51,20 @@ def experiment(
         "seed": seed,
         "device": device,
     }
-    settings = make_config(ExperimentConfig, config, overrides, given)
+    measure_codec(name, make_config(ExperimentConfig, config, overrides, given), as_json)
+
+
+def measure_codec(name: str, settings: ExperimentConfig, as_json: bool) -> None:
+    """Run an experiment and print what came out."""
+    from rich.console import Console
+
+    from .experiments.run import render, run_experiment
+
     with progress_bar("measuring") as update:
         result = run_experiment(name, settings, progress=update)
     if as_json:
         show(result.to_dict(), True, "")
-    else:
-        Console().print(render(result))
-        if settings.output is not None:
-            show({}, False, f"{settings.output}: {name}.csv, {name}.json, {name}.png")
+        return
+    Console().print(render(result))
+    if settings.output is not None:
+        show({}, False, f"written: {settings.output}/{name}.html, with CSV, JSON and PNG beside it")

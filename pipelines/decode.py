@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
 from ..tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ..tokenizers.inputs import refuse_options
 from ..tokenizers.load import load_tokenizer
-from ..tokenizers.parts.config import nearest_hint
+from ..tokenizers.parts.config import convert_value, nearest_hint
 from ..tokenizers.parts.errors import ConfigError, DatasetError
 from ..tokenizers.parts.files import write_json
 from .audio.write import write_audio
@@ -107,11 +107,14 @@ def decode_item(
 
 
 def check_decode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) -> None:
-    """Raise ConfigError for options that the tokenizer's `decode` does not have."""
+    """Raise ConfigError for options that the tokenizer's `decode` does not have, or values that they cannot have."""
     try:
         refuse_options(options, tokenizer.decode)
     except TypeError as error:
         raise ConfigError(str(error)) from error
+    hints = get_type_hints(tokenizer.decode)
+    for name, value in options.items():
+        convert_value(value, hints[name], name)
 
 
 def choose_stream(dataset: LatentDataset, stream: Stream | None) -> Stream:

@@ -40,7 +40,7 @@ def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, 
         seed=config.seed,
     )
     result.reconstruction = reconstruction.means()
-    result.warnings += [f"left out: {failure['reason']}" for failure in reconstruction.failures]
+    result.warnings += [f"left out: {one['path']}: {one['reason']}" for one in reconstruction.failures]
     embedder = load_embedder("musicnn")
     for place in [*sorted((folder / "decoded").iterdir()), *sorted((folder / "samples").iterdir())]:
         found = evaluate(EvaluateConfig(reference=str(source), generated=str(place), device="cpu"), embedder=embedder)

@@ -144,12 +144,14 @@ def _result(
     reference: _Side,
     systems: list[_Side],
 ) -> EvaluationResult:
-    warnings = side_warnings("reference", reference.summary, networks["embedder"].embedder.dim)
+    of_sets = any(metric.reference and not metric.paired for metric in metrics)  # figures that few windows bias
+    dim = networks["embedder"].embedder.dim if of_sets else 0
+    warnings = side_warnings("reference", reference.summary, dim)
     rows: list[SystemResult] = []
     first: list[Measurement] = []
     for number, side in enumerate(systems):
         name = side.name if len(systems) > 1 else "generated"
-        warnings += side_warnings(name, side.summary, networks["embedder"].embedder.dim)
+        warnings += side_warnings(name, side.summary, dim)
         texts = {} if side.source is None else find_texts(side.source.items, config.text_column)
         row, found = SystemResult(name=side.name, summary=side.summary), []
         for metric in metrics:

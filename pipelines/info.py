@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .metrics.tokens import analyse_dataset
+from .metrics.tokens import FEW_TOKENS, analyse_dataset, too_few_tokens
 from .shards.read import LatentDataset
 from .shards.verify import verify_dataset
 
@@ -110,8 +110,8 @@ def _token_tables(analysis: dict[str, Any]) -> list[Any]:
             digits.add_row(str(q), str(k), *usage(digit))
     rates = [f"{analysis[f'{name}_bitrate_bps']:.1f} bit/s by {text}" for name, text in RATES.items()]
     parts: list[Any] = [books, digits, Text("bit rate: " + ", ".join(rates))]
-    if any(book["num_tokens"] < 10 * book["size"] for book in analysis["codebooks"]):
-        parts.append(Text("few tokens for codebooks of this size: entropy and usage come out too low", style="yellow"))
+    if too_few_tokens(analysis):
+        parts.append(Text(FEW_TOKENS, style="yellow"))
     return parts
 
 

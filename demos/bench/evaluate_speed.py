@@ -7,6 +7,9 @@ PYTHONPATH (their pins do not go together with ours):
 
     pip install --target PEERS --no-deps frechet-audio-distance torchvggish resampy numba llvmlite
     PYTHONPATH=PEERS python demos/bench/evaluate_speed.py --files 64 --seconds 10
+
+`--memory 32 128 512` runs the library alone, with its default embedder and intervals as `latentune evaluate` has them,
+on so many files a side, and gives the peak of memory of each.
 """
 
 import argparse
@@ -29,24 +32,37 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each file")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of torch and BLAS")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each tool, in turn; the fastest counts")
+    parser.add_argument("--memory", type=int, nargs="+", metavar="FILES", help="peak memory by number of files instead")
     parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.tool is not None:
         sys.stdout.write(json.dumps(TOOLS[options.tool](options.folder, options.threads)))
         return
+    if options.memory:
+        for num in options.memory:
+            sys.stdout.write(json.dumps(peak(num, options.seconds, options.threads)) + "\n")
+            sys.stdout.flush()
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_audio(folder, options.files, options.seconds)
         write_weights(folder / "vggish.pth")
-        runs = {tool: [] for tool in TOOLS}
+        runs = {tool: [] for tool in COMPARED}
         for _ in range(options.repeat):
-            for tool in TOOLS:
+            for tool in COMPARED:
                 runs[tool].append(run(tool, folder, options.threads))
     fastest = {tool: min(found, key=lambda each: each["seconds"]) for tool, found in runs.items()}
     facts = {"files": 2 * options.files, "seconds_each": options.seconds, "threads": options.threads, **fastest}
     facts["speed_ratio"] = fastest["frechet-audio-distance"]["seconds"] / fastest["latentune"]["seconds"]
     sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+
+
+def peak(num: int, seconds: float, threads: int) -> dict:
+    """Peak memory of `latentune evaluate` on files of so many seconds."""
+    with tempfile.TemporaryDirectory() as name:
+        write_audio(Path(name), num, seconds)
+        return {"files": 2 * num, "seconds_each": seconds} | run("default", Path(name), threads)
 
 
 def run(tool: str, folder: Path, threads: int) -> dict:
@@ -70,6 +86,16 @@ def latentune(folder: Path, threads: int) -> dict:
     )
     begin = time.perf_counter()
     value = evaluate(config, embedder=embedder).value
+    return report(value, begin)
+
+
+def default(folder: Path, threads: int) -> dict:
+    """With the embedder and intervals of an unchanged config."""
+    from latentune.pipelines.evaluate import EvaluateConfig, evaluate
+
+    sides = {"reference": str(folder / "real"), "generated": str(folder / "made")}
+    begin = time.perf_counter()
+    value = evaluate(EvaluateConfig(**sides, num_threads=threads, device="cpu")).value
     return report(value, begin)
 
 
@@ -117,7 +143,8 @@ def report(value: float | None, begin: float) -> dict:
     return {"value": value, "seconds": time.perf_counter() - begin, "peak_mb": peak / 1024}
 
 
-TOOLS = {"latentune": latentune, "frechet-audio-distance": frechet_audio_distance}
+COMPARED = {"latentune": latentune, "frechet-audio-distance": frechet_audio_distance}
+TOOLS = COMPARED | {"default": default}
 
 
 def write_audio(folder: Path, num: int, seconds: float) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..metrics import bootstrap_interval, paired_bootstrap
+from ..metrics.bootstrap import bootstrap_interval, p_value, paired_bootstrap, resample
 from .config import EvaluateConfig
 from .metrics import Column, Inputs, Metric, OfFiles
 from .result import Delta, Figure
@@ -24,6 +24,7 @@ class Measurement:
     system: EmbeddedSet
     per_file: dict[str, float] = field(default_factory=dict)  # by file name, where the figure is their mean
     of_set: OfFiles | None = None  # figure of a choice of files, where it is not
+    subsets: bool = False  # the choice must hold no file twice
     _done: dict[bytes, float] = field(default_factory=dict)
 
     @property
@@ -54,7 +55,10 @@ def measure(metric: Metric, inputs: Inputs, config: EvaluateConfig) -> list[Meas
     except ValueError as error:
         return [_absent(column, str(error), inputs) for column in metric.columns]
     found = []
-    for column, one in zip(metric.columns, measured, strict=True):
+    of_sets: Sequence[OfFiles | None] = [None] * len(metric.columns)
+    if config.bootstrap and metric.resampler is not None and inputs.system.embeddings is not None:
+        of_sets = metric.resampler(inputs)
+    for column, one, of_set in zip(metric.columns, measured, of_sets, strict=True):
         figure = Figure(
             name=column.name.format(network=inputs.network.name),
             value=one.value,
@@ -62,9 +66,8 @@ def measure(metric: Metric, inputs: Inputs, config: EvaluateConfig) -> list[Meas
             unit=column.unit,
         )
         figure.details = one.details
-        side = Measurement(figure=figure, system=inputs.system, per_file=one.per_file)
-        if not one.per_file and metric.resampler is not None and inputs.system.embeddings is not None:
-            side.of_set = metric.resampler(inputs)
+        side = Measurement(figure=figure, system=inputs.system, per_file=one.per_file, of_set=of_set)
+        side.subsets = metric.subsets
         _add_interval(side, config)
         found.append(side)
     return found
@@ -93,6 +96,7 @@ def difference(first: Measurement, other: Measurement, config: EvaluateConfig) -
             num_resamples=config.bootstrap,
             confidence=config.confidence,
             centre=True,
+            subsets=first.subsets,
             seed=config.seed,
         )
         delta.low, delta.high, delta.p_value = found.low, found.high, found.p_value
@@ -106,15 +110,12 @@ def _independent(delta: Delta, first: Measurement, other: Measurement, config: E
     resampled = np.zeros(config.bootstrap)
     for side, sign, seed in ((first, -1.0, config.seed), (other, 1.0, config.seed + 1)):
         num = len(side.file_names)
-        draws = np.random.default_rng(seed).integers(0, num, (config.bootstrap, num))
-        resampled += sign * np.array([side.of_files(places) for places in draws])
-    # about the measured difference, and p as `paired_bootstrap` does
-    centred = resampled - resampled.mean() + delta.value
+        found = resample(side.of_files, num, config.bootstrap, subsets=side.subsets, seed=seed)
+        resampled += sign * found
+    centred = resampled - resampled.mean() + delta.value  # about the measured difference
     tail = (1.0 - config.confidence) / 2.0
     low, high = np.quantile(centred, [tail, 1.0 - tail])
-    least = min((centred <= 0.0).sum(), (centred >= 0.0).sum())
-    delta.low, delta.high = float(low), float(high)
-    delta.p_value = float(min(1.0, 2.0 * (least + 1) / (config.bootstrap + 1)))
+    delta.low, delta.high, delta.p_value = float(low), float(high), p_value(centred)
 
 
 def _missing(metric: Metric, inputs: Inputs) -> str:
@@ -146,14 +147,20 @@ def _add_interval(side: Measurement, config: EvaluateConfig) -> None:
     if num_files < MIN_FILES:
         figure.note = f"no interval: {num_files} files, at least {MIN_FILES} are needed"
         return
-    found = bootstrap_interval(
-        range(num_files),
-        side.of_files,
-        num_resamples=config.bootstrap,
-        confidence=config.confidence,
-        centre=True,  # about the figure: an interval tells what other files, as many, would give
-        seed=config.seed,
-    )
+    try:
+        found = bootstrap_interval(
+            range(num_files),
+            side.of_files,
+            num_resamples=config.bootstrap,
+            confidence=config.confidence,
+            centre=True,  # about the figure: an interval tells what other files, as many, would give
+            subsets=side.subsets,
+            seed=config.seed,
+        )
+    except ValueError as error:  # a choice of files was too few windows
+        figure.note = f"no interval: {error}"
+        side.of_set = None
+        return
     figure.low, figure.high = found.low, found.high
 
 
@@ -180,11 +187,12 @@ def unpaired_warnings(metric: str, name: str, system: EmbeddedSet, reference: Em
     """For a metric that pairs files by name: which files have no counterpart."""
     _, alone, missing = pairs_by_name(system.names, reference.names)
     return [
-        f"{metric}: {len(files)} files of {side} have no counterpart of their name and are left out: {_few(files)}"
+        f"{metric}: {len(files)} files of {side} have no counterpart of their name and are left out: {few(files)}"
         for side, files in ((name, alone), ("the reference", missing))
         if files
     ]
 
 
-def _few(names: Sequence[str], most: int = 10) -> str:
+def few(names: Sequence[str], most: int = 10) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -61,7 +61,7 @@ def gather(
             if report is not None:
                 report(done, len(items))
         if not summary.num_files:
-            first = f"; first: {summary.failures[0]['reason']}" if summary.failures else ""
+            first = "; first: {path}: {reason}".format(**summary.failures[0]) if summary.failures else ""
             raise AudioError(f"none of {len(items)} audio files of {name} could be measured{first}")
         found = builder.build(GaussianStatistics.empty(embedder.dim, embedder.identity()))
     summary.num_windows = found.statistics.num
@@ -74,8 +74,9 @@ def gather(
 
 def _take_in(result: FileEmbedding, builder: SetBuilder, summary: SideSummary) -> None:
     if result.found is None:
-        logger.warning("left out: %s: %s", result.item.path, result.failure)
-        summary.failures.append({"path": result.item.path, "reason": result.failure})
+        reason = result.failure.removeprefix(f"{result.item.path}: ")
+        logger.warning("left out: %s: %s", result.item.path, reason)
+        summary.failures.append({"path": result.item.path, "reason": reason})
         return
     summary.num_files += 1
     summary.num_repeated += result.found.repeated

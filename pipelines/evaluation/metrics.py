@@ -16,6 +16,7 @@ from ...tokenizers.parts.config import nearest_hint
 from ...tokenizers.parts.errors import ConfigError
 from ..metrics import (
     FileKernelDistance,
+    FileNeighbours,
     frechet_distance,
     frechet_infinity,
     frechet_per_file,
@@ -26,6 +27,7 @@ from ..metrics import (
 )
 from ..metrics.adherence import AdherenceResult, adherence
 from ..metrics.embedders import Embedder
+from ..metrics.factored import factored_distance, factored_embeddings, factored_statistics
 from ..metrics.kernel import KAD_SCALE, Kernel
 from .sets import EmbeddedSet, pairs_by_name
 
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
     from ..metrics.embedders.clap_text import ClapTextEncoder
 
 Role = Literal["embedder", "classifier", "clap"]  # which network's embeddings a metric compares
-OfFiles = Callable[[Sequence[int]], float]  # the figure of the system's files at these places, with repetitions
+OfFiles = Callable[[Sequence[int]], float]  # the figure of the system's files at these places
 POSTERIOR_ROWS = 4096
+RESAMPLED_SIZES = 5  # of the line through distances, for one resample: the figure itself has five times as many
+NEIGHBOUR_SHARES = ("precision", "recall", "density", "coverage")
 
 
 @dataclass(kw_only=True)
@@ -83,7 +87,8 @@ class Metric:
     title: str
     columns: tuple[Column, ...]
     measure: Callable[[Inputs], Sequence[Measured]]  # one a column
-    resampler: Callable[[Inputs], OfFiles] | None = None  # of the only column, for intervals over files
+    resampler: Callable[[Inputs], Sequence[OfFiles]] | None = None  # one a column, for intervals over files
+    subsets: bool = False  # of choices that hold no file twice, since that would make it another figure
     role: Role = "embedder"
     statistics: bool = False  # saved statistics are enough
     reference: bool = True  # looks at the reference's audio
@@ -103,23 +108,17 @@ def _fad(inputs: Inputs) -> list[Measured]:
     return [Measured(value=frechet_distance(inputs.reference.statistics, inputs.system.statistics))]
 
 
-def _fad_resampler(inputs: Inputs) -> OfFiles:
-    """The distance to the fixed reference, whose square root is taken only once for all resamples."""
-    real, files = inputs.reference.statistics, inputs.system.files()
-    values, vectors = np.linalg.eigh(real.covariance)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T  # [D, D]
-    trace = np.trace(real.covariance)
+def _times(system: EmbeddedSet, places: Sequence[int]) -> np.ndarray:
+    """How often each embedding [n] is there where the files at these places are."""
+    return np.repeat(np.bincount(places, minlength=len(system.names)), np.diff(system.offsets))
 
-    def distance(places: Sequence[int]) -> float:
-        embeddings = np.concatenate([files[place] for place in places])
-        mean = embeddings.mean(0, dtype=np.float64)
-        spread = (embeddings - mean) / np.sqrt(max(1, len(embeddings) - 1))  # [n, D], a root of the covariance
-        rotated = spread @ root
-        gram = rotated @ rotated.T if len(rotated) < rotated.shape[1] else rotated.T @ rotated
-        cross = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0)).sum()
-        return float(np.square(mean - real.mean).sum() + trace + np.square(spread).sum() - 2.0 * cross)
 
-    return distance
+def _fad_resampler(inputs: Inputs) -> list[OfFiles]:
+    """The distance to the fixed reference, whose covariance is factored only once for all resamples."""
+    reference, system = factored_statistics(inputs.reference.statistics), inputs.system
+    assert system.embeddings is not None
+    rows = system.embeddings
+    return [lambda places: factored_distance(reference, factored_embeddings(rows, _times(system, places)))]
 
 
 def _fad_infinity(inputs: Inputs) -> list[Measured]:
@@ -129,29 +128,47 @@ def _fad_infinity(inputs: Inputs) -> list[Measured]:
     return [Measured(value=found.value, details=details | {"sample_sizes": sizes, "distances": distances})]
 
 
+def _fad_infinity_resampler(inputs: Inputs) -> list[OfFiles]:
+    """By few sizes, which would cost as many distances each; what that changes in the figure is taken off again."""
+    system = inputs.system
+
+    def extrapolated(times: np.ndarray | None, num_sizes: int) -> float:
+        reference = inputs.reference.statistics
+        found = frechet_infinity(reference, system.embeddings, num_sizes=num_sizes, times=times, seed=inputs.seed)
+        return found.value
+
+    changed = extrapolated(None, RESAMPLED_SIZES) - _fad_infinity(inputs)[0].value
+    return [lambda places: extrapolated(_times(system, places), RESAMPLED_SIZES) - changed]
+
+
 def _fad_per_file(inputs: Inputs) -> list[Measured]:
     files = dict(zip(inputs.system.names, inputs.system.files(), strict=True))
     return [_mean_of({one.name: one.value for one in frechet_per_file(inputs.reference.statistics, files)})]
 
 
-def _kernel(kernel: Kernel, scale: float) -> tuple[Callable[[Inputs], list[Measured]], Callable[[Inputs], OfFiles]]:
-    """A kernel distance and its resampler."""
+def _kernel(name: str, title: str, kernel: Kernel, scale: float) -> Metric:
+    """A kernel distance."""
 
     def measure(inputs: Inputs) -> list[Measured]:
         value = kernel_distance(inputs.reference.embeddings, inputs.system.embeddings, kernel=kernel)
         return [Measured(value=scale * value)]
 
-    def resampler(inputs: Inputs) -> OfFiles:
+    def resampler(inputs: Inputs) -> list[OfFiles]:
         of_files = FileKernelDistance(inputs.reference.embeddings, inputs.system.files(), kernel=kernel)
-        return lambda places: scale * of_files(places)
+        return [lambda places: scale * of_files(places)]
 
-    return measure, resampler
+    return _metric(name, title, measure, resampler=resampler)
 
 
 def _neighbours(inputs: Inputs) -> list[Measured]:
     found = precision_recall_density_coverage(inputs.reference.embeddings, inputs.system.embeddings)
-    shares = (found.precision, found.recall, found.density, found.coverage)
+    shares = (getattr(found, share) for share in NEIGHBOUR_SHARES)
     return [Measured(value=share, details={"num_neighbours": found.num_neighbours}) for share in shares]
+
+
+def _neighbours_resampler(inputs: Inputs) -> list[OfFiles]:
+    of_files = FileNeighbours(inputs.reference.embeddings, inputs.system.files())
+    return [getattr(of_files, share) for share in NEIGHBOUR_SHARES]
 
 
 def _posteriors(network: Embedder, embeddings: np.ndarray) -> np.ndarray:
@@ -206,82 +223,74 @@ def _mean_of(per_file: dict[str, float]) -> Measured:
     return Measured(value=float(values.mean()), details=details, per_file=per_file)
 
 
-_KAD, _KAD_RESAMPLER = _kernel("gaussian", KAD_SCALE)
-_KID, _KID_RESAMPLER = _kernel("polynomial", 1.0)
+def _metric(
+    name: str,
+    title: str,
+    measure: Callable[[Inputs], Sequence[Measured]],
+    *,
+    shown: Sequence[str] = (),
+    better: Literal["lower", "higher"] = "lower",
+    unit: str = "",
+    **options: Any,
+) -> Metric:
+    """A row whose columns are called as `shown`, by default as the metric."""
+    names = shown or [name.replace("-", "_")]
+    columns = tuple(Column(name=f"{each}_{{network}}", better=better, unit=unit) for each in names)
+    return Metric(name=name, title=title, columns=columns, measure=measure, **options)
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(
-            name="fad",
-            title="Fréchet distance of the embeddings taken as Gaussians",
-            columns=(Column(name="fad_{network}", better="lower"),),
-            measure=_fad,
+        _metric(
+            "fad",
+            "Fréchet distance of the embeddings taken as Gaussians",
+            _fad,
             resampler=_fad_resampler,
             statistics=True,
         ),
-        Metric(
-            name="fad-inf",
-            title="the same, extrapolated to endlessly many windows",
-            columns=(Column(name="fad_inf_{network}", better="lower"),),
-            measure=_fad_infinity,
+        _metric(
+            "fad-inf",
+            "the same, extrapolated to endlessly many windows",
+            _fad_infinity,
+            resampler=_fad_infinity_resampler,
         ),
-        Metric(
-            name="fad-per-file",
-            title="the same of each file alone, mean over files",
-            columns=(Column(name="fad_per_file_{network}", better="lower"),),
-            measure=_fad_per_file,
+        _metric("fad-per-file", "the same of each file alone, mean over files", _fad_per_file),
+        _kernel("kad", "kernel audio distance: 100 times the squared MMD of a Gaussian kernel", "gaussian", KAD_SCALE),
+        _kernel("kid", "squared MMD of a polynomial kernel", "polynomial", 1.0),
+        _metric(
+            "prdc",
+            "precision, recall, density and coverage by 5 nearest neighbours",
+            _neighbours,
+            shown=NEIGHBOUR_SHARES,
+            better="higher",
+            resampler=_neighbours_resampler,
+            subsets=True,
         ),
-        Metric(
-            name="kad",
-            title="kernel audio distance: 100 times the squared MMD of a Gaussian kernel",
-            columns=(Column(name="kad_{network}", better="lower"),),
-            measure=_KAD,
-            resampler=_KAD_RESAMPLER,
-        ),
-        Metric(
-            name="kid",
-            title="squared MMD of a polynomial kernel",
-            columns=(Column(name="kid_{network}", better="lower"),),
-            measure=_KID,
-            resampler=_KID_RESAMPLER,
-        ),
-        Metric(
-            name="prdc",
-            title="precision, recall, density and coverage by 5 nearest neighbours",
-            columns=tuple(
-                Column(name=f"{share}_{{network}}", better="higher")
-                for share in ("precision", "recall", "density", "coverage")
-            ),
-            measure=_neighbours,
-        ),
-        Metric(
-            name="kl",
-            title="divergence of a tagger's posteriors, file by file of one name",
-            columns=(Column(name="kl_{network}", better="lower", unit="nats"),),
-            measure=_kl,
+        _metric(
+            "kl",
+            "divergence of a tagger's posteriors, file by file of one name",
+            _kl,
+            unit="nats",
             role="classifier",
             paired=True,
         ),
-        Metric(
-            name="kl-marginal",
-            title="divergence of a tagger's mean posteriors",
-            columns=(Column(name="kl_marginal_{network}", better="lower", unit="nats"),),
-            measure=_kl_marginal,
-            role="classifier",
+        _metric(
+            "kl-marginal", "divergence of a tagger's mean posteriors", _kl_marginal, unit="nats", role="classifier"
         ),
-        Metric(
-            name="audio-similarity",
-            title="cosine of each file with the reference's file of its name",
-            columns=(Column(name="similarity_{network}", better="higher"),),
-            measure=_similarity,
+        _metric(
+            "audio-similarity",
+            "cosine of each file with the reference's file of its name",
+            _similarity,
+            shown=["similarity"],
+            better="higher",
             paired=True,
         ),
-        Metric(
-            name="clap-score",
-            title="cosine of audio and prompt in CLAP's space",
-            columns=(Column(name="clap_score_{network}", better="higher"),),
-            measure=_clap_score,
+        _metric(
+            "clap-score",
+            "cosine of audio and prompt in CLAP's space",
+            _clap_score,
+            better="higher",
             role="clap",
             reference=False,
             texts=True,

@@ -12,7 +12,7 @@ from ...tokenizers.parts.errors import AudioError
 from ..report import Report
 from .result import EvaluationResult
 from .sources import Source, SourceItem, choose_items
-from .tables import comparison_cells
+from .tables import detail_lines, shown_cells
 
 REFERENCE = "reference"
 
@@ -37,6 +37,7 @@ def write_page(
             report.add_audio_row(caption, cells, text=missing)
     report.add_heading("How it was measured")
     network = result.embedder
+    sides = [(REFERENCE, result.reference), *((system.name, system.summary) for system in result.systems)]
     report.add_table(
         "Sets",
         ["set", "source", "files", "windows", "silent", "repeated", "left out"],
@@ -50,12 +51,11 @@ def write_page(
                 side.num_repeated,
                 len(side.failures),
             ]
-            for name, side in (
-                (REFERENCE, result.reference),
-                *((system.name, system.summary) for system in result.systems),
-            )
+            for name, side in sides
         ],
     )
+    if failures := [[name, one["path"], one["reason"]] for name, side in sides for one in side.failures]:
+        report.add_table("Left out", ["set", "file", "reason"], failures)
     report.add_text(f"Embedder {network['embedder']}: {network['preprocessing']}. Weights: {result.weights}.")
     facts = {"embedder": result.embedder, "networks": result.networks, "settings": result.settings}
     report.add_text(json.dumps({"schema": result.schema, "version": result.version, **facts}, indent=2))
@@ -63,14 +63,14 @@ def write_page(
 
 
 def _add_figures(report: Report, result: EvaluationResult) -> None:
-    heads, rows = comparison_cells(result)
+    heads, rows = shown_cells(result)
     confidence = result.settings.get("confidence", 0.95)
     report.add_table(
-        f"Figures with their {confidence:.0%} intervals over files; second line: less the first row", heads, rows
+        f"Figures with their {confidence:.0%} intervals over files; second line: less the first system", heads, rows
     )
     notes = {f"{figure.name}: {figure.note}" for system in result.systems for figure in system.figures if figure.note}
-    if notes:
-        report.add_text("\n".join(sorted(notes)))
+    if lines := [*sorted(notes), *detail_lines(result)]:
+        report.add_text("\n".join(lines))
 
 
 def _add_plots(report: Report, result: EvaluationResult) -> None:

@@ -61,15 +61,32 @@ def comparison_cells(result: EvaluationResult) -> tuple[list[str], list[list[str
     return heads, rows
 
 
-def comparison_table(result: EvaluationResult) -> Table:
-    """The comparison for the terminal; with more than four figures a row is a figure and a column a system."""
-    from rich import box
-    from rich.table import Table
-
+def shown_cells(result: EvaluationResult) -> tuple[list[str], list[list[str]]]:
+    """The same to be read: with more than four figures a row is a figure and a column a system."""
     heads, rows = comparison_cells(result)
     if len(result.columns) > MOST_COLUMNS:
         lines = list(zip(heads, *rows, strict=True))
-        heads, rows = list(lines[0]), [list(line) for line in lines[1:]]
+        return list(lines[0]), [list(line) for line in lines[1:]]
+    return heads, rows
+
+
+def detail_lines(result: EvaluationResult) -> list[str]:
+    """The single numbers that belong to figures, such as what CLAP gives to wrong prompts; equal ones on one line."""
+    figures: dict[tuple[str, str], list[str]] = {}
+    for system in result.systems:
+        for figure in system.figures:
+            numbers = {key: value for key, value in figure.details.items() if isinstance(value, (int, float))}
+            text = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+            figures.setdefault((system.name, text), []).append(figure.name)
+    return [f"{system}: {', '.join(names)}: {text}" for (system, text), names in figures.items() if text]
+
+
+def comparison_table(result: EvaluationResult) -> Table:
+    """The comparison for the terminal."""
+    from rich import box
+    from rich.table import Table
+
+    heads, rows = shown_cells(result)
     table = Table(box=box.SIMPLE_HEAD)
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left", overflow="fold")

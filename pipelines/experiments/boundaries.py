@@ -26,7 +26,7 @@ from ..metrics.bootstrap import bootstrap_interval, mean
 from ..metrics.codec import evaluate_tokenizer
 from ..metrics.quality import Undefined
 from .plots import boundaries_png
-from .result import ExperimentResult, Row
+from .result import ExperimentResult, Row, Table, row_cell
 from .setup import Setup
 
 NUM_MELS = 40
@@ -178,9 +178,16 @@ def boundaries_experiment(setup: Setup, progress: Callable[[int, int], None] | N
         name="boundaries",
         columns=COLUMNS,
         rows=rows,
+        tables=[
+            Table(
+                caption=f"means and {config.confidence:.0%} intervals",
+                columns=("system", "borders", *FIGURES),
+                rows=[[row["system"], row["num_borders"], *(row_cell(row, name) for name in FIGURES)] for row in rows],
+            )
+        ],
         facts=facts,
         warnings=setup.warnings(result),
-        draw=partial(boundaries_png, place_s=place_s, profiles=profiles, title=spec.name),
+        draw=partial(boundaries_png, place_s=place_s, profiles=profiles, title=setup.title(result, intervals=False)),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ...tokenizers.base import STREAMS
 from ...tokenizers.parts.errors import ConfigError
-from ..metrics.codec_result import LENGTH_EDGES_S
+from ..metrics.codec_result import LENGTH_EDGES_S, check_edges
 from ..metrics.figures import ALL_FIGURES, check_figures
 
 NO_EMBEDDER = "none"
@@ -18,7 +18,7 @@ class ExperimentConfig:
     """A codec, audio, and what to measure; keys that an experiment does not know of it leaves alone."""
 
     audio: str  # file, folder or manifest
-    output: str | None = None  # folder for the CSV, JSON and PNG; None: nothing is written
+    output: str | None = None  # folder for the CSV, JSON, HTML and PNG; None: nothing is written
     tokenizer: str = "codicodec-mini"  # shipped name, folder or hub id
     where: dict[str, Any] = field(default_factory=dict)  # of a manifest, the rows with these values
     max_files: int | None = None  # spread evenly over the files by name; by default all
@@ -38,6 +38,8 @@ class ExperimentConfig:
         "manifest"  # what transcripts are compared with: manifest, or original (the original's transcript)
     )
     language: str = "en"  # of the speech
+    num_players: int = 4  # of reconstruction: files to listen to on its page
+    player_s: float = 10.0  # of each of them
     confidence: float = 0.95  # of the intervals
     seed: int = 0  # of decoders' noise and of resampling
     device: str = "auto"
@@ -45,9 +47,10 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         try:
             check_figures(self.figures)
+            check_edges(self.length_edges_s)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        for name in ("max_files", "max_duration_s", "window_s"):
+        for name in ("max_files", "max_duration_s", "window_s", "player_s"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be above 0, got {value}")
@@ -55,7 +58,8 @@ class ExperimentConfig:
             raise ConfigError(f"streams are {' and '.join(STREAMS)}, got {wrong[0]!r}")
         if not self.steps or min(self.steps) < 1:
             raise ConfigError(f"steps must be one or more numbers from 1 up, got {list(self.steps)}")
-        if not 0 < self.confidence < 1 or self.seed < 0:
-            raise ConfigError(
-                f"confidence must lie between 0 and 1 and seed be >= 0, got {self.confidence}, {self.seed}"
-            )
+        for name in ("num_players", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 < self.confidence < 1:
+            raise ConfigError(f"confidence must lie between 0 and 1, got {self.confidence}")

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ..evaluation.compare import MIN_FILES
 from ..metrics.bootstrap import paired_bootstrap
 from ..metrics.codec import evaluate_tokenizer
 from ..metrics.codec_result import ReconstructionResult
-from ..metrics.figures import PAIR_FIGURES, SPEED_FIGURES
+from ..metrics.figures import PAIR_FIGURES, SPEED_FIGURES, figure_heading, figure_title
 from .plots import gap_png
-from .result import ExperimentResult, Row
+from .result import ExperimentResult, Row, Table, row_cell
 from .setup import Setup
 
 COLUMNS = (
@@ -50,6 +51,7 @@ def gap_experiment(setup: Setup, progress: Callable[[int, int], None] | None = N
             {
                 "figure": result.frechet["metric"],
                 "title": result.frechet["metric"],
+                "heading": f"{result.frechet['metric']} ↓",
                 "better": "lower",
                 "unit": "",
                 "num_files": summary["latents"]["num_files"],
@@ -57,19 +59,35 @@ def gap_experiment(setup: Setup, progress: Callable[[int, int], None] | None = N
                 "difference": None if None in values.values() else values["tokens"] - values["latents"],
             }
         )
+    table = Table(
+        caption=f"means, their difference (tokens less latents) and {config.confidence:.0%} intervals",
+        columns=("figure", "latents", "tokens", "difference", "p"),
+        rows=[
+            [row["heading"], *(row_cell(row, one) for one in ("latents", "tokens", "difference")), row.get("p_value")]
+            for row in rows
+        ],
+    )
+    drawn = [row for row in rows if row.get("latents") is not None and row.get("tokens") is not None]
     return ExperimentResult(
         name="gap",
         columns=COLUMNS,
         rows=rows,
+        tables=[table],
         facts=setup.facts(result),
         warnings=setup.warnings(result),
-        draw=partial(gap_png, rows=rows, title=codec),
+        draw=partial(gap_png, rows=drawn, title=setup.title(result)) if drawn else None,
     )
 
 
 def _row(figure: str, summary: Mapping[str, Any], result: ReconstructionResult, confidence: float, seed: int) -> Row:
     facts = PAIR_FIGURES[figure]
-    row: Row = {"figure": figure, "title": facts.title, "better": facts.better, "unit": facts.unit}
+    row: Row = {
+        "figure": figure,
+        "title": figure_title(figure),
+        "heading": figure_heading(figure),
+        "better": facts.better,
+        "unit": facts.unit,
+    }
     sides: dict[str, dict[str, float]] = {}
     for stream in ("latents", "tokens"):
         found = summary[stream][figure]
@@ -86,7 +104,7 @@ def _row(figure: str, summary: Mapping[str, Any], result: ReconstructionResult, 
             "difference": found.value,
             "difference_low": found.low,
             "difference_high": found.high,
-            "p_value": found.p_value,
+            "p_value": found.p_value if len(both) >= MIN_FILES else None,
         }
     elif both:
         row["difference"] = sum(sides["tokens"][name] - sides["latents"][name] for name in both)

@@ -1,4 +1,4 @@
-"""An experiment by its name: what `latentune experiment` does."""
+"""An experiment by its name: what `latentune experiment` and `latentune evaluate --tokenizer` do."""
 
 from __future__ import annotations
 
@@ -28,12 +28,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "gap": gap_experiment,
     "boundaries": boundaries_experiment,
 }
-# columns of the table on the terminal; of reconstruction, a figure a column
-SHOWN = {
-    "steps": ("stream", "steps", "mel_distance", "stft_distance", "si_sdr_db", "decode_rtf", "fad"),
-    "gap": ("figure", "latents", "tokens", "difference", "p_value"),
-    "boundaries": ("system", "num_borders", "near_error", "far_error", "excess", "step_ratio", "original_step_ratio"),
-}
 
 
 def run_experiment(
@@ -44,14 +38,14 @@ def run_experiment(
     embedder: Embedder | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExperimentResult:
-    """Run the experiment called `name` and write its CSV, JSON and PNG where the config says.
+    """Run the experiment called `name` and write its CSV, JSON, HTML and PNG where the config says.
 
     Args:
         tokenizer, embedder: loaded before, in place of the config's.
         progress: called with (files done, files in all).
 
     Raises:
-        ConfigError: no such experiment.
+        ConfigError: no such experiment, or an option that the codec's `decode` does not have.
         FileNotFoundError, ValueError: no such audio, or an experiment that this codec is not for.
         AudioError: not one file could be measured. Those that could not are listed in the result.
         OSError: an output that cannot be written; found out before anything is measured.
@@ -66,35 +60,22 @@ def run_experiment(
 
 
 def render(result: ExperimentResult) -> Group:
-    """The table and warnings of a result for a rich console."""
+    """The tables and warnings of a result for a rich console."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    if result.name == "reconstruction":
-        summary = result.facts["summary"]
-        systems = [row["system"] for row in summary]
-        columns: tuple[str, ...] = ("figure", *systems)
-        figures = [key for key in summary[0] if key not in ("system", "num_files")]
-        rows = [{"figure": name, **{row["system"]: _with_interval(row[name]) for row in summary}} for name in figures]
-        distances = result.facts["frechet"]
-        if distances is not None:
-            rows.append({"figure": distances["metric"], **distances["values"]})
-    else:
-        columns, rows = SHOWN[result.name], result.rows
-    table = Table(*columns, box=None, title=result.name, title_justify="left")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
-    parts: list[Any] = [table, *(Text(f"warning: {line}", style="yellow") for line in result.warnings)]
-    parts += [Text(f"{figure}: by {model}") for figure, model in result.facts.get("models", {}).items()]
-    return Group(*parts, Text(f"{result.facts['num_files']} files, {len(result.facts['failures'])} left out"))
-
-
-def _with_interval(figure: dict[str, Any]) -> str:
-    if figure["mean"] is None:
-        return "-"
-    width = "" if figure["low"] is None else f" [{figure['low']:.4g}, {figure['high']:.4g}]"
-    return f"{figure['mean']:.4g}{width}"
+    parts: list[Any] = []
+    for one in result.tables:
+        table = Table(box=None, title=one.caption, title_justify="left")
+        for number, column in enumerate(one.columns):
+            table.add_column(column, overflow="fold", no_wrap=not number)
+        for row in one.rows:
+            table.add_row(*(_cell(value) for value in row))
+        parts += [table, ""]
+    parts += [Text(f"warning: {line}", style="yellow") for line in result.warnings]
+    parts += [Text(f"{figure}: by {model}") for figure, model in result.facts["models"].items()]
+    return Group(*parts, Text(f"files: {result.facts['num_files']} measured, {len(result.facts['failures'])} left out"))
 
 
 def _cell(value: Any) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 from ...tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ...tokenizers.load import load_tokenizer
-from ...tokenizers.parts.config import config_to_dict
+from ...tokenizers.parts.config import config_to_dict, nearest_hint
+from ...tokenizers.parts.errors import ConfigError
 from ..audio.find import AudioItem, find_audio
 from ..encode import pick_device
+from ..evaluation.compare import MIN_FILES, few
 from ..evaluation.sources import choose_items
 from ..metrics.codec_result import ReconstructionResult
 from ..metrics.embedders import Embedder, load_embedder
@@ -35,12 +37,16 @@ class Setup:
 
         Raises:
             FileNotFoundError, ValueError: no such audio or none in it, or tokens of a codec that has none.
-            ConfigError, CheckpointError: no such codec or embedder.
+            ConfigError, CheckpointError: no such codec or embedder, or an option that decoding does not have.
         """
         found: list[Any] = find_audio(config.audio, where=config.where or None)
         items: list[Any] = choose_items(found, config.max_files)
         device = pick_device(config.device)
         tokenizer = (tokenizer if tokenizer is not None else load_tokenizer(config.tokenizer)).to(device).eval()
+        known = signature(tokenizer.decode).parameters
+        for name in config.options:
+            if name not in known:
+                raise ConfigError(f"{tokenizer.spec.name} has no decoding option {name!r}: {nearest_hint(name, known)}")
         if embedder is None and config.embedder != NO_EMBEDDER:
             embedder = load_embedder(config.embedder, checkpoint=config.checkpoint, device=device)
         has = STREAMS if tokenizer.spec.levels else ("latents",)
@@ -61,24 +67,56 @@ class Setup:
             "codec": result.codec,
             "frechet": frechet,
             "models": result.models,
-            "num_files": len({row["file"] for row in result.rows}),
+            "num_files": _num_files(result),
             "absent_figures": result.absent_figures,
             "undefined": result.undefined,
+            "silent": result.silent,
             "failures": result.failures,
         }
+
+    def title(self, result: ReconstructionResult, *, intervals: bool = True) -> str:
+        """Over a plot, which may draw intervals."""
+        drawn = f", {self.config.confidence:.0%} intervals" if intervals else ""
+        return f"{self.tokenizer.spec.name}: means over {_num_files(result)} files{drawn}"
 
     def warnings(self, result: ReconstructionResult) -> list[str]:
         """What makes the figures unreliable, in sentences."""
         lines = [f"{name}: not measured, {reason}" for name, reason in result.absent_figures.items()]
-        if result.failures:
-            lines.append(f"{len(result.failures)} files could not be measured and are left out")
-        if result.undefined:
-            lines.append(f"{len(result.undefined)} figures of files have no value: see `undefined`")
+        lines += [f"left out: {one['path']}: {one['reason']}" for one in result.failures]
+        if result.silent:
+            lines.append(
+                f"{few(result.silent)}: digital silence, whose distances are large and move the means: leave it out"
+            )
+        lines += _undefined_lines(result)
+        if (num_files := _num_files(result)) < MIN_FILES:
+            lines.append(f"an interval over files tells little below {MIN_FILES} of them, there are {num_files}")
         if self.embedder is not None and result.frechet is not None:
-            windows = result.frechet["num_windows"]
-            if windows < 2 * self.embedder.dim:
-                lines.append(
-                    f"{result.frechet['metric']}: {windows} windows are fewer than twice the {self.embedder.dim} "
-                    "dimensions of an embedding: compare it only with distances on as many windows"
-                )
+            lines += _frechet_lines(result.frechet, self.embedder.dim)
         return lines
+
+
+def _num_files(result: ReconstructionResult) -> int:
+    return len({row["file"] for row in result.rows})
+
+
+def _undefined_lines(result: ReconstructionResult) -> list[str]:
+    """Which figures which files have no value for, a line a reason."""
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for one in result.undefined:
+        figures, files = found.setdefault(one["reason"], ({}, {}))
+        figures[one["figure"]] = files[one["file"]] = None
+    return [
+        f"{', '.join(figures)}: no value for {few(list(files))}: {reason}" for reason, (figures, files) in found.items()
+    ]
+
+
+def _frechet_lines(frechet: dict[str, Any], dim: int) -> list[str]:
+    name, windows = frechet["metric"], frechet["num_windows"]
+    if windows < 2:
+        return [f"{name}: not measured, the files give {windows} windows and a distance needs at least 2"]
+    if windows < 2 * dim:
+        return [
+            f"{name}: {windows} windows are fewer than twice the {dim} dimensions of an embedding: compare it only "
+            "with distances on as many windows"
+        ]
+    return []

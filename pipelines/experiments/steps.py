@@ -6,11 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 from ..metrics.codec import evaluate_tokenizer
+from ..metrics.figures import figure_heading
 from .plots import steps_png
-from .result import ExperimentResult, Row
+from .result import ExperimentResult, Row, Table, row_cell
 from .setup import Setup
 
 FIGURES = ("mel_distance", "stft_distance", "si_sdr_db", "encode_rtf", "decode_rtf")
+SHOWN = ("mel_distance", "stft_distance", "si_sdr_db", "decode_rtf")
 COLUMNS = (
     "stream",
     "steps",
@@ -52,13 +54,26 @@ def steps_experiment(setup: Setup, progress: Callable[[int, int], None] | None =
                 found = summary[name][figure]
                 row |= {figure: found["mean"], f"{figure}_low": found["low"], f"{figure}_high": found["high"]}
             rows.append({**row, "fad": distances.get(name), "num_files": summary[name]["num_files"]})
+    metric = None if result.frechet is None else result.frechet["metric"]
+    table = Table(
+        caption=f"means and {config.confidence:.0%} intervals",
+        columns=("stream", "steps", *map(figure_heading, SHOWN), *([f"{metric} ↓"] if metric else [])),
+        rows=[
+            [
+                row["stream"],
+                row["steps"],
+                *(row_cell(row, name) for name in SHOWN),
+                *([row["fad"]] if metric else []),
+            ]
+            for row in rows
+        ],
+    )
     return ExperimentResult(
         name="steps",
         columns=COLUMNS,
         rows=rows,
+        tables=[table],
         facts=setup.facts(result),
         warnings=setup.warnings(result),
-        draw=partial(
-            steps_png, rows=rows, title=codec, metric=None if result.frechet is None else result.frechet["metric"]
-        ),
+        draw=partial(steps_png, rows=rows, title=setup.title(result), metric=metric),
     )

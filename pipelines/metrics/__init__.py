@@ -9,13 +9,14 @@ from .divergence import PairedDivergence, kl_divergence, marginal_kl, paired_kl
 from .frechet import GaussianStatistics, frechet_distance
 from .infinity import Extrapolation, FileDistance, frechet_infinity, frechet_per_file
 from .kernel import FileKernelDistance, kernel_audio_distance, kernel_distance, median_distance
-from .neighbours import Neighbourhood, precision_recall_density_coverage
+from .neighbours import FileNeighbours, Neighbourhood, precision_recall_density_coverage
 from .running import RunningFrechet, RunningSets
 
 __all__ = [
     "Extrapolation",
     "FileDistance",
     "FileKernelDistance",
+    "FileNeighbours",
     "GaussianStatistics",
     "Interval",
     "Neighbourhood",

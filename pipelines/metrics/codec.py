@@ -187,9 +187,12 @@ def evaluate_files(
         try:
             audio, made = make(item)
         except (AudioError, ValueError) as error:
-            logger.warning("left out: %s", error)
-            result.failures.append({"path": str(item.path), "reason": str(error)})
+            reason = str(error).removeprefix(f"{item.path}: ")
+            logger.warning("left out: %s: %s", item.path, reason)
+            result.failures.append({"path": str(item.path), "reason": reason})
         else:
+            if not audio.any():
+                result.silent.append(item.name)
             if sets is not None:
                 sets.add_reference(audio, sample_rate)
             for name, found in made:
@@ -199,7 +202,7 @@ def evaluate_files(
         if progress is not None:
             progress(done, len(items))
     if not result.rows:
-        first = f"; first: {result.failures[0]['reason']}" if result.failures else ""
+        first = "; first: {path}: {reason}".format(**result.failures[0]) if result.failures else ""
         raise AudioError(f"none of {len(items)} audio files could be measured{first}")
     result.frechet = None if sets is None else sets.to_dict()
     return result

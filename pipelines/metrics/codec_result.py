@@ -7,10 +7,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from ...tokenizers.parts.files import write_json, write_text
 from .bootstrap import bootstrap_interval
 from .figures import SIGNAL_FIGURES
 
@@ -30,6 +28,7 @@ class ReconstructionResult:
     rows: list[Row] = field(default_factory=list)  # KEYS, figures; None: has no value, see `undefined`
     failures: list[dict[str, str]] = field(default_factory=list)  # path, reason: files that could not be read
     figures: tuple[str, ...] = SIGNAL_FIGURES
+    silent: list[str] = field(default_factory=list)  # files of digital silence; they are measured
     undefined: list[dict[str, str]] = field(default_factory=list)  # system, file, figure, reason
     absent_figures: dict[str, str] = field(default_factory=dict)  # figure -> why it could not be measured at all
     models: dict[str, str] = field(default_factory=dict)  # figure -> the model that made it, where one did
@@ -60,32 +59,33 @@ class ReconstructionResult:
     ) -> list[Row]:
         """As `summary`, one row a system and bin of lengths: from_s <= seconds < to_s, the outermost bins open.
 
+        A bin without a file is there too, with num_files 0.
+
         Raises:
             ValueError: edges that do not rise.
         """
-        if not edges_s or any(b <= a for a, b in pairwise(edges_s)) or edges_s[0] <= 0:
-            raise ValueError(f"the edges of length bins must rise from above 0, got {tuple(edges_s)}")
+        check_edges(edges_s)
         found = []
         for name, rows in self._groups():
             for low, high in zip((0.0, *edges_s), (*edges_s, None), strict=True):
                 part = [row for row in rows if low <= row["seconds"] and (high is None or row["seconds"] < high)]
-                if part:
-                    keys = {"system": name, "from_s": low, "to_s": high}
-                    found.append(_summarise(keys, part, self.figures, confidence, seed))
+                keys = {"system": name, "from_s": low, "to_s": high}
+                found.append(_summarise(keys, part, self.figures, confidence, seed))
         return found
 
-    def to_dict(self, *, length_edges_s: Sequence[float] = LENGTH_EDGES_S) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         return {
             "schema": SCHEMA,
             "means": self.means(),
             "summary": self.summary(),
-            "by_length": self.by_length(length_edges_s),
+            "by_length": self.by_length(),
             "codec": self.codec,
             "frechet": self.frechet,
             "models": self.models,
             "absent_figures": self.absent_figures,
             "undefined": self.undefined,
+            "silent": self.silent,
             "files": self.rows,
             "failures": self.failures,
         }
@@ -94,13 +94,14 @@ class ReconstructionResult:
         """All rows, six significant digits; an empty field has no value."""
         return csv_text([*KEYS, *self.figures], self.rows)
 
-    def write(self, folder: str | Path, *, length_edges_s: Sequence[float] = LENGTH_EDGES_S) -> None:
-        """reconstruction.csv and reconstruction.json in a folder that exists."""
-        write_text(Path(folder) / "reconstruction.csv", self.csv_text())
-        write_json(Path(folder) / "reconstruction.json", self.to_dict(length_edges_s=length_edges_s))
-
     def _groups(self) -> list[tuple[str, list[Row]]]:
         return [(name, [row for row in self.rows if row["system"] == name]) for name in self.systems]
+
+
+def check_edges(edges_s: Sequence[float]) -> None:
+    """Raise ValueError unless the edges of bins of lengths rise from above 0."""
+    if not edges_s or any(b <= a for a, b in pairwise(edges_s)) or edges_s[0] <= 0:
+        raise ValueError(f"the edges of length bins must rise from above 0, got {tuple(edges_s)}")
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Row]) -> str:

@@ -69,6 +69,23 @@ SPEED_FIGURES = ("encode_rtf", "decode_rtf")
 ALL_FIGURES = (*PAIR_FIGURES, *SPEED_FIGURES)
 
 
+HIGHER_OF_SPEECH = ("speaker_similarity", "mos")
+
+
+def figure_heading(name: str) -> str:
+    """The name of a figure, also of one of speech, with the way that is better."""
+    higher = PAIR_FIGURES[name].better == "higher" if name in PAIR_FIGURES else name in HIGHER_OF_SPEECH
+    return f"{name} {'↑' if higher else '↓'}"
+
+
+def figure_title(name: str) -> str:
+    """The figure in words, with its unit."""
+    if name not in PAIR_FIGURES:
+        return name
+    facts = PAIR_FIGURES[name]
+    return f"{facts.title} ({facts.unit})" if facts.unit else facts.title
+
+
 def check_figures(names: Iterable[str]) -> tuple[str, ...]:
     """The names, each once. Raises ValueError for none or an unknown one, and lists the known."""
     chosen = tuple(dict.fromkeys(names))

@@ -24,8 +24,9 @@ import numpy as np
 
 from ...tokenizers.parts.errors import CheckpointError, MismatchError
 from ...tokenizers.parts.files import atomic_path
+from .factored import factored_distance, factored_embeddings, factored_statistics
 from .root_trace import root_trace
-from .sets import as_embeddings
+from .sets import as_rows, moments
 
 FORMAT = "latentune-statistics-1"
 
@@ -47,7 +48,7 @@ class GaussianStatistics:
     @classmethod
     def of(cls, embeddings: Any, identity: Mapping[str, Any] | None = None) -> GaussianStatistics:
         """Statistics of embeddings [n, D]."""
-        values = as_embeddings(embeddings)
+        values = as_rows(embeddings)
         stats = cls.empty(values.shape[1], identity)
         stats._take(values)
         return stats
@@ -67,17 +68,14 @@ class GaussianStatistics:
 
     def update(self, embeddings: Any) -> None:
         """Take in embeddings [n, D]. Raises ValueError for another width, NaN or inf."""
-        values = as_embeddings(embeddings)
+        values = as_rows(embeddings)
         if values.shape[1] != self.dim:
             raise ValueError(f"embeddings must be [n, {self.dim}], got {values.shape}")
         self._take(values)
 
     def _take(self, values: np.ndarray) -> None:
         if len(values):
-            mean = values.mean(0)
-            centred = values - mean
-            # numpy sees one array times itself and has BLAS compute half of the product
-            self._add(len(values), mean, centred.T @ centred)
+            self._add(*moments(values))
 
     def merge(self, other: GaussianStatistics) -> None:
         """Take in all that `other` has seen. Raises MismatchError where another embedder made it."""
@@ -88,7 +86,11 @@ class GaussianStatistics:
     def _add(self, num: int, mean: np.ndarray, scatter: np.ndarray) -> None:
         # Chan et al. 1979: exact under any grouping up to rounding
         total, shift = self.num + num, mean - self.mean
-        self.scatter = self.scatter + scatter + np.outer(shift, shift) * (self.num * num / total)
+        moved = np.outer(shift, shift)
+        moved *= self.num * num / total
+        moved += scatter
+        moved += self.scatter
+        self.scatter = moved
         self.mean = self.mean + shift * (num / total)
         self.num = total
 
@@ -162,7 +164,14 @@ def frechet_distance(reference: Any, generated: Any) -> float:
         MismatchError: made by different embedders.
         ValueError: fewer than two embeddings on a side, or arrays that are no embeddings.
     """
+    if not any(isinstance(side, GaussianStatistics) for side in (reference, generated)):
+        few = [as_rows(reference), as_rows(generated)]
+        if few[0].shape[1] == few[1].shape[1] and all(2 <= len(side) <= side.shape[1] for side in few):
+            return factored_distance(*map(factored_embeddings, few))
+        reference, generated = few
     a, b = as_statistics(reference, generated)
+    if min(a.num, b.num) <= a.dim:
+        return factored_distance(factored_statistics(a), factored_statistics(b))
     cov_a, cov_b = a.covariance, b.covariance
     distance = np.square(a.mean - b.mean).sum() + np.trace(cov_a) + np.trace(cov_b) - 2.0 * root_trace(cov_a, cov_b)
     return max(0.0, float(distance))

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .frechet import GaussianStatistics, as_statistics, frechet_distance
-from .root_trace import factor, factors_trace
-from .sets import Files, as_embeddings, as_files
+from .factored import factored_distance, factored_embeddings, factored_statistics
+from .frechet import as_statistics
+from .sets import Files, as_files, as_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ def frechet_infinity(
     num_sizes: int = 25,
     min_size: int | None = None,
     replace: bool = False,
+    times: np.ndarray | None = None,
     seed: int = 0,
 ) -> Extrapolation:
     """The Fréchet distance that endlessly many generated embeddings would have; the reference stays as it is.
@@ -47,21 +48,26 @@ def frechet_infinity(
             needs sizes well above D to hold: see `r_squared`.
         replace: draw with replacement, as `fadtk` does. Then all subsets are samples of the same m embeddings, not of
             what these were drawn from, and the bias of m itself stays in the value.
+        times: [m], how often each generated embedding is there, for resamples; m is then their sum. By default once.
 
     Raises:
         MismatchError, ValueError: as `frechet_distance`; fewer than 8 generated embeddings; sizes outside 2..m.
     """
-    values = as_embeddings(generated, "generated")
-    num = len(values)
+    values = as_rows(generated, "generated")
+    rows = np.arange(len(values)) if times is None else np.repeat(np.arange(len(values)), times)
+    num = len(rows)
     if num < 8:
         raise ValueError(f"generated has {num} embeddings, at least 8 are needed for a line: give more audio")
     least = min(500, num // 2) if min_size is None else min_size
     if not 2 <= least < num or num_sizes < 2:
         raise ValueError(f"min_size must be in 2..{num - 1} and num_sizes at least 2, got {least} and {num_sizes}")
-    start, _ = as_statistics(reference, values[:2])
+    start = factored_statistics(as_statistics(reference, values[:2])[0])
     rng = np.random.default_rng(seed)
     sizes = sorted({int(size) for size in np.linspace(least, num, num_sizes)})
-    points = [(size, frechet_distance(start, values[rng.choice(num, size, replace=replace)])) for size in sizes]
+    points = []
+    for size in sizes:
+        taken = np.bincount(rng.choice(rows, size, replace=replace), minlength=len(values))
+        points.append((size, factored_distance(start, factored_embeddings(values, taken))))
     inverse, distances = 1.0 / np.array(sizes), np.array([distance for _, distance in points])
     slope, value = np.polyfit(inverse, distances, 1)
     spread = np.square(distances - distances.mean()).sum()
@@ -93,20 +99,8 @@ def frechet_per_file(reference: Any, files: Files) -> list[FileDistance]:
         MismatchError, ValueError: as `frechet_distance`; no files, or one without windows.
     """
     found = as_files(files)
-    start, _ = as_statistics(reference, next(iter(found.values())))
-    covariance = start.covariance
-    root, trace = factor(covariance), float(np.trace(covariance))
+    start = factored_statistics(as_statistics(reference, next(iter(found.values())))[0])
     return [
-        FileDistance(name=name, value=_distance(start, root, trace, values), num_windows=len(values))
+        FileDistance(name=name, value=factored_distance(start, factored_embeddings(values)), num_windows=len(values))
         for name, values in found.items()
     ]
-
-
-def _distance(start: GaussianStatistics, root: np.ndarray, trace: float, values: np.ndarray) -> float:
-    """The distance of embeddings [W, D] to statistics whose covariance has this factor and trace."""
-    centred = values - values.mean(0)
-    scaled = centred.T / np.sqrt(max(1, len(values) - 1))  # [D, W], itself a factor of the covariance
-    if len(values) > start.dim:
-        scaled = factor(scaled @ scaled.T)
-    shift = np.square(start.mean - values.mean(0)).sum()
-    return max(0.0, float(shift + trace + np.square(scaled).sum() - 2.0 * factors_trace(root, scaled)))

@@ -7,6 +7,7 @@ definition is tested. Shape letters: n reference, m generated embeddings, D thei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,29 +37,71 @@ def precision_recall_density_coverage(reference: Any, generated: Any, *, num_nei
     Raises:
         ValueError: k below 1, or a set of k embeddings or fewer.
     """
-    if num_neighbours < 1:
-        raise ValueError(f"num_neighbours must be at least 1, got {num_neighbours}")
-    x, y = as_pair(reference, generated, least=num_neighbours + 1)
-    centre = x.mean(0)
-    x, y = x - centre, y - centre
-    # widened by the rounding of distances, so that ties are on the border whatever the order of the sums
-    slack = 64 * np.finfo(np.float64).eps * max(np.square(x).sum(1).max(), np.square(y).sum(1).max())
-    radii_x, radii_y = _radii(x, num_neighbours) + slack, _radii(y, num_neighbours) + slack
-    balls_around = np.zeros(len(y), np.int64)  # balls of the reference that hold each generated embedding
-    covered = recalled = 0
-    for rows in row_blocks(len(x), len(y)):
-        squared = squared_distances(x[rows], y)
-        inside = squared <= radii_x[rows, None]
-        balls_around += inside.sum(0)
-        covered += int(inside.any(1).sum())
-        recalled += int((squared <= radii_y).any(1).sum())
+    found = FileNeighbours(reference, [generated], num_neighbours=num_neighbours)
     return Neighbourhood(
-        precision=float((balls_around > 0).mean()),
-        recall=recalled / len(x),
-        density=float(balls_around.mean() / num_neighbours),
-        coverage=covered / len(x),
+        precision=found.precision([0]),
+        recall=found.recall([0]),
+        density=found.density([0]),
+        coverage=found.coverage([0]),
         num_neighbours=num_neighbours,
     )
+
+
+class FileNeighbours:
+    """The four shares for any choice of generated files, with the balls of the reference made once.
+
+    For intervals over files: `bootstrap_interval(range(num_files), FileNeighbours(reference, files).recall,
+    subsets=True)`. A choice holds a file once: of repeated ones each embedding has its copies as nearest neighbours, at
+    distance 0, and the balls that recall looks at would shrink to points. The reference stays whole, as it is for the
+    other set metrics. Memory is that of a block of pairs, and the number of the reference's embeddings times that of
+    the files in bytes.
+    """
+
+    def __init__(self, reference: Any, files: Sequence[Any], *, num_neighbours: int = 5):
+        """Files [W, D] each, F in all; what is raised as in `precision_recall_density_coverage`."""
+        if num_neighbours < 1:
+            raise ValueError(f"num_neighbours must be at least 1, got {num_neighbours}")
+        x, y = as_pair(reference, np.concatenate(files), least=num_neighbours + 1)
+        centre = x.mean(0)
+        self._x, self._y = x - centre, y - centre
+        self._num_neighbours = num_neighbours
+        self._ends = np.cumsum([len(values) for values in files])
+        self._starts = np.concatenate([[0], self._ends[:-1]])
+        # widened by the rounding of distances, so that ties are on the border whatever the order of the sums
+        largest = max(np.square(self._x).sum(1).max(), np.square(self._y).sum(1).max())
+        self._slack = 64 * np.finfo(np.float64).eps * largest
+        radii = _radii(self._x, num_neighbours) + self._slack
+        self._around = np.zeros(len(y), np.int64)  # balls of the reference that hold each generated embedding
+        self._covered = np.zeros((len(x), len(files)), bool)  # balls that hold any embedding of each file
+        for rows in row_blocks(len(x), len(y)):
+            inside = squared_distances(self._x[rows], self._y) <= radii[rows, None]
+            self._around += inside.sum(0)
+            self._covered[rows] = np.logical_or.reduceat(inside, self._starts, axis=1)
+
+    def precision(self, places: Sequence[int]) -> float:
+        """Of the files at these places."""
+        return float((self._around[self._rows(places)] > 0).mean())
+
+    def density(self, places: Sequence[int]) -> float:
+        """Of the files at these places."""
+        return float(self._around[self._rows(places)].mean() / self._num_neighbours)
+
+    def coverage(self, places: Sequence[int]) -> float:
+        """Of the files at these places."""
+        return float(self._covered[:, places].any(1).mean())
+
+    def recall(self, places: Sequence[int]) -> float:
+        """Of the files at these places; raises ValueError where they hold k embeddings or fewer."""
+        y = self._y[self._rows(places)]
+        if len(y) <= self._num_neighbours:
+            raise ValueError(f"recall needs more than {self._num_neighbours} embeddings, the files hold {len(y)}")
+        radii = _radii(y, self._num_neighbours) + self._slack
+        blocks = row_blocks(len(self._x), len(y))
+        recalled = sum(int((squared_distances(self._x[rows], y) <= radii).any(1).sum()) for rows in blocks)
+        return recalled / len(self._x)
+
+    def _rows(self, places: Sequence[int]) -> np.ndarray:
+        return np.concatenate([np.arange(self._starts[place], self._ends[place]) for place in places])
 
 
 def _radii(values: np.ndarray, num_neighbours: int) -> np.ndarray:

@@ -1,19 +1,23 @@
 """Tr (A B)^1/2 of two covariances: the part of the Fréchet distance that is not elementary.
 
-The eigenvalues of A B are those of L' B L with A = L L', and the squares of the singular values of L' K with B = K K'.
-Either way no complex root of a product that is not symmetric is taken, as `scipy.linalg.sqrtm` of A B would: that takes
-some ten times as long and fails on singular products. Shape letters: D width of an embedding, r rank.
+The eigenvalues of A B are those of L' B L with A = L L', and the squares of the singular values of K' L with B = K K'.
+Either way no root of a matrix is taken, and none of a product that is not symmetric, as `scipy.linalg.sqrtm` of A B
+would: that takes some twenty times as long and fails on singular products.
+
+Eigenvalues are quickest, and exact enough unless some lie near their rounding m: the root of x is then right within
+m / (2 sqrt x). Where the sum of this over all eigenvalues is above `ACCURACY` of the trace, or one is not clearly above
+m, the singular values are computed instead, whose rounding no root magnifies. So the way is chosen by the error that
+the eigenvalues show, not by an estimate of conditions. Shape letters: D width of an embedding, r rank.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import eigvalsh
-from scipy.linalg.lapack import dpocon, dpotrf, dpstrf, dsygst
+from scipy.linalg.lapack import dpotrf, dpstrf, dsygst
 
-# Of the product of both reciprocal condition numbers. Squares of singular values lose what lies below eps times the
-# largest: above this bound less than 1e-9 of the trace; below it the singular values themselves are computed.
-WELL_CONDITIONED = 1e-16
+ACCURACY = 1e-9  # of the trace, relative: a bound, which errors of both signs stay far below
+CLEARLY = 16.0  # times its rounding an eigenvalue must be to be told from 0; of 0 itself come less than 1
 
 
 def root_trace(a: np.ndarray, b: np.ndarray) -> float:
@@ -22,20 +26,31 @@ def root_trace(a: np.ndarray, b: np.ndarray) -> float:
     Well-conditioned ones go through a symmetric eigenvalue problem (LAPACK potrf, sygst, syevr), all others, singular
     ones included, through `factor` and singular values.
     """
-    lower_a, lower_b = _cholesky(a), _cholesky(b)
-    if lower_a is not None and lower_b is not None and lower_a[1] * lower_b[1] > WELL_CONDITIONED:
-        product, info = dsygst(b.T, lower_a[0], itype=2, lower=1)
+    lower, singular = dpotrf(a.T, lower=1)  # the transpose of a symmetric matrix is the same in Fortran's order
+    if not singular:
+        product, info = dsygst(b.T, lower, itype=2, lower=1)
         assert info == 0, f"dsygst: {info}"
-        values = eigvalsh(product, lower=True, overwrite_a=True, check_finite=False)
-        return float(np.sqrt(np.maximum(values, 0.0)).sum())
+        # the rounding of L' B L is that of |A| |B|, which may be far above its own norm
+        found = _sum_of_roots(product, float(np.linalg.norm(a) * np.linalg.norm(b)), len(a))
+        if found is not None:
+            return found
     return factors_trace(factor(a), factor(b))
 
 
-def factors_trace(a: np.ndarray, b: np.ndarray) -> float:
-    """Tr (A B)^1/2 where A = a a' and B = b b', of factors [D, r]: the sum of the singular values of a' b."""
-    if not a.shape[1] or not b.shape[1]:
+def factors_trace(a: np.ndarray, b: np.ndarray, rank: int | None = None) -> float:
+    """Tr (A B)^1/2 where A = a a' and B = b b', of factors [D, r]: the sum of the singular values of a' b.
+
+    Args:
+        rank: of a' b at most, where that is known to be less than the r of both: centred embeddings sum to 0, and
+            repeated ones add none. It spares the singular values; the result is the same.
+    """
+    cross = a.T @ b if a.shape[1] < b.shape[1] else b.T @ a  # [r, the larger r]
+    rank = min(len(cross), len(cross) if rank is None else rank)
+    if not rank:
         return 0.0
-    return float(np.linalg.svd(a.T @ b, compute_uv=False).sum())
+    gram = cross @ cross.T
+    found = _sum_of_roots(gram, float(np.linalg.norm(gram)), rank)
+    return float(np.linalg.svd(cross, compute_uv=False).sum()) if found is None else found
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
@@ -52,10 +67,17 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     return result
 
 
-def _cholesky(covariance: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """The lower Cholesky factor and an estimate of the reciprocal condition number; None for a singular matrix."""
-    lower, info = dpotrf(covariance.T, lower=1)  # the transpose of a symmetric matrix is the same in Fortran's order
-    if info:
+def _sum_of_roots(product: np.ndarray, scale: float, rank: int) -> float | None:
+    """The sum of the square roots of the `rank` largest eigenvalues, the others being 0; None where it may be wrong.
+
+    Args:
+        product: symmetric [r, r], of which the lower triangle is read; it is overwritten.
+        scale: to which the rounding of an eigenvalue is relative.
+    """
+    values = eigvalsh(product, lower=True, overwrite_a=True, check_finite=False)[-rank:]  # rising
+    rounding = np.finfo(np.float64).eps * scale
+    if values[0] <= CLEARLY * rounding:
         return None
-    reciprocal, _ = dpocon(lower, np.abs(covariance).sum(0).max(), uplo="L")
-    return lower, float(reciprocal)
+    roots = np.sqrt(values)
+    total = float(roots.sum())
+    return total if 0.5 * rounding * float((1.0 / roots).sum()) <= ACCURACY * total else None

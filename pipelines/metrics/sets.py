@@ -14,6 +14,7 @@ Files = (
     Mapping[str, Any] | Sequence[Any]
 )  # name -> [W, D], or a sequence of [W, D]; a mapping is taken in order of name
 
+BLOCK_ROWS = 2048  # embeddings that `moments` has in float64 at a time
 BLOCK_VALUES = 4_000_000  # of one block of a matrix of pairs: 32 MB in float64
 
 
@@ -22,14 +23,47 @@ def as_embeddings(values: Any, name: str = "embeddings") -> np.ndarray:
 
     Raises ValueError for another shape, NaN or inf.
     """
+    return as_rows(values, name).astype(np.float64, copy=False)
+
+
+def as_rows(values: Any, name: str = "embeddings") -> np.ndarray:
+    """The same, but float32 is left as it is, for a caller that makes float64 of it piece by piece."""
     if hasattr(values, "detach"):  # a torch tensor: numpy cannot see its device, its gradient or its bfloat16
-        values = values.detach().cpu().double().numpy()
-    array = np.asarray(values, np.float64)
+        values = values.detach().cpu()
+        values = (values if values.element_size() == 4 else values.double()).numpy()
+    array = np.asarray(values)
+    if array.dtype != np.float32:
+        array = array.astype(np.float64, copy=False)
     if array.ndim != 2 or not array.shape[1]:
         raise ValueError(f"{name} must be [n, D], got {array.shape}")
     if not np.isfinite(array.sum()) and not np.isfinite(array).all():  # the sum tells in one pass that all is well
         raise ValueError(f"{name} hold NaN or inf")
     return array
+
+
+def moments(values: np.ndarray, times: np.ndarray | None = None) -> tuple[int, np.ndarray, np.ndarray]:
+    """Number, mean [D] and scatter [D, D], the sum of outer products about the mean, of rows [n, D], n >= 1.
+
+    In float64, of which a block of rows is held at a time.
+
+    Args:
+        times: [n], how often each row is there, 0 or more; by default once.
+    """
+    blocks = [slice(begin, begin + BLOCK_ROWS) for begin in range(0, len(values), BLOCK_ROWS)]
+    if times is None:
+        num, mean = len(values), values.mean(0, dtype=np.float64)
+    else:
+        num = int(times.sum())
+        mean = sum(times[rows].astype(np.float64) @ values[rows] for rows in blocks) / num
+    scatter = np.zeros((values.shape[1], values.shape[1]))
+    buffer = np.empty((min(BLOCK_ROWS, len(values)), values.shape[1]))
+    for rows in blocks:
+        block = values[rows] if times is None else values[rows][times[rows] > 0]
+        centred = np.subtract(block, mean, out=buffer[: len(block)])
+        if times is not None:
+            centred *= np.sqrt(times[rows][times[rows] > 0])[:, None]
+        scatter += centred.T @ centred  # numpy sees one array times itself: BLAS computes half of the product
+    return num, mean, scatter
 
 
 def as_pair(reference: Any, generated: Any, least: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ import torch
 from ...tokenizers.parts.errors import CheckpointError
 from ...tokenizers.parts.files import file_sha256
 from ...tokenizers.parts.hub import fetch_file
+from .embedders.base import hash_weights
 from .embedders.pretrained import import_transformers, load_pretrained
 from .quality import Undefined, require_package
 from .speech import SPEECH_RATE, OpinionPredictor, SpeakerEmbedder, Transcriber
@@ -129,7 +130,7 @@ class WhisperTranscriber:
         self._options: dict[str, Any] = {"num_beams": 1, "do_sample": False}
         if getattr(model.generation_config, "is_multilingual", False):
             self._options |= {"language": language, "task": "transcribe"}
-        self.name = f"transformers {transformers.__version__}: {source}, sha256 {_weights_sha256(self._model)}"
+        self.name = f"transformers {transformers.__version__}: {source}, sha256 {hash_weights(self._model)[:12]}"
 
     def transcribe(self, audio: np.ndarray) -> str:
         """See `Transcriber`."""
@@ -195,7 +196,7 @@ class WavLMSpeaker:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"no feature extractor at {source}: {' '.join(str(error).split())[:200]}") from error
         self._network = self._network.eval().to(device)
-        self.name = f"transformers {transformers.__version__}: {source}, sha256 {_weights_sha256(self._network)}"
+        self.name = f"transformers {transformers.__version__}: {source}, sha256 {hash_weights(self._network)[:12]}"
 
     def embed(self, audio: np.ndarray) -> np.ndarray:
         """See `SpeakerEmbedder`."""
@@ -214,7 +215,7 @@ class DistillMos:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights are
             self._network = distillmos.ConvTransformerSQAModel().eval().to(device)
         self._device = torch.device(device)
-        self.name = f"distillmos {version('distillmos')}, sha256 {_weights_sha256(self._network)}"
+        self.name = f"distillmos {version('distillmos')}, sha256 {hash_weights(self._network)[:12]}"
 
     def predict(self, audio: np.ndarray) -> float:
         """See `OpinionPredictor`."""
@@ -235,13 +236,4 @@ def _folder_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.onnx*")):
         digest.update(f"{path.name} {file_sha256(path)}".encode())
-    return digest.hexdigest()[:12]
-
-
-def _weights_sha256(network: torch.nn.Module) -> str:
-    """Twelve hex digits over names and values of all weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]

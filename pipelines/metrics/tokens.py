@@ -91,6 +91,14 @@ class TokenAnalysis:
         }
 
 
+FEW_TOKENS = "few tokens for codebooks of this size: entropy and usage come out too low"
+
+
+def too_few_tokens(analysis: dict[str, Any] | None) -> bool:
+    """Whether `FEW_TOKENS` holds of what `TokenAnalysis.to_dict` gave; None is of a codec that has no tokens."""
+    return analysis is not None and any(book["num_tokens"] < 10 * book["size"] for book in analysis["codebooks"])
+
+
 def analyse_tokens(tokens: Tensor, spec: TokenizerSpec) -> TokenAnalysis:
     """Figures of tokens [..., Q] of a tokenizer.
 

@@ -70,14 +70,22 @@ class Report:
     ) -> None:
         """Lines by name, each as (x, y)."""
         svg = curve_svg(curves, x_label, y_label)
-        self._blocks.append({"kind": "curve", "caption": caption, "svg": _base64(svg.encode())})
+        self._add_svg(caption, svg)
 
     def add_intervals(
         self, caption: str, rows: Mapping[str, tuple[float | None, float | None, float | None]], label: str
     ) -> None:
         """A point with its interval for each name: (value, low, high)."""
         svg = intervals_svg(rows, label)
-        self._blocks.append({"kind": "curve", "caption": caption, "svg": _base64(svg.encode())})
+        self._add_svg(caption, svg)
+
+    def add_picture(self, caption: str, png: bytes) -> None:
+        """A picture drawn before."""
+        self._blocks.append({"kind": "picture", "caption": caption, "mime": "image/png", "data": _base64(png)})
+
+    def _add_svg(self, caption: str, svg: str) -> None:
+        data = _base64(svg.encode())
+        self._blocks.append({"kind": "picture", "caption": caption, "mime": "image/svg+xml", "data": data})
 
     def add_audio_row(
         self,

@@ -88,6 +88,9 @@ def test_another_tokenizer_is_refused(dataset: Path, tiny_codec: Any, tmp_path: 
         ({"limit": 0}, "limit must be at least 1"),
         ({"subtype": "PCM_12"}, "PCM_12"),
         ({"step": 3}, "step"),
+        ({"steps": "abc"}, "steps: 'abc' fits none of|steps: expected int"),
+        ({"mode": "guess"}, "mode: got 'guess', allowed: 'parallel', 'autoregressive'"),
+        ({"gain_db": 3}, "decode has no option gain_db"),  # of the item, not the caller's
     ],
 )
 def test_bad_options_are_refused(dataset: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -143,6 +143,35 @@ def test_intervals_hold_the_figure_and_differences_tell_systems_apart(sets: tupl
         assert (delta.value, delta.low, delta.high, delta.p_value) == (0, 0, 0, 1)
 
 
+def test_neighbour_shares_and_the_extrapolated_distance_have_intervals(sets: tuple[Path, Path, Path]) -> None:
+    result = run(*sets, metrics=("fad-inf", "prdc"))
+    for system in result.systems:
+        for figure in system.figures:
+            assert figure.low is not None, figure.name
+            assert figure.value is not None
+            assert figure.high is not None
+            assert figure.low <= figure.value <= figure.high
+            assert figure.low < figure.high or figure.value in (0, 1)
+    deltas = {delta.name: delta for delta in result.systems[1].deltas}
+    assert deltas["fad_inf_tagger"].paired
+    assert deltas["fad_inf_tagger"].low > 0  # type: ignore[operator]
+    assert deltas["precision_tagger"].high < 0  # type: ignore[operator]
+
+
+def test_too_few_windows_in_a_choice_of_files_leave_the_interval_out(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("real", "made")]
+    for folder in folders:
+        write(folder)
+        for place in range(8):
+            soundfile.write(folder / f"{place}.wav", soundfile.read(folder / f"{place}.wav")[0][:800], RATE)
+    result = run(*folders, metrics=("prdc",))
+    precision, recall = (result.systems[0].figure(f"{share}_tagger") for share in ("precision", "recall"))
+    assert precision.low is not None
+    assert recall.value is not None
+    assert recall.low is None
+    assert "no interval: recall needs more than 5 embeddings, the files hold 5" in recall.note
+
+
 def test_systems_whose_files_do_not_pair_are_drawn_on_their_own(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
     other = write(tmp_path / "other", 7, scale=0.3, seed=5, prefix="x")
     result = run(sets[0], sets[1], other, metrics=("fad", "kl"))
@@ -258,6 +287,8 @@ def test_reports_are_written(sets: tuple[Path, Path, Path], tmp_path: Path) -> N
     assert len(cells) == 2
     assert "p = " in cells[1][3]
     assert comparison_table(result).row_count == len(heads) - 1  # a row a figure, since there are many
+    assert ">near</th>" in page, "also on the page"
+    assert "near: precision_tagger, recall_tagger, density_tagger, coverage_tagger: num_neighbours 5" in page
 
 
 def test_a_shard_dataset_is_decoded_by_its_tokenizer(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -386,5 +417,25 @@ def test_a_tokenizer_is_measured_by_its_reconstructions(tmp_path: Path) -> None:
     arguments = ["--tokenizer", "codicodec-mini", "--audio", str(audio), "-o", str(folder), "--device", "cpu"]
     found = CliRunner().invoke(app, ["evaluate", *arguments])
     assert found.exit_code == 0, found.output
-    assert "latents: 1 files, mel_distance" in found.stdout
-    assert {path.name for path in folder.iterdir()} == {"reconstruction.csv", "reconstruction.json"}
+    for shown in ("mel_distance", "pesq_wb", "estoi", "loudness_error_lu", "decode_rtf", "fad_musicnn", "tokens per"):
+        assert shown in found.stdout
+    assert "files: 1 measured, 0 left out" in found.stdout
+    assert {path.suffix for path in folder.iterdir()} == {".csv", ".json", ".html", ".png"}
+    facts = json.loads((folder / "reconstruction.json").read_text())
+    assert facts["codec"]["tokens_per_second"] == pytest.approx(125)
+    assert facts["codec"]["tokens"]["entropy_bitrate_bps"] > 0
+    assert [row["num_files"] for row in facts["by_length"] if row["system"] == "tokens"].count(0) == 6
+
+
+@pytest.mark.parametrize(
+    "option", [("--html", "a"), ("--csv", "a"), ("-m", "kad"), ("--name", "a"), ("--engine", "ray")]
+)
+def test_what_a_tokenizer_is_not_measured_with_is_refused(tmp_path: Path, option: tuple[str, str]) -> None:
+    from typer.testing import CliRunner
+
+    from latentune.pipelines.cli import app
+
+    arguments = ["evaluate", "--tokenizer", "codicodec-mini", "--audio", str(tmp_path), *option]
+    found = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert found.exit_code == 1
+    assert "cannot be given then" in found.stderr

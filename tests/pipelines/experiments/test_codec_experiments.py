@@ -9,8 +9,10 @@ import pytest
 import soundfile
 import torch
 
+from latentune.pipelines.audio.find import AudioItem
 from latentune.pipelines.experiments.boundaries import border_errors
 from latentune.pipelines.experiments.config import ExperimentConfig
+from latentune.pipelines.experiments.players import Players
 from latentune.pipelines.experiments.run import render, run_experiment
 from latentune.pipelines.metrics.quality import Undefined
 from latentune.tokenizers.parts.errors import ConfigError
@@ -35,7 +37,7 @@ def config(folder: Path, output: Path | None = None, **values: object) -> Experi
         output=None if output is None else str(output),
         embedder="none",
         device="cpu",
-        **values,  # type: ignore[arg-type]
+        **{"num_players": 0, **values},  # type: ignore[arg-type]
     )
 
 
@@ -144,6 +146,93 @@ def test_reconstruction_writes_all_that_was_measured(folder: Path, tmp_path: Pat
     assert render(result) is not None
 
 
+def test_the_page_lets_one_hear_every_system(folder: Path, tmp_path: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, tmp_path, figures=("mel_distance",), num_players=2, player_s=0.1)
+    result = run_experiment("reconstruction", settings, tiny_taae)
+    assert [name for name, _ in result.players] == ["a.wav", "b.wav"]
+    cells = result.players[0][1]
+    assert [label for label, _, _ in cells] == ["original", "latents", "tokens"]
+    assert [tuple(audio.shape) for _, audio, _ in cells] == [(1, 1600)] * 3
+    original, latents, tokens = (audio for _, audio, _ in cells)
+    assert torch.isclose(original.std(), torch.tensor(0.1 / 2**0.5 / 3**0.5), rtol=0.2), "mono at 16 kHz"
+    assert not torch.equal(latents, tokens)
+    page = (tmp_path / "reconstruction.html").read_text()
+    assert page.count("<audio ") == 6
+    assert page.count("data:image/png") == 7, "a spectrogram a player, and the plot"
+    assert "mel_distance" in page
+    assert run_experiment("reconstruction", config(folder, figures=("mel_distance",)), tiny_taae).players == []
+
+
+def test_the_original_as_a_system_is_not_heard_twice() -> None:
+    item = AudioItem(path=Path("a.wav"), name="a.wav")
+    players = Players([item], seconds=0.5)
+    audio = torch.rand(1, 100)
+    for estimate in (audio + 1, audio):
+        players.measure(item, audio, estimate, 100)
+    players.measure(AudioItem(path=Path("b.wav"), name="b.wav"), audio, audio, 100)
+    [(name, cells)] = players.rows(["latents", "original"])
+    assert (name, [label for label, _, _ in cells]) == ("a.wav", ["original", "latents"])
+    assert torch.equal(cells[0][1], audio[:, :50])
+    assert torch.equal(cells[1][1], audio[:, :50] + 1)
+
+
+def test_bins_without_a_file_are_there_and_named(folder: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, figures=("mel_distance",), streams=("latents",), length_edges_s=(0.1, 5, 10))
+    result = run_experiment("reconstruction", settings, tiny_taae)
+    bins = result.facts["by_length"]
+    assert [(row["from_s"], row["num_files"]) for row in bins] == [(0.0, 1), (0.1, 2), (5, 0), (10, 0)]
+    assert bins[2]["mel_distance"] == {"mean": None, "low": None, "high": None, "num_values": 0, "num_missing": 0}
+    assert result.tables[1].caption == "means by length; no file of 5-10 s, 10+ s"
+    assert len(result.tables[1].rows) == 2
+
+
+def test_what_makes_figures_unreliable_is_said(tmp_path: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
+    soundfile.write(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(4000), 16_000)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(1600), 16_000)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    settings = ExperimentConfig(audio=str(tmp_path), figures=("mel_distance", "loudness_error_lu"), device="cpu")
+    result = run_experiment("reconstruction", settings, tiny_taae)
+    said = "\n".join(result.warnings)
+    for part in (
+        "left out: ",
+        "broken.wav",
+        "silent.wav: digital silence",
+        "loudness_error_lu: no value for noise.wav, silent.wav: shorter than a gating block",
+        "below 5 of them, there are 2",
+        "few tokens for codebooks of this size",
+        "fad_musicnn: 2 windows are fewer than twice the 200",
+    ):
+        assert part in said
+    assert result.facts["silent"] == ["silent.wav"]
+    one = ExperimentConfig(audio=str(tmp_path / "noise.wav"), figures=("mel_distance",), device="cpu")
+    assert "not measured, the files give 1 windows" in "\n".join(run_experiment("gap", one, tiny_taae).warnings)
+
+
+def test_a_missing_package_is_named(folder: Path, tiny_taae, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("latentune.pipelines.metrics.figures.find_spec", lambda package: None)
+    result = run_experiment("reconstruction", config(folder, figures=("mel_distance", "stoi")), tiny_taae)
+    assert "stoi: not measured, pystoi is not installed: pip install 'latentune[speech-metrics]'" in result.warnings
+    assert result.columns[-1] == "mel_distance"
+
+
+@pytest.mark.parametrize("num_files", [4, 5])
+def test_a_p_value_takes_five_files(tmp_path: Path, tiny_taae, num_files: int) -> None:  # type: ignore[no-untyped-def]
+    generator = np.random.default_rng(0)
+    for number in range(num_files):
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * generator.standard_normal(1600), 16_000)
+    row = run_experiment("gap", config(tmp_path, figures=("mel_distance",)), tiny_taae).rows[0]
+    assert (row["p_value"] is None) == (num_files < 5)
+
+
+def test_experiments_take_a_codec_of_two_rates(folder: Path, tiny_neucodec) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, figures=("mel_distance", "encode_rtf"), window_s=0.005)
+    assert run_experiment("gap", settings, tiny_neucodec).rows[0]["num_files"] == 3
+    assert run_experiment("boundaries", settings, tiny_neucodec).rows[0]["num_borders"] > 0
+    result = run_experiment("reconstruction", settings, tiny_neucodec)
+    assert result.facts["codec"]["sample_rate"] == 24_000
+    assert result.rows[0]["seconds"] == pytest.approx(0.3, abs=1e-3)
+
+
 def test_wrong_use_is_refused(folder: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match="no experiment is called 'stpes': did you mean 'steps'"):
         run_experiment("stpes", config(folder), tiny_codec)
@@ -153,8 +242,12 @@ def test_wrong_use_is_refused(folder: Path, tiny_codec) -> None:  # type: ignore
         ({"streams": ("codes",)}, "streams are"),
         ({"max_files": 0}, "max_files"),
         ({"confidence": 1.0}, "confidence"),
+        ({"length_edges_s": (0.0, 3.0)}, "edges of length bins"),
+        ({"num_players": -1}, "num_players"),
     ):
         with pytest.raises(ConfigError, match=text):
             config(folder, **values)
     with pytest.raises(FileNotFoundError):
         run_experiment("gap", config(folder / "nowhere"), tiny_codec)
+    with pytest.raises(ConfigError, match="codicodec has no decoding option 'stepz': did you mean 'steps'"):
+        run_experiment("gap", config(folder, options={"stepz": 1}), tiny_codec)

@@ -93,6 +93,22 @@ def test_p_values_of_no_difference_are_spread_evenly(centre: bool) -> None:
     assert 0.35 < np.mean(values) < 0.65
 
 
+def test_subsets_give_the_interval_of_a_mean_without_drawing_a_file_twice() -> None:
+    values = numbers(41, 0)
+
+    def statistic(drawn: np.ndarray) -> float:
+        assert len(set(drawn.tolist())) == len(drawn)
+        return float(drawn.mean())
+
+    subsets = bootstrap_interval(values, statistic, num_resamples=2000, subsets=True, centre=True)
+    whole = bootstrap_interval(values, num_resamples=2000, centre=True)
+    assert subsets.value == whole.value
+    assert subsets.high - subsets.low == pytest.approx(whole.high - whole.low, rel=0.1)
+    better = paired_bootstrap(values, values + 1.0 + 0.1 * numbers(41, 1), statistic, subsets=True)
+    assert 0.9 < better.low < better.high < 1.1
+    assert better.p_value == pytest.approx(2 / 1001)
+
+
 def test_bad_bootstraps_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 files, there are 1"):
         bootstrap_interval([1.0])

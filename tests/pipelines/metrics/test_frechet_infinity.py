@@ -40,6 +40,16 @@ def test_it_says_how_well_the_line_fits_and_repeats_itself() -> None:
     assert first.r_squared == pytest.approx(correlation**2, rel=1e-6)
 
 
+def test_embeddings_may_be_there_several_times() -> None:
+    reference, values = embeddings(500, 0), embeddings(40, 1, 0.1)
+    times = np.random.default_rng(0).integers(0, 3, 40)
+    got = frechet_infinity(reference, values, times=times, num_sizes=4)
+    assert got.points[-1][0] == times.sum()
+    repeated = np.repeat(values, times, axis=0)
+    assert got.points[-1][1] == pytest.approx(frechet_distance(reference, repeated), rel=1e-9)
+    assert got.value == pytest.approx(frechet_infinity(reference, repeated, num_sizes=4).value, rel=1e-6)
+
+
 def test_bad_sizes_are_refused() -> None:
     reference = embeddings(100, 0)
     with pytest.raises(ValueError, match="at least 8"):

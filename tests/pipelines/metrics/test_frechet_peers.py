@@ -1,26 +1,15 @@
 """Set metrics beside the functions of frechet-audio-distance, fadtk and kadtk, on the same embeddings."""
 
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from bench_scripts import load_script
 
 from latentune.pipelines.metrics import frechet_distance, kernel_audio_distance, median_distance
 
-ROOT = Path(__file__).resolve().parents[3]
-
 pytestmark = pytest.mark.peer
-
-
-def load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"demos/bench/{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def embeddings(num: int, dim: int, seed: int, scale: float = 1.0) -> np.ndarray:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from latentune.pipelines.metrics import precision_recall_density_coverage
+from latentune.pipelines.metrics import FileNeighbours, bootstrap_interval, precision_recall_density_coverage
+
+SHARES = ("precision", "recall", "density", "coverage")
 
 
 def embeddings(num: int, dim: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -72,3 +74,32 @@ def test_too_few_are_refused() -> None:
         precision_recall_density_coverage(x, x[:5])
     with pytest.raises(ValueError, match="num_neighbours must be at least 1"):
         precision_recall_density_coverage(x, x, num_neighbours=0)
+
+
+def test_any_choice_of_files_has_the_shares_of_their_embeddings() -> None:
+    reference = embeddings(70, 3, 0)
+    files = [embeddings(num, 3, num, 0.4) for num in (1, 9, 4, 12, 7)]
+    found = FileNeighbours(reference, files, num_neighbours=3)
+    for places in ([0, 1, 2, 3, 4], [3, 1], [4]):
+        chosen = np.concatenate([files[place] for place in places])
+        whole = precision_recall_density_coverage(reference, chosen, num_neighbours=3)
+        for share in SHARES:
+            assert getattr(found, share)(places) == pytest.approx(getattr(whole, share), rel=1e-12), share
+    with pytest.raises(ValueError, match="more than 3 embeddings, the files hold 1"):
+        found.recall([0])
+
+
+def test_subsets_of_the_files_vary_as_other_files_would() -> None:
+    """The spread over subsets beside that over sets drawn anew, whose files have a centre of their own each."""
+    reference = embeddings(200, 4, 0)
+
+    def draw(seed: int) -> list[np.ndarray]:
+        rng = np.random.default_rng(1000 + seed)
+        return [0.6 + 0.5 * rng.normal(size=4) + rng.normal(size=(3, 4)) for _ in range(30)]
+
+    anew = [FileNeighbours(reference, draw(seed)) for seed in range(80)]
+    for share in SHARES:
+        spread = np.std([getattr(found, share)(range(30)) for found in anew], ddof=1)
+        statistics = [getattr(found, share) for found in anew[:20]]
+        runs = [bootstrap_interval(range(30), one, num_resamples=100, centre=True, subsets=True) for one in statistics]
+        assert np.mean([run.high - run.low for run in runs]) / (2 * 1.96) == pytest.approx(spread, rel=0.35), share

@@ -28,12 +28,43 @@ def test_covariances_that_share_axes_have_a_closed_form() -> None:
     assert root_trace.root_trace((a + a.T) / 2, (b + b.T) / 2) == pytest.approx(np.sqrt(first * second).sum(), rel=1e-6)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("smallest", "other", "singular"),
+    [(1e-2, 1e-2, 0), (1e-6, 1e-6, 0), (1e-8, 1.0, 0), (1e-10, 1e-10, 0), (1e-14, 1.0, 0), (1e-4, 1e-4, 20)],
+)
+def test_nearly_singular_covariances_keep_their_digits(
+    smallest: float, other: float, singular: int, turned: bool
+) -> None:
+    """Against the closed form of shared axes; the covariances' own rounding is that of their largest variance."""
+    vectors, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(96, 96)))
+    first, second = np.geomspace(1, smallest, 96), np.geomspace(1, other, 96)
+    first[96 - singular :] = 0.0
+    second = second[::-1] if turned else second
+    a, b = ((vectors * variances) @ vectors.T for variances in (first, second))
+    got = root_trace.root_trace((a + a.T) / 2, (b + b.T) / 2)
+    assert got == pytest.approx(np.sqrt(first * second).sum(), abs=1e-7 * np.sqrt(first.sum() * second.sum()))
+    if not singular and min(smallest, other) > 1e-8:
+        assert got == pytest.approx(np.sqrt(first * second).sum(), rel=1e-11)
+
+
+def test_a_known_rank_spares_the_singular_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (side - side.mean(1, keepdims=True) for side in rng.normal(size=(2, 64, 20)))
+    expected = np.linalg.svd(a.T @ b, compute_uv=False).sum()
+    assert root_trace.factors_trace(a, b) == pytest.approx(expected, rel=1e-12)
+    monkeypatch.setattr(np.linalg, "svd", lambda *_, **__: pytest.fail("took the slow way"))
+    assert root_trace.factors_trace(a, b, rank=19) == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("smallest", [1e-2, 1e-4, 1e-6])
 def test_both_ways_give_one_value(smallest: float, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = covariance(96, 0, smallest), covariance(96, 1, smallest)
-    monkeypatch.setattr(root_trace, "WELL_CONDITIONED", 0.0)
-    fast = root_trace.root_trace(a, b)
-    monkeypatch.setattr(root_trace, "WELL_CONDITIONED", np.inf)
+    with monkeypatch.context() as patch:
+        patch.setattr(root_trace, "ACCURACY", np.inf)
+        patch.setattr(root_trace, "factors_trace", lambda a, b: pytest.fail("took the slow way"))
+        fast = root_trace.root_trace(a, b)
+    monkeypatch.setattr(root_trace, "ACCURACY", 0.0)
     assert root_trace.root_trace(a, b) == pytest.approx(fast, rel=1e-9)
 
 
