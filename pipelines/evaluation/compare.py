@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..metrics.bootstrap import bootstrap_interval, p_value, paired_bootstrap, resample
+from ..metrics.bootstrap import (
+    UNBOUNDED,
+    Bounds,
+    bootstrap_interval,
+    centred_interval,
+    p_value,
+    paired_bootstrap,
+    resample,
+)
 from .config import EvaluateConfig
 from .metrics import Column, Inputs, Metric, OfFiles
 from .result import Delta, Figure
@@ -25,7 +33,12 @@ class Measurement:
     per_file: dict[str, float] = field(default_factory=dict)  # by file name, where the figure is their mean
     of_set: OfFiles | None = None  # figure of a choice of files, where it is not
     subsets: bool = False  # the choice must hold no file twice
+    bounds: Bounds = UNBOUNDED  # of the figure
     _done: dict[bytes, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.figure.value is not None:  # of all files the figure itself, which `of_set` would round otherwise
+            self._done[np.arange(len(self.file_names), dtype=np.int32).tobytes()] = self.figure.value
 
     @property
     def file_names(self) -> list[str]:
@@ -36,12 +49,13 @@ class Measurement:
 
     def of_files(self, places: Sequence[int]) -> float:
         """The figure of the files at these places; kept, since intervals and differences draw the same ones."""
-        key = np.asarray(places, np.int32).tobytes()
+        places = sorted(places)
+        key = np.array(places, np.int32).tobytes()
         if key not in self._done:
             if self.of_set is not None:
                 self._done[key] = self.of_set(places)
             else:
-                self._done[key] = float(np.array(list(self.per_file.values()))[np.asarray(places)].mean())
+                self._done[key] = float(np.array(list(self.per_file.values()))[places].mean())
         return self._done[key]
 
 
@@ -67,7 +81,7 @@ def measure(metric: Metric, inputs: Inputs, config: EvaluateConfig) -> list[Meas
         )
         figure.details = one.details
         side = Measurement(figure=figure, system=inputs.system, per_file=one.per_file, of_set=of_set)
-        side.subsets = metric.subsets
+        side.subsets, side.bounds = metric.subsets, column.bounds
         _add_interval(side, config)
         found.append(side)
     return found
@@ -96,6 +110,7 @@ def difference(first: Measurement, other: Measurement, config: EvaluateConfig) -
             num_resamples=config.bootstrap,
             confidence=config.confidence,
             centre=True,
+            bounds=_of_difference(first.bounds),
             subsets=first.subsets,
             seed=config.seed,
         )
@@ -112,10 +127,13 @@ def _independent(delta: Delta, first: Measurement, other: Measurement, config: E
         num = len(side.file_names)
         found = resample(side.of_files, num, config.bootstrap, subsets=side.subsets, seed=seed)
         resampled += sign * found
-    centred = resampled - resampled.mean() + delta.value  # about the measured difference
-    tail = (1.0 - config.confidence) / 2.0
-    low, high = np.quantile(centred, [tail, 1.0 - tail])
-    delta.low, delta.high, delta.p_value = float(low), float(high), p_value(centred)
+    delta.low, delta.high = centred_interval(delta.value, resampled, config.confidence, _of_difference(first.bounds))
+    delta.p_value = p_value(resampled - resampled.mean() + delta.value)
+
+
+def _of_difference(bounds: Bounds) -> Bounds:
+    """What the difference of two figures can be."""
+    return bounds[0] - bounds[1], bounds[1] - bounds[0]
 
 
 def _missing(metric: Metric, inputs: Inputs) -> str:
@@ -154,6 +172,7 @@ def _add_interval(side: Measurement, config: EvaluateConfig) -> None:
             num_resamples=config.bootstrap,
             confidence=config.confidence,
             centre=True,  # about the figure: an interval tells what other files, as many, would give
+            bounds=side.bounds,
             subsets=side.subsets,
             seed=config.seed,
         )

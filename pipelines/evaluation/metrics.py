@@ -26,9 +26,11 @@ from ..metrics import (
     precision_recall_density_coverage,
 )
 from ..metrics.adherence import AdherenceResult, adherence
+from ..metrics.bootstrap import UNBOUNDED, Bounds
 from ..metrics.embedders import Embedder
-from ..metrics.factored import factored_distance, factored_embeddings, factored_statistics
-from ..metrics.kernel import KAD_SCALE, Kernel
+from ..metrics.factored import FileFrechetDistance
+from ..metrics.kernel import KAD_SCALE, Kernel, reference_bandwidth
+from ..metrics.sets import row_times
 from .sets import EmbeddedSet, pairs_by_name
 
 if TYPE_CHECKING:
@@ -39,6 +41,11 @@ OfFiles = Callable[[Sequence[int]], float]  # the figure of the system's files a
 POSTERIOR_ROWS = 4096
 RESAMPLED_SIZES = 5  # of the line through distances, for one resample: the figure itself has five times as many
 NEIGHBOUR_SHARES = ("precision", "recall", "density", "coverage")
+AT_LEAST_0: Bounds = (0.0, np.inf)
+SHARE: Bounds = (0.0, 1.0)
+COSINE: Bounds = (-1.0, 1.0)
+FORMULAS: dict[Kernel, str] = {"gaussian": "exp(-|x - y|^2 / (2 bandwidth^2))", "polynomial": "(x . y / D + 1)^3"}
+BANDWIDTH_RULE = "median distance of the reference's embeddings"
 
 
 @dataclass(kw_only=True)
@@ -77,6 +84,7 @@ class Column:
     name: str  # with {network} for the network's name
     better: Literal["lower", "higher"]
     unit: str = ""
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +116,11 @@ def _fad(inputs: Inputs) -> list[Measured]:
     return [Measured(value=frechet_distance(inputs.reference.statistics, inputs.system.statistics))]
 
 
-def _times(system: EmbeddedSet, places: Sequence[int]) -> np.ndarray:
-    """How often each embedding [n] is there where the files at these places are."""
-    return np.repeat(np.bincount(places, minlength=len(system.names)), np.diff(system.offsets))
-
-
 def _fad_resampler(inputs: Inputs) -> list[OfFiles]:
-    """The distance to the fixed reference, whose covariance is factored only once for all resamples."""
-    reference, system = factored_statistics(inputs.reference.statistics), inputs.system
+    """The distance to the fixed reference."""
+    system = inputs.system
     assert system.embeddings is not None
-    rows = system.embeddings
-    return [lambda places: factored_distance(reference, factored_embeddings(rows, _times(system, places)))]
+    return [FileFrechetDistance(inputs.reference.statistics, system.embeddings, np.diff(system.offsets))]
 
 
 def _fad_infinity(inputs: Inputs) -> list[Measured]:
@@ -130,7 +132,7 @@ def _fad_infinity(inputs: Inputs) -> list[Measured]:
 
 def _fad_infinity_resampler(inputs: Inputs) -> list[OfFiles]:
     """By few sizes, which would cost as many distances each; what that changes in the figure is taken off again."""
-    system = inputs.system
+    system, num_windows = inputs.system, np.diff(inputs.system.offsets)
 
     def extrapolated(times: np.ndarray | None, num_sizes: int) -> float:
         reference = inputs.reference.statistics
@@ -138,7 +140,7 @@ def _fad_infinity_resampler(inputs: Inputs) -> list[OfFiles]:
         return found.value
 
     changed = extrapolated(None, RESAMPLED_SIZES) - _fad_infinity(inputs)[0].value
-    return [lambda places: extrapolated(_times(system, places), RESAMPLED_SIZES) - changed]
+    return [lambda places: extrapolated(row_times(places, num_windows), RESAMPLED_SIZES) - changed]
 
 
 def _fad_per_file(inputs: Inputs) -> list[Measured]:
@@ -150,8 +152,13 @@ def _kernel(name: str, title: str, kernel: Kernel, scale: float) -> Metric:
     """A kernel distance."""
 
     def measure(inputs: Inputs) -> list[Measured]:
-        value = kernel_distance(inputs.reference.embeddings, inputs.system.embeddings, kernel=kernel)
-        return [Measured(value=scale * value)]
+        reference, width = inputs.reference.embeddings, None
+        details: dict[str, Any] = {"kernel": FORMULAS[kernel]}
+        if kernel == "gaussian":
+            width = reference_bandwidth(reference)
+            details |= {"bandwidth": width, "bandwidth_rule": BANDWIDTH_RULE}
+        value = kernel_distance(reference, inputs.system.embeddings, kernel=kernel, bandwidth=width)
+        return [Measured(value=scale * value, details=details)]
 
     def resampler(inputs: Inputs) -> list[OfFiles]:
         of_files = FileKernelDistance(inputs.reference.embeddings, inputs.system.files(), kernel=kernel)
@@ -231,11 +238,15 @@ def _metric(
     shown: Sequence[str] = (),
     better: Literal["lower", "higher"] = "lower",
     unit: str = "",
+    bounds: Sequence[Bounds] = (UNBOUNDED,),
     **options: Any,
 ) -> Metric:
-    """A row whose columns are called as `shown`, by default as the metric."""
+    """A row whose columns are called as `shown`, by default as the metric; `bounds` has those of each."""
     names = shown or [name.replace("-", "_")]
-    columns = tuple(Column(name=f"{each}_{{network}}", better=better, unit=unit) for each in names)
+    columns = tuple(
+        Column(name=f"{each}_{{network}}", better=better, unit=unit, bounds=ends)
+        for each, ends in zip(names, bounds, strict=True)
+    )
     return Metric(name=name, title=title, columns=columns, measure=measure, **options)
 
 
@@ -246,6 +257,7 @@ METRICS: dict[str, Metric] = {
             "fad",
             "Fréchet distance of the embeddings taken as Gaussians",
             _fad,
+            bounds=[AT_LEAST_0],
             resampler=_fad_resampler,
             statistics=True,
         ),
@@ -255,7 +267,7 @@ METRICS: dict[str, Metric] = {
             _fad_infinity,
             resampler=_fad_infinity_resampler,
         ),
-        _metric("fad-per-file", "the same of each file alone, mean over files", _fad_per_file),
+        _metric("fad-per-file", "the same of each file alone, mean over files", _fad_per_file, bounds=[AT_LEAST_0]),
         _kernel("kad", "kernel audio distance: 100 times the squared MMD of a Gaussian kernel", "gaussian", KAD_SCALE),
         _kernel("kid", "squared MMD of a polynomial kernel", "polynomial", 1.0),
         _metric(
@@ -263,6 +275,7 @@ METRICS: dict[str, Metric] = {
             "precision, recall, density and coverage by 5 nearest neighbours",
             _neighbours,
             shown=NEIGHBOUR_SHARES,
+            bounds=[SHARE, SHARE, AT_LEAST_0, SHARE],
             better="higher",
             resampler=_neighbours_resampler,
             subsets=True,
@@ -272,11 +285,17 @@ METRICS: dict[str, Metric] = {
             "divergence of a tagger's posteriors, file by file of one name",
             _kl,
             unit="nats",
+            bounds=[AT_LEAST_0],
             role="classifier",
             paired=True,
         ),
         _metric(
-            "kl-marginal", "divergence of a tagger's mean posteriors", _kl_marginal, unit="nats", role="classifier"
+            "kl-marginal",
+            "divergence of a tagger's mean posteriors",
+            _kl_marginal,
+            unit="nats",
+            bounds=[AT_LEAST_0],
+            role="classifier",
         ),
         _metric(
             "audio-similarity",
@@ -284,6 +303,7 @@ METRICS: dict[str, Metric] = {
             _similarity,
             shown=["similarity"],
             better="higher",
+            bounds=[COSINE],
             paired=True,
         ),
         _metric(
@@ -291,6 +311,7 @@ METRICS: dict[str, Metric] = {
             "cosine of audio and prompt in CLAP's space",
             _clap_score,
             better="higher",
+            bounds=[COSINE],
             role="clap",
             reference=False,
             texts=True,

@@ -11,10 +11,12 @@ from torch import Tensor
 from ...tokenizers.parts.errors import AudioError
 from ..report import Report
 from .result import EvaluationResult
+from .sets import stem
 from .sources import Source, SourceItem, choose_items
 from .tables import detail_lines, shown_cells
 
 REFERENCE = "reference"
+UNPAIRED = "not pairs: files by their order alone, since their names do not match"
 
 
 def write_page(
@@ -33,8 +35,10 @@ def write_page(
     _add_plots(report, result)
     if num_players and sources:
         report.add_heading("Listen")
-        for caption, cells, missing in _rows(sources, num_players, player_s):
-            report.add_audio_row(caption, cells, text=missing)
+        for caption, text, items in _rows(sources, num_players):
+            cells, missing = _cells(sources, items, player_s)
+            if cells:
+                report.add_audio_row(caption, cells, text="; ".join([text, *missing] if text else missing))
     report.add_heading("How it was measured")
     network = result.embedder
     sides = [(REFERENCE, result.reference), *((system.name, system.summary) for system in result.systems)]
@@ -90,24 +94,39 @@ def _add_plots(report: Report, result: EvaluationResult) -> None:
             report.add_curve(f"{name}: distance by sample size", curves, "windows", "distance")
 
 
-def _rows(
-    sources: Mapping[str, Source], num_players: int, player_s: float
-) -> list[tuple[str, list[tuple[str, Tensor, int]], str]]:
-    """Rows of players, one file of every set each: (caption, cells, what could not be read)."""
-    chosen = {name: choose_items(source.items, num_players) for name, source in sources.items()}
-    rows = []
-    for number in range(max(map(len, chosen.values()))):
-        cells, missing = [], []
-        for name, items in chosen.items():
-            if number < len(items):
-                item = items[number]
-                try:
-                    cells.append((f"{name}: {item.name}", *_read(sources[name], item, player_s)))
-                except (AudioError, ValueError) as error:
-                    missing.append(str(error))
-        if cells:
-            rows.append((f"File {number + 1}", cells, "; ".join(missing)))
+def _rows(sources: Mapping[str, Source], num_players: int) -> list[tuple[str, str, dict[str, SourceItem]]]:
+    """Rows of players: (caption, note, item of each set).
+
+    A row has the files of one name, those first that most sets have. Sets that are in no such row follow side by side.
+    """
+    by_name: dict[str, dict[str, SourceItem]] = {}
+    for name, source in sources.items():
+        for item in source.items:
+            by_name.setdefault(stem(item.name), {}).setdefault(name, item)
+    rows: list[tuple[str, str, dict[str, SourceItem]]] = []
+    for size in range(len(sources), 1, -1):
+        firsts = [next(iter(items.values())) for items in by_name.values() if len(items) == size]
+        for item in choose_items(firsts, num_players - len(rows)):
+            rows.append((stem(item.name), "", by_name[stem(item.name)]))
+    paired = {name for _, _, items in rows for name in items}
+    alone = {name: choose_items(source.items, num_players) for name, source in sources.items() if name not in paired}
+    for number in range(max(map(len, alone.values()), default=0)):
+        beside = {name: chosen[number] for name, chosen in alone.items() if number < len(chosen)}
+        rows.append((f"File {number + 1}", UNPAIRED if len(sources) > 1 else "", beside))
     return rows
+
+
+def _cells(
+    sources: Mapping[str, Source], items: Mapping[str, SourceItem], player_s: float
+) -> tuple[list[tuple[str, Tensor, int]], list[str]]:
+    """Players of the items by set, and what could not be read."""
+    cells, missing = [], []
+    for name, item in items.items():
+        try:
+            cells.append((f"{name}: {item.name}", *_read(sources[name], item, player_s)))
+        except (AudioError, ValueError) as error:
+            missing.append(str(error))
+    return cells, missing
 
 
 def _read(source: Source, item: SourceItem, player_s: float) -> tuple[Tensor, int]:

@@ -5,13 +5,12 @@ Shape letters: n embeddings of all files, W of one, D their width.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from ..metrics.frechet import GaussianStatistics
+from ..metrics.spool import Spool
 from .cache import Embedded
 
 BLOCK_ROWS = 4096  # embeddings that statistics take in at a time, whatever the batches were
@@ -47,33 +46,6 @@ class EmbeddedSet:
 
 
 NOTHING = EmbeddedSet(statistics=GaussianStatistics.empty(0))  # of a network that saved statistics know nothing of
-
-
-class Spool:
-    """Rows of files, appended to a nameless file on disk and then mapped into memory."""
-
-    def __init__(self, folder: str | Path | None = None):
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 `close` or `mapped` ends it
-        self._width: int | None = None
-        self.num = 0
-
-    def add(self, rows: np.ndarray) -> None:
-        """Append rows [W, D]."""
-        self._width = rows.shape[1]
-        self._file.write(np.ascontiguousarray(rows, np.float32).data)
-        self.num += len(rows)
-
-    def mapped(self) -> np.ndarray | None:
-        """All rows [n, D], or None where there are none. The space on disk is free again when the array is."""
-        with self._file:
-            if self._width is None or not self.num:
-                return None
-            self._file.flush()
-            return np.memmap(self._file, np.float32, "r", shape=(self.num, self._width))
-
-    def close(self) -> None:
-        """Let go of the file; what was mapped stays."""
-        self._file.close()
 
 
 class SetBuilder:
@@ -125,6 +97,11 @@ def pairs_by_name(first: list[str], second: list[str]) -> tuple[list[tuple[int, 
 def _stems(names: list[str]) -> dict[str, int]:
     places: dict[str, int] = {}
     for place, name in enumerate(names):
-        head, dot, _ = name.rpartition(".")
-        places.setdefault(head if dot and "/" not in name[len(head) :] else name, place)
+        places.setdefault(stem(name), place)
     return places
+
+
+def stem(name: str) -> str:
+    """The name that files pair by: without its suffix."""
+    head, dot, _ = name.rpartition(".")
+    return head if dot and "/" not in name[len(head) :] else name

@@ -71,12 +71,14 @@ def shown_cells(result: EvaluationResult) -> tuple[list[str], list[list[str]]]:
 
 
 def detail_lines(result: EvaluationResult) -> list[str]:
-    """The single numbers that belong to figures, such as what CLAP gives to wrong prompts; equal ones on one line."""
+    """What belongs to figures, such as a kernel's bandwidth or what CLAP gives to wrong prompts; equal lines as one."""
     figures: dict[tuple[str, str], list[str]] = {}
     for system in result.systems:
         for figure in system.figures:
-            numbers = {key: value for key, value in figure.details.items() if isinstance(value, (int, float))}
-            text = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+            single = {key: value for key, value in figure.details.items() if isinstance(value, (int, float, str))}
+            text = ", ".join(
+                f"{key} {value if isinstance(value, str) else f'{value:.4g}'}" for key, value in single.items()
+            )
             figures.setdefault((system.name, text), []).append(figure.name)
     return [f"{system}: {', '.join(names)}: {text}" for (system, text), names in figures.items() if text]
 

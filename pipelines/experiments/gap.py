@@ -47,6 +47,7 @@ def gap_experiment(setup: Setup, progress: Callable[[int, int], None] | None = N
     rows = [_row(name, summary, result, config.confidence, config.seed) for name in result.figures]
     if result.frechet is not None:
         values = result.frechet["values"]
+        ends = result.frechet_intervals(confidence=config.confidence, seed=config.seed)
         rows.append(
             {
                 "figure": result.frechet["metric"],
@@ -56,6 +57,8 @@ def gap_experiment(setup: Setup, progress: Callable[[int, int], None] | None = N
                 "unit": "",
                 "num_files": summary["latents"]["num_files"],
                 **values,
+                **{f"{name}_low": low for name, (low, _) in ends.items()},
+                **{f"{name}_high": high for name, (_, high) in ends.items()},
                 "difference": None if None in values.values() else values["tokens"] - values["latents"],
             }
         )

@@ -53,17 +53,18 @@ def reconstruction_experiment(setup: Setup, progress: Callable[[int, int], None]
     )
     options: dict[str, Any] = {"confidence": config.confidence, "seed": config.seed}
     summary, by_length = result.summary(**options), result.by_length(config.length_edges_s, **options)
+    frechet = None if result.frechet is None else result.frechet | {"intervals": result.frechet_intervals(**options)}
     drawn = [name for name in DRAWN if name in result.figures]
     return ExperimentResult(
         name="reconstruction",
         columns=(*KEYS, *result.figures),
         rows=result.rows,
         tables=[
-            _figures_table(result, summary, config.confidence),
+            _figures_table(result, summary, frechet, config.confidence),
             _lengths_table(by_length, drawn),
             _codec_table(result.codec or {}),
         ],
-        facts=setup.facts(result) | {"summary": summary, "by_length": by_length, "frechet": result.frechet},
+        facts=setup.facts(result) | {"summary": summary, "by_length": by_length, "frechet": frechet},
         warnings=setup.warnings(result) + [FEW_TOKENS] * too_few_tokens((result.codec or {}).get("tokens")),
         draw=partial(lengths_png, bins=by_length, figures=drawn, title=setup.title(result)) if drawn else None,
         players=players.rows(result.systems),
@@ -88,15 +89,18 @@ def speech_metrics(config: ExperimentConfig) -> list[FileMetric]:
     ]
 
 
-def _figures_table(result: ReconstructionResult, summary: list[Row], confidence: float) -> Table:
+def _figures_table(
+    result: ReconstructionResult, summary: list[Row], frechet: dict[str, Any] | None, confidence: float
+) -> Table:
     """A row a figure, a column a system."""
     rows: list[list[Any]] = [
         [figure_heading(name), *(with_interval(*map(row[name].get, ("mean", "low", "high"))) for row in summary)]
         for name in result.figures
     ]
-    if result.frechet is not None:
-        distances = result.frechet["values"]
-        rows.append([f"{result.frechet['metric']} ↓", *(distances[row["system"]] for row in summary)])
+    if frechet is not None:
+        values, ends = frechet["values"], frechet["intervals"]
+        cells = (with_interval(values[row["system"]], *ends[row["system"]]) for row in summary)
+        rows.append([f"{frechet['metric']} ↓", *cells])
     return Table(
         caption=f"means and {confidence:.0%} intervals",
         columns=("figure", *(row["system"] for row in summary)),

@@ -16,8 +16,7 @@ SHOWN = ("mel_distance", "stft_distance", "si_sdr_db", "decode_rtf")
 COLUMNS = (
     "stream",
     "steps",
-    *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")),
-    "fad",
+    *(f"{name}{end}" for name in (*FIGURES, "fad") for end in ("", "_low", "_high")),
     "num_files",
 )
 
@@ -45,6 +44,7 @@ def steps_experiment(setup: Setup, progress: Callable[[int, int], None] | None =
     )
     summary = {row["system"]: row for row in result.summary(confidence=config.confidence, seed=config.seed)}
     distances = {} if result.frechet is None else result.frechet["values"]
+    ends = result.frechet_intervals(confidence=config.confidence, seed=config.seed)
     rows: list[Row] = []
     for stream in setup.streams:
         for number in steps:
@@ -53,7 +53,9 @@ def steps_experiment(setup: Setup, progress: Callable[[int, int], None] | None =
             for figure in FIGURES:
                 found = summary[name][figure]
                 row |= {figure: found["mean"], f"{figure}_low": found["low"], f"{figure}_high": found["high"]}
-            rows.append({**row, "fad": distances.get(name), "num_files": summary[name]["num_files"]})
+            low, high = ends.get(name, (None, None))
+            row |= {"fad": distances.get(name), "fad_low": low, "fad_high": high}
+            rows.append({**row, "num_files": summary[name]["num_files"]})
     metric = None if result.frechet is None else result.frechet["metric"]
     table = Table(
         caption=f"means and {config.confidence:.0%} intervals",
@@ -63,7 +65,7 @@ def steps_experiment(setup: Setup, progress: Callable[[int, int], None] | None =
                 row["stream"],
                 row["steps"],
                 *(row_cell(row, name) for name in SHOWN),
-                *([row["fad"]] if metric else []),
+                *([row_cell(row, "fad")] if metric else []),
             ]
             for row in rows
         ],

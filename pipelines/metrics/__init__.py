@@ -6,6 +6,7 @@ nor a model, and objects that gather batches for them. What turns audio into arr
 
 from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_bootstrap
 from .divergence import PairedDivergence, kl_divergence, marginal_kl, paired_kl
+from .factored import FileFrechetDistance
 from .frechet import GaussianStatistics, frechet_distance
 from .infinity import Extrapolation, FileDistance, frechet_infinity, frechet_per_file
 from .kernel import FileKernelDistance, kernel_audio_distance, kernel_distance, median_distance
@@ -15,6 +16,7 @@ from .running import RunningFrechet, RunningSets
 __all__ = [
     "Extrapolation",
     "FileDistance",
+    "FileFrechetDistance",
     "FileKernelDistance",
     "FileNeighbours",
     "GaussianStatistics",

@@ -19,6 +19,8 @@ import numpy as np
 from .sets import pair_files
 
 Statistic = Callable[[Any], float]  # of the drawn files' values: an array of numbers, or a list of arrays [W, D]
+Bounds = tuple[float, float]  # lowest and highest value that a statistic can take
+UNBOUNDED: Bounds = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ def bootstrap_interval(
     num_resamples: int = 1000,
     confidence: float = 0.95,
     centre: bool = False,
+    bounds: Bounds = UNBOUNDED,
     subsets: bool = False,
     seed: int = 0,
 ) -> Interval:
@@ -64,6 +67,8 @@ def bootstrap_interval(
             `lambda drawn: frechet_distance(reference, np.concatenate(drawn))`.
         centre: move the interval by `-bias`. A resample holds some files twice and others not at all, which raises the
             Fréchet and kernel distances: their plain percentile intervals lie too high and may leave out the value.
+            A centred one always holds it.
+        bounds: of the statistic, beyond which a moved interval would reach; it is cut there.
         subsets: draw two thirds of the files, none twice. Use it with `centre`, since many statistics depend on the
             number of files.
 
@@ -77,7 +82,7 @@ def bootstrap_interval(
     resampled = resample(
         lambda places: _measure(statistic, values, places), len(values), num_resamples, subsets=subsets, seed=seed
     )
-    return Interval(**_summary(value, resampled, confidence, centre, len(values)))
+    return Interval(**_summary(value, resampled, confidence, centre, bounds, len(values)))
 
 
 def paired_bootstrap(
@@ -88,6 +93,7 @@ def paired_bootstrap(
     num_resamples: int = 1000,
     confidence: float = 0.95,
     centre: bool = False,
+    bounds: Bounds = UNBOUNDED,
     subsets: bool = False,
     seed: int = 0,
 ) -> PairedDifference:
@@ -97,6 +103,7 @@ def paired_bootstrap(
 
     Args:
         a, b: one value a file each, in one order or by name; the rest as in `bootstrap_interval`.
+        bounds: of the difference.
 
     Raises:
         ValueError: as `bootstrap_interval`; names that only one system has, which are listed, or unequal numbers.
@@ -110,7 +117,7 @@ def paired_bootstrap(
 
     value = difference(np.arange(len(names)))
     resampled = resample(difference, len(names), num_resamples, subsets=subsets, seed=seed)
-    summary = _summary(value, resampled, confidence, centre, len(names))
+    summary = _summary(value, resampled, confidence, centre, bounds, len(names))
     moved = resampled - summary["bias"] if centre else resampled
     return PairedDifference(**summary, p_value=p_value(moved))
 
@@ -166,14 +173,35 @@ def _measure(statistic: Statistic, values: np.ndarray | list[Any], places: np.nd
     return number
 
 
-def _summary(value: float, resampled: np.ndarray, confidence: float, centre: bool, num_files: int) -> dict[str, Any]:
+def centred_interval(
+    value: float, resampled: np.ndarray, confidence: float, bounds: Bounds = UNBOUNDED
+) -> tuple[float, float]:
+    """The percentile interval of resamples moved so that their mean is `value`, cut to the bounds; it holds `value`.
+
+    Where all but a few resamples are equal, as shares near 1 are, the mean lies outside of the percentiles.
+    """
+    low, high = (end - (resampled.mean() - value) for end in _percentiles(resampled, confidence))
+    return float(min(max(low, bounds[0]), value)), float(max(min(high, bounds[1]), value))
+
+
+def _percentiles(resampled: np.ndarray, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(resampled, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    return float(low), float(high)
+
+
+def _summary(
+    value: float, resampled: np.ndarray, confidence: float, centre: bool, bounds: Bounds, num_files: int
+) -> dict[str, Any]:
     """The fields of an Interval."""
     bias = float(resampled.mean() - value)
-    low, high = np.quantile(resampled, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0]) - (bias if centre else 0.0)
+    if centre:
+        low, high = centred_interval(value, resampled, confidence, bounds)
+    else:
+        low, high = _percentiles(resampled, confidence)
     return {
         "value": value,
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "confidence": confidence,
         "bias": bias,
         "num_files": num_files,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -182,7 +183,30 @@ def evaluate_files(
         logger.warning("%s is not measured: %s", name, reason)
     models = {figure: model for metric in metrics for figure, model in metric.models.items()}
     result = ReconstructionResult(figures=(*chosen, *models), absent_figures=absent, models=models)
-    sets = None if embedder is None else ReconstructionSets(embedder)
+    gathered: AbstractContextManager[ReconstructionSets | None] = (
+        nullcontext() if embedder is None else closing(ReconstructionSets(embedder))
+    )
+    with gathered as sets:
+        _measure_files(result, make, items, sample_rate, chosen, metrics, sets, progress)
+        if not result.rows:
+            first = "; first: {path}: {reason}".format(**result.failures[0]) if result.failures else ""
+            raise AudioError(f"none of {len(items)} audio files could be measured{first}")
+        if sets is not None:
+            result.frechet, result.frechet_of_files = sets.to_dict(), sets.of_files()
+    return result
+
+
+def _measure_files(
+    result: ReconstructionResult,
+    make: Callable[[AudioItem], Made],
+    items: Sequence[AudioItem],
+    sample_rate: int,
+    figures: Sequence[str],
+    metrics: Sequence[FileMetric],
+    sets: ReconstructionSets | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Fill the result's rows and the sets, file by file."""
     for done, item in enumerate(items, start=1):
         try:
             audio, made = make(item)
@@ -196,16 +220,11 @@ def evaluate_files(
             if sets is not None:
                 sets.add_reference(audio, sample_rate)
             for name, found in made:
-                _add_row(result, name, item, audio, found, sample_rate, chosen, metrics)
+                _add_row(result, name, item, audio, found, sample_rate, figures, metrics)
                 if sets is not None:
                     sets.add(name, found.audio, sample_rate)
         if progress is not None:
             progress(done, len(items))
-    if not result.rows:
-        first = "; first: {path}: {reason}".format(**result.failures[0]) if result.failures else ""
-        raise AudioError(f"none of {len(items)} audio files could be measured{first}")
-    result.frechet = None if sets is None else sets.to_dict()
-    return result
 
 
 def read_reference(item: AudioItem, sample_rate: int, channels: int, max_duration_s: float | None) -> Tensor:

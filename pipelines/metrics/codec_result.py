@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from .bootstrap import bootstrap_interval
+from .factored import FileFrechetDistance
 from .figures import SIGNAL_FIGURES
 
 SCHEMA = "latentune-reconstruction-1"
 KEYS = ("system", "file", "seconds")
 LENGTH_EDGES_S = (3.0, 5.0, 10.0, 15.0, 20.0, 25.0)  # of the bins in which TAAE's appendix A.6 looks at lengths
+DISTANCE_RESAMPLES = 200  # each costs a distance, as those of `latentune evaluate` do
 # figures that are shares: the mean over files weighs each by its denominator, which makes it the corpus's share
 WEIGHTS = {"wer": "num_words", "cer": "num_characters"}
 
@@ -34,6 +37,7 @@ class ReconstructionResult:
     models: dict[str, str] = field(default_factory=dict)  # figure -> the model that made it, where one did
     codec: dict[str, Any] | None = None  # rates of the codec and what its tokens carry
     frechet: dict[str, Any] | None = None  # distance of each system's reconstructions to the originals
+    frechet_of_files: dict[str, FileFrechetDistance] = field(default_factory=dict, repr=False)  # the same of any files
 
     @property
     def systems(self) -> list[str]:
@@ -71,6 +75,30 @@ class ReconstructionResult:
                 part = [row for row in rows if low <= row["seconds"] and (high is None or row["seconds"] < high)]
                 keys = {"system": name, "from_s": low, "to_s": high}
                 found.append(_summarise(keys, part, self.figures, confidence, seed))
+        return found
+
+    def frechet_intervals(
+        self, *, confidence: float = 0.95, seed: int = 0
+    ) -> dict[str, tuple[float | None, float | None]]:
+        """Of each system's Fréchet distance, the bootstrap interval over files; (None, None) below two of them."""
+        if self.frechet is None:
+            return {}
+        found: dict[str, tuple[float | None, float | None]] = {}
+        for name, value in self.frechet["values"].items():
+            distance = self.frechet_of_files.get(name)
+            if distance is None or len(distance.num_windows) < 2:
+                found[name] = None, None
+                continue
+            ends = bootstrap_interval(
+                range(len(distance.num_windows)),
+                distance,
+                num_resamples=DISTANCE_RESAMPLES,
+                confidence=confidence,
+                centre=True,
+                bounds=(0.0, math.inf),
+                seed=seed,
+            )
+            found[name] = min(ends.low, value), max(ends.high, value)  # the value is rounded in another way
         return found
 
     def to_dict(self) -> dict[str, Any]:

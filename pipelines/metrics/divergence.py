@@ -32,7 +32,8 @@ def kl_divergence(reference: Any, generated: Any, *, eps: float = EPS, multilabe
 
     Args:
         eps: added to the generated side's probabilities inside the logarithm, as audiocraft does: the divergence stays
-            finite where the generated side excludes a class, and equal posteriors give up to K eps below 0.
+            finite where the generated side excludes a class. Posteriors nearly equal would so come out up to K eps
+            below 0 (2 K eps with `multilabel`), which no divergence of distributions is: such rows give 0.
         multilabel: the classes do not exclude each other (sigmoid outputs, such as tags): each is a Bernoulli
             distribution of its own, and the divergence is the sum over the K.
 
@@ -45,7 +46,9 @@ def kl_divergence(reference: Any, generated: Any, *, eps: float = EPS, multilabe
     if not 0.0 <= eps < 1.0:
         raise ValueError(f"eps must be in 0..1, got {eps}")
     divergence = rel_entr(p, q + eps).sum(1)
-    return divergence + rel_entr(1.0 - p, 1.0 - q + eps).sum(1) if multilabel else divergence
+    if multilabel:
+        divergence += rel_entr(1.0 - p, 1.0 - q + eps).sum(1)
+    return np.maximum(divergence, 0.0)
 
 
 def paired_kl(reference: Files, generated: Files, *, eps: float = EPS, multilabel: bool = False) -> PairedDivergence:

@@ -7,13 +7,14 @@ r rank.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .root_trace import factor, factors_trace
-from .sets import moments
+from .sets import moments, row_times
 
 if TYPE_CHECKING:
     from .frechet import GaussianStatistics
@@ -61,3 +62,21 @@ def factored_distance(a: Factored, b: Factored) -> float:
     """The Fréchet distance, at least 0."""
     cross = factors_trace(a.factor, b.factor, min(a.rank, b.rank))
     return max(0.0, float(np.square(a.mean - b.mean).sum() + a.trace + b.trace - 2.0 * cross))
+
+
+class FileFrechetDistance:
+    """The Fréchet distance of any choice of files to one reference, whose covariance is factored only once.
+
+    For the bootstrap over files: `bootstrap_interval(range(num_files), distance, centre=True, bounds=(0.0, np.inf))`.
+    """
+
+    def __init__(self, reference: GaussianStatistics, embeddings: np.ndarray, num_windows: Sequence[int] | np.ndarray):
+        """Embeddings [n, D] of all files, one after the other, of which `num_windows` [F] are each file's."""
+        self.num_windows = num_windows
+        self._reference = factored_statistics(reference)
+        self._embeddings = embeddings
+
+    def __call__(self, places: Sequence[int]) -> float:
+        """The distance of the files at `places`, of which some may stand there several times."""
+        rows = factored_embeddings(self._embeddings, row_times(places, self.num_windows))
+        return factored_distance(self._reference, rows)

@@ -36,8 +36,8 @@ def kernel_distance(
 
     Args:
         kernel: `gaussian`, exp(-|x - y|^2 / (2 bandwidth^2)), or `polynomial`, (x . y / D + 1)^degree.
-        bandwidth: of the Gaussian kernel; by default `median_distance(reference)`, so that all systems measured against
-            one reference share it.
+        bandwidth: of the Gaussian kernel; by default `reference_bandwidth(reference)`, so that all systems measured
+            against one reference share it.
 
     Raises:
         ValueError: fewer than two embeddings on a side, different widths, an unknown kernel, a bandwidth that is not
@@ -78,6 +78,19 @@ def median_distance(embeddings: Any) -> float:
         return float(np.sqrt(low))
     pairs = np.concatenate([block[(block >= low) & (block < high)] for block in _pairs(values)])
     return float(np.sqrt(np.partition(pairs, rank)[rank]))
+
+
+def reference_bandwidth(reference: Any) -> float:
+    """The bandwidth that the Gaussian kernel has by default: the median distance of the reference [n, D].
+
+    Raises ValueError below two embeddings, and where the median is 0.
+    """
+    width = median_distance(reference)
+    if not width:
+        raise ValueError(
+            "the bandwidth must be above 0, got 0.0; half of the reference's embeddings or more are equal: give another"
+        )
+    return width
 
 
 class FileKernelDistance:
@@ -151,10 +164,9 @@ def _narrow(values: np.ndarray, low: float, high: float, rank: int) -> tuple[flo
 def _function(x: np.ndarray, kernel: str, bandwidth: float | None, degree: int) -> KernelFunction:
     """The kernel for a reference [n, D]."""
     if kernel == "gaussian":
-        width = median_distance(x) if bandwidth is None else float(bandwidth)
+        width = reference_bandwidth(x) if bandwidth is None else float(bandwidth)
         if not 0.0 < width < np.inf:
-            why = "; half of the reference's embeddings or more are equal" if bandwidth is None else ""
-            raise ValueError(f"the bandwidth must be above 0 and finite, got {width}{why}: give another")
+            raise ValueError(f"the bandwidth must be above 0 and finite, got {width}: give another")
         centre = x.mean(0)  # about which the distances round least
         return lambda a, b: np.exp(squared_distances(a - centre, b - centre) * (-0.5 / width**2))
     if kernel != "polynomial":

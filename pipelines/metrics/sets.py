@@ -66,6 +66,11 @@ def moments(values: np.ndarray, times: np.ndarray | None = None) -> tuple[int, n
     return num, mean, scatter
 
 
+def row_times(places: Sequence[int], num_windows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """How often each embedding [n] is there where the files at these places are, given how many each file has."""
+    return np.repeat(np.bincount(places, minlength=len(num_windows)), num_windows)
+
+
 def as_pair(reference: Any, generated: Any, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Both sides as float64 [n, D] and [m, D]. Raises ValueError for unequal widths or fewer than `least` on a side."""
     sides = as_embeddings(reference, "reference"), as_embeddings(generated, "generated")

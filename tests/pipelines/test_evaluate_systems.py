@@ -16,11 +16,12 @@ from latentune.pipelines.evaluate import EvaluateConfig, EvaluationResult, evalu
 from latentune.pipelines.evaluation.cache import EmbeddingCache
 from latentune.pipelines.evaluation.metrics import METRICS
 from latentune.pipelines.evaluation.sets import pairs_by_name
-from latentune.pipelines.evaluation.tables import comparison_cells, comparison_table
+from latentune.pipelines.evaluation.tables import comparison_cells, comparison_table, detail_lines
 from latentune.pipelines.metrics import (
     frechet_distance,
     frechet_infinity,
     kernel_audio_distance,
+    median_distance,
     paired_kl,
     precision_recall_density_coverage,
 )
@@ -60,6 +61,18 @@ class Tagger(Embedder):
 
     def class_logits(self, embeddings: Tensor) -> Tensor:
         return self.network[1](embeddings)
+
+
+class Texts:
+    """Has an axis for each prompt, which is its number."""
+
+    dim = DIM
+
+    def embed(self, prompts: list[str]) -> Tensor:
+        return torch.eye(DIM)[[int(prompt) for prompt in prompts]]
+
+    def identity(self) -> dict[str, str]:
+        return {"text_encoder": "fake"}
 
 
 def write(folder: Path, num: int = 8, scale: float = 0.1, seed: int = 0, prefix: str = "") -> Path:
@@ -156,6 +169,40 @@ def test_neighbour_shares_and_the_extrapolated_distance_have_intervals(sets: tup
     assert deltas["fad_inf_tagger"].paired
     assert deltas["fad_inf_tagger"].low > 0  # type: ignore[operator]
     assert deltas["precision_tagger"].high < 0  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("system", ["near", "far", "real"])
+def test_every_interval_lies_within_its_bounds_and_holds_its_figure(
+    sets: tuple[Path, Path, Path], system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import latentune.pipelines.evaluate as library
+
+    monkeypatch.setattr(library, "load_text_encoder", lambda *given: Texts())
+    folder = sets[0].parent / system
+    for number in range(8):
+        (folder / f"{number}.json").write_text(json.dumps({"prompt": str(number % DIM)}))
+    embedder = Tagger()
+    embedder.name = "clap"  # for the last metric
+    result = run(sets[0], folder, sets[1 if system == "far" else 2], embedder=embedder, metrics=tuple(METRICS))
+    columns = [column for metric in METRICS.values() for column in metric.columns]
+    assert {metric.name: metric.columns[0].bounds for metric in METRICS.values()} == {
+        **dict.fromkeys(("fad", "fad-per-file", "kl", "kl-marginal"), (0.0, np.inf)),
+        **dict.fromkeys(("fad-inf", "kad", "kid"), (-np.inf, np.inf)),  # may lie below 0 for one distribution
+        "prdc": (0.0, 1.0),
+        **dict.fromkeys(("audio-similarity", "clap-score"), (-1.0, 1.0)),
+    }
+    intervals = 0
+    for column, figure in zip(columns, result.systems[0].figures, strict=True):
+        assert figure.value is not None, figure.note
+        low, high = column.bounds
+        assert low <= figure.value <= high, figure.name
+        if figure.low is not None:
+            assert low <= figure.low <= figure.value <= figure.high <= high, figure.name  # type: ignore[operator]
+            intervals += 1
+    assert intervals == len(columns) - 1, "kl-marginal alone has none"
+    for delta in result.systems[1].deltas:
+        if delta.low is not None:
+            assert delta.low <= delta.value <= delta.high, delta.name  # type: ignore[operator]
 
 
 def test_too_few_windows_in_a_choice_of_files_leave_the_interval_out(tmp_path: Path) -> None:
@@ -291,6 +338,75 @@ def test_reports_are_written(sets: tuple[Path, Path, Path], tmp_path: Path) -> N
     assert "near: precision_tagger, recall_tagger, density_tagger, coverage_tagger: num_neighbours 5" in page
 
 
+def test_kernel_distances_tell_their_kernel(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    result = run(*sets, metrics=("kad", "kid"), num_players=0, html=f"{tmp_path}/r.html", output=f"{tmp_path}/r.json")
+    width = median_distance(np.concatenate(list(embeddings_of(sets[0]).values())))
+    for system in result.systems:
+        details = system.figure("kad_tagger").details
+        assert details["bandwidth"] == pytest.approx(width, rel=1e-4)
+        assert details["bandwidth_rule"] == "median distance of the reference's embeddings"
+        assert system.figure("kid_tagger").details == {"kernel": "(x . y / D + 1)^3"}
+    line = f"near: kad_tagger: kernel exp(-|x - y|^2 / (2 bandwidth^2)), bandwidth {width:.4g}, bandwidth_rule median"
+    assert any(each.startswith(line) for each in detail_lines(result))
+    assert f"bandwidth {width:.4g}" in (tmp_path / "r.html").read_text()
+    facts = json.loads((tmp_path / "r.json").read_text())
+    assert facts["systems"][1]["figures"][0]["details"]["kernel"] == "exp(-|x - y|^2 / (2 bandwidth^2))"
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spectrograms take most of the time of a page."""
+    monkeypatch.setattr("latentune.pipelines.report.page.spectrogram_png", lambda *given: None)
+    monkeypatch.setattr("latentune.pipelines.report.page.intervals_svg", lambda *given: "")
+
+
+def players(page: Path) -> list[list[str]]:
+    """Captions of the rows of players, with their notes, and of what is in each."""
+    text = page.read_text().split("<h2>Listen</h2>")[1].split("<h2>")[0]
+    found = re.findall(r'<figcaption>(.*?)</figcaption>|<p class="note">(.*?)</p>|(<div class="row">)', text)
+    rows: list[list[str]] = []
+    for place, (caption, note, _) in enumerate(found):
+        if caption and (place + 1 < len(found) and (found[place + 1][1] or found[place + 1][2])):
+            rows.append([caption])
+        elif caption or note:
+            rows[-1].append(caption or note)
+    return rows
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_players_stand_beside_those_of_their_name(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    (sets[1] / "0.wav").rename(sets[1] / "9.wav")  # by their order it would stand beside others
+    soundfile.write(sets[2] / "3.flac", *soundfile.read(sets[2] / "3.wav"))
+    (sets[2] / "3.wav").unlink()
+    page = tmp_path / "r.html"
+    run(*sets, html=str(page), num_players=20)
+    rows = players(page)
+    assert [row[0] for row in rows] == ["1", "2", "3", "4", "5", "6", "7", "0"], "what most sets have comes first"
+    assert rows[0] == ["1", "reference: 1.wav", "near: 1.wav", "far: 1.wav"]
+    assert rows[2] == ["3", "reference: 3.wav", "near: 3.wav", "far: 3.flac"]
+    assert rows[-1] == ["0", "reference: 0.wav", "far: 0.wav"]
+    run(*sets, html=str(page), num_players=2)
+    assert [row[0] for row in players(page)] == ["1", "4"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_players_of_other_names_are_said_to_be_no_pairs(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    page, note = tmp_path / "r.html", "not pairs: files by their order alone, since their names do not match"
+    other, third = (write(tmp_path / name, 3, seed=5, prefix=name) for name in ("x", "y"))
+    run(sets[0], other, html=str(page), num_players=2)
+    assert players(page) == [
+        ["File 1", note, "reference: 0.wav", "x: x0.wav"],
+        ["File 2", note, "reference: 4.wav", "x: x1.wav"],
+    ]
+    run(third, sets[0], sets[1], html=str(page), num_players=1)
+    assert players(page) == [["0", "real: 0.wav", "near: 0.wav"], ["File 1", note, "reference: y0.wav"]]
+    (other / "x0.wav").write_bytes(b"no audio")
+    statistics = tmp_path / "real.safetensors"
+    run(sets[0], sets[1], save_statistics=str(statistics))
+    run(statistics, other, html=str(page), num_players=2)
+    assert players(page) == [["File 2", "x: x1.wav"]], "nothing to pair with, and a file that cannot be read"
+
+
 def test_a_shard_dataset_is_decoded_by_its_tokenizer(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
     from latentune.pipelines.decode import decode_dataset
     from latentune.pipelines.encode import EncodeConfig, encode_dataset
@@ -327,15 +443,6 @@ def test_the_clap_score_pairs_prompts_and_files(sets: tuple[Path, Path, Path], m
 
     class Clap(Tagger):
         name = "clap"
-
-    class Texts:
-        dim = DIM
-
-        def embed(self, prompts: list[str]) -> Tensor:
-            return torch.eye(DIM)[[int(prompt) for prompt in prompts]]
-
-        def identity(self) -> dict[str, str]:
-            return {"text_encoder": "fake"}
 
     monkeypatch.setattr(library, "load_text_encoder", lambda *given: Texts())
     for number in range(3):

@@ -167,7 +167,7 @@ def is_distilled(official: Mapping[str, Any]) -> bool:
 
 def official_version(path: Path) -> type[NeuCodec]:
     """See `NeuCodec.official_version`, of a `pytorch_model.bin` or a folder with one."""
-    return DistillNeuCodec if is_distilled(load_state_pickle(_local(path))) else NeuCodec
+    return DistillNeuCodec if is_distilled(load_state_pickle(_local(path), mapped=True)) else NeuCodec
 
 
 def load_official(

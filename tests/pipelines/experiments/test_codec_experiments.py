@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch import Tensor, nn
 
 from latentune.pipelines.audio.find import AudioItem
 from latentune.pipelines.experiments.boundaries import border_errors
 from latentune.pipelines.experiments.config import ExperimentConfig
 from latentune.pipelines.experiments.players import Players
 from latentune.pipelines.experiments.run import render, run_experiment
+from latentune.pipelines.metrics.embedders.base import Embedder
 from latentune.pipelines.metrics.quality import Undefined
 from latentune.tokenizers.parts.errors import ConfigError
 
@@ -206,6 +208,40 @@ def test_what_makes_figures_unreliable_is_said(tmp_path: Path, tiny_taae) -> Non
     assert result.facts["silent"] == ["silent.wav"]
     one = ExperimentConfig(audio=str(tmp_path / "noise.wav"), figures=("mel_distance",), device="cpu")
     assert "not measured, the files give 1 windows" in "\n".join(run_experiment("gap", one, tiny_taae).warnings)
+
+
+class Levels(Embedder):
+    """Log levels of the halves of every 5 ms."""
+
+    name = "levels"
+    sample_rate = 16_000
+    window_samples = 80
+    preprocessing = "none"
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(1, 1), 2, "here")
+
+    def windows(self, audio: Tensor) -> Tensor:
+        return audio[: len(audio) // 80 * 80].reshape(-1, 80)
+
+    def network_output(self, windows: Tensor) -> Tensor:
+        return (windows.reshape(len(windows), 2, 40).square().mean(-1) + 1e-9).log()
+
+
+def test_distances_of_reconstructions_have_intervals(folder: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, figures=("mel_distance",), steps=(1, 2), max_duration_s=0.1)
+    results = {name: run_experiment(name, settings, tiny_codec, embedder=Levels()) for name in ("steps", "gap")}
+    for row in results["steps"].rows:
+        assert 0 <= row["fad_low"] <= row["fad"] <= row["fad_high"]
+    row = results["gap"].rows[-1]
+    assert row["figure"] == "fad_levels"
+    assert all(0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for name in ("latents", "tokens"))
+    found = run_experiment("reconstruction", settings, tiny_codec, embedder=Levels())
+    facts = found.facts["frechet"]
+    for name, cell in zip(("latents", "tokens"), found.tables[0].rows[-1][1:], strict=True):
+        low, high = facts["intervals"][name]
+        assert cell == f"{facts['values'][name]:.4g} [{low:.4g}, {high:.4g}]"
+        assert 0 <= low < high
 
 
 def test_a_missing_package_is_named(folder: Path, tiny_taae, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -61,6 +61,24 @@ def test_a_distance_that_grows_on_repeated_files_is_centred_on_its_value() -> No
     assert centred.high - centred.low == pytest.approx(plain.high - plain.low)
 
 
+def test_a_centred_interval_stays_within_bounds_and_holds_its_value() -> None:
+    nearly_all = np.array([1.0] * 39 + [0.0])  # most resamples leave a few of the ones out
+    plain = bootstrap_interval(nearly_all, np.min, num_resamples=400, centre=True)
+    assert plain.value == 0.0
+    assert plain.low < 0.0 < plain.high
+    for bounds in ((0.0, 1.0), (0.0, np.inf), (-np.inf, 0.0)):
+        cut = bootstrap_interval(nearly_all, np.min, num_resamples=400, centre=True, bounds=bounds)
+        assert (cut.low, cut.high) == (max(plain.low, bounds[0]), min(plain.high, bounds[1]))
+    rare = np.array([0.0] * 5)
+    calls = iter([1.0, *[1.0] * 99, 0.9])  # of the files as they are, then of resamples, whose mean is below 99 of 100
+    skewed = bootstrap_interval(rare, lambda drawn: next(calls), num_resamples=100, centre=True)
+    assert skewed.low == 1.0
+    assert skewed.high == pytest.approx(1.001)
+    first, other = nearly_all, nearly_all[::-1]
+    difference = paired_bootstrap(first, other, np.max, num_resamples=50, centre=True, bounds=(-1.0, 1.0))
+    assert -1.0 <= difference.low <= difference.value <= difference.high <= 1.0
+
+
 def test_a_difference_on_the_same_files_is_seen_where_intervals_overlap() -> None:
     a = numbers(30, 0) * 5
     b = a + 0.2 + 0.1 * numbers(30, 1)

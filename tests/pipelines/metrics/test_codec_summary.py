@@ -149,6 +149,38 @@ def test_frechet_distance_of_reconstructions_is_that_of_the_sets(folder: Path) -
     assert result.frechet["values"]["halved"] == pytest.approx(frechet_distance(stats, moved), rel=1e-4)
 
 
+def test_frechet_distances_of_reconstructions_have_the_interval_of_their_files(folder: Path) -> None:
+    items = find_audio(folder)
+    systems = {"same": original, "halved": halved}
+    result = evaluate_systems(systems, items, sample_rate=RATE, channels=1, embedder=Bands())
+    ends = result.frechet_intervals(confidence=0.9, seed=3)
+    assert list(ends) == ["same", "halved"]
+    assert result.frechet is not None
+    for name, (low, high) in ends.items():
+        assert 0 <= low <= result.frechet["values"][name] <= high, "up to rounding of the value"  # type: ignore[operator]
+    import soxr
+
+    files = []
+    for item in items:
+        audio = soxr.resample(soundfile.read(item.path, dtype="float32")[0], RATE, 8000, "HQ")
+        files.append(Bands().embed(torch.from_numpy(audio)).numpy().astype(float))
+    reference, made = np.concatenate(files), [rows + 2 * np.log(0.5) for rows in files]
+    expected = bootstrap_interval(
+        made,
+        lambda drawn: frechet_distance(reference, np.concatenate(drawn)),
+        num_resamples=200,
+        confidence=0.9,
+        centre=True,
+        bounds=(0.0, np.inf),
+        seed=3,
+    )
+    assert ends["halved"] == pytest.approx((expected.low, expected.high), rel=1e-3)
+    assert result.frechet_intervals(confidence=0.5)["halved"][0] > ends["halved"][0]  # type: ignore[operator]
+    alone = evaluate_systems(systems, items[3:], sample_rate=RATE, channels=1, embedder=Bands())
+    assert alone.frechet_intervals() == {"same": (None, None), "halved": (None, None)}
+    assert evaluate_systems(systems, items, sample_rate=RATE, channels=1).frechet_intervals() == {}
+
+
 def test_pairs_of_files_give_what_the_system_gives(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         audio = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None]

@@ -33,6 +33,20 @@ def test_certain_classes_stay_finite() -> None:
     assert kl_divergence(one, one)[0] == pytest.approx(0.0, abs=3e-6)
 
 
+@pytest.mark.parametrize("classes", [2, 521])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_no_divergence_is_below_0(classes: int, multilabel: bool) -> None:
+    p = posteriors(20, classes, 0)
+    near = p + 1e-7 * (posteriors(20, classes, 1) - p)
+    for q in (p, near):
+        assert (kl_divergence(p, q, multilabel=multilabel) >= 0.0).all()
+        files = [dict(enumerate(side[:, None])) for side in (p, q)]
+        assert paired_kl(files[0], files[1], multilabel=multilabel).value >= 0.0
+        assert marginal_kl(p, q, multilabel=multilabel) >= 0.0
+    assert (kl_divergence(p, p, multilabel=multilabel) == 0.0).all()
+    assert (kl_divergence(p, posteriors(20, classes, 1), multilabel=multilabel) > 1e-3).all()
+
+
 def test_pairs_go_by_name_and_average_their_windows() -> None:
     reference = {"b": posteriors(3, 5, 0), "a": posteriors(1, 5, 1)}
     generated = {"a": posteriors(4, 5, 2), "b": posteriors(2, 5, 3)}

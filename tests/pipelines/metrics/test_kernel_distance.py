@@ -9,6 +9,7 @@ from latentune.pipelines.metrics import (
     kernel_distance,
     median_distance,
 )
+from latentune.pipelines.metrics.kernel import reference_bandwidth
 
 
 def embeddings(num: int, dim: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -97,5 +98,7 @@ def test_bad_kernels_are_refused() -> None:
             kernel_distance(x, x, bandwidth=width)
     with pytest.raises(ValueError, match="are equal"):
         kernel_distance(np.ones((10, 2)), x)
+    with pytest.raises(ValueError, match="are equal"):
+        reference_bandwidth(np.ones((10, 2)))
     with pytest.raises(ValueError, match="at least 2"):
         median_distance(x[:1])
