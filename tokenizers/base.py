@@ -169,6 +169,11 @@ class AudioTokenizer(ConfiguredModel):
     def spec(self) -> TokenizerSpec:
         """Rates and sizes."""
 
+    @property
+    def encoder_rate(self) -> int:
+        """Rate in Hz at which the encoder hears: audio that has it is not resampled before."""
+        return self.spec.sample_rate
+
     @abstractmethod
     def encode(self, audio: Tensor, sample_rate: int, lengths: Tensor | None = None, **options: Any) -> Encoded:
         """Encode audio [B, C, N] of any rate, mono or stereo, any length from one sample up.

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...tokenizers.base import TokenizerSpec
+from ...tokenizers.base import AudioTokenizer, TokenizerSpec
 from ...tokenizers.parts.errors import AudioError
 from ..audio.convert import measure_loudness, normalise_loudness, resample, select_channels
 from ..audio.read import read_audio
@@ -29,7 +29,7 @@ class LoadedItem:
     """Audio as the codec takes it."""
 
     item: PlannedItem
-    audio: Tensor  # [C, N] float32 at the codec's rate and channels
+    audio: Tensor  # [C, N] float32 with the codec's channels, at the rate of its encoder
     facts: dict[str, Any]  # what the index tells of it
 
 
@@ -38,11 +38,13 @@ def file_of(item: PlannedItem, root: Path) -> Path:
     return root / Path(item.path).expanduser()
 
 
-def load_item(item: PlannedItem, path: Path, spec: TokenizerSpec, settings: ShardSettings) -> LoadedItem | Failure:
-    """Read an item's part of its file and bring it to the codec's rate and channels; a Failure says why not."""
+def load_item(
+    item: PlannedItem, path: Path, tokenizer: AudioTokenizer, settings: ShardSettings
+) -> LoadedItem | Failure:
+    """Read an item's part of its file, with the codec's channels and its encoder's rate; a Failure says why not."""
     try:
         audio, sample_rate = read_audio(path, start_s=item.start_s, duration_s=item.duration_s)
-        audio = select_channels(audio, spec.channels, settings.channels)
+        audio = select_channels(audio, tokenizer.spec.channels, settings.channels)
         _check_content(audio, sample_rate, settings)
         facts: dict[str, Any] = {}
         if settings.measure_loudness or settings.loudness_lufs is not None:
@@ -50,7 +52,7 @@ def load_item(item: PlannedItem, path: Path, spec: TokenizerSpec, settings: Shar
             facts["loudness_lufs"] = loudness if math.isfinite(loudness) else None
             if settings.loudness_lufs is not None:
                 audio, facts["gain_db"] = normalise_loudness(audio, sample_rate, settings.loudness_lufs, loudness)
-        audio = resample(audio, sample_rate, spec.sample_rate).contiguous()
+        audio = resample(audio, sample_rate, tokenizer.encoder_rate).contiguous()
     except (AudioError, ValueError) as error:
         return Failure(id=item.id, path=item.path, reason=relative_reason(error, path, item.path))
     facts["audio_sha256"] = hashlib.sha256(audio.numpy().tobytes()).hexdigest()
@@ -87,7 +89,11 @@ def make_batches(items: Sequence[PlannedItem], spec: TokenizerSpec, batch_s: flo
 
 
 def load_batches(
-    batches: Sequence[Sequence[PlannedItem]], root: Path, spec: TokenizerSpec, settings: ShardSettings, num_threads: int
+    batches: Sequence[Sequence[PlannedItem]],
+    root: Path,
+    tokenizer: AudioTokenizer,
+    settings: ShardSettings,
+    num_threads: int,
 ) -> Iterator[list[LoadedItem | Failure]]:
     """The batches in order, decoded by background threads a few batches ahead."""
     pool = ThreadPoolExecutor(num_threads, "latentune-read")
@@ -96,7 +102,7 @@ def load_batches(
 
     def submit() -> None:
         for batch in upcoming:
-            pending.append([pool.submit(load_item, item, file_of(item, root), spec, settings) for item in batch])
+            pending.append([pool.submit(load_item, item, file_of(item, root), tokenizer, settings) for item in batch])
             return
 
     try:

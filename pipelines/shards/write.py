@@ -49,7 +49,7 @@ def encode_shard(
     spec = tokenizer.spec
     encoded: dict[str, EncodedItem] = {}
     failed: dict[str, Failure] = {}
-    for batch in load_batches(make_batches(items, spec, batch_s), root, spec, settings, num_threads):
+    for batch in load_batches(make_batches(items, spec, batch_s), root, tokenizer, settings, num_threads):
         loaded = [entry for entry in batch if isinstance(entry, LoadedItem)]
         results: list[EncodedItem | Failure] = [entry for entry in batch if isinstance(entry, Failure)]
         if loaded:
@@ -85,12 +85,12 @@ def _encode_batch(
     audio, lengths = stack_audio(loaded)
     with torch.inference_mode(), _autocast(tokenizer.device, settings):
         result = tokenizer.encode(
-            audio.to(tokenizer.device), spec.sample_rate, lengths=lengths, **settings.encode_options
+            audio.to(tokenizer.device), tokenizer.encoder_rate, lengths=lengths, **settings.encode_options
         )
     latents, tokens = result.latents.to(settings.latent_dtype).cpu(), result.tokens.cpu()
     gains_db = [None] * len(loaded) if result.gain_db is None else result.gain_db.tolist()
     entries: list[EncodedItem | Failure] = []
-    for row, (entry, length) in enumerate(zip(loaded, lengths.tolist(), strict=True)):
+    for row, (entry, length) in enumerate(zip(loaded, result.lengths_samples.tolist(), strict=True)):
         mine = latents[row, : spec.num_latents(length)]
         if not torch.isfinite(mine).all():
             reason = f"the codec gave latents with NaN or inf (stored as {settings.dtype})"

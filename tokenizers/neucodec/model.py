@@ -114,9 +114,13 @@ class NeuCodec(AudioTokenizer):
         )
 
     @property
+    def encoder_rate(self) -> int:
+        return self.settings.encoder_rate
+
+    @property
     def encoder_hop_samples(self) -> int:
         """Samples of a frame at the encoders' rate."""
-        return self.settings.synthesis.hop_samples * self.settings.encoder_rate // self.settings.sample_rate
+        return self.settings.synthesis.hop_samples * self.encoder_rate // self.settings.sample_rate
 
     # ------------------------------------------------------------------ both streams
 
@@ -188,7 +192,7 @@ class NeuCodec(AudioTokenizer):
 
     def _prepare(self, audio: Tensor, sample_rate: int, lengths: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Each item [N] at the encoders' rate, and lengths [B] at the decoder's."""
-        heard_spec = replace(self.spec, sample_rate=self.settings.encoder_rate)
+        heard_spec = replace(self.spec, sample_rate=self.encoder_rate)
         heard, heard_lengths = prepare_audio(heard_spec, audio, sample_rate, lengths, self.device)
         given = [audio.shape[-1]] * len(audio) if lengths is None else lengths.tolist()
         items = [item[0, :length] for item, length in zip(heard, heard_lengths.tolist(), strict=True)]

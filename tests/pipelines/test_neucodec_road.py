@@ -1,0 +1,100 @@
+"""The whole road with both versions of NeuCodec: one rate in, another out, one codebook of 65,536 tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from latentune.pipelines.decode import decode_dataset
+from latentune.pipelines.encode import EncodeConfig, encode_dataset
+from latentune.pipelines.evaluate import EvaluateConfig, evaluate
+from latentune.pipelines.sample import SampleConfig, sample_to_folder
+from latentune.pipelines.settings import load_settings
+from latentune.pipelines.shards import LatentDataset
+from latentune.pipelines.train import train, train_config
+from latentune.tokenizers.load import load_tokenizer
+
+LENGTHS = {"a.wav": 16000, "b.wav": 9998}  # at 32 kHz
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two stereo files at a rate that is neither the encoders' nor the decoder's."""
+    folder, rng = tmp_path_factory.mktemp("speech"), np.random.default_rng(0)
+    for name, length in LENGTHS.items():
+        soundfile.write(folder / name, rng.normal(0, 0.1, (length, 2)), 32000, subtype="FLOAT")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["tiny_neucodec", "tiny_distill_neucodec"])
+def codec_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("codec")
+    request.getfixturevalue(request.param).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(audio: Path, codec_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "latents"
+    encode_dataset(EncodeConfig(source=str(audio), output=str(folder), tokenizer=str(codec_folder), dtype="float32"))
+    return folder
+
+
+def test_a_dataset_holds_what_the_codec_gives_and_decodes_to_it(
+    dataset: Path, audio: Path, codec_folder: Path, tmp_path: Path
+) -> None:
+    data, codec = LatentDataset(dataset), load_tokenizer(codec_folder)
+    assert list(data.spec.codebook_sizes) == [65536]
+    direct = {}
+    for index in range(len(data)):
+        name, item = data.meta(index)["id"], data[index]
+        given = torch.from_numpy(soundfile.read(audio / name, dtype="float32")[0].T)
+        encoded = codec.encode(given[None], 32000)
+        assert item.tokens is not None
+        assert torch.equal(item.tokens, encoded.tokens[0])
+        direct[name] = codec.decode_encoded(encoded, "tokens")[0, 0]
+    records = decode_dataset(dataset, tmp_path, stream="tokens", subtype="FLOAT")
+    assert {record["id"] for record in records} == set(direct)
+    for record in records:
+        decoded, rate = soundfile.read(tmp_path / record["file"], dtype="float32")
+        assert (len(decoded), rate) == (codec.spec.resampled_length(LENGTHS[record["id"]], 32000), 24000)
+        np.testing.assert_allclose(decoded, direct[record["id"]], atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["dit-tiny", "lm-tiny"])
+def test_train_sample_and_evaluate(name: str, dataset: Path, codec_folder: Path, audio: Path, tmp_path: Path) -> None:
+    keys = {
+        "data.source": dataset,
+        "data.tokenizer": codec_folder,
+        "output": tmp_path / "run",
+        "data.crop_s": 0.1,
+        "batch_size": 4,
+        "steps": 16,
+        "log_every": 1,
+        "schedule.warmup_steps": 1,
+        "optimizer.lr": 3e-3,
+        "preview_every": 0,
+    }
+    train(train_config(load_settings(f"train/{name}", [f"{key}={value}" for key, value in keys.items()])))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    records = sample_to_folder(
+        SampleConfig(
+            pipeline=str(tmp_path / "run"),
+            output=str(tmp_path / "samples"),
+            prompts=("one", "two"),
+            seconds=0.3,
+            decode_options={"chunk_s": 0.2, "overlap_s": 0.04},
+            spectrograms=False,
+            device="cpu",
+            **({"steps": 2} if name == "dit-tiny" else {"top_k": 5}),  # type: ignore[arg-type]
+        )
+    )
+    assert {soundfile.info(tmp_path / "samples" / record["file"]).frames for record in records} == {7200}
+    assert np.isfinite(evaluate(EvaluateConfig(reference=str(audio), generated=str(tmp_path / "samples"))).value)
