@@ -24,6 +24,8 @@ FAMILIES = {
 SHIPPED = {
     "codicodec-mini": "tokenizers/codicodec/weights/mini",
     "taae-mini": "tokenizers/taae/weights/mini",
+    "neucodec-mini": "tokenizers/neucodec/weights/mini",
+    "neucodec-distill-mini": "tokenizers/neucodec/weights/distill-mini",
 }
 # official name -> (class, hub id of weights in the official format)
 OFFICIAL = {

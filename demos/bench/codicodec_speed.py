@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from official_codicodec import official_modules, official_network, save_official, test_audio
+from timing import median_seconds
 from torch import Tensor
 
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
@@ -69,16 +68,10 @@ def compare(ours: dict[str, Contender], theirs: dict[str, Contender], repeats: i
     """Median seconds of both for each job, alternating, and their ratio (above 1: ours is faster)."""
     result = {}
     for job in ours:
-        seconds: dict[str, list[float]] = {"ours": [], "official": []}
-        for repeat in range(repeats):
-            order = [("ours", ours[job]), ("official", theirs[job])]
-            for name, function in order if repeat % 2 == 0 else order[::-1]:
-                start = time.perf_counter()
-                function()
-                seconds[name].append(time.perf_counter() - start)
-                logger.info("%s %s: %.2f s", job, name, seconds[name][-1])
-        ours_s, official_s = (statistics.median(seconds[name]) for name in ("ours", "official"))
-        result[job] = {"ours_s": ours_s, "official_s": official_s, "ratio": official_s / ours_s}
+        seconds = median_seconds({"ours": ours[job], "official": theirs[job]}, repeats)
+        logger.info("%s: ours %.2f s, official %.2f s", job, *seconds.values())
+        result[job] = {f"{name}_s": taken for name, taken in seconds.items()}
+        result[job]["ratio"] = seconds["official"] / seconds["ours"]
     return result
 
 

@@ -5,9 +5,9 @@
 All are given the same float32 embeddings [n, D], as embedders make them, and compute in float64. The stretch from
 embeddings to distance is timed as a whole and in its halves: one set's mean and covariance, and the distance from both
 sets'. (Ours may be quicker as a whole: n <= D needs no covariance.) The order alternates and the ratio of medians is
-reported. Times are of the process, so that other programs on the machine do not count: of one thread, with
-OMP_NUM_THREADS=1. `--wall` takes times by the clock, for several threads on a machine that has nothing else to do.
-Packages that are not installed are left out, and named.
+reported. Times are of the process, so that other programs on the machine do not count; they add up over threads, so
+that OMP_NUM_THREADS=1 belongs to them. `--wall` takes times by the clock, for several threads on a machine that has
+nothing else to do. Packages that are not installed are left out, and named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -25,33 +24,19 @@ from typing import Any
 import numpy as np
 import scipy
 from official_frechet import FRECHET_PACKAGES, official_parts
+from timing import median_seconds
 
 from latentune.pipelines.metrics import GaussianStatistics, frechet_distance
 from latentune.tokenizers.parts.files import write_json
 
 logger = logging.getLogger("frechet_speed")
+Contenders = dict[str, Callable[[], Any]]
 
 
 def embeddings(num: int, dim: int, seed: int, scale: float) -> np.ndarray:
     """Correlated normal embeddings [n, D] float32."""
     mixing = np.random.default_rng(99).normal(size=(dim, dim)) / np.sqrt(dim) + np.eye(dim)
     return (np.random.default_rng(seed).normal(size=(num, dim)) @ mixing * scale).astype(np.float32)
-
-
-Contenders = dict[str, Callable[[], Any]]
-
-
-def measure(contenders: Contenders, repeats: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Name -> median seconds."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for run in contenders.values():
-        run()
-    for turn in range(repeats):
-        for name in list(contenders)[:: 1 if turn % 2 else -1]:
-            start = clock()
-            contenders[name]()
-            times[name].append(clock() - start)
-    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def compare(num: int, dim: int, repeats: int, clock: Callable[[], float]) -> list[dict[str, Any]]:
@@ -77,7 +62,9 @@ def compare(num: int, dim: int, repeats: int, clock: Callable[[], float]) -> lis
         stretches["statistics to distance"][package] = lambda d=distance, t=theirs: d(*t)
     rows = []
     for stretch, contenders in stretches.items():
-        found = measure(contenders, repeats, clock)
+        for run in contenders.values():
+            run()
+        found = median_seconds(contenders, repeats, clock)
         ours = found.pop("latentune")
         for package, seconds in found.items():
             rows.append({"num": num, "dim": dim, "stretch": stretch, "package": package, "latentune_s": ours})

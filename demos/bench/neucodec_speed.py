@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from official_neucodec import official_codec, save_official
+from timing import median_seconds
 from torch import Tensor
 
 from latentune.tokenizers.neucodec import DistillNeuCodec, NeuCodec
@@ -63,15 +62,9 @@ def compare(ours: NeuCodec, official: Any, audio: Tensor, repeats: int) -> dict[
 
 
 def rtf(contenders: dict[str, Contender], seconds: float, repeats: int) -> dict[str, float]:
-    """Of both, warm already, in turn."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(repeats):
-        for name in sorted(contenders, reverse=repeat % 2 == 0):
-            start = time.perf_counter()
-            contenders[name]()
-            times[name].append(time.perf_counter() - start)
-    ours, official = (statistics.median(times[name]) / seconds for name in ("ours", "official"))
-    return {"ours_rtf": ours, "official_rtf": official, "ratio": official / ours}
+    """Of both, warm already."""
+    found = {f"{name}_rtf": taken / seconds for name, taken in median_seconds(contenders, repeats).items()}
+    return found | {"ratio": found["official_rtf"] / found["ours_rtf"]}
 
 
 def main() -> None:

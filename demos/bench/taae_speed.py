@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from official_taae import give_window, official_network, save_official
+from timing import median_seconds
 from torch import Tensor, nn
 
 from latentune.tokenizers.parts.files import write_json
@@ -68,13 +67,7 @@ def compare(ours: dict[str, Contender], official: dict[str, Contender], seconds:
         # ours clamps audio to [-1, 1] and latents to what tanh can tell apart
         limit = 1.0 if job == "decode" else 6.0
         difference = (made["ours"].clamp(-limit, limit) - made["official"].clamp(-limit, limit)).abs().max().item()
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for repeat in range(repeats):
-            for name in sorted(contenders, reverse=repeat % 2 == 0):
-                start = time.perf_counter()
-                contenders[name]()
-                times[name].append(time.perf_counter() - start)
-        rtf = {name: statistics.median(values) / seconds for name, values in times.items()}
+        rtf = {name: taken / seconds for name, taken in median_seconds(contenders, repeats).items()}
         result[job] = {
             "ours_rtf": rtf["ours"],
             "official_rtf": rtf["official"],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...tokenizers.parts.files import write_json, write_text
+from ..metrics.codec_result import csv_text
 from .plots import TITLES, robustness_png
 from .statistics import bootstrap
 from .systems import CHANNEL_FIGURES, CLEAN
@@ -48,8 +48,9 @@ class RobustnessResult:
     def num_files(self) -> int:
         return len({row["file"] for row in self.rows})
 
+    @cached_property
     def estimates(self) -> list[dict[str, Any]]:
-        """One row a system and p: means over files and seeds of all figures, with 95 % intervals."""
+        """One row a system and p: means over files and seeds of all figures, with 95 % intervals; computed once."""
         groups: dict[tuple[str, float], dict[str, list[dict[str, Any]]]] = {}
         for row in self.rows:
             groups.setdefault((row["system"], row["p"]), {}).setdefault(row["file"], []).append(row)
@@ -70,7 +71,7 @@ class RobustnessResult:
             "absent_metrics": self.absent_metrics,
             "num_files": self.num_files,
             "num_failed": len(self.failures),
-            "estimates": self.estimates(),
+            "estimates": self.estimates,
             "undefined": self.undefined,
             "failures": self.failures,
             "warnings": self.warnings,
@@ -79,18 +80,13 @@ class RobustnessResult:
 
     def csv_text(self) -> str:
         """All rows, six significant digits; an empty field has no value."""
-        columns = [*KEYS, *self.figures]
-        return _csv_text(columns, ([row[column] for column in columns] for row in self.rows))
+        return csv_text([*KEYS, *self.figures], self.rows)
 
     def estimates_csv_text(self) -> str:
         """Means with their 95 % intervals, a row a system and p; an empty field has no value."""
-        sides = ("mean", "low", "high")
-        columns = ["system", "p", "num_files", *(f"{name}_{side}" for name in self.figures for side in sides)]
-        rows = (
-            [row["system"], row["p"], row["num_files"], *(row[name][side] for name in self.figures for side in sides)]
-            for row in self.estimates()
-        )
-        return _csv_text(columns, rows)
+        places = {f"{name}_{side}": (name, side) for name in self.figures for side in ("mean", "low", "high")}
+        rows = [row | {column: row[name][side] for column, (name, side) in places.items()} for row in self.estimates]
+        return csv_text(["system", "p", "num_files", *places], rows)
 
     def write(self, folder: str | Path) -> None:
         """robustness.csv, estimates.csv, robustness.json and robustness.png in a folder that exists."""
@@ -101,7 +97,7 @@ class RobustnessResult:
         channel, seeds = self.config["channel"], self.config["seeds"]
         codec = f"{self.tokenizer['name']} ({Path(self.tokenizer['source']).name})"
         title = f"{codec}: {self.num_files} files, {seeds} seeds, 95 % intervals over both"
-        robustness_png(folder / "robustness.png", self.estimates(), self.metrics, title=title, channel=channel)
+        robustness_png(folder / "robustness.png", self.estimates, self.metrics, title=title, channel=channel)
 
 
 def render(result: RobustnessResult) -> Group:
@@ -110,7 +106,7 @@ def render(result: RobustnessResult) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    estimates = result.estimates()
+    estimates = result.estimates
     columns = sorted({row["p"] for row in estimates if not row["system"].startswith(CLEAN)})
     by_place = {(row["system"], row["p"]): row for row in estimates}
     names = list(dict.fromkeys(row["system"] for row in estimates))
@@ -131,15 +127,6 @@ def render(result: RobustnessResult) -> Group:
     parts += [Text(line, style="yellow") for line in (*lines, *result.warnings)]
     count = f"{result.num_files} files, {result.config['seeds']} seeds, {len(result.failures)} left out"
     return Group(*parts, Text(f"{count}; +- is half of a 95 % interval"))
-
-
-def _csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
-    return buffer.getvalue()
 
 
 def _cell(row: dict[str, Any] | None, metric: str) -> str:

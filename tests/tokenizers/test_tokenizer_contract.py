@@ -14,6 +14,9 @@ from latentune.tokenizers.base import STREAMS, AudioTokenizer, Encoded
 from latentune.tokenizers.load import load_tokenizer
 from latentune.tokenizers.parts.bits import pack_tokens, packed_bytes, unpack_tokens
 
+# sums of float32 in another order, on any machine
+FLOAT32 = {"atol": 5e-5, "rtol": 1e-5}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -115,13 +118,13 @@ def test_an_item_is_the_same_alone_and_in_a_batch(codec: AudioTokenizer, case: C
         alone = codec.encode(audio[item : item + 1, :, :length], rate)
         tokens, latents = alone.tokens[0], alone.latents[0]
         assert torch.equal(batch.tokens[item, : len(tokens)], tokens)
-        torch.testing.assert_close(batch.latents[item, : len(latents)], latents, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(batch.latents[item, : len(latents)], latents, **FLOAT32)
         assert not batch.latents[item, len(latents) :].any()
         assert batch.lengths_samples[item] == alone.lengths_samples[0]
         assert batch.gain_db is None or batch.gain_db[item] == alone.gain_db[0]
         if item == 0 or not case.draws_noise:
             expected = decoded(codec, alone)[0]
-            torch.testing.assert_close(together[item, :, : expected.shape[-1]], expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(together[item, :, : expected.shape[-1]], expected, **FLOAT32)
 
 
 def test_a_decoded_item_ends_where_it_ends(codec: AudioTokenizer) -> None:
@@ -219,12 +222,12 @@ def test_live_encoding_gives_all_of_a_stream_and_starts_anew(codec: AudioTokeniz
     assert state.flush() is None
 
 
-def test_live_decoding_gives_all_of_a_stream_and_starts_anew(codec: AudioTokenizer) -> None:
+def test_live_decoding_gives_all_of_a_stream_and_starts_anew(codec: AudioTokenizer, case: Case) -> None:
     spec = codec.spec
     latents = codec.encode(sound(codec, 1, 1, seconds(codec, 0.35)), spec.sample_rate).latents
     results = []
     for _ in range(2):
-        state = codec.stream_decoder(generator=seeded()) if spec.name == "codicodec" else codec.stream_decoder()
+        state = codec.stream_decoder(generator=seeded()) if case.draws_noise else codec.stream_decoder()
         parts = [state.push(piece) for piece in latents.split(spec.chunk_latents, dim=1)] + [state.flush()]
         results.append(torch.cat([part for part in parts if part is not None], dim=-1))
     assert results[0].shape[-1] >= latents.shape[1] * spec.hop_samples - spec.chunk_samples

@@ -36,7 +36,7 @@ def run(tokenizer: Any, audio: Path, **settings: Any) -> RobustnessResult:
 
 
 def mean(result: RobustnessResult, system: str, p: float, metric: str) -> float:
-    (row,) = [row for row in result.estimates() if (row["system"], row["p"]) == (system, p)]
+    (row,) = [row for row in result.estimates if (row["system"], row["p"]) == (system, p)]
     return row[metric]["mean"]
 
 
