@@ -17,6 +17,9 @@ export HF_HUB_OFFLINE := 1
 TOKENIZER ?= codicodec-mini
 # threads that wait by spinning make networks this small several times slower where other programs run as well
 demo test test-all: export OMP_WAIT_POLICY ?= passive
+# core tests run in two processes of one thread each; those at full size, one at a time, in all memory and cores
+TEST_WORKERS ?= 2
+test: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint format bench clean
@@ -29,8 +32,8 @@ setup: $(READY)  ## create .venv with the tested versions of everything
 demo: $(READY)  ## the whole road on the audio in demos/fixtures (or with TOKENIZER=NAME); writes demo_out/report.html
 	$(BIN)/latentune demo demo_out --tokenizer $(TOKENIZER)
 
-test: $(READY)  ## the core tests, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest -q
+test: $(READY)  ## the core tests, about 5 minutes on 2 cores
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadscope
 
 test-all: $(PEERS)  ## every test: the slow ones, and comparisons with the official packages
 	$(BIN)/python -m pytest -q -m "slow or not slow" --timeout=3600

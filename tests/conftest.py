@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# read when huggingface_hub is imported: a test that would go to a hub fails at once, and with our message
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import pytest
 import torch
 

@@ -98,6 +98,6 @@ def test_fixtures_are_small_and_each_has_its_licence() -> None:
         assert row["path"] in licences
 
 
-def test_shipped_weights_are_small() -> None:
+def test_shipped_weights_leave_a_wheel_that_pypi_takes() -> None:
     sizes = {path: path.stat().st_size for wing in WINGS for path in (ROOT / wing).rglob("*.safetensors")}
-    assert sum(sizes.values()) < 64_000_000, sizes
+    assert sum(sizes.values()) < 95_000_000, sizes  # of 100 MB a file

@@ -203,7 +203,6 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert message in fails(*arguments)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

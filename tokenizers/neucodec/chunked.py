@@ -1,8 +1,8 @@
 """Batches through the network: items of equal length together, long ones in chunks, so that the memory is bounded.
 
-Attention, group norms and the normalised features of a chunk do not see the others, so that chunks change what comes
-out; the overlap, whose halves are trimmed, keeps the change small. Shape letters: B batch, N samples of an item, K hops
-of it when padded, T frames, D latent width.
+Attention and group norms of a chunk do not see the others, so that chunks change what comes out; the overlap, whose
+halves are trimmed, keeps the change small, and features are normalised as the whole signal's. Shape letters: B batch,
+N samples of an item, K hops of it when padded, T frames, D latent width.
 """
 
 from __future__ import annotations
@@ -88,13 +88,15 @@ def _encode_padded(codec: NeuCodec, padded: Tensor, chunking: Chunking) -> Tenso
     """Padded audio [B, K * hop] at the encoders' rate to values [B, K, D]."""
     hop = codec.encoder_hop_samples
     num_hops = padded.shape[1] // hop
+    plan = chunking.plan(num_hops)
+    moments = codec.feature_moments(padded) if len(plan) > 1 else None
     pieces = []
-    for chunk in chunking.plan(num_hops):
+    for chunk in plan:
         start = chunk.start - chunk.start % codec.grid_frames
         own = padded[:, start * hop : chunk.stop * hop]
         if chunk.stop < num_hops:  # padded as a signal of its own would be
             own = pad_to_hops(own, chunk.stop - start + 1, hop)
-        values = codec.quantiser.values(codec.fused_frames(codec.semantic_frames(own), own))
+        values = codec.quantiser.values(codec.fused_frames(codec.semantic_frames(own, moments), own))
         pieces.append(values[:, chunk.keep_start - start : chunk.keep_stop - start])
     return torch.cat(pieces, dim=1)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..parts.init import keep_variance_
 from .config import DistillNeuCodecConfig
 from .distil_semantic import DistilSemanticEncoder
+from .filterbank import BinMoments
 from .l3ac import DistilAcousticEncoder
 from .model import NeuCodec
 
@@ -36,8 +37,11 @@ class DistillNeuCodec(NeuCodec):
         """The acoustic encoder's attention has windows that count from the start of the signal."""
         return cast(DistillNeuCodecConfig, self.settings).acoustic.window
 
+    def feature_moments(self, padded: Tensor) -> None:
+        return None
+
     @torch.no_grad()
-    def semantic_frames(self, padded: Tensor) -> Tensor:
+    def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:
         """[B, K * hop] to [B, K, S], without gradient."""
         return self.semantic_encoder(padded.to(self.fusion.weight.dtype))
 

@@ -6,6 +6,8 @@ Shape letters: B batch, N samples at 16 kHz, M windows, F bins (80).
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,14 @@ POVEY_POWER = 0.85  # of a Hann window
 MEL_FLOOR = 1.192092955078125e-07
 VARIANCE_EPS = 1e-7
 STACK = 2  # windows of a frame
+BLOCK_SAMPLES = 30 * SAMPLE_RATE  # of a long signal that are looked at together, whole hops
+
+
+class BinMoments(NamedTuple):
+    """Of every bin over an utterance, [B, 1, F] float32."""
+
+    mean: Tensor
+    deviation: Tensor
 
 
 def log_mel(audio: Tensor) -> Tensor:
@@ -38,14 +48,31 @@ def log_mel(audio: Tensor) -> Tensor:
     return (power @ _mel_filters(audio.device)).clamp_min(MEL_FLOOR).log().float()
 
 
-def normalised_frames(mel: Tensor) -> Tensor:
+def utterance_moments(audio: Tensor) -> BinMoments:
+    """Of the log mel energies of audio [B, N], in memory that does not grow with N."""
+    overhang = WINDOW_SAMPLES - HOP_SAMPLES
+    starts = range(0, audio.shape[1] - WINDOW_SAMPLES + 1, BLOCK_SAMPLES)
+    return _moments(log_mel(audio[:, start : start + BLOCK_SAMPLES + overhang]) for start in starts)
+
+
+def normalised_frames(mel: Tensor, moments: BinMoments | None = None) -> Tensor:
     """Log mel energies [B, M, F] to the frames [B, M // 2, 2F] that the network sees.
 
-    Every bin has mean 0 and deviation 1 over the utterance.
+    Every bin has mean 0 and deviation 1 over the utterance: what is given, or that of which `moments` are.
     """
-    deviation = (mel.var(1, keepdim=True, unbiased=True) + VARIANCE_EPS).sqrt()
-    frames = (mel - mel.mean(1, keepdim=True)) / deviation
+    mean, deviation = _moments([mel]) if moments is None else moments
+    frames = (mel - mean) / deviation
     return frames[:, : mel.shape[1] // STACK * STACK].unflatten(1, (-1, STACK)).flatten(2)
+
+
+def _moments(mels: Iterable[Tensor]) -> BinMoments:
+    """Of energies [B, M, F] that come in pieces."""
+    sums = [(mel.shape[1], mel.double().sum(1), mel.double().square().sum(1)) for mel in mels]
+    count = sum(num for num, _, _ in sums)
+    mean = torch.stack([total for _, total, _ in sums]).sum(0) / count
+    squares = torch.stack([square for _, _, square in sums]).sum(0)
+    deviation = ((squares - count * mean.square()).clamp_min(0.0) / (count - 1) + VARIANCE_EPS).sqrt()
+    return BinMoments(mean=mean[:, None].float(), deviation=deviation[:, None].float())
 
 
 @functools.cache

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..parts.errors import CheckpointError
-from .filterbank import NUM_BINS, STACK, log_mel, normalised_frames
+from .filterbank import NUM_BINS, STACK, BinMoments, log_mel, normalised_frames
 
 BLOCK_QUERIES = 512  # of attention at once: memory grows linearly with the length
 # what a Wav2Vec2BertConfig must say for the network to be the one that is built here
@@ -85,9 +85,13 @@ class SemanticEncoder(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, audio: Tensor) -> Tensor:
-        """Every bin is normalised over the utterance: how much silence was added counts, the level does not."""
-        frames = normalised_frames(log_mel(audio))
+    def forward(self, audio: Tensor, moments: BinMoments | None = None) -> Tensor:
+        """Every bin is normalised over the utterance: how much silence was added counts, the level does not.
+
+        Args:
+            moments: of the utterance, if `audio` is a chunk of it.
+        """
+        frames = normalised_frames(log_mel(audio), moments)
         return self.model(frames.to(self.model.dtype)).last_hidden_state
 
 

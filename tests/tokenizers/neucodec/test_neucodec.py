@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentune.tokenizers.neucodec import DistillNeuCodec, DistillNeuCodecConfig, NeuCodec, NeuCodecConfig, snake
+from latentune.tokenizers.neucodec import (
+    DistillNeuCodec,
+    DistillNeuCodecConfig,
+    NeuCodec,
+    NeuCodecConfig,
+    filterbank,
+    snake,
+)
 from latentune.tokenizers.neucodec.adapter import Adapter
 from latentune.tokenizers.neucodec.decoder import Decoder, DecoderConfig
 from latentune.tokenizers.neucodec.filterbank import SAMPLE_RATE, log_mel, normalised_frames
@@ -324,13 +331,27 @@ def test_chunks_of_a_long_signal_agree_with_the_whole(codec: NeuCodec) -> None:
     assert (decoded - expected).square().mean() < 0.1 * expected.square().mean()
 
 
-def test_a_chunk_is_encoded_as_a_signal_of_its_own(tiny_neucodec: NeuCodec) -> None:
+def test_a_chunk_is_heard_as_a_part_of_its_signal(tiny_neucodec: NeuCodec) -> None:
+    """Its features are normalised as the whole's, though level and colour change in the middle."""
     audio = noise(1, 1, RATE * 2)
-    chunked = tiny_neucodec.encode(audio, RATE, chunk_s=1.0, overlap_s=0.4)
-    first = tiny_neucodec.encode(audio[..., :RATE], RATE)
-    last = tiny_neucodec.encode(audio[..., 51 * 320 :], RATE)  # 50 hops with the one that is added at the end
-    assert torch.equal(chunked.tokens[:, :40], first.tokens[:, :40])
-    assert torch.equal(chunked.tokens[:, 61:], last.tokens[:, 10:])
+    audio[..., RATE:] = 0.01 * audio[..., RATE:].cumsum(-1)
+    seen = []
+    hook = tiny_neucodec.semantic_encoder.model.register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+    tiny_neucodec.encode(audio, RATE, chunk_s=None)
+    tiny_neucodec.encode(audio, RATE, chunk_s=1.0, overlap_s=0.4)
+    hook.remove()
+    whole, first, *_, last = seen
+    torch.testing.assert_close(first[:, :49], whole[:, :49], atol=1e-4, rtol=0)  # the next one sees the chunk's end
+    torch.testing.assert_close(last, whole[:, -last.shape[1] :], atol=1e-4, rtol=0)
+
+
+def test_moments_of_a_long_signal_are_those_of_all_its_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = noise(2, 16000 + 399)
+    mel = log_mel(audio)
+    monkeypatch.setattr(filterbank, "BLOCK_SAMPLES", 1600)
+    mean, deviation = filterbank.utterance_moments(audio)
+    torch.testing.assert_close(mean, mel.mean(1, keepdim=True), atol=1e-4, rtol=0)
+    torch.testing.assert_close(deviation, mel.std(1, keepdim=True), atol=1e-4, rtol=0)
 
 
 def test_chunks_of_the_distilled_codec_keep_to_the_grid_of_its_windows(tiny_distill_neucodec: NeuCodec) -> None:

@@ -227,10 +227,7 @@ def test_the_training_branch_is_read_where_the_config_asks_for_it(made: Path, ti
 # ---------------------------------------------------------------------- the semantic encoder's own files
 
 
-def test_a_checkpoint_without_its_semantic_encoder_says_which(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+def test_a_checkpoint_without_its_semantic_encoder_says_which(made: Path, tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes((made / FILE_NAME).read_bytes())
     with pytest.raises(CheckpointError, match=r"needs facebook/w2v-bert-2\.0.*hf download.*semantic=FOLDER"):
         NeuCodec.from_official(tmp_path)
