@@ -90,6 +90,8 @@ def load_official(source: str | Path, class_name: str | None = None, **options: 
     for file, family in OFFICIAL_FILES.items():
         if path.exists() and (folder / file).is_file():
             return tokenizer_class(family).official_version(path).from_official(source, **options)
+    if not path.exists() and not is_hub_id(source):
+        raise CheckpointError(f"no file or folder at {source}, and no codec of that name: {', '.join(OFFICIAL)}")
     raise CheckpointError(
         f"cannot tell the codec of {source}: give a folder with {' or '.join(OFFICIAL_FILES)}, one of "
         f"{', '.join(OFFICIAL)}, or the name of its class ({', '.join(FAMILIES)})"

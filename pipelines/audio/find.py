@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,8 @@ from typing import Any
 
 from ...tokenizers.parts.config import nearest_hint
 from .read import AUDIO_SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
 
@@ -56,6 +59,13 @@ def find_audio(
     else:
         items = [AudioItem(path=source, name=source.name)]
     return filter_items(items, where, str(source)) if where else items
+
+
+def left_out(path: str | Path, error: Exception | str) -> dict[str, str]:
+    """What a result says of a file that could not be used: path and reason. It is logged as well."""
+    reason = str(error).removeprefix(f"{path}: ")
+    logger.warning("left out: %s: %s", path, reason)
+    return {"path": str(path), "reason": reason}
 
 
 def filter_items(items: list[AudioItem], where: Mapping[str, Any], source: str) -> list[AudioItem]:

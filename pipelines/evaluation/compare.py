@@ -212,6 +212,11 @@ def unpaired_warnings(metric: str, name: str, system: EmbeddedSet, reference: Em
     ]
 
 
+def silence_warning(names: Sequence[str]) -> str:
+    """Of files of digital silence that were measured."""
+    return f"{few(names)}: digital silence, whose distances are large and move the means: leave it out"
+
+
 def few(names: Sequence[str], most: int = 10) -> str:
     """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

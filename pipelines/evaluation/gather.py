@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ...tokenizers.parts.errors import AudioError
+from ..audio.find import left_out
 from ..engines import Engine, LocalEngine
 from ..metrics.embedders import Embedder
 from ..metrics.frechet import GaussianStatistics, check_comparable
@@ -74,9 +75,7 @@ def gather(
 
 def _take_in(result: FileEmbedding, builder: SetBuilder, summary: SideSummary) -> None:
     if result.found is None:
-        reason = result.failure.removeprefix(f"{result.item.path}: ")
-        logger.warning("left out: %s: %s", result.item.path, reason)
-        summary.failures.append({"path": result.item.path, "reason": reason})
+        summary.failures.append(left_out(result.item.path, result.failure))
         return
     summary.num_files += 1
     summary.num_repeated += result.found.repeated

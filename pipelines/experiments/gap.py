@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ...tokenizers.parts.errors import ConfigError
 from ..evaluation.compare import MIN_FILES
 from ..metrics.bootstrap import paired_bootstrap
 from ..metrics.codec import evaluate_tokenizer
@@ -27,17 +28,21 @@ def gap_experiment(setup: Setup, progress: Callable[[int, int], None] | None = N
 
     Raises:
         ValueError: the codec has no tokens, or the config asks for one stream alone.
+        ConfigError: no figure that compares sounds.
     """
     config, codec = setup.config, setup.tokenizer.spec.name
     if set(setup.streams) != {"latents", "tokens"}:
         raise ValueError(
             f"the gap lies between latents and tokens: {codec} was asked for {', '.join(setup.streams)} alone"
         )
+    figures = [name for name in config.figures if name not in SPEED_FIGURES]
+    if not figures:
+        raise ConfigError(f"none of {', '.join(config.figures)} has a gap: take some of {', '.join(PAIR_FIGURES)}")
     result = evaluate_tokenizer(
         setup.tokenizer,
         setup.items,
         options={"": config.options},
-        figures=[name for name in config.figures if name not in SPEED_FIGURES] or list(PAIR_FIGURES),
+        figures=figures,
         embedder=setup.embedder,
         seed=config.seed,
         max_duration_s=config.max_duration_s,

@@ -28,7 +28,7 @@ class Players:
     def measure(self, item: AudioItem, reference: Tensor, estimate: Tensor, sample_rate: int) -> dict[str, Any]:
         """Keep audio [C, N]; called once for each system, in their order."""
         if (kept := self._files.get(item.name)) is not None:
-            end, self._sample_rate = round(self.seconds * sample_rate), sample_rate
+            end, self._sample_rate = max(1, round(self.seconds * sample_rate)), sample_rate
             kept += [x[:, :end].clone() for x in ((estimate,) if kept else (reference, estimate))]
         return {}
 

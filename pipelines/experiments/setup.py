@@ -8,11 +8,11 @@ from typing import Any
 
 from ...tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ...tokenizers.load import load_tokenizer
-from ...tokenizers.parts.config import config_to_dict, nearest_hint
-from ...tokenizers.parts.errors import ConfigError
+from ...tokenizers.parts.config import config_to_dict
 from ..audio.find import AudioItem, find_audio
+from ..decode import check_decode_options
 from ..encode import pick_device
-from ..evaluation.compare import MIN_FILES, few
+from ..evaluation.compare import MIN_FILES, few, silence_warning
 from ..evaluation.sources import choose_items
 from ..metrics.codec_result import ReconstructionResult
 from ..metrics.embedders import Embedder, load_embedder
@@ -43,10 +43,7 @@ class Setup:
         items: list[Any] = choose_items(found, config.max_files)
         device = pick_device(config.device)
         tokenizer = (tokenizer if tokenizer is not None else load_tokenizer(config.tokenizer)).to(device).eval()
-        known = signature(tokenizer.decode).parameters
-        for name in config.options:
-            if name not in known:
-                raise ConfigError(f"{tokenizer.spec.name} has no decoding option {name!r}: {nearest_hint(name, known)}")
+        check_decode_options(tokenizer, config.options)
         if embedder is None and config.embedder != NO_EMBEDDER:
             embedder = load_embedder(config.embedder, checkpoint=config.checkpoint, device=device)
         has = STREAMS if tokenizer.spec.levels else ("latents",)
@@ -84,9 +81,7 @@ class Setup:
         lines = [f"{name}: not measured, {reason}" for name, reason in result.absent_figures.items()]
         lines += [f"left out: {one['path']}: {one['reason']}" for one in result.failures]
         if result.silent:
-            lines.append(
-                f"{few(result.silent)}: digital silence, whose distances are large and move the means: leave it out"
-            )
+            lines.append(silence_warning(result.silent))
         lines += _undefined_lines(result)
         if (num_files := _num_files(result)) < MIN_FILES:
             lines.append(f"an interval over files tells little below {MIN_FILES} of them, there are {num_files}")

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ...tokenizers.parts.errors import AudioError
 from ..audio.convert import resample, select_channels
-from ..audio.find import AudioItem, find_audio
+from ..audio.find import AudioItem, find_audio, left_out
 from ..audio.read import read_audio
 from .codec_result import ReconstructionResult
 from .codec_systems import CodecSystems, Reconstruction, System, original, silence
@@ -211,9 +211,7 @@ def _measure_files(
         try:
             audio, made = make(item)
         except (AudioError, ValueError) as error:
-            reason = str(error).removeprefix(f"{item.path}: ")
-            logger.warning("left out: %s: %s", item.path, reason)
-            result.failures.append({"path": str(item.path), "reason": reason})
+            result.failures.append(left_out(item.path, error))
         else:
             if not audio.any():
                 result.silent.append(item.name)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...tokenizers.base import AudioTokenizer, Encoded
 from ...tokenizers.parts.errors import AudioError
-from ..audio.find import AudioItem, find_audio
+from ..audio.find import AudioItem, find_audio, left_out
 from ..metrics.codec import read_reference
 from .channel import PACKET_CHANNEL
 from .config import RobustnessConfig
@@ -36,8 +36,7 @@ class Sources:
         try:
             return read_reference(item, spec.sample_rate, spec.channels, max_duration_s)
         except (AudioError, ValueError) as error:
-            logger.warning("left out: %s: %s", item.path, error)
-            failure = {"path": str(item.path), "reason": str(error)}
+            failure = left_out(item.path, error)
             if failure not in self.failures:
                 self.failures.append(failure)
             return None

@@ -57,11 +57,11 @@ def gilbert_elliott(bits: Tensor, p: float, generator: torch.Generator, *, burst
     2 * p of the time, so that a share `p` of all bits is flipped. The receiver knows that share, not the state.
 
     Args:
-        p: share of bits flipped, at most 1/2.
+        p: share of bits flipped, below 1/2.
         burst_bits: mean length of a stay in the bad state.
 
     Raises:
-        ValueError: p outside [0, 1/2], or bursts shorter than chance alone would make them.
+        ValueError: p outside [0, 1/2), or bursts shorter than chance alone would make them.
     """
     check_bursts(p, burst_bits)
     bad_share = p / COIN
@@ -83,11 +83,11 @@ def gilbert_elliott(bits: Tensor, p: float, generator: torch.Generator, *, burst
 def check_bursts(p: float, burst_bits: float) -> None:
     """Raise ValueError unless `gilbert_elliott` can flip a share `p` of the bits in bursts of that mean length."""
     check_probability(p)
-    if p > COIN:
-        raise ValueError(f"p must be at most {COIN} for the Gilbert-Elliott channel, whose bursts are coins; got {p}")
+    if p >= COIN:
+        raise ValueError(f"p must be below {COIN} for the Gilbert-Elliott channel, whose bursts are coins; got {p}")
     bad_share = p / COIN
     if burst_bits < 1 or burst_bits * (1 - bad_share) < 1:
-        least = max(1.0, 1 / (1 - bad_share)) if bad_share < 1 else float("inf")
+        least = max(1.0, 1 / (1 - bad_share))
         raise ValueError(f"bursts of {burst_bits} bits are shorter than chance makes them at p = {p}: at least {least}")
 
 

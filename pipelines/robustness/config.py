@@ -33,7 +33,7 @@ class RobustnessConfig:
     concealments: tuple[str, ...] = ("repeat", "interpolate")  # of lost packets
     rvq_audio: str | None = None  # fit residual codebooks on this audio's latents and send those as well
     rvq_codebooks: int | None = None  # by default as many as come nearest to the codec's bit rate
-    rvq_codebook_size: int = 1024
+    rvq_codebook_size: int = 256
     metrics: tuple[str, ...] = ("stoi", "pesq")  # beside si_sdr_db and mel_distance, which need no package
     max_files: int | None = None  # the first ones by name; by default all
     max_duration_s: float | None = None  # of each file, from its start

@@ -19,7 +19,9 @@ from ...tokenizers.parts.config import config_to_dict
 from ...tokenizers.parts.errors import AudioError
 from ...tokenizers.parts.random import keyed_generator
 from ..audio.find import AudioItem, find_audio
+from ..decode import check_decode_options
 from ..encode import pick_device
+from ..evaluation.compare import silence_warning
 from ..metrics.reconstruction import SI_SDR_LIMIT_DB, mel_distance, si_sdr_db
 from ..outputs import prepare_output
 from ..settings import save_config
@@ -66,6 +68,7 @@ def run_robustness(
     tokenizer.to(pick_device(config.device)).eval()
     if not tokenizer.spec.levels:
         raise ValueError(f"this {tokenizer.spec.name} has no tokens (no quantiser): there is nothing to send")
+    check_decode_options(tokenizer, config.options)
     experiment = _Experiment(config, tokenizer)
     result = experiment.run(items, progress)
     if folder is not None:
@@ -86,6 +89,7 @@ class _Experiment:
         self.undefined: dict[tuple[str, str], str] = {}
         self.sources = Sources(tokenizer)
         self.failures = self.sources.failures
+        self.silent: list[str] = []  # files of digital silence
         self.systems = build_systems(config, tokenizer, self.sources)
 
     # ------------------------------------------------------------------ measuring
@@ -97,6 +101,8 @@ class _Experiment:
         for number, item in enumerate(items):
             audio = self.sources.read(item, self.config.max_duration_s)
             if audio is not None:
+                if not audio.any():
+                    self.silent.append(item.name)
                 for row in self._rows(item.name, audio, streams.values()):
                     rows.append(row)
                     done += 1
@@ -229,6 +235,8 @@ class _Experiment:
             lines.append("one file alone: the intervals show the spread of the channel, not that of audio")
         if self.failures:
             lines.append(f"{len(self.failures)} files could not be read and are left out")
+        if self.silent:
+            lines.append(silence_warning(self.silent))
         if self.undefined:
             lines.append(f"{len(self.undefined)} times a metric has no value for a file: see undefined in the summary")
         return lines

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.parts.errors import AudioError, MismatchError
-from ..audio.find import find_audio
+from ..audio.find import find_audio, left_out
 from ..metrics.codec import read_reference
 from .labelling import Labelling
 
@@ -162,8 +162,7 @@ def probe_encoders(
         try:
             heard = [read_reference(item, t.spec.sample_rate, t.spec.channels, max_duration_s) for t in (first, second)]
         except (AudioError, ValueError) as error:
-            logger.warning("left out: %s: %s", item.path, error)
-            failures.append({"path": str(item.path), "reason": str(error)})
+            failures.append(left_out(item.path, error))
         else:
             for tokenizer, audio, tokens in zip((first, second), heard, streams, strict=True):
                 encoded = tokenizer.encode(audio[None].to(tokenizer.device), tokenizer.spec.sample_rate)

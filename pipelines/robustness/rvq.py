@@ -7,7 +7,6 @@ is one of the tokens. Shape letters: T latent frames, D latent width, Q codebook
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from ...tokenizers.base import TokenizerSpec
 from ...tokenizers.parts.bits import entry_bits
-from ...tokenizers.parts.files import atomic_path
 from ...tokenizers.parts.fsq import check_indices
 
 KMEANS_STEPS = 20
@@ -79,20 +77,6 @@ class RVQBaseline:
                 quantiser(latents[None])
         return cls(quantiser.codebooks)
 
-    @classmethod
-    def load(cls, path: str | Path) -> RVQBaseline:
-        """Read what `save` wrote."""
-        from safetensors.torch import load_file
-
-        return cls(load_file(path)["codebooks"])
-
-    def save(self, path: str | Path) -> None:
-        """Write the codebooks as safetensors."""
-        from safetensors.torch import save_file
-
-        with atomic_path(path) as part:
-            save_file({"codebooks": self.codebooks.contiguous()}, part)
-
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
         """As of `TokenizerSpec`: each codebook is one digit, whose order means nothing."""
@@ -123,10 +107,6 @@ class RVQBaseline:
         """Posteriors [T, S] of each stage to the mean latents [T, D]."""
         pairs = zip(posteriors, self.codebooks, strict=True)
         return torch.stack([chances @ book.double() for chances, book in pairs]).sum(0).float()
-
-    def bitrate_bps(self, latent_rate_hz: float) -> float:
-        """Bits per second in whole bits."""
-        return latent_rate_hz * len(self.codebooks) * entry_bits(self.codebooks.shape[1])
 
     def _check_width(self, latents: Tensor) -> None:
         if latents.ndim != 2 or latents.shape[1] != self.codebooks.shape[2]:

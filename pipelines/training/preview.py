@@ -11,6 +11,7 @@ from torch import Tensor
 from ...generators.base import Conditions, LatentGenerator
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.parts.configured import ConfiguredModel
+from ...tokenizers.parts.files import atomic_path
 from ..audio.write import write_audio
 from ..report.plots import spectrogram_png
 from .audio_data import AudioCrops
@@ -72,7 +73,8 @@ def _sample(
     made = model.sample(conditions, lengths, generator=generator, **config.options)
     streams = {"latents": made.latents, "tokens": made.tokens}
     tensors = {name: value.cpu().contiguous() for name, value in streams.items() if value is not None}
-    save_file(tensors, folder / "samples.safetensors")
+    with atomic_path(folder / "samples.safetensors") as part:
+        save_file(tensors, part)
     if task.tokenizer is None:
         return
     audio = task.tokenizer.decode(**tensors, lengths_samples=made.lengths_samples, generator=generator)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...tokenizers.parts.configured import ConfiguredModel
 from ...tokenizers.parts.errors import CheckpointError
-from ...tokenizers.parts.files import file_sha256, write_json, write_text
+from ...tokenizers.parts.files import file_sha256, let_others_read, write_json, write_text
 
 FORMAT = 1
 STATE_FILE = "state.json"
@@ -74,6 +74,7 @@ def save_checkpoint(
         if critic is not None:
             save_file(critic.weights, part / f"{CRITIC}.safetensors")
             save_file(critic.optimizer, part / f"{CRITIC_OPTIMIZER}.safetensors")
+        let_others_read(*part.glob("*.safetensors"))
         for path in _files(part):
             _sync(path)
         write_json(part / STATE_FILE, _state(part, progress))

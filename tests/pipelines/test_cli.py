@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +79,16 @@ def test_every_command_has_help(command: str) -> None:
     assert "Usage" in call(command, "--help").stdout
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     script = (
-        "import sys, time; begun = time.perf_counter()\n"
+        "import sys\n"
         "from latentune.pipelines.cli import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'diffusers', 'accelerate', 'matplotlib', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
-    assert time.perf_counter() - begun < 10  # about half a second on an idle machine
 
 
 def test_encode_info_and_decode_work_together(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:

@@ -51,8 +51,11 @@ def test_official_weights_are_known_by_their_files(
 def test_official_weights_of_an_unknown_codec_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"codicodec\.pt or model_config\.json"):
         load_official(tmp_path)
-    with pytest.raises(CheckpointError, match=r"cannot tell the codec of .*absent"):
-        load_official(tmp_path / "absent")
+    for absent in (tmp_path / "absent", tmp_path / "pytorch_model.bin"):
+        with pytest.raises(CheckpointError, match=f"no file or folder at {absent}"):
+            load_official(absent)
+    with pytest.raises(CheckpointError, match="cannot tell the codec of someone/codec"):
+        load_official("someone/codec")
     with pytest.raises(ValueError, match="did you mean 'TAAE'"):
         load_official(tmp_path, "TAEE")
 

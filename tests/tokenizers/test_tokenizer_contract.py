@@ -181,6 +181,8 @@ def test_tokens_pack_to_the_bits_that_the_spec_says(codec: AudioTokenizer) -> No
 
 def test_a_saved_codec_is_the_same_codec(codec: AudioTokenizer, tmp_path: Path) -> None:
     codec.save_pretrained(tmp_path)
+    (tmp_path / "any").touch()
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # who may read it, may read all
     again = load_tokenizer(tmp_path)
     assert type(again) is type(codec)
     assert not again.training

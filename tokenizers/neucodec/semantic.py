@@ -120,9 +120,7 @@ class RelativeKeyAttention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
         """Of a block of queries, [B, T', S]."""
         q = q[:, :, start : start + BLOCK_QUERIES]
-        scores = (q @ self.distance_embedding.weight.mT) * q.shape[
-            -1
-        ] ** -0.5  # of each distance, [B, H, T', left + right + 1]
+        scores = (q @ self.distance_embedding.weight.mT) * q.shape[-1] ** -0.5  # [B, H, T', left + right + 1]
         queries = torch.arange(start, start + q.shape[2], device=q.device)
         distance = torch.arange(k.shape[2], device=q.device) - queries[:, None]
         places = distance.clamp(-self.left, self.right) + self.left

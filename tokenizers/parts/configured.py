@@ -15,6 +15,7 @@ from diffusers.utils import logging as diffusers_logging
 
 from .config import build_config, config_to_dict
 from .errors import CheckpointError
+from .files import let_others_read
 
 KEPT_KEYS = ("_licence",)  # of config.json, beside the config dataclass: facts about the weights
 
@@ -76,6 +77,7 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         """Write `config.json` and safetensors to a folder; where the model was loaded from is not recorded."""
         self.register_to_config(_name_or_path="")
         super().save_pretrained(str(path), **options)  # type: ignore[misc]
+        let_others_read(*Path(path).glob("*.safetensors"))
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of config and weights: equal if and only if two models compute the same thing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +23,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
+        let_others_read(part)
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def let_others_read(*paths: Path) -> None:
+    """Give files the permissions of any new file; safetensors writes them for their owner alone."""
+    for path in paths:
+        probe = path.with_name(f".{path.name}.{os.getpid()}.mode")
+        probe.touch()  # the one way to learn the umask that does not change it for other threads
+        try:
+            path.chmod(stat.S_IMODE(probe.stat().st_mode))
+        finally:
+            probe.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

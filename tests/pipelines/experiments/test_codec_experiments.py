@@ -178,6 +178,12 @@ def test_the_original_as_a_system_is_not_heard_twice() -> None:
     assert torch.equal(cells[1][1], audio[:, :50] + 1)
 
 
+def test_of_a_file_at_least_a_sample_is_heard() -> None:
+    players = Players([AudioItem(path=Path("a.wav"), name="a.wav")], seconds=1e-5)
+    players.measure(AudioItem(path=Path("a.wav"), name="a.wav"), torch.ones(1, 100), torch.zeros(1, 100), 100)
+    assert [audio.shape for _, audio, _ in players.rows(["latents"])[0][1]] == [(1, 1), (1, 1)]
+
+
 def test_bins_without_a_file_are_there_and_named(folder: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
     settings = config(folder, figures=("mel_distance",), streams=("latents",), length_edges_s=(0.1, 5, 10))
     result = run_experiment("reconstruction", settings, tiny_taae)
@@ -285,5 +291,8 @@ def test_wrong_use_is_refused(folder: Path, tiny_codec) -> None:  # type: ignore
             config(folder, **values)
     with pytest.raises(FileNotFoundError):
         run_experiment("gap", config(folder / "nowhere"), tiny_codec)
-    with pytest.raises(ConfigError, match="codicodec has no decoding option 'stepz': did you mean 'steps'"):
-        run_experiment("gap", config(folder, options={"stepz": 1}), tiny_codec)
+    for options, text in (({"stepz": 1}, "did you mean 'steps'"), ({"steps": "x"}, "steps"), ({"tokens": 3}, "tokens")):
+        with pytest.raises(ConfigError, match=text):
+            run_experiment("gap", config(folder, options=options), tiny_codec)
+    with pytest.raises(ConfigError, match="none of encode_rtf has a gap"):
+        run_experiment("gap", config(folder, figures=("encode_rtf",)), tiny_codec)

@@ -55,7 +55,7 @@ def test_embeddings_do_not_depend_on_the_batch(embedder: Embedder) -> None:
     audio = tone(9.5)
     together = embedder.embed(audio, batch_size=8)
     assert together.shape == (3, 200)
-    torch.testing.assert_close(embedder.embed(audio, batch_size=1), together, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(embedder.embed(audio, batch_size=1), together, atol=5e-5, rtol=1e-4)
     assert not embedder.network.training
     assert not any(p.requires_grad for p in embedder.network.parameters())
 

@@ -96,8 +96,9 @@ def test_what_is_no_probability_is_refused(p: float) -> None:
 
 
 def test_bursts_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"at most 0.5"):
-        gilbert_elliott(bits(), 0.6, generator())
+    for p in (0.5, 0.6):
+        with pytest.raises(ValueError, match=r"below 0.5"):
+            gilbert_elliott(bits(), p, generator())
     with pytest.raises(ValueError, match=r"at least 5"):
         gilbert_elliott(bits(), 0.4, generator(), burst_bits=4.0)
     with pytest.raises(ValueError, match="at least"):

@@ -282,6 +282,7 @@ def test_unreadable_files_are_listed_and_counted(step_codec: Any, clips: Path, t
     soundfile.write(clips / "nan.wav", np.full(9000, np.nan), RATE, subtype="FLOAT")
     result = run(step_codec, clips)
     assert [Path(failure["path"]).name for failure in result.failures] == ["0.wav", "nan.wav"]
+    assert not any(failure["path"] in failure["reason"] for failure in result.failures)
     assert result.csv_text() == expected.csv_text()
     assert result.to_dict()["num_failed"] == 2
     assert any("2 files could not be read" in line for line in result.warnings)
@@ -297,6 +298,17 @@ def test_audio_that_is_not_there_is_refused(step_codec: Any, clips: Path, tmp_pa
         path.write_bytes(b"no audio")
     with pytest.raises(AudioError, match="none of 2 audio files could be measured"):
         run(step_codec, clips)
+
+
+def test_silence_is_measured_and_told(step_codec: Any, clips: Path) -> None:
+    soundfile.write(clips / "silent.wav", np.zeros(9000), RATE)
+    assert [line for line in run(step_codec, clips).warnings if "silent.wav: digital silence" in line]
+
+
+def test_an_option_that_decoding_lacks_is_refused_before_anything_is_measured(tiny_neucodec: Any, clips: Path) -> None:
+    for options in ({"stepz": 1}, {"chunk_s": "abc"}, {"tokens": 3}):
+        with pytest.raises(ConfigError, match=next(iter(options))):
+            run(tiny_neucodec, clips, options=options)
 
 
 def test_a_tokenizer_without_tokens_is_refused(tokenless_codec: Any, clips: Path, tmp_path: Path) -> None:
@@ -321,7 +333,7 @@ def test_a_tokenizer_without_tokens_is_refused(tokenless_codec: Any, clips: Path
         ({"soft": True, "labellings": ("index",)}, "digit by digit"),
         ({"prior_audio": "x"}, "set soft"),
         ({"channel": "packet", "concealments": ()}, "need a concealment"),
-        ({"channel": "gilbert-elliott", "p": (0.6,)}, r"at most 0\.5"),
+        ({"channel": "gilbert-elliott", "p": (0.5,)}, r"below 0\.5"),
         ({"channel": "gilbert-elliott", "p": (0.4,), "burst_bits": 2.0}, "shorter than chance"),
         ({"rvq_codebooks": 2}, "give it"),
         ({"channel": "packet", "labellings": ("gray",)}, "lost whole"),
