@@ -15,6 +15,7 @@ from torch import Tensor
 from ...tokenizers.base import TokenizerSpec
 from ...tokenizers.parts.bits import entry_bits
 from ...tokenizers.parts.fsq import check_indices
+from ...tokenizers.parts.residual import nearest_entries, sum_of_entries
 
 KMEANS_STEPS = 20
 EMA_PASSES = 5  # over all vectors, once k-means has placed the entries
@@ -85,11 +86,7 @@ class RVQBaseline:
     def encode(self, latents: Tensor) -> Tensor:
         """Latents [T, D] to tokens [T, Q] int64: in each stage the entry nearest to what the stages before left."""
         self._check_width(latents)
-        rest, tokens = latents.detach().cpu().float(), []
-        for book in self.codebooks:
-            tokens.append(torch.cdist(rest, book, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1))
-            rest = rest - book[tokens[-1]]
-        return torch.stack(tokens, -1)
+        return nearest_entries(latents.detach().cpu().float(), self.codebooks)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Tokens [T, Q] to latents [T, D].
@@ -101,7 +98,7 @@ class RVQBaseline:
         if tokens.ndim != 2 or tokens.shape[1] != len(self.codebooks):
             raise ValueError(f"tokens must be [T, {len(self.codebooks)}], got shape {tuple(tokens.shape)}")
         check_indices(tokens, self.codebooks.shape[1])
-        return torch.stack([book[t] for book, t in zip(self.codebooks, tokens.unbind(1), strict=True)]).sum(0)
+        return sum_of_entries(tokens, self.codebooks)
 
     def mean_latents(self, posteriors: Sequence[Tensor]) -> Tensor:
         """Posteriors [T, S] of each stage to the mean latents [T, D]."""

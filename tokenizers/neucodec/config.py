@@ -12,6 +12,7 @@ from .decoder import DecoderConfig
 from .distil_semantic import DistilSemanticConfig
 from .l3ac import DistilAcousticConfig
 from .quantiser import QuantiserConfig
+from .residual import ResidualConfig
 from .semantic import SemanticConfig
 
 
@@ -30,6 +31,7 @@ class CodecConfig:
     semantic_width: int = 1024  # channels that the adapter gives
     fused_width: int = 2048  # of the fusion, and of what the quantiser's codes are turned into
     fsq: QuantiserConfig = field(default_factory=QuantiserConfig)
+    residual: ResidualConfig | None = None  # codebooks instead of FSQ's levels, within the same bounds: to compare with
     synthesis: DecoderConfig = field(default_factory=DecoderConfig)
     latent_scale: float = 0.55  # continuous latent = atanh(value) / scale: deviation 1 where all levels are as common
     predict_semantic: bool = False  # the branch that predicts the semantic features again, for training

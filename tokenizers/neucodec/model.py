@@ -27,6 +27,7 @@ from .decoder import Decoder
 from .filterbank import BinMoments, utterance_moments
 from .framing import hold_last, official_frames
 from .quantiser import Quantiser
+from .residual import ResidualQuantiser
 from .semantic import SemanticEncoder
 from .stream import StreamDecoder, StreamEncoder
 from .training import TrainingPass, hear, training_pass
@@ -57,7 +58,10 @@ class NeuCodec(AudioTokenizer):
         self.semantic_adapter = Adapter(semantic_features, config.adapter_width, width)
         self.fusion = nn.Linear(width + acoustic_features, config.fused_width)
         keep_variance_(self.fusion)
-        self.quantiser = Quantiser(config.fsq, config.fused_width)
+        if config.residual is None:
+            self.quantiser = Quantiser(config.fsq, config.fused_width)
+        else:
+            self.quantiser = ResidualQuantiser(config.fsq, config.residual, config.fused_width)
         self.decoder = Decoder(config.synthesis, config.fused_width)
         if config.predict_semantic:
             self.semantic_out = nn.Linear(config.fused_width, width)
@@ -110,7 +114,7 @@ class NeuCodec(AudioTokenizer):
             channels=1,
             hop_samples=c.synthesis.hop_samples,
             latent_dim=len(c.fsq.levels),
-            levels=(c.fsq.levels,),
+            levels=self.quantiser.levels,
             token_hop_samples=c.synthesis.hop_samples,
         )
 
@@ -131,15 +135,13 @@ class NeuCodec(AudioTokenizer):
         return fsq.latents_to_values(latents.float(), self.settings.latent_scale)
 
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T, 1] to the values [B, T, D] that they stand for, exactly."""
+        """Tokens [B, T, Q] to the values [B, T, D] that they stand for, exactly."""
         check_tokens(self.spec, tokens)
-        digits = fsq.indices_to_digits(tokens[..., 0], self.settings.fsq.levels)
-        return self.quantiser.digits_to_values(digits)
+        return self.quantiser.tokens_to_values(tokens)
 
     def values_to_tokens(self, values: Tensor) -> Tensor:
-        """Values [B, T, D] to the nearest tokens [B, T, 1]."""
-        digits = self.quantiser.values_to_digits(values)
-        return fsq.digits_to_indices(digits, self.settings.fsq.levels)[..., None]
+        """Values [B, T, D] to the nearest tokens [B, T, Q]."""
+        return self.quantiser.values_to_tokens(values)
 
     def tokens_to_latents(self, tokens: Tensor) -> Tensor:
         return fsq.values_to_latents(self.tokens_to_values(tokens), self.settings.latent_scale)

@@ -45,8 +45,17 @@ TRAINED: dict[Stage, tuple[str, ...]] = {
     "distil": LEARNING_ENCODER,
 }
 # what two codecs must have in common for one to take parts of the other
-TEACHER_SHARES = ("fused_width", "fsq", "synthesis", "latent_scale", "encoder_rate", "sample_rate")
-ENCODER_SHARES = ("semantic", "acoustic", "adapter_width", "semantic_width", "fused_width", "fsq", "latent_scale")
+TEACHER_SHARES = ("fused_width", "fsq", "residual", "synthesis", "latent_scale", "encoder_rate", "sample_rate")
+ENCODER_SHARES = (
+    "semantic",
+    "acoustic",
+    "adapter_width",
+    "semantic_width",
+    "fused_width",
+    "fsq",
+    "residual",
+    "latent_scale",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

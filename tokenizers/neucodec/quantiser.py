@@ -61,6 +61,11 @@ class Quantiser(nn.Module):
         """Unbounded z [B, T, d] to values [B, T, d] in (-1, 1), float32, not rounded."""
         return self._to_values(self.bound(z.float()))
 
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """As of `TokenizerSpec`."""
+        return (self.config.levels,)
+
     def straight_through(self, values: Tensor) -> Tensor:
         """Values rounded to levels; the gradient passes as if they were not."""
         return self._to_values(fsq.round_straight_through(self._to_levels(values)))
@@ -75,6 +80,14 @@ class Quantiser(nn.Module):
         """Digits [..., d] to the values [..., d] in the middle of their levels."""
         half = self._half(digits.float())
         return self._to_values(digits - half)
+
+    def values_to_tokens(self, values: Tensor) -> Tensor:
+        """Values [..., d] to the nearest tokens [..., 1]."""
+        return fsq.digits_to_indices(self.values_to_digits(values), self.config.levels)[..., None]
+
+    def tokens_to_values(self, tokens: Tensor) -> Tensor:
+        """Tokens [..., 1] to the values [..., d] that they stand for, exactly."""
+        return self.digits_to_values(fsq.indices_to_digits(tokens[..., 0], self.config.levels))
 
     def embed(self, values: Tensor) -> Tensor:
         """Values [B, T, d], rounded or not, to what the decoder gets, [B, T, V]."""
