@@ -115,7 +115,7 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),  # names of files, in which square brackets are no markup
     )
     hidden = not console.is_terminal or process_rank()[0] > 0
     with Progress(*columns, console=console, disable=hidden) as progress:

@@ -61,6 +61,25 @@ def find_audio(
     return filter_items(items, where, str(source)) if where else items
 
 
+def find_distinct_audio(source: str | Path, *, where: Mapping[str, Any] | None = None) -> list[AudioItem]:
+    """As `find_audio`, but each file once: what is measured of a file does not change with the rows that name it.
+
+    A manifest may name a file again, with another caption. Its first row is kept; how many are not is logged.
+    """
+    items = find_audio(source, where=where)
+    found: dict[str, AudioItem] = {}
+    for item in items:
+        found.setdefault(os.path.normpath(item.path), item)
+    if again := len(items) - len(found):
+        logger.warning(
+            "%s: %d of %d rows name a file again: each file is measured once, by its first row",
+            source,
+            again,
+            len(items),
+        )
+    return list(found.values())
+
+
 def left_out(path: str | Path, error: Exception | str) -> dict[str, str]:
     """What a result says of a file that could not be used: path and reason. It is logged as well."""
     reason = str(error).removeprefix(f"{path}: ")

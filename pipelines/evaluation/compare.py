@@ -17,7 +17,7 @@ from ..metrics.bootstrap import (
     resample,
 )
 from .config import EvaluateConfig
-from .metrics import Column, Inputs, Metric, OfFiles
+from .metrics import Column, FileFigures, Inputs, Metric, OfFiles
 from .result import Delta, Figure
 from .sets import EmbeddedSet, SideSummary, pairs_by_name
 
@@ -30,7 +30,7 @@ class Measurement:
 
     figure: Figure
     system: EmbeddedSet
-    per_file: dict[str, float] = field(default_factory=dict)  # by file name, where the figure is their mean
+    per_file: FileFigures = field(default_factory=list)  # where the figure is their mean
     of_set: OfFiles | None = None  # figure of a choice of files, where it is not
     subsets: bool = False  # the choice must hold no file twice
     bounds: Bounds = UNBOUNDED  # of the figure
@@ -44,7 +44,7 @@ class Measurement:
     def file_names(self) -> list[str]:
         """The files that the figure can be resampled over; none where it cannot."""
         if self.per_file:
-            return list(self.per_file)
+            return [name for name, _ in self.per_file]
         return self.system.names if self.of_set is not None else []
 
     def of_files(self, places: Sequence[int]) -> float:
@@ -55,7 +55,7 @@ class Measurement:
             if self.of_set is not None:
                 self._done[key] = self.of_set(places)
             else:
-                self._done[key] = float(np.array(list(self.per_file.values()))[places].mean())
+                self._done[key] = float(np.mean([self.per_file[place][1] for place in places]))
         return self._done[key]
 
 
@@ -90,7 +90,7 @@ def measure(metric: Metric, inputs: Inputs, config: EvaluateConfig) -> list[Meas
 def difference(first: Measurement, other: Measurement, config: EvaluateConfig) -> Delta | None:
     """`other` less `first`; None where one of them was not measured.
 
-    Files are drawn in pairs where every file of both systems has one of the same name in the other.
+    Files are drawn in pairs where every file of both systems has one of the same name in the other, to itself.
     """
     if first.figure.value is None or other.figure.value is None:
         return None
@@ -99,25 +99,35 @@ def difference(first: Measurement, other: Measurement, config: EvaluateConfig) -
         return delta
     names = first.file_names, other.file_names
     if min(map(len, names)) < MIN_FILES:
+        delta.note = first.figure.note or other.figure.note  # what kept a figure from its interval
         return delta
-    pairs, alone, also_alone = pairs_by_name(*names)
-    delta.paired = not alone and not also_alone and len(pairs) == min(map(len, names))
-    if delta.paired:
-        found = paired_bootstrap(
-            [(first, place) for place, _ in pairs],
-            [(other, place) for _, place in pairs],
-            lambda drawn: drawn[0][0].of_files([place for _, place in drawn]),
-            num_resamples=config.bootstrap,
-            confidence=config.confidence,
-            centre=True,
-            bounds=_of_difference(first.bounds),
-            subsets=first.subsets,
-            seed=config.seed,
-        )
-        delta.low, delta.high, delta.p_value = found.low, found.high, found.p_value
-    else:
-        _independent(delta, first, other, config)
+    pairs = pairs_by_name(*names).pairs
+    try:
+        if len(pairs) == len({place for _, place in pairs}) == len(names[0]) == len(names[1]):
+            _paired(delta, first, other, pairs, config)
+        else:
+            _independent(delta, first, other, config)
+    except ValueError as error:  # a choice of files was too few windows
+        delta.note = f"no interval: {error}"
     return delta
+
+
+def _paired(
+    delta: Delta, first: Measurement, other: Measurement, pairs: list[tuple[int, int]], config: EvaluateConfig
+) -> None:
+    """Interval and p-value of a difference of systems whose files pair: the same are drawn of both."""
+    found = paired_bootstrap(
+        [(first, place) for place, _ in pairs],
+        [(other, place) for _, place in pairs],
+        lambda drawn: drawn[0][0].of_files([place for _, place in drawn]),
+        num_resamples=config.bootstrap,
+        confidence=config.confidence,
+        centre=True,
+        bounds=_of_difference(first.bounds),
+        subsets=first.subsets,
+        seed=config.seed,
+    )
+    delta.low, delta.high, delta.p_value, delta.paired = found.low, found.high, found.p_value, True
 
 
 def _independent(delta: Delta, first: Measurement, other: Measurement, config: EvaluateConfig) -> None:
@@ -203,11 +213,16 @@ def side_warnings(name: str, summary: SideSummary, dim: int) -> list[str]:
 
 
 def unpaired_warnings(metric: str, name: str, system: EmbeddedSet, reference: EmbeddedSet) -> list[str]:
-    """For a metric that pairs files by name: which files have no counterpart."""
-    _, alone, missing = pairs_by_name(system.names, reference.names)
+    """For a metric that pairs files by name: which files have no counterpart, or none that is clear."""
+    found = pairs_by_name(system.names, reference.names)
+    reasons = (
+        ("have no counterpart of their name and are left out", found.alone),
+        ("cannot be paired, since several files have their name but for the suffix, and are left out", found.unclear),
+    )
     return [
-        f"{metric}: {len(files)} files of {side} have no counterpart of their name and are left out: {few(files)}"
-        for side, files in ((name, alone), ("the reference", missing))
+        f"{metric}: {len(files)} files of {side} {reason}: {few(files)}"
+        for reason, sides in reasons
+        for side, files in zip((name, "the reference"), sides, strict=True)
         if files
     ]
 

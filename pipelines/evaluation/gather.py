@@ -80,7 +80,7 @@ def _take_in(result: FileEmbedding, builder: SetBuilder, summary: SideSummary) -
     summary.num_files += 1
     summary.num_repeated += result.found.repeated
     summary.num_silent += result.found.silent
-    builder.add(result.item.name, result.found)
+    builder.add(result.item.name, result.item.index, result.found)
 
 
 def load_statistics(path: str, embedder: Embedder) -> tuple[EmbeddedSet, SideSummary]:

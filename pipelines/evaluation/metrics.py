@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 Role = Literal["embedder", "classifier", "clap"]  # which network's embeddings a metric compares
 OfFiles = Callable[[Sequence[int]], float]  # the figure of the system's files at these places
+FileFigures = Sequence[tuple[str, float]]  # name and figure of each file; rows of one file are several
 POSTERIOR_ROWS = 4096
 RESAMPLED_SIZES = 5  # of the line through distances, for one resample: the figure itself has five times as many
 NEIGHBOUR_SHARES = ("precision", "recall", "density", "coverage")
@@ -55,15 +56,15 @@ class Inputs:
     reference: EmbeddedSet
     system: EmbeddedSet
     network: Embedder
-    texts: Mapping[str, str] = field(default_factory=dict)  # the system's prompts by file name
+    texts: Mapping[int, str] = field(default_factory=dict)  # the system's prompts by the files' indices
     text_encoder: ClapTextEncoder | None = None
     seed: int = 0
 
     def pairs(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Files that both have by name, as (name, system's and reference's embeddings); ValueError if there is none."""
-        places, _, _ = pairs_by_name(self.system.names, self.reference.names)
+        places = pairs_by_name(self.system.names, self.reference.names).pairs
         if not places:
-            raise ValueError("no file of the system has the name of one of the reference")
+            raise ValueError("no file of the system has the name of one, and of one alone, of the reference")
         made, real = self.system.files(), self.reference.files()
         return [(self.system.names[one], made[one], real[other]) for one, other in places]
 
@@ -74,7 +75,7 @@ class Measured:
 
     value: float
     details: dict[str, Any] = field(default_factory=dict)
-    per_file: dict[str, float] = field(default_factory=dict)  # by file name, where `value` is their mean
+    per_file: FileFigures = ()  # where `value` is their mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +145,8 @@ def _fad_infinity_resampler(inputs: Inputs) -> list[OfFiles]:
 
 
 def _fad_per_file(inputs: Inputs) -> list[Measured]:
-    files = dict(zip(inputs.system.names, inputs.system.files(), strict=True))
-    return [_mean_of({one.name: one.value for one in frechet_per_file(inputs.reference.statistics, files)})]
+    found = frechet_per_file(inputs.reference.statistics, inputs.system.files())
+    return [_mean_of(inputs.system.names, [one.value for one in found])]
 
 
 def _kernel(name: str, title: str, kernel: Kernel, scale: float) -> Metric:
@@ -187,10 +188,9 @@ def _posteriors(network: Embedder, embeddings: np.ndarray) -> np.ndarray:
 
 def _kl(inputs: Inputs) -> list[Measured]:
     """The embedders' classifiers are taggers, whose classes do not exclude each other."""
-    made, real = {}, {}
-    for name, one, other in inputs.pairs():
-        made[name], real[name] = _posteriors(inputs.network, one), _posteriors(inputs.network, other)
-    return [_mean_of(paired_kl(real, made, multilabel=True).per_file)]
+    names, *sides = zip(*inputs.pairs(), strict=True)
+    made, real = ([_posteriors(inputs.network, file) for file in side] for side in sides)
+    return [_mean_of(names, list(paired_kl(real, made, multilabel=True).per_file.values()))]
 
 
 def _kl_marginal(inputs: Inputs) -> list[Measured]:
@@ -207,27 +207,29 @@ def _similarity(inputs: Inputs) -> list[Measured]:
 
 def _clap_score(inputs: Inputs) -> list[Measured]:
     assert inputs.text_encoder is not None
-    files = dict(zip(inputs.system.names, inputs.system.files(), strict=True))
-    names = [name for name in files if name in inputs.texts]
-    prompts = [inputs.texts[name] for name in names]
+    system = inputs.system
+    rows = zip(system.names, system.indices, system.files(), strict=True)
+    chosen = [(name, file, inputs.texts[index]) for name, index, file in rows if index in inputs.texts]
+    if not chosen:
+        raise ValueError("no file that could be measured has a prompt")
+    names, files, prompts = zip(*chosen, strict=True)
     distinct = sorted(set(prompts))
     targets = dict(zip(distinct, inputs.text_encoder.embed(distinct).numpy(), strict=True))
-    found = adherence([files[name] for name in names], [targets[prompt] for prompt in prompts], keys=prompts)
+    found = adherence(files, [targets[prompt] for prompt in prompts], keys=prompts)
     measured = _adherence(names, found)
-    measured.details |= {"text": inputs.text_encoder.identity(), "without_prompt": len(files) - len(names)}
+    measured.details |= {"text": inputs.text_encoder.identity(), "without_prompt": len(system.names) - len(names)}
     return [measured]
 
 
 def _adherence(names: Sequence[str], found: AdherenceResult) -> Measured:
     kept = ("std", "negatives_mean", "margin", "win_rate", "num_pairs", "num_negatives")
     details = {key: value for key, value in asdict(found).items() if key in kept}
-    return Measured(value=found.mean, details=details, per_file=dict(zip(names, found.scores, strict=True)))
+    return Measured(value=found.mean, details=details, per_file=list(zip(names, found.scores, strict=True)))
 
 
-def _mean_of(per_file: dict[str, float]) -> Measured:
-    values = np.array(list(per_file.values()))
-    details = {"median": float(np.median(values)), "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
-    return Measured(value=float(values.mean()), details=details, per_file=per_file)
+def _mean_of(names: Sequence[str], values: Sequence[float]) -> Measured:
+    details = {"median": float(np.median(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+    return Measured(value=float(np.mean(values)), details=details, per_file=list(zip(names, values, strict=True)))
 
 
 def _metric(

@@ -73,6 +73,7 @@ def _add_figures(report: Report, result: EvaluationResult) -> None:
         f"Figures with their {confidence:.0%} intervals over files; second line: less the first system", heads, rows
     )
     notes = {f"{figure.name}: {figure.note}" for system in result.systems for figure in system.figures if figure.note}
+    notes |= {f"{delta.name}, difference: {delta.note}" for row in result.systems for delta in row.deltas if delta.note}
     if lines := [*sorted(notes), *detail_lines(result)]:
         report.add_text("\n".join(lines))
 

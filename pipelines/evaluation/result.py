@@ -40,6 +40,7 @@ class Delta:
     high: float | None = None
     p_value: float | None = None  # two-sided: how often the resampled difference has the other sign
     paired: bool = False  # resampled over files that both systems have by name; else each over its own
+    note: str = ""  # why there is no interval
 
 
 @dataclass(kw_only=True)

@@ -84,16 +84,17 @@ def detail_lines(result: EvaluationResult) -> list[str]:
 
 
 def comparison_table(result: EvaluationResult) -> Table:
-    """The comparison for the terminal."""
+    """The comparison for the terminal, as plain text: square brackets in the systems' names are no markup."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     heads, rows = shown_cells(result)
     table = Table(box=box.SIMPLE_HEAD)
     for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number else "left", overflow="fold")
+        table.add_column(Text(head), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -11,13 +11,13 @@ from .sources import SourceItem
 KEYS = ("prompt", "text")  # of a sidecar, the first that it has
 
 
-def find_texts(items: Sequence[SourceItem], column: str) -> dict[str, str]:
-    """Prompt of each item by name, of those that have one that is not empty."""
+def find_texts(items: Sequence[SourceItem], column: str) -> dict[int, str]:
+    """Prompt of each item by its index, of those that have one that is not empty: one file may have several."""
     found = {}
     for item in items:
         text = item.metadata.get(column) or _sidecar(Path(item.path).with_suffix(".json"))
         if isinstance(text, str) and text.strip():
-            found[item.name] = text
+            found[item.index] = text
     return found
 
 

@@ -60,18 +60,18 @@ def run_experiment(
 
 
 def render(result: ExperimentResult) -> Group:
-    """The tables and warnings of a result for a rich console."""
+    """The tables and warnings of a result for a rich console, as plain text: square brackets in names are no markup."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     parts: list[Any] = []
     for one in result.tables:
-        table = Table(box=None, title=one.caption, title_justify="left")
+        table = Table(box=None, title=Text(one.caption, style="table.title"), title_justify="left")
         for number, column in enumerate(one.columns):
-            table.add_column(column, overflow="fold", no_wrap=not number)
+            table.add_column(Text(column), overflow="fold", no_wrap=not number)
         for row in one.rows:
-            table.add_row(*(_cell(value) for value in row))
+            table.add_row(*(Text(_cell(value)) for value in row))
         parts += [table, ""]
     parts += [Text(f"warning: {line}", style="yellow") for line in result.warnings]
     parts += [Text(f"{figure}: by {model}") for figure, model in result.facts["models"].items()]

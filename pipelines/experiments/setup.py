@@ -9,7 +9,7 @@ from typing import Any
 from ...tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ...tokenizers.load import load_tokenizer
 from ...tokenizers.parts.config import config_to_dict
-from ..audio.find import AudioItem, find_audio
+from ..audio.find import AudioItem, find_distinct_audio
 from ..decode import check_decode_options
 from ..encode import pick_device
 from ..evaluation.compare import MIN_FILES, few, silence_warning
@@ -39,7 +39,7 @@ class Setup:
             FileNotFoundError, ValueError: no such audio or none in it, or tokens of a codec that has none.
             ConfigError, CheckpointError: no such codec or embedder, or an option that decoding does not have.
         """
-        found: list[Any] = find_audio(config.audio, where=config.where or None)
+        found: list[Any] = find_distinct_audio(config.audio, where=config.where or None)
         items: list[Any] = choose_items(found, config.max_files)
         device = pick_device(config.device)
         tokenizer = (tokenizer if tokenizer is not None else load_tokenizer(config.tokenizer)).to(device).eval()

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ...tokenizers.parts.errors import AudioError
 from ..audio.convert import resample, select_channels
-from ..audio.find import AudioItem, find_audio, left_out
+from ..audio.find import AudioItem, find_distinct_audio, left_out
 from ..audio.read import read_audio
 from .codec_result import ReconstructionResult
 from .codec_systems import CodecSystems, Reconstruction, System, original, silence
@@ -75,7 +75,7 @@ def evaluate_tokenizer(
     """Figures of files and their reconstructions, for every stream and set of decoding options.
 
     Args:
-        source: a file, folder or manifest, or items found before.
+        source: a file, folder or manifest, of which each file is measured once, or items found before.
         streams: by default all that the codec has.
         options: label -> options of `decode`, such as `{"1 step": {"steps": 1}}`; by default one set, the codec's own.
             A system is called by stream and label: `latents, 1 step`.
@@ -103,7 +103,7 @@ def evaluate_tokenizer(
         extra["untrained"] = CodecSystems(untrained, seed).system("latents", **next(iter(sets.values())))
     if both := systems.keys() & extra.keys():
         raise ValueError(f"two systems are called {sorted(both)[0]!r}: rename the baseline")
-    items = find_audio(source) if isinstance(source, (str, Path)) else source
+    items = find_distinct_audio(source) if isinstance(source, (str, Path)) else source
     result = evaluate_systems(
         {**systems, **extra},
         items,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...tokenizers.base import AudioTokenizer, Encoded
 from ...tokenizers.parts.errors import AudioError
-from ..audio.find import AudioItem, find_audio, left_out
+from ..audio.find import AudioItem, find_distinct_audio, left_out
 from ..metrics.codec import read_reference
 from .channel import PACKET_CHANNEL
 from .config import RobustnessConfig
@@ -49,7 +49,7 @@ class Sources:
     def encode_all(self, source: str) -> list[Encoded]:
         """Every file of `source` that can be read, encoded, once; raises AudioError if none can."""
         if source not in self._encoded:
-            items = sorted(find_audio(source), key=lambda item: item.name)
+            items = sorted(find_distinct_audio(source), key=lambda item: item.name)
             heard = (self.read(item) for item in items)
             self._encoded[source] = [self.encode(audio) for audio in heard if audio is not None]
         if not self._encoded[source]:

@@ -18,7 +18,7 @@ from ...tokenizers.load import load_tokenizer
 from ...tokenizers.parts.config import config_to_dict
 from ...tokenizers.parts.errors import AudioError
 from ...tokenizers.parts.random import keyed_generator
-from ..audio.find import AudioItem, find_audio
+from ..audio.find import AudioItem, find_distinct_audio
 from ..decode import check_decode_options
 from ..encode import pick_device
 from ..evaluation.compare import silence_warning
@@ -62,7 +62,7 @@ def run_robustness(
         OSError: an output that cannot be written; found out before anything is measured.
     """
     folder = None if config.output is None else prepare_output(config.output)
-    items = sorted(find_audio(config.audio), key=lambda item: item.name)[: config.max_files]
+    items = sorted(find_distinct_audio(config.audio), key=lambda item: item.name)[: config.max_files]
     if tokenizer is None:
         tokenizer = load_tokenizer(config.tokenizer)
     tokenizer.to(pick_device(config.device)).eval()

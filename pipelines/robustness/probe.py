@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.parts.errors import AudioError, MismatchError
-from ..audio.find import find_audio, left_out
+from ..audio.find import find_distinct_audio, left_out
 from ..metrics.codec import read_reference
 from .labelling import Labelling
 
@@ -157,7 +157,7 @@ def probe_encoders(
     Labelling(first.spec.levels)  # raises where there are no tokens, before anything is encoded
     streams: tuple[list[Tensor], list[Tensor]] = ([], [])
     failures = []
-    items = sorted(find_audio(source), key=lambda item: item.name)
+    items = sorted(find_distinct_audio(source), key=lambda item: item.name)
     for done, item in enumerate(items, start=1):
         try:
             heard = [read_reference(item, t.spec.sample_rate, t.spec.channels, max_duration_s) for t in (first, second)]

@@ -101,7 +101,7 @@ class RobustnessResult:
 
 
 def render(result: RobustnessResult) -> Group:
-    """The estimates as tables for a rich console: one a metric, what is undamaged in its title."""
+    """The estimates as tables for a rich console: one a metric, what is undamaged in its title. No text is markup."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -120,7 +120,7 @@ def render(result: RobustnessResult) -> Group:
         table = Table("system", *heads, box=None, padding=(0, 1, 0, 0))
         for name in names:
             if name not in clean:
-                table.add_row(name, *(_cell(by_place.get((name, p)), metric) for p in columns))
+                table.add_row(Text(name), *(Text(_cell(by_place.get((name, p)), metric)) for p in columns))
         parts += [Text(title, style="italic"), table]
     lines = [f"{name}: not measured, {reason}" for name, reason in result.absent_metrics.items()]
     lines += [f"left out: {failure['path']}: {failure['reason']}" for failure in result.failures]

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from latentune import __version__
 from latentune.pipelines.cli import app
+from latentune.pipelines.cli_tools import progress_bar
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 
 COMMANDS = ("encode", "decode", "train", "sample", "evaluate", "convert", "info", "demo")
@@ -103,6 +104,16 @@ def test_encode_info_and_decode_work_together(dataset: Path, codec_folder: Path,
     record = json.loads(result.stdout)["items"][0]
     assert record["seconds"] == 0.25
     assert soundfile.info(tmp_path / "wavs" / record["file"]).frames == RATE // 4
+
+
+def test_square_brackets_in_a_file_name_are_no_markup_of_the_progress_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress_bar("measuring") as update:
+        update(1, 2, "take[/v2].wav")
+    assert "take[/v2].wav" in capsys.readouterr().err
 
 
 def test_info_fails_on_a_damaged_dataset(dataset: Path, tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from latentune.pipelines.evaluate import EvaluateConfig, EvaluationResult, evaluate
 from latentune.pipelines.evaluation.cache import EmbeddingCache
-from latentune.pipelines.evaluation.metrics import METRICS
-from latentune.pipelines.evaluation.sets import pairs_by_name
+from latentune.pipelines.evaluation.compare import Measurement, difference, measure
+from latentune.pipelines.evaluation.metrics import METRICS, Inputs
+from latentune.pipelines.evaluation.sets import EmbeddedSet, pairs_by_name
 from latentune.pipelines.evaluation.tables import comparison_cells, comparison_table, detail_lines
 from latentune.pipelines.metrics import (
+    GaussianStatistics,
     frechet_distance,
     frechet_infinity,
+    frechet_per_file,
     kernel_audio_distance,
     median_distance,
     paired_kl,
@@ -211,12 +214,54 @@ def test_too_few_windows_in_a_choice_of_files_leave_the_interval_out(tmp_path: P
         write(folder)
         for place in range(8):
             soundfile.write(folder / f"{place}.wav", soundfile.read(folder / f"{place}.wav")[0][:800], RATE)
-    result = run(*folders, metrics=("prdc",))
+    page = tmp_path / "r.html"
+    result = run(*folders, folders[0], metrics=("prdc",), html=str(page), num_players=0)
     precision, recall = (result.systems[0].figure(f"{share}_tagger") for share in ("precision", "recall"))
     assert precision.low is not None
     assert recall.value is not None
     assert recall.low is None
     assert "no interval: recall needs more than 5 embeddings, the files hold 5" in recall.note
+    delta = result.systems[1].deltas[1]
+    assert (delta.name, delta.low, delta.note) == ("recall_tagger", None, recall.note)
+    assert f"recall_tagger, difference: {recall.note}" in page.read_text()
+
+
+def random_set(prefix: str, num_windows: list[int], seed: int) -> EmbeddedSet:
+    """A file of each number of windows, called by the prefix and its place."""
+    rows = np.random.default_rng(seed).normal(size=(sum(num_windows), DIM)).astype(np.float32)
+    return EmbeddedSet(
+        statistics=GaussianStatistics.of(rows),
+        names=[f"{prefix}{place}.wav" for place in range(len(num_windows))],
+        offsets=np.concatenate([[0], np.cumsum(num_windows)]),
+        embeddings=rows,
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "num_windows", "bootstrap", "seed"),
+    [("fad-inf", [1] * 3 + [20] * 4, 200, 0), ("prdc", [1] * 5 + [20] * 3, 20, 2)],
+    ids=lambda value: str(value) if isinstance(value, str) else "",
+)
+def test_too_few_windows_in_a_draw_of_one_system_leave_the_difference_without_interval(
+    metric: str, num_windows: list[int], bootstrap: int, seed: int
+) -> None:
+    config = EvaluateConfig(reference="r", generated="a", bootstrap=bootstrap, seed=seed)
+
+    def measured(prefix: str) -> Measurement:
+        system = random_set(prefix, num_windows, ord(prefix))
+        inputs = Inputs(reference=random_set("r", [5] * 30, 0), system=system, network=Tagger(), seed=seed)
+        found = {side.figure.name: side for side in measure(METRICS[metric], inputs, config)}
+        return found["fad_inf_tagger" if metric == "fad-inf" else "recall_tagger"]
+
+    one, other = measured("a"), measured("b")
+    assert one.figure.low is not None
+    assert other.figure.low is not None, "its own draws, of another seed, are of enough windows"
+    delta = difference(one, other, config)
+    assert delta is not None
+    assert (one.figure.value or 0) + delta.value == pytest.approx(other.figure.value)
+    assert (delta.low, delta.high, delta.p_value, delta.paired) == (None, None, None, False)
+    assert "no interval: " in delta.note
+    assert "embeddings" in delta.note
 
 
 def test_systems_whose_files_do_not_pair_are_drawn_on_their_own(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -430,12 +475,12 @@ def test_prompts_come_from_the_manifest_or_beside_the_samples(sets: tuple[Path, 
 
     rows = [{"path": f"{number}.wav", "text": f"sound {number}"} for number in range(3)]
     (sets[1] / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert find_texts(open_source(str(sets[1] / "list.jsonl")).items, "text")["2.wav"] == "sound 2"
+    assert find_texts(open_source(str(sets[1] / "list.jsonl")).items, "text")[2] == "sound 2"
     (sets[1] / "0.json").write_text(json.dumps({"prompt": "a bell"}))
     (sets[1] / "1.json").write_text("no json")
     (sets[1] / "2.json").write_text(json.dumps(["a list"]))
     (sets[1] / "3.json").write_text(json.dumps({"prompt": "  "}))
-    assert find_texts(open_source(str(sets[1])).items, "text") == {"0.wav": "a bell"}
+    assert find_texts(open_source(str(sets[1])).items, "text") == {0: "a bell"}
 
 
 def test_the_clap_score_pairs_prompts_and_files(sets: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,6 +501,79 @@ def test_the_clap_score_pairs_prompts_and_files(sets: tuple[Path, Path, Path], m
     assert figure.details["without_prompt"] == 5
     assert figure.details["num_negatives"] == 3
     assert "needs prompts" in result.systems[1].figures[0].note
+
+
+def test_rows_that_name_one_file_with_several_prompts_all_count(
+    sets: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import latentune.pipelines.evaluate as library
+
+    monkeypatch.setattr(library, "load_text_encoder", lambda *given: Texts())
+    embedder = Tagger()
+    embedder.name = "clap"  # for the CLAP score
+    rows = [(0, "0"), (1, "1"), (0, "2"), (2, "3"), (0, "1")]
+    manifest = sets[1] / "list.jsonl"
+    manifest.write_text("".join(json.dumps({"path": f"{file}.wav", "text": text}) + "\n" for file, text in rows))
+    metrics = ("clap-score", "fad-per-file", "kl", "audio-similarity")
+    result = run(sets[0], manifest, sets[1], embedder=embedder, metrics=metrics)
+    whole = result.systems[1]
+    assert result.systems[0].summary.num_files == 5
+    files = [embeddings_of(folder) for folder in sets[:2]]
+    made = [files[1][f"{file}.wav"] for file, _ in rows]
+    expected = {
+        "clap_score_clap": [
+            (file[:, int(text)] / np.linalg.norm(file, axis=1)).mean()
+            for file, (_, text) in zip(made, rows, strict=True)
+        ],
+        "fad_per_file_clap": [each.value for each in frechet_per_file(np.concatenate(list(files[0].values())), made)],
+        "kl_clap": list(
+            paired_kl(
+                *(
+                    [Tagger().posteriors_of(torch.from_numpy(side[f"{file}.wav"])).numpy() for file, _ in rows]
+                    for side in files
+                ),
+                multilabel=True,
+            ).per_file.values()
+        ),
+    }
+    for name, each in expected.items():
+        assert result.systems[0].figure(name).value == pytest.approx(np.mean(each), rel=1e-4), name
+        assert result.systems[0].figure(name).low is not None, "five rows"
+    assert result.systems[0].figure("clap_score_clap").details["without_prompt"] == 0
+    assert whole.figure("clap_score_clap").value is None, "it has no prompts"
+    assert not any(delta.paired for delta in whole.deltas), "the rows are not of the same files, one by one"
+    assert not any(line.startswith("kl: ") and "of list" in line for line in result.warnings), "none is left out"
+
+
+def test_files_whose_pair_is_not_clear_are_counted_and_named(sets: tuple[Path, Path, Path]) -> None:
+    for number in range(2):
+        soundfile.write(sets[1] / f"{number}.flac", *soundfile.read(sets[1] / f"{number}.wav"))
+    (sets[0] / "1.wav").rename(sets[0] / "1.ogg")
+    (sets[1] / "7.wav").rename(sets[1] / "9.wav")
+    result = run(*sets[:2], metrics=("kl",))
+    reason = "cannot be paired, since several files have their name but for the suffix, and are left out"
+    assert [line for line in result.warnings if line.startswith("kl: ")] == [
+        "kl: 1 files of generated have no counterpart of their name and are left out: 9.wav",
+        "kl: 1 files of the reference have no counterpart of their name and are left out: 7.wav",
+        f"kl: 3 files of generated {reason}: 0.flac, 1.flac, 1.wav",
+        f"kl: 1 files of the reference {reason}: 1.ogg",
+    ]
+    tags = [
+        {f"{n}.wav": Tagger().posteriors_of(torch.from_numpy(files[f"{n}.wav"])).numpy() for n in (0, 2, 3, 4, 5, 6)}
+        for files in map(embeddings_of, sets[:2])
+    ]
+    assert result.value == pytest.approx(paired_kl(*tags, multilabel=True).value, rel=1e-4), "all others"
+
+
+def test_square_brackets_in_a_systems_name_are_no_markup(sets: tuple[Path, Path, Path]) -> None:
+    from rich.console import Console
+
+    for metrics in (("fad",), ("fad", "prdc")):  # a row a system, a column a system
+        console = Console(width=200)
+        with console.capture() as capture:
+            console.print(comparison_table(run(*sets, names=("run[v2]", "[/b]"), metrics=metrics)))
+        assert "run[v2]" in capture.get()
+        assert "[/b]" in capture.get()
 
 
 def test_bad_settings_are_refused(sets: tuple[Path, Path, Path]) -> None:
@@ -481,8 +599,29 @@ def test_bad_settings_are_refused(sets: tuple[Path, Path, Path]) -> None:
 
 
 def test_files_pair_by_name_without_their_suffix() -> None:
-    pairs, left, right = pairs_by_name(["a/x.wav", "b.flac", "c.x/d"], ["b.wav", "a/x.mp3", "e"])
-    assert (pairs, left, right) == ([(0, 1), (1, 0)], ["c.x/d"], ["e"])
+    found = pairs_by_name(["a/x.wav", "b.flac", "c.x/d"], ["b.wav", "a/x.mp3", "e"])
+    assert found.pairs == [(0, 1), (1, 0)]
+    assert found.alone == (["c.x/d"], ["e"])
+    assert found.unclear == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "pairs", "unclear"),
+    [
+        (["x.flac", "x.wav"], ["x.wav"], [(1, 0)], (["x.flac"], [])),  # equal names rather than the first of a stem
+        (["x.flac", "x.wav"], ["x.mp3"], [], (["x.flac", "x.wav"], ["x.mp3"])),
+        (["x.wav"], ["x.flac", "x.mp3"], [], (["x.wav"], ["x.flac", "x.mp3"])),
+        (["x.wav", "x.wav"], ["x.wav", "x.wav"], [(0, 0), (1, 1)], ([], [])),  # rows of one file
+        (["x.wav", "y.wav", "x.wav"], ["x.flac", "y.wav"], [(0, 0), (1, 1), (2, 0)], ([], [])),
+        (["x.wav"], ["x.wav", "x.wav"], [(0, 0)], ([], [])),
+    ],
+)
+def test_files_of_one_name_pair_where_it_is_clear(
+    first: list[str], second: list[str], pairs: list[tuple[int, int]], unclear: tuple[list[str], list[str]]
+) -> None:
+    found = pairs_by_name(first, second)
+    assert (found.pairs, found.unclear) == (pairs, unclear)
+    assert found.alone == ([], [])
 
 
 def test_the_table_of_metrics_is_complete() -> None:
@@ -524,7 +663,7 @@ def test_a_tokenizer_is_measured_by_its_reconstructions(tmp_path: Path) -> None:
     arguments = ["--tokenizer", "codicodec-mini", "--audio", str(audio), "-o", str(folder), "--device", "cpu"]
     found = CliRunner().invoke(app, ["evaluate", *arguments])
     assert found.exit_code == 0, found.output
-    for shown in ("mel_distance", "pesq_wb", "estoi", "loudness_error_lu", "decode_rtf", "fad_musicnn", "tokens per"):
+    for shown in ("mel_distance", "loudness_error_lu", "decode_rtf", "fad_musicnn", "tokens per"):
         assert shown in found.stdout
     assert "files: 1 measured, 0 left out" in found.stdout
     assert {path.suffix for path in folder.iterdir()} == {".csv", ".json", ".html", ".png"}
@@ -532,6 +671,26 @@ def test_a_tokenizer_is_measured_by_its_reconstructions(tmp_path: Path) -> None:
     assert facts["codec"]["tokens_per_second"] == pytest.approx(125)
     assert facts["codec"]["tokens"]["entropy_bitrate_bps"] > 0
     assert [row["num_files"] for row in facts["by_length"] if row["system"] == "tokens"].count(0) == 6
+
+
+@pytest.mark.parametrize(("figure", "package", "most"), [("pesq_wb", "pesq", 4.65), ("estoi", "pystoi", 1.0)])
+def test_a_tokenizer_is_measured_by_the_figures_of_a_listener(
+    tmp_path: Path, figure: str, package: str, most: float
+) -> None:
+    pytest.importorskip(package)
+    from typer.testing import CliRunner
+
+    from latentune.pipelines.cli import app
+
+    audio, folder = write(tmp_path / "audio", 1), tmp_path / "out"
+    arguments = ["--tokenizer", "codicodec-mini", "--audio", str(audio), "-o", str(folder), "--device", "cpu"]
+    found = CliRunner().invoke(app, ["evaluate", *arguments, "--figure", figure, "embedder=none", "num_players=0"])
+    assert found.exit_code == 0, found.output
+    facts = json.loads((folder / "reconstruction.json").read_text())
+    assert figure not in facts["absent_figures"]
+    for row in facts["summary"]:
+        assert row[figure]["num_values"] == 1
+        assert -1.0 <= row[figure]["mean"] <= most
 
 
 @pytest.mark.parametrize(

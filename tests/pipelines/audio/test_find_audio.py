@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from latentune.pipelines.audio import find_audio
+from latentune.pipelines.audio.find import find_distinct_audio
 
 ROWS = [{"path": "x/one.wav", "text": "a, b", "year": 1999}, {"path": "two.flac", "text": None, "year": 2000}]
 
@@ -95,6 +96,19 @@ def test_broken_sources_are_named(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message) as caught:
         find_audio(source)
     assert str(source) in str(caught.value)
+
+
+def test_a_file_that_is_named_again_is_measured_once_and_counted(tmp_path, caplog):
+    rows = [{"path": name, "text": text} for name, text in (("a.wav", "x"), ("b.wav", "y"), ("a.wav", "z"))]
+    rows += [{"path": "b/../b.wav", "text": ""}]
+    manifest = write_manifest(tmp_path, ".jsonl", rows)
+    assert len(find_audio(manifest)) == 4
+    found = find_distinct_audio(manifest)
+    assert [(item.name, item.metadata["text"]) for item in found] == [("a.wav", "x"), ("b.wav", "y")]
+    assert f"{manifest}: 2 of 4 rows name a file again" in caplog.text
+    caplog.clear()
+    assert len(find_distinct_audio(manifest, where={"text": ["y", "z"]})) == 2
+    assert caplog.text == ""
 
 
 def test_missing_source(tmp_path):

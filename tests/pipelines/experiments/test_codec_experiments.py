@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from latentune.pipelines.audio.find import AudioItem
 from latentune.pipelines.experiments.boundaries import border_errors
 from latentune.pipelines.experiments.config import ExperimentConfig
 from latentune.pipelines.experiments.players import Players
+from latentune.pipelines.experiments.result import ExperimentResult, Table
 from latentune.pipelines.experiments.run import render, run_experiment
 from latentune.pipelines.metrics.embedders.base import Embedder
 from latentune.pipelines.metrics.quality import Undefined
@@ -163,6 +165,32 @@ def test_the_page_lets_one_hear_every_system(folder: Path, tmp_path: Path, tiny_
     assert page.count("data:image/png") == 7, "a spectrogram a player, and the plot"
     assert "mel_distance" in page
     assert run_experiment("reconstruction", config(folder, figures=("mel_distance",)), tiny_taae).players == []
+
+
+def test_a_file_that_a_manifest_names_again_is_measured_once(
+    folder: Path,
+    tmp_path: Path,
+    tiny_taae,  # type: ignore[no-untyped-def]
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    manifest = tmp_path / "list.jsonl"
+    rows = [{"path": str(folder / f"{name}.wav"), "text": text} for name, text in (("a", "x"), ("b", "y"), ("a", "z"))]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = config(manifest, tmp_path, figures=("mel_distance",), num_players=5, player_s=0.1)
+    result = run_experiment("reconstruction", settings, tiny_taae)
+    assert [Path(row["file"]).name for row in result.rows if row["system"] == "latents"] == ["a.wav", "b.wav"]
+    assert [len(cells) for _, cells in result.players] == [3, 3]
+    assert "1 of 3 rows name a file again" in caplog.text
+
+
+def test_square_brackets_in_a_table_are_no_markup() -> None:
+    table = Table(caption="of [i]x", columns=("file", "[b]y"), rows=[["run[v2]", "[/b]"]])
+    facts = {"models": {}, "num_files": 1, "failures": []}
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(render(ExperimentResult(name="x", columns=(), rows=[], tables=[table], facts=facts)))
+    for text in ("of [i]x", "[b]y", "run[v2]", "[/b]"):
+        assert text in capture.get()
 
 
 def test_the_original_as_a_system_is_not_heard_twice() -> None:

@@ -64,6 +64,12 @@ def test_two_encoders_of_one_quantiser(step_codec: Any, shifted_codec: Any, clip
     assert (tmp_path / "l.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_file_that_a_manifest_names_again_counts_once(step_codec: Any, shifted_codec: Any, clips: Path) -> None:
+    (clips / "list.jsonl").write_text("".join(json.dumps({"path": f"{name}.wav"}) + "\n" for name in "aba"))
+    twice, once = (probe_encoders(step_codec, shifted_codec, str(path)) for path in (clips / "list.jsonl", clips))
+    assert twice.to_dict() == once.to_dict()
+
+
 def test_bad_input(step_codec: Any, tiny_codec: Any, tokenless_codec: Any, clips: Path) -> None:
     with pytest.raises(MismatchError, match="needs one FSQ"):
         probe_encoders(step_codec, tiny_codec, str(clips))

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from latentune.pipelines.cli import app
 from latentune.pipelines.robustness import RobustnessConfig, RobustnessResult, run_robustness
 from latentune.pipelines.robustness.channel import binary_symmetric
 from latentune.pipelines.robustness.labelling import Labelling
+from latentune.pipelines.robustness.result import render
 from latentune.pipelines.robustness.speech import Undefined, load_speech_metrics, pesq, stoi
 from latentune.pipelines.robustness.statistics import bootstrap
 from latentune.pipelines.robustness.systems import SOFT, OwnTokens, System
@@ -298,6 +300,26 @@ def test_audio_that_is_not_there_is_refused(step_codec: Any, clips: Path, tmp_pa
         path.write_bytes(b"no audio")
     with pytest.raises(AudioError, match="none of 2 audio files could be measured"):
         run(step_codec, clips)
+
+
+def test_a_file_that_a_manifest_names_again_is_measured_once(
+    step_codec: Any, clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = clips / "list.jsonl"
+    rows = [{"path": f"{name}.wav", "text": text} for name, text in (("a", "x"), ("b", "y"), ("a", "z"))]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(step_codec, manifest).csv_text() == run(step_codec, clips).csv_text()
+    assert "1 of 3 rows name a file again" in caplog.text
+
+
+def test_square_brackets_in_a_name_are_no_markup(step_codec: Any, clips: Path) -> None:
+    result = run(step_codec, clips)
+    for row in result.rows:
+        row["system"] = row["system"].replace("natural", "natural[v2]")
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(render(result))
+    assert "natural[v2]" in capture.get()
 
 
 def test_silence_is_measured_and_told(step_codec: Any, clips: Path) -> None:
