@@ -8,7 +8,7 @@ from typing import Any
 
 from ...tokenizers.parts.errors import ConfigError
 from ..evaluation.compare import MIN_FILES
-from ..metrics.bootstrap import paired_bootstrap
+from ..metrics.bootstrap import PairedDifference, paired_bootstrap
 from ..metrics.codec import evaluate_tokenizer
 from ..metrics.codec_result import ReconstructionResult
 from ..metrics.figures import PAIR_FIGURES, SPEED_FIGURES, figure_heading, figure_title
@@ -51,22 +51,8 @@ def gap_experiment(setup: Setup, progress: Callable[[int, int], None] | None = N
     summary = {row["system"]: row for row in result.summary(confidence=config.confidence, seed=config.seed)}
     rows = [_row(name, summary, result, config.confidence, config.seed) for name in result.figures]
     if result.frechet is not None:
-        values = result.frechet["values"]
-        ends = result.frechet_intervals(confidence=config.confidence, seed=config.seed)
-        rows.append(
-            {
-                "figure": result.frechet["metric"],
-                "title": result.frechet["metric"],
-                "heading": f"{result.frechet['metric']} ↓",
-                "better": "lower",
-                "unit": "",
-                "num_files": summary["latents"]["num_files"],
-                **values,
-                **{f"{name}_low": low for name, (low, _) in ends.items()},
-                **{f"{name}_high": high for name, (_, high) in ends.items()},
-                "difference": None if None in values.values() else values["tokens"] - values["latents"],
-            }
-        )
+        num_files = summary["latents"]["num_files"]
+        rows.append(_frechet_row(result, result.frechet, num_files, config.confidence, config.seed))
     table = Table(
         caption=f"means, their difference (tokens less latents) and {config.confidence:.0%} intervals",
         columns=("figure", "latents", "tokens", "difference", "p"),
@@ -85,6 +71,31 @@ def gap_experiment(setup: Setup, progress: Callable[[int, int], None] | None = N
         warnings=setup.warnings(result),
         draw=partial(gap_png, rows=drawn, title=setup.title(result)) if drawn else None,
     )
+
+
+def _frechet_row(
+    result: ReconstructionResult, frechet: Mapping[str, Any], num_files: int, confidence: float, seed: int
+) -> Row:
+    values, name = frechet["values"], frechet["metric"]
+    ends = result.frechet_intervals(confidence=confidence, seed=seed)
+    row: Row = {"figure": name, "title": name, "heading": f"{name} ↓", "better": "lower", "unit": ""}
+    row |= {"num_files": num_files, **values}
+    row |= {f"{stream}_low": low for stream, (low, _) in ends.items()}
+    row |= {f"{stream}_high": high for stream, (_, high) in ends.items()}
+    if None not in values.values():
+        row["difference"] = values["tokens"] - values["latents"]
+    if (found := result.frechet_difference("latents", "tokens", confidence=confidence, seed=seed)) is not None:
+        row |= _with_interval(found, num_files)
+    return row
+
+
+def _with_interval(found: PairedDifference, num_files: int) -> Row:
+    return {
+        "difference": found.value,
+        "difference_low": found.low,
+        "difference_high": found.high,
+        "p_value": found.p_value if num_files >= MIN_FILES else None,
+    }
 
 
 def _row(figure: str, summary: Mapping[str, Any], result: ReconstructionResult, confidence: float, seed: int) -> Row:
@@ -108,12 +119,7 @@ def _row(figure: str, summary: Mapping[str, Any], result: ReconstructionResult, 
     if len(both) >= 2:
         latents, tokens = ({name: sides[stream][name] for name in both} for stream in ("latents", "tokens"))
         found = paired_bootstrap(latents, tokens, confidence=confidence, seed=seed)
-        row |= {
-            "difference": found.value,
-            "difference_low": found.low,
-            "difference_high": found.high,
-            "p_value": found.p_value if len(both) >= MIN_FILES else None,
-        }
+        row |= _with_interval(found, len(both))
     elif both:
         row["difference"] = sum(sides["tokens"][name] - sides["latents"][name] for name in both)
     return row

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from .bootstrap import bootstrap_interval
+from .bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap
 from .factored import FileFrechetDistance
 from .figures import SIGNAL_FIGURES
 
@@ -100,6 +100,23 @@ class ReconstructionResult:
             )
             found[name] = min(ends.low, value), max(ends.high, value)  # the value is rounded in another way
         return found
+
+    def frechet_difference(
+        self, first: str, other: str, *, confidence: float = 0.95, seed: int = 0
+    ) -> PairedDifference | None:
+        """The Fréchet distance of system `other` less that of `first` on the same drawn files; None below two files."""
+        one, two = self.frechet_of_files.get(first), self.frechet_of_files.get(other)
+        if one is None or two is None or min(len(one.num_windows), len(two.num_windows)) < 2:
+            return None
+        return paired_bootstrap(
+            [(one, place) for place in range(len(one.num_windows))],
+            [(two, place) for place in range(len(two.num_windows))],
+            lambda files: files[0][0]([place for _, place in files]),
+            num_resamples=DISTANCE_RESAMPLES,
+            confidence=confidence,
+            centre=True,
+            seed=seed,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""

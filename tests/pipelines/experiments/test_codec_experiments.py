@@ -270,6 +270,10 @@ def test_distances_of_reconstructions_have_intervals(folder: Path, tiny_codec) -
     row = results["gap"].rows[-1]
     assert row["figure"] == "fad_levels"
     assert all(0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for name in ("latents", "tokens"))
+    assert row["difference"] == pytest.approx(row["tokens"] - row["latents"], rel=1e-6, abs=1e-9)
+    assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+    spread = [row[f"{name}_high"] - row[f"{name}_low"] for name in ("latents", "tokens", "difference")]
+    assert 0 < spread[2] < min(spread[:2])  # the same files were drawn of both
     found = run_experiment("reconstruction", settings, tiny_codec, embedder=Levels())
     facts = found.facts["frechet"]
     for name, cell in zip(("latents", "tokens"), found.tables[0].rows[-1][1:], strict=True):
