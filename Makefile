@@ -32,7 +32,7 @@ setup: $(READY)  ## create .venv with the tested versions of everything
 demo: $(READY)  ## the whole road on the audio in demos/fixtures (or with TOKENIZER=NAME); writes demo_out/report.html
 	$(BIN)/latentune demo demo_out --tokenizer $(TOKENIZER)
 
-test: $(READY)  ## the core tests, about 5 minutes on 2 cores
+test: $(READY)  ## the core tests, 3 to 5 minutes on 2 cores
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadscope
 
 test-all: $(PEERS)  ## every test: the slow ones, and comparisons with the official packages
