@@ -11,7 +11,7 @@ import torch
 from rich import print
 
 import latentune
-from latentune.pipelines.audio import read_audio, write_audio
+from latentune.pipelines.data.audio import read_audio, write_audio
 
 FIXTURE = Path(__file__).parent / "fixtures" / "guitar_em9.flac"
 

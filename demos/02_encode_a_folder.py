@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from rich import print
 
+from latentune.pipelines.data.shards import LatentDataset, collate
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
-from latentune.pipelines.shards import LatentDataset, collate
 
 FIXTURES = Path(__file__).parent / "fixtures" / "manifest.jsonl"
 

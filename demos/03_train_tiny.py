@@ -12,8 +12,8 @@ import torch
 from rich import print
 
 import latentune
-from latentune.pipelines.audio import write_audio
-from latentune.pipelines.settings import load_settings
+from latentune.core.settings import load_settings
+from latentune.pipelines.data.audio import write_audio
 from latentune.pipelines.train import train, train_config
 
 

@@ -11,7 +11,7 @@ import torch
 from rich import print
 
 import latentune
-from latentune.pipelines.audio import write_audio
+from latentune.pipelines.data.audio import write_audio
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 import torch
 from rich import print
 
-from latentune.pipelines.metrics.sensitivity import bin_sensitivity, loss_gradients, periodicity, sample_sensitivity
-from latentune.pipelines.report.plots import sensitivity_png
+from latentune.pipelines.measure.metrics import sensitivity
+from latentune.pipelines.measure.results.plots import sensitivity_png
 from latentune.tokenizers.parts.adversarial import frozen, hinge_model_loss
 from latentune.tokenizers.taae.discriminator import Discriminator, DiscriminatorConfig
 
-SAMPLE_RATE = 16000
 WINDOWS = {"powers of two": (64, 128, 256, 512, 1024, 2048), "inharmonic (TAAE)": (78, 126, 206, 334, 542, 876, 1418)}
-WINDOW, HOP = 512, 64  # of the pictures
+SAMPLE_RATE, WINDOW, HOP = 16000, 512, 64  # of the pictures
 
 
 def gradients_of(windows: tuple[int, ...], options: argparse.Namespace) -> torch.Tensor:
@@ -28,7 +27,7 @@ def gradients_of(windows: tuple[int, ...], options: argparse.Namespace) -> torch
         critic = Discriminator(DiscriminatorConfig(filters=options.filters, window_samples=windows), 1)
         signals = 0.1 * torch.randn(options.signals, 1, options.samples)
         with frozen(critic):
-            made = loss_gradients(lambda audio, critic=critic: hinge_model_loss(critic(audio)), signals)  # type: ignore[misc]
+            made = sensitivity.loss_gradients(lambda audio, critic=critic: hinge_model_loss(critic(audio)), signals)  # type: ignore[misc]
         gradients.append(made / made.abs().mean())
     return torch.cat(gradients)
 
@@ -41,15 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--filters", type=int, default=4, help="of each layer of the discriminators")
     parser.add_argument("--output", type=Path, default=Path("demo_out/sensitivity.png"))
     options = parser.parse_args(arguments)
-
     drawn = {}
     for name, windows in WINDOWS.items():
         gradients, margin = gradients_of(windows, options), max(windows)
         inner = slice(margin, options.samples - margin)  # the ends lie in fewer frames
-        drawn[name] = sample_sensitivity(gradients)[inner], bin_sensitivity(gradients[..., inner], WINDOW, HOP)
-        strongest = max(windows, key=lambda window: periodicity(gradients, window // 2, margin))
-        depth = periodicity(gradients, strongest // 2, margin)
-        print(f"{name}: {100 * depth:.1f} % of the sensitivity repeats every {strongest // 2} samples")
+        of_samples = sensitivity.sample_sensitivity(gradients)[inner]
+        drawn[name] = (of_samples, sensitivity.bin_sensitivity(gradients[..., inner], WINDOW, HOP))
+        strongest = max(windows, key=lambda window: sensitivity.periodicity(gradients, window // 2, margin))
+        percent = 100 * sensitivity.periodicity(gradients, strongest // 2, margin)
+        print(f"{name}: {percent:.1f} % of the sensitivity repeats every {strongest // 2} samples")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     sensitivity_png(options.output, drawn, SAMPLE_RATE, WINDOW, HOP)
     print(f"wrote {options.output}")

@@ -12,11 +12,11 @@ import torch
 from rich import print
 
 import latentune
-from latentune.pipelines.audio import read_audio, write_audio
-from latentune.pipelines.robustness import RobustnessConfig, run_robustness
-from latentune.pipelines.robustness.channel import binary_symmetric
-from latentune.pipelines.robustness.labelling import Labelling
-from latentune.pipelines.robustness.result import render
+from latentune.pipelines.data.audio import read_audio, write_audio
+from latentune.pipelines.measure.channel import RobustnessConfig, run_robustness
+from latentune.pipelines.measure.channel.channel import binary_symmetric
+from latentune.pipelines.measure.channel.labelling import Labelling
+from latentune.pipelines.measure.channel.result import render
 
 FIXTURE = Path(__file__).parent / "fixtures" / "austen_0880.wav"
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..core.configured import ConfiguredModel
 from ..tokenizers.base import Encoded, TokenizerSpec
-from ..tokenizers.parts.configured import ConfiguredModel
 
 
 @dataclass(kw_only=True)

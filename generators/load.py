@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..tokenizers.parts.config import nearest_hint
-from ..tokenizers.parts.errors import CheckpointError
+from ..core.config import nearest_hint
+from ..core.errors import CheckpointError
 from .base import LatentGenerator
 
 # generator class, as written in config.json -> where it lives

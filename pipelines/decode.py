@@ -9,18 +9,18 @@ from typing import Any, get_type_hints
 
 import torch
 
+from ..core.config import convert_value, nearest_hint
+from ..core.device import pick_device
+from ..core.errors import ConfigError, DatasetError
+from ..core.files import write_json
+from ..core.outputs import prepare_output, slug
 from ..tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ..tokenizers.inputs import refuse_options
 from ..tokenizers.load import load_tokenizer
-from ..tokenizers.parts.config import convert_value, nearest_hint
-from ..tokenizers.parts.errors import ConfigError, DatasetError
-from ..tokenizers.parts.files import write_json
-from .audio.write import write_audio
-from .encode import pick_device
-from .outputs import prepare_output, slug
-from .shards import LatentDataset, LatentItem
-from .shards.read import check_tokenizer
-from .shards.shard import CODEC_GAIN
+from .data.audio.write import write_audio
+from .data.shards import LatentDataset, LatentItem
+from .data.shards.read import check_tokenizer
+from .data.shards.shard import CODEC_GAIN
 
 logger = logging.getLogger(__name__)
 

@@ -12,18 +12,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.config import build_config, config_to_dict
+from ..core.files import write_json
+from ..core.outputs import prepare_output
+from ..core.settings import load_settings
 from ..tokenizers.base import STREAMS, AudioTokenizer
 from ..tokenizers.load import load_tokenizer
-from ..tokenizers.parts.config import build_config, config_to_dict
-from ..tokenizers.parts.files import write_json
-from .audio.find import find_audio
+from .data.audio.find import find_audio
 from .decode import check_decode_options, decode_dataset
 from .demo_report import measure, write_report
 from .encode import EncodeConfig, encode_dataset
-from .load import shipped_pipelines
-from .outputs import prepare_output
+from .generation.load import shipped_pipelines
 from .sample import SampleConfig, sample_to_folder
-from .settings import load_settings
 from .train import train, train_config
 
 logger = logging.getLogger(__name__)

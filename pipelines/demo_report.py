@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..tokenizers.base import STREAMS, AudioTokenizer
-from .audio.find import find_audio
-from .audio.read import read_audio
+from .data.audio.find import find_audio
+from .data.audio.read import read_audio
 from .evaluate import EvaluateConfig, evaluate, evaluate_tokenizer, silence
-from .metrics.embedders import load_embedder
-from .report import Report
+from .measure.embedders import load_embedder
+from .measure.results import Report
 
 if TYPE_CHECKING:
     from .demo import DemoConfig, DemoResult

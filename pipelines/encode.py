@@ -11,19 +11,18 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ..core.config import config_to_dict
+from ..core.device import pick_device
+from ..core.errors import AudioError, ConfigError
 from ..tokenizers.base import AudioTokenizer
 from ..tokenizers.load import load_tokenizer
-from ..tokenizers.parts.config import config_to_dict
-from ..tokenizers.parts.errors import AudioError, ConfigError
-from .audio.find import find_audio
-from .shards.create import describe_dataset, first_reasons, open_or_create, wait_for_plan
-from .shards.index import all_failures, finalise
-from .shards.plan import Failure, Plan
-from .shards.settings import ShardSettings
-from .shards.shard import ShardFile, shard_name
-from .shards.write import encode_shard, open_committed
+from .data.audio.find import find_audio
+from .data.shards.create import describe_dataset, first_reasons, open_or_create, wait_for_plan
+from .data.shards.index import all_failures, finalise
+from .data.shards.plan import Failure, Plan
+from .data.shards.settings import ShardSettings
+from .data.shards.shard import ShardFile, shard_name
+from .data.shards.write import encode_shard, open_committed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,19 +158,6 @@ def encode_dataset(
     if complete:
         _raise_on_failures(summary, config.strict)
     return summary
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the GPU where there is one. Raises ValueError for one that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"no device {name!r}: use auto, cpu, cuda or cuda:0") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r}: no CUDA device is available here; use cpu")
-    return device
 
 
 def _origin(tokenizer: AudioTokenizer) -> str:

@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..tokenizers.parts.config import config_to_dict
-from ..tokenizers.parts.files import write_json
-from .evaluation.compare import Measurement, difference, measure, side_warnings, unpaired_warnings
-from .evaluation.config import STATISTICS_SUFFIX, EvaluateConfig, RayConfig
-from .evaluation.gather import build_engine, gather, load_statistics
-from .evaluation.metrics import Inputs, Metric, Role, metrics_named
-from .evaluation.networks import Network, load_networks, load_text_encoder
-from .evaluation.page import write_page
-from .evaluation.result import Delta, EvaluationResult, Figure, SystemResult
-from .evaluation.sets import NOTHING, EmbeddedSet, SideSummary
-from .evaluation.sources import Source, open_source
-from .evaluation.tables import write_csv
-from .evaluation.texts import find_texts
-from .metrics.codec import ReconstructionResult, evaluate_systems, evaluate_tokenizer, silence
-from .metrics.embedders import Embedder
-from .outputs import prepare_output
+from ..core.config import config_to_dict
+from ..core.files import write_json
+from ..core.outputs import prepare_output
+from .measure.embedders import Embedder
+from .measure.metrics.codec import ReconstructionResult, evaluate_systems, evaluate_tokenizer, silence
+from .measure.sets.compare import Measurement, difference, measure, side_warnings, unpaired_warnings
+from .measure.sets.config import STATISTICS_SUFFIX, EvaluateConfig, RayConfig
+from .measure.sets.gather import build_engine, gather, load_statistics
+from .measure.sets.metrics import Inputs, Metric, Role, metrics_named
+from .measure.sets.networks import Network, load_networks, load_text_encoder
+from .measure.sets.page import write_page
+from .measure.sets.result import Delta, EvaluationResult, Figure, SystemResult
+from .measure.sets.sets import NOTHING, EmbeddedSet, SideSummary
+from .measure.sets.sources import Source, open_source
+from .measure.sets.tables import write_csv
+from .measure.sets.texts import find_texts
 
 if TYPE_CHECKING:
-    from .metrics.embedders.clap_text import ClapTextEncoder
+    from .measure.embedders.clap_text import ClapTextEncoder
 
 logger = logging.getLogger(__name__)
 

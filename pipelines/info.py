@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .metrics.tokens import FEW_TOKENS, analyse_dataset, too_few_tokens
-from .shards.read import LatentDataset
-from .shards.verify import verify_dataset
+from .data.shards.read import LatentDataset
+from .data.shards.verify import verify_dataset
+from .measure.metrics.tokens import FEW_TOKENS, analyse_dataset, too_few_tokens
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -16,17 +16,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..core.config import config_to_dict, nearest_hint
+from ..core.device import pick_device
+from ..core.errors import ConfigError
+from ..core.files import file_sha256, write_json
+from ..core.outputs import prepare_output, slug
 from ..generators.base import LatentGenerator
-from ..tokenizers.parts.config import config_to_dict, nearest_hint
-from ..tokenizers.parts.errors import ConfigError
-from ..tokenizers.parts.files import file_sha256, write_json
-from .audio.read import read_audio
-from .audio.write import write_audio
+from .data.audio.read import read_audio
+from .data.audio.write import write_audio
 from .decode import check_decode_options
-from .encode import pick_device
-from .generation import AudioOutput, GenerationPipeline
-from .load import build_pipeline, load_pipeline
-from .outputs import prepare_output, slug
+from .generation.load import build_pipeline, load_pipeline
+from .generation.pipeline import AudioOutput, GenerationPipeline
 
 __all__ = [
     "AudioOutput",
@@ -233,7 +233,7 @@ def _write_sample(stem: Path, audio: Tensor, sample_rate: int, record: dict[str,
     """The JSON comes last: where it is, the other files are whole."""
     write_audio(stem.with_name(f"{stem.name}.wav"), audio, sample_rate, config.subtype)
     if config.spectrograms:
-        from .report.plots import spectrogram_png
+        from .measure.results.plots import spectrogram_png
 
         spectrogram_png(stem.with_name(f"{stem.name}.png"), audio, sample_rate)
     write_json(stem.with_name(f"{stem.name}.json"), record)

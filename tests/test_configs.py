@@ -7,11 +7,11 @@ import pytest
 import torch
 import yaml
 
+from latentune.core.config import build_config
+from latentune.core.errors import ConfigError
 from latentune.generators.base import TokenizerBinding
 from latentune.generators.load import generator_class
 from latentune.tokenizers.load import tokenizer_class
-from latentune.tokenizers.parts.config import build_config
-from latentune.tokenizers.parts.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FOLDERS = ("tokenizers", "generators", "train", "evaluate")

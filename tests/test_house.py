@@ -15,7 +15,8 @@ import latentune
 
 ROOT = Path(__file__).resolve().parents[1]
 WINGS = ("tokenizers", "generators", "pipelines", "configs")
-CODE = sorted(path for wing in WINGS[:3] for path in (ROOT / wing).rglob("*.py"))
+ROOMS = (*(ROOT / wing for wing in WINGS[:3]), ROOT / "src/latentune/core", ROOT / "src/latentune/layers")
+CODE = sorted(path for room in ROOMS for path in room.rglob("*.py"))
 
 
 def test_hugging_face_tokenizers_is_not_shadowed() -> None:

@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol, Self
 import torch
 from torch import Tensor
 
-from .parts.bits import entry_bits
-from .parts.configured import ConfiguredModel
+from ..core.configured import ConfiguredModel
+from ..layers.bits import entry_bits
 
 Stream = Literal["latents", "tokens"]
 STREAMS: tuple[Stream, ...] = ("latents", "tokens")

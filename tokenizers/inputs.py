@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.config import nearest_hint
+from ..layers.audio import check_audio, to_channels, to_rate
 from .base import AudioTokenizer, TokenizerSpec
-from .parts.audio import check_audio, to_channels, to_rate
-from .parts.config import nearest_hint
 
 
 def prepare_audio(

@@ -8,10 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..core.config import nearest_hint
+from ..core.errors import CheckpointError
+from ..core.hub import fetch_file, is_hub_id
 from .base import AudioTokenizer
-from .parts.config import nearest_hint
-from .parts.errors import CheckpointError
-from .parts.hub import fetch_file, is_hub_id
 
 # codec class, as written in config.json -> where it lives
 FAMILIES = {

@@ -22,8 +22,8 @@ from official_codicodec import official_modules, official_network, save_official
 from timing import median_seconds
 from torch import Tensor
 
+from latentune.core.files import write_json
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
-from latentune.tokenizers.parts.files import write_json
 
 logger = logging.getLogger("codicodec_speed")
 Contender = Callable[[], Tensor]

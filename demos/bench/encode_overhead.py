@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentune.pipelines.audio.find import find_audio
+from latentune.core.files import write_json
+from latentune.pipelines.data.audio.find import find_audio
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.tokenizers.base import Encoded
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.parts.files import write_json
 
 logger = logging.getLogger("encode_overhead")
 

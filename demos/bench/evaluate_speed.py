@@ -77,7 +77,7 @@ def latentune(folder: Path, threads: int) -> dict:
     import torch
 
     from latentune.pipelines.evaluate import EvaluateConfig, evaluate
-    from latentune.pipelines.metrics.embedders import load_embedder
+    from latentune.pipelines.measure.embedders import load_embedder
 
     torch.set_num_threads(threads)
     embedder = load_embedder("vggish", checkpoint=folder / "vggish.pth")

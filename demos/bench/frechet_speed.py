@@ -26,8 +26,8 @@ import scipy
 from official_frechet import FRECHET_PACKAGES, official_parts
 from timing import median_seconds
 
-from latentune.pipelines.metrics import GaussianStatistics, frechet_distance
-from latentune.tokenizers.parts.files import write_json
+from latentune.core.files import write_json
+from latentune.pipelines.measure.metrics import GaussianStatistics, frechet_distance
 
 logger = logging.getLogger("frechet_speed")
 Contenders = dict[str, Callable[[], Any]]

@@ -22,8 +22,8 @@ from official_neucodec import official_codec, save_official
 from timing import median_seconds
 from torch import Tensor
 
+from latentune.core.files import write_json
 from latentune.tokenizers.neucodec import DistillNeuCodec, NeuCodec
-from latentune.tokenizers.parts.files import write_json
 
 logger = logging.getLogger("neucodec_speed")
 Contender = Callable[[], Tensor]

@@ -22,7 +22,7 @@ from official_taae import give_window, official_network, save_official
 from timing import median_seconds
 from torch import Tensor, nn
 
-from latentune.tokenizers.parts.files import write_json
+from latentune.core.files import write_json
 from latentune.tokenizers.taae import TAAE, TAAEConfig
 
 logger = logging.getLogger("taae_speed")

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from latentune.tokenizers.parts.files import write_text
+from latentune.core.files import write_text
 
 MUSIC = {
     "wesnoth-1.16-music": "classical orchestral music",

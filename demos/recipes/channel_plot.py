@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from latentune.pipelines.robustness.plots import robustness_png
+from latentune.pipelines.measure.channel.plots import robustness_png
 
 
 def main() -> None:

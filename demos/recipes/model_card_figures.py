@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from latentune.pipelines.audio.find import find_audio
-from latentune.pipelines.metrics.codec import evaluate_tokenizer, silence
+from latentune.core.files import write_json
+from latentune.pipelines.data.audio.find import find_audio
+from latentune.pipelines.measure.metrics.codec import evaluate_tokenizer, silence
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.parts.files import write_json
 
 
 def main() -> None:

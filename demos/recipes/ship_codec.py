@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from latentune.core.config import config_to_dict
 from latentune.pipelines.training.state import run_weights
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.parts.config import config_to_dict
 
 LICENCE = "Apache-2.0 (training audio: CC-BY-SA, CC-BY, GPL, Expat and BSD-like licences, see the model card)"
 

@@ -1,6 +1,6 @@
 """The averaged weights of a generator's training run -> a pipeline folder in half precision.
 
-python demos/recipes/ship_generator.py runs/dit pipelines/weights/codicodec-mini-dit
+python demos/recipes/ship_generator.py runs/dit pipelines/generation/weights/codicodec-mini-dit
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from latentune.pipelines.load import build_pipeline
+from latentune.pipelines.generation.load import build_pipeline
 from latentune.pipelines.training.state import run_weights
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...tokenizers.parts.config import nearest_hint
+from ...core.config import nearest_hint
 from ..base import Conditions
 from .base import Conditioner, EncodedConditions, vector_only
 

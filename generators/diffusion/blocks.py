@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from ..parts.norm import RMSNorm
+from ...layers.norm import RMSNorm
 from ..parts.rotary import rotate
 
 

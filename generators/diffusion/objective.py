@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ...tokenizers.parts.objective import Objective
-from ...tokenizers.parts.random import rand, randn
+from ...core.objective import Objective
+from ...core.random import rand, randn
 from ..base import LatentBatch
 from .dit import DiffusionTransformerConfig
 from .normalise import normalise

@@ -13,8 +13,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from ...core.random import randn
 from ...tokenizers.base import Encoded
-from ...tokenizers.parts.random import randn
 from ..base import Conditions
 from ..parts.request import SampleRequest, prefix_frames
 from .guidance import Velocity, guided_velocity

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...tokenizers.parts.objective import Objective
-from ...tokenizers.parts.random import rand
+from ...core.objective import Objective
+from ...core.random import rand
 from ..base import LatentBatch
 from .digits import check_tokens, tokens_to_digits
 from .lm import TokenLMConfig

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...core.random import rand
 from ...tokenizers.base import Encoded
-from ...tokenizers.parts.random import rand
 from ..base import Conditions
 from ..parts.request import SampleRequest, prefix_frames
 from .context import Context

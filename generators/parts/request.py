@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.config import nearest_hint
 from ...tokenizers.base import Encoded, TokenizerSpec
-from ...tokenizers.parts.config import nearest_hint
 from ..base import Conditions
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...tokenizers.parts.rotary import rotary_angles
+from ...layers.rotary import rotary_angles
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...tokenizers.parts.errors import ConfigError
+from ...core.errors import ConfigError
 from .base import Engine, Item, Prepared, Result, Worker, work_through
 
 logger = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...tokenizers.parts.audio import to_channels, to_rate
-from ...tokenizers.parts.config import nearest_hint
-from ...tokenizers.parts.errors import AudioError, ConfigError, TrainingError
-from ...tokenizers.parts.objective import AudioBatch
-from ..audio.find import AudioItem, find_audio
-from ..audio.read import probe, read_audio
+from ...core.config import nearest_hint
+from ...core.errors import AudioError, ConfigError, TrainingError
+from ...core.objective import AudioBatch
+from ...layers.audio import to_channels, to_rate
+from ..data.audio.find import AudioItem, find_audio
+from ..data.audio.read import probe, read_audio
 from .config import AudioDataConfig
 
 logger = logging.getLogger(__name__)

@@ -6,16 +6,16 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.config import build_config, config_to_dict
+from ...core.configured import ConfiguredModel
+from ...core.errors import MismatchError
+from ...core.objective import Objective
 from ...generators.base import LatentGenerator, TokenizerBinding
 from ...generators.load import generator_class
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.load import load_tokenizer, tokenizer_class
-from ...tokenizers.parts.config import build_config, config_to_dict
-from ...tokenizers.parts.configured import ConfiguredModel
-from ...tokenizers.parts.errors import MismatchError
-from ...tokenizers.parts.objective import Objective
-from ..shards import dataset_binding
-from ..shards.read import check_tokenizer
+from ..data.shards import dataset_binding
+from ..data.shards.read import check_tokenizer
 from .audio_data import AudioCrops, open_audio
 from .config import AudioDataConfig, LatentDataConfig, TrainConfig
 from .latent_data import LatentCrops, open_latents

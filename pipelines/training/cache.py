@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...tokenizers.parts.audio import to_channels, to_rate
-from ...tokenizers.parts.errors import AudioError
-from ...tokenizers.parts.files import write_json
-from ..audio.find import AudioItem
-from ..audio.read import read_audio
+from ...core.errors import AudioError
+from ...core.files import write_json
+from ...layers.audio import to_channels, to_rate
+from ..data.audio.find import AudioItem
+from ..data.audio.read import read_audio
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...core.config import build_config, nearest_hint
+from ...core.errors import ConfigError
 from ...generators.load import KINDS
 from ...tokenizers.load import FAMILIES
-from ...tokenizers.parts.config import build_config, nearest_hint
-from ...tokenizers.parts.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,14 @@ import logging
 import torch
 from torch import Tensor
 
+from ...core.errors import ConfigError
 from ...generators.base import Conditions, LatentGenerator
-from ...tokenizers.parts.errors import ConfigError
-from ..audio.convert import resample
-from ..evaluation.config import STATISTICS_SUFFIX, EvaluateConfig
-from ..evaluation.gather import gather, load_statistics
-from ..evaluation.sources import open_source
-from ..metrics import RunningFrechet
-from ..metrics.embedders import load_embedder
+from ..data.audio.convert import resample
+from ..measure.embedders import load_embedder
+from ..measure.metrics import RunningFrechet
+from ..measure.sets.config import STATISTICS_SUFFIX, EvaluateConfig
+from ..measure.sets.gather import gather, load_statistics
+from ..measure.sets.sources import open_source
 from .build import Task
 from .config import FadConfig
 

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from ...tokenizers.parts.configured import ConfiguredModel
+from ...core.configured import ConfiguredModel
 
 
 class AveragedModel:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from ...core.random import keyed_seed
 from .config import TrainConfig
 
 
@@ -41,13 +41,8 @@ def own_randomness(device: torch.device) -> Iterator[None]:
         yield
 
 
-def hashed_seed(*key: object) -> int:
-    """32 bits of a hash: torch's CPU generator takes no more, and neighbouring seeds would be related."""
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "little")
-
-
 def keyed_noise(device: torch.device, *key: object) -> torch.Generator:
     """A generator on `device` that the key determines; torch's global ones, which dropout draws from, are set alike."""
-    seed = hashed_seed(*key)
+    seed = keyed_seed(*key)
     torch.manual_seed(seed)
     return torch.Generator(device).manual_seed(seed)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ...core.errors import TrainingError
+from ...core.random import keyed_generator
 from ...generators.base import LatentBatch
-from ...tokenizers.parts.errors import TrainingError
-from ...tokenizers.parts.random import keyed_generator
-from ..shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
+from ..data.shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
 from .config import LatentDataConfig
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...tokenizers.parts.files import write_text
+from ...core.files import write_text
 
 
 class MetricsLog:

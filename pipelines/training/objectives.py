@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from torch import nn
 
-from ...tokenizers.parts.config import build_config
-from ...tokenizers.parts.configured import ConfiguredModel
-from ...tokenizers.parts.objective import Objective
+from ...core.config import build_config
+from ...core.configured import ConfiguredModel
+from ...core.objective import Objective
 
 # model class -> (module, objective, its config)
 OBJECTIVES = {

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...tokenizers.parts.errors import CheckpointError
+from ...core.errors import CheckpointError
 from .config import OptimizerConfig, ScheduleConfig
 
 

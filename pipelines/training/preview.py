@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...core.configured import ConfiguredModel
+from ...core.files import atomic_path
 from ...generators.base import Conditions, LatentGenerator
 from ...tokenizers.base import AudioTokenizer
-from ...tokenizers.parts.configured import ConfiguredModel
-from ...tokenizers.parts.files import atomic_path
-from ..audio.write import write_audio
-from ..report.plots import spectrogram_png
+from ..data.audio.write import write_audio
+from ..measure.results.plots import spectrogram_png
 from .audio_data import AudioCrops
 from .build import Task
 from .config import PreviewConfig

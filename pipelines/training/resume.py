@@ -9,9 +9,9 @@ from typing import Any, cast
 from safetensors.torch import load_file
 from torch import nn
 
-from ...tokenizers.parts.config import config_to_dict
-from ...tokenizers.parts.configured import ConfiguredModel
-from ...tokenizers.parts.errors import CheckpointError, MismatchError
+from ...core.config import config_to_dict
+from ...core.configured import ConfiguredModel
+from ...core.errors import CheckpointError, MismatchError
 from .config import TrainConfig
 from .ema import AveragedModel
 from .optim import load_optimizer_tensors

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from ...core.config import config_to_dict
+from ...core.configured import ConfiguredModel
+from ...core.errors import TrainingError
+from ...core.random import keyed_seed
+from ...core.settings import save_config
 from ...generators.base import LatentGenerator
-from ...tokenizers.parts.config import config_to_dict
-from ...tokenizers.parts.configured import ConfiguredModel
-from ...tokenizers.parts.errors import TrainingError
-from ..settings import save_config
 from .build import build_task
 from .config import TrainConfig
 from .ema import AveragedModel
-from .environment import hashed_seed, keyed_noise
+from .environment import keyed_noise
 from .loader import fixed_batches, micro_batches
 from .log import Averages, MetricsLog
 from .optim import optimizer_tensors
@@ -60,7 +61,7 @@ class Run:
         if accelerator.is_main_process:  # an output that cannot be written is known before the data is read
             self.output.mkdir(parents=True, exist_ok=True)
         start = find_start(config, resume)
-        torch.manual_seed(hashed_seed(config.seed, "weights"))
+        torch.manual_seed(keyed_seed(config.seed, "weights"))
         with accelerator.main_process_first():  # it fills caches that the others then find
             self.task = build_task(config)
         self.model: ConfiguredModel = self.task.model.to(accelerator.device).train()

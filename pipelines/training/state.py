@@ -17,9 +17,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ...tokenizers.parts.configured import ConfiguredModel
-from ...tokenizers.parts.errors import CheckpointError
-from ...tokenizers.parts.files import file_sha256, let_others_read, write_json, write_text
+from ...core.configured import ConfiguredModel
+from ...core.errors import CheckpointError
+from ...core.files import file_sha256, let_others_read, write_json, write_text
 
 FORMAT = 1
 STATE_FILE = "state.json"

@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ...tokenizers.parts.configured import ConfiguredModel
-from ...tokenizers.parts.errors import TrainingError
-from ...tokenizers.parts.objective import AdversarialObjective, CriticPair, Objective
+from ...core.configured import ConfiguredModel
+from ...core.errors import TrainingError
+from ...core.objective import AdversarialObjective, CriticPair, Objective
 from .config import TrainConfig
 from .environment import keyed_noise
 from .log import Averages

@@ -35,7 +35,7 @@ def load_generator(path: str, **options: Any) -> LatentGenerator:
 
 
 def load_pipeline(path: str, **options: Any) -> GenerationPipeline:
-    """Load tokenizer and generator together by shipped name or folder; see `latentune.pipelines.load`."""
+    """Load tokenizer and generator together by shipped name or folder; see `latentune.pipelines.generation.load`."""
     from .pipelines.sample import load_pipeline as load
 
     return load(path, **options)

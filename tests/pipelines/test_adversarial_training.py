@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from latentune.pipelines.settings import load_settings
+from latentune.core.errors import CheckpointError, MismatchError, TrainingError
+from latentune.core.settings import load_settings
 from latentune.pipelines.train import TrainSummary, train, train_config
 from latentune.pipelines.training.state import last_checkpoint, run_weights
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.parts.errors import CheckpointError, MismatchError, TrainingError
 from latentune.tokenizers.taae.objective import TAAEObjective
 
 RATE = 16000
@@ -204,7 +204,7 @@ def test_a_critic_that_is_not_finite_stops_the_run(
 LAUNCHED = """
 import sys
 import torch
-from latentune.pipelines.settings import load_settings
+from latentune.core.settings import load_settings
 from latentune.pipelines.train import train_config
 from latentune.pipelines.training.environment import make_accelerator
 from latentune.pipelines.training.run import Run

@@ -16,8 +16,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from latentune import __version__
-from latentune.pipelines.cli import app
-from latentune.pipelines.cli_tools import progress_bar
+from latentune.pipelines.commands.main import app
+from latentune.pipelines.commands.tools import progress_bar
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 
 COMMANDS = ("encode", "decode", "train", "sample", "evaluate", "convert", "info", "demo")
@@ -83,7 +83,7 @@ def test_every_command_has_help(command: str) -> None:
 def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys\n"
-        "from latentune.pipelines.cli import app\n"
+        "from latentune.pipelines.commands.main import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'diffusers', 'accelerate', 'matplotlib', 'scipy'} & set(sys.modules)\n"

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 import torch
 
+from latentune.core.errors import DatasetError, MismatchError
 from latentune.pipelines.decode import decode_dataset
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
-from latentune.tokenizers.parts.errors import DatasetError, MismatchError
 
 LENGTHS = {"a.wav": 4801, "b.wav": 700, "c.wav": 9000}
 

@@ -8,13 +8,13 @@ import pytest
 import soundfile
 import torch
 
+from latentune.core.config import build_config
+from latentune.core.errors import ConfigError
+from latentune.core.settings import load_settings
 from latentune.generators.base import TokenizerBinding
 from latentune.generators.load import generator_class
 from latentune.pipelines.demo import STATE, DemoConfig, find_fixtures, run_demo
-from latentune.pipelines.generation import GenerationPipeline
-from latentune.pipelines.settings import load_settings
-from latentune.tokenizers.parts.config import build_config
-from latentune.tokenizers.parts.errors import ConfigError
+from latentune.pipelines.generation.pipeline import GenerationPipeline
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_bad_settings_are_refused_before_anything_is_written(tmp_path: Path) -> 
 
 
 def test_the_defaults_name_what_ships() -> None:
-    from latentune.pipelines.load import SHIPPED, shipped_pipelines
+    from latentune.pipelines.generation.load import SHIPPED, shipped_pipelines
     from latentune.tokenizers.load import SHIPPED as TOKENIZERS
     from latentune.tokenizers.load import load_tokenizer
 

@@ -9,10 +9,10 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
+from latentune.core.errors import AudioError, CheckpointError, ConfigError, MismatchError
+from latentune.core.settings import load_config
 from latentune.pipelines.evaluate import EvaluateConfig, EvaluationResult, evaluate
-from latentune.pipelines.metrics.embedders import Embedder
-from latentune.pipelines.settings import load_config
-from latentune.tokenizers.parts.errors import AudioError, CheckpointError, ConfigError, MismatchError
+from latentune.pipelines.measure.embedders import Embedder
 
 RATE = 8000
 DIM = 4

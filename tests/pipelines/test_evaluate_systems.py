@@ -12,13 +12,11 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
+from latentune.core.errors import ConfigError
 from latentune.pipelines.evaluate import EvaluateConfig, EvaluationResult, evaluate
-from latentune.pipelines.evaluation.cache import EmbeddingCache
-from latentune.pipelines.evaluation.compare import Measurement, difference, measure
-from latentune.pipelines.evaluation.metrics import METRICS, Inputs
-from latentune.pipelines.evaluation.sets import EmbeddedSet, pairs_by_name
-from latentune.pipelines.evaluation.tables import comparison_cells, comparison_table, detail_lines
-from latentune.pipelines.metrics import (
+from latentune.pipelines.measure.embedders import Embedder
+from latentune.pipelines.measure.embedders.base import repeat_to
+from latentune.pipelines.measure.metrics import (
     GaussianStatistics,
     frechet_distance,
     frechet_infinity,
@@ -28,9 +26,11 @@ from latentune.pipelines.metrics import (
     paired_kl,
     precision_recall_density_coverage,
 )
-from latentune.pipelines.metrics.embedders import Embedder
-from latentune.pipelines.metrics.embedders.base import repeat_to
-from latentune.tokenizers.parts.errors import ConfigError
+from latentune.pipelines.measure.sets.cache import EmbeddingCache
+from latentune.pipelines.measure.sets.compare import Measurement, difference, measure
+from latentune.pipelines.measure.sets.metrics import METRICS, Inputs
+from latentune.pipelines.measure.sets.sets import EmbeddedSet, pairs_by_name
+from latentune.pipelines.measure.sets.tables import comparison_cells, comparison_table, detail_lines
 
 RATE, DIM = 8000, 4
 ALL = ("fad", "fad-inf", "fad-per-file", "kad", "kid", "prdc", "kl", "kl-marginal", "audio-similarity")
@@ -323,7 +323,7 @@ def test_cached_embeddings_stand_for_the_audio(sets: tuple[Path, Path, Path], tm
 def test_the_cache_lets_the_longest_unused_go_first(tmp_path: Path) -> None:
     import os
 
-    from latentune.pipelines.evaluation.cache import Embedded
+    from latentune.pipelines.measure.sets.cache import Embedded
 
     cache = EmbeddingCache(tmp_path)
     keys = [cache.key(str(number), {}, None) for number in range(3)]
@@ -401,8 +401,8 @@ def test_kernel_distances_tell_their_kernel(sets: tuple[Path, Path, Path], tmp_p
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spectrograms take most of the time of a page."""
-    monkeypatch.setattr("latentune.pipelines.report.page.spectrogram_png", lambda *given: None)
-    monkeypatch.setattr("latentune.pipelines.report.page.intervals_svg", lambda *given: "")
+    monkeypatch.setattr("latentune.pipelines.measure.results.page.spectrogram_png", lambda *given: None)
+    monkeypatch.setattr("latentune.pipelines.measure.results.page.intervals_svg", lambda *given: "")
 
 
 def players(page: Path) -> list[list[str]]:
@@ -470,8 +470,8 @@ def test_a_shard_dataset_is_decoded_by_its_tokenizer(sets: tuple[Path, Path, Pat
 
 
 def test_prompts_come_from_the_manifest_or_beside_the_samples(sets: tuple[Path, Path, Path]) -> None:
-    from latentune.pipelines.evaluation.sources import open_source
-    from latentune.pipelines.evaluation.texts import find_texts
+    from latentune.pipelines.measure.sets.sources import open_source
+    from latentune.pipelines.measure.sets.texts import find_texts
 
     rows = [{"path": f"{number}.wav", "text": f"sound {number}"} for number in range(3)]
     (sets[1] / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -632,7 +632,7 @@ def test_the_table_of_metrics_is_complete() -> None:
 def test_the_command_takes_systems_options_and_keys(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from latentune.pipelines.cli import app
+    from latentune.pipelines.commands.main import app
 
     def call(*arguments: object) -> Any:
         return CliRunner().invoke(app, ["evaluate", *map(str, arguments)], env={"COLUMNS": "200"})
@@ -657,7 +657,7 @@ def test_the_command_takes_systems_options_and_keys(sets: tuple[Path, Path, Path
 def test_a_tokenizer_is_measured_by_its_reconstructions(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from latentune.pipelines.cli import app
+    from latentune.pipelines.commands.main import app
 
     audio, folder = write(tmp_path / "audio", 1), tmp_path / "out"
     arguments = ["--tokenizer", "codicodec-mini", "--audio", str(audio), "-o", str(folder), "--device", "cpu"]
@@ -680,7 +680,7 @@ def test_a_tokenizer_is_measured_by_the_figures_of_a_listener(
     pytest.importorskip(package)
     from typer.testing import CliRunner
 
-    from latentune.pipelines.cli import app
+    from latentune.pipelines.commands.main import app
 
     audio, folder = write(tmp_path / "audio", 1), tmp_path / "out"
     arguments = ["--tokenizer", "codicodec-mini", "--audio", str(audio), "-o", str(folder), "--device", "cpu"]
@@ -699,7 +699,7 @@ def test_a_tokenizer_is_measured_by_the_figures_of_a_listener(
 def test_what_a_tokenizer_is_not_measured_with_is_refused(tmp_path: Path, option: tuple[str, str]) -> None:
     from typer.testing import CliRunner
 
-    from latentune.pipelines.cli import app
+    from latentune.pipelines.commands.main import app
 
     arguments = ["evaluate", "--tokenizer", "codicodec-mini", "--audio", str(tmp_path), *option]
     found = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})

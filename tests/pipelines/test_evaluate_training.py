@@ -9,12 +9,12 @@ import pytest
 import soundfile
 import torch
 
+from latentune.core.errors import ConfigError
+from latentune.core.settings import load_settings
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.evaluate import EvaluateConfig, evaluate
-from latentune.pipelines.settings import load_settings
 from latentune.pipelines.train import train, train_config
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
-from latentune.tokenizers.parts.errors import ConfigError
 
 RATE = 48_000
 

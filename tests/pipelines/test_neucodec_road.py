@@ -10,11 +10,11 @@ import soundfile
 import torch
 from tiny_training import train_tiny
 
+from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.decode import decode_dataset
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.evaluate import EvaluateConfig, evaluate
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
-from latentune.pipelines.shards import LatentDataset
 from latentune.tokenizers.load import load_tokenizer
 
 LENGTHS = {"a.wav": 16000, "b.wav": 9998}  # at 32 kHz

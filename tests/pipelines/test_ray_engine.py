@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from latentune.core.errors import ConfigError
 from latentune.pipelines.engines import LocalEngine, Worker
 from latentune.pipelines.engines.ray import RayEngine
-from latentune.tokenizers.parts.errors import ConfigError
 
 
 class Doubler(Worker[int, int, int]):
@@ -107,7 +107,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_an_evaluation_on_two_nodes_is_the_local_one_also_where_a_worker_is_killed(
     cluster: Any, audio: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import latentune.pipelines.evaluation.gather as gather
+    import latentune.pipelines.measure.sets.gather as gather
     from latentune.pipelines.evaluate import EvaluateConfig, evaluate
 
     def config(engine: str) -> EvaluateConfig:

@@ -13,11 +13,11 @@ import pytest
 import soundfile
 import torch
 
-from latentune.pipelines.settings import load_settings
+from latentune.core.errors import CheckpointError, MismatchError, TrainingError
+from latentune.core.settings import load_settings
 from latentune.pipelines.train import TrainConfig, train, train_config
 from latentune.pipelines.training.state import list_checkpoints, read_progress, run_weights
 from latentune.pipelines.training.stop import StopRequest
-from latentune.tokenizers.parts.errors import CheckpointError, MismatchError, TrainingError
 
 RATE = 48000
 OPTIONS = (

@@ -10,15 +10,15 @@ import pytest
 import soundfile
 import torch
 
+from latentune.core.errors import AudioError, CheckpointError, ConfigError, MismatchError
+from latentune.core.random import randn
 from latentune.generators import load as generator_table
 from latentune.generators.base import Conditions, Generated, LatentGenerator, TokenizerBinding
-from latentune.pipelines import load as pipeline_table
-from latentune.pipelines.generation import GenerationPipeline
-from latentune.pipelines.load import build_pipeline, load_pipeline
+from latentune.pipelines.generation import load as pipeline_table
+from latentune.pipelines.generation.load import build_pipeline, load_pipeline
+from latentune.pipelines.generation.pipeline import GenerationPipeline
+from latentune.pipelines.generation.saved import PipelineDefaults
 from latentune.pipelines.sample import SampleConfig, read_prompts, sample_to_folder
-from latentune.pipelines.saved import PipelineDefaults
-from latentune.tokenizers.parts.errors import AudioError, CheckpointError, ConfigError, MismatchError
-from latentune.tokenizers.parts.random import randn
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,15 @@ import pytest
 import soundfile
 import torch
 
+from latentune.core.config import build_config
+from latentune.core.errors import CheckpointError, ConfigError, MismatchError
+from latentune.core.settings import load_settings
 from latentune.generators.base import LatentGenerator, TokenizerBinding
 from latentune.generators.load import generator_class
-from latentune.pipelines.generation import GenerationPipeline
-from latentune.pipelines.load import load_pipeline
+from latentune.pipelines.generation.load import load_pipeline
+from latentune.pipelines.generation.pipeline import GenerationPipeline
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
-from latentune.pipelines.settings import load_settings
 from latentune.pipelines.training.state import Progress, save_checkpoint
-from latentune.tokenizers.parts.config import build_config
-from latentune.tokenizers.parts.errors import CheckpointError, ConfigError, MismatchError
 
 OPTIONS = {"dit-tiny": {"steps": 2}, "lm-tiny": {"temperature": 0.9, "top_k": 5, "top_p": 0.9}}
 CALL = {"dit-tiny": {"num_inference_steps": 2}, "lm-tiny": {"temperature": 0.9}}

@@ -12,17 +12,17 @@ import soundfile
 import torch
 from tiny_training import train_tiny
 
+from latentune.core.errors import ConfigError
+from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.decode import decode_dataset
 from latentune.pipelines.demo import run_demo
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.evaluate import EvaluateConfig, evaluate, evaluate_tokenizer
+from latentune.pipelines.generation.load import load_pipeline, shipped_pipelines
 from latentune.pipelines.info import dataset_info
-from latentune.pipelines.load import load_pipeline, shipped_pipelines
-from latentune.pipelines.metrics.codec import CodecSystems
+from latentune.pipelines.measure.metrics.codec import CodecSystems
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
-from latentune.pipelines.shards import LatentDataset
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.parts.errors import ConfigError
 from latentune.tokenizers.taae import TAAE
 from latentune.tokenizers.taae.bottleneck import BottleneckConfig
 
@@ -103,7 +103,7 @@ def test_decoding_a_dataset_gives_each_item_its_own_level(
 def test_a_dataset_of_before_gains_were_recorded_decodes_as_it_is(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from latentune.pipelines.shards.shard import ShardFile
+    from latentune.pipelines.data.shards.shard import ShardFile
 
     with_gain = decode_dataset(dataset, tmp_path / "with", subtype="FLOAT", ids=["quiet.wav"])
     meta = ShardFile.meta

@@ -13,14 +13,14 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from latentune.core.errors import MismatchError, TrainingError
+from latentune.core.settings import load_settings
 from latentune.generators.load import load_generator
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
-from latentune.pipelines.settings import load_settings
 from latentune.pipelines.train import TrainSummary, train, train_config
 from latentune.pipelines.training.state import last_checkpoint, run_weights
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.parts.errors import MismatchError, TrainingError
 
 RATE = 48000
 
@@ -215,7 +215,7 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_else(audio: Pa
 LAUNCHED = """
 import sys
 from accelerate import PartialState
-from latentune.pipelines.settings import load_settings
+from latentune.core.settings import load_settings
 from latentune.pipelines.train import train, train_config
 train(train_config(load_settings("train/dit-tiny", sys.argv[1:])))
 print(f"one of {PartialState().num_processes} processes")

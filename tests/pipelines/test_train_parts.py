@@ -13,6 +13,7 @@ import soundfile
 import torch
 from torch import nn
 
+from latentune.core.errors import CheckpointError, ConfigError, TrainingError
 from latentune.pipelines.training.audio_data import AudioCrops, open_audio
 from latentune.pipelines.training.config import AudioDataConfig, OptimizerConfig, ScheduleConfig
 from latentune.pipelines.training.ema import AveragedModel
@@ -24,7 +25,6 @@ from latentune.pipelines.training.optim import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
-from latentune.tokenizers.parts.errors import CheckpointError, ConfigError, TrainingError
 
 RATE = 8000
 CROP = 800

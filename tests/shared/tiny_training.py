@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latentune.pipelines.settings import load_settings
+from latentune.core.settings import load_settings
 from latentune.pipelines.train import train, train_config
 
 

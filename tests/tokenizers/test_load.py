@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from latentune.core.errors import CheckpointError
 from latentune.tokenizers.load import OFFICIAL, load_official, load_tokenizer, tokenizer_class
-from latentune.tokenizers.parts.errors import CheckpointError
 from latentune.tokenizers.taae import TAAE
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import latentune
-from latentune.pipelines.audio.read import read_audio
-from latentune.pipelines.metrics.reconstruction import mel_distance
+from latentune.layers.audio import to_channels, to_rate
+from latentune.pipelines.data.audio.read import read_audio
+from latentune.pipelines.measure.metrics.reconstruction import mel_distance
 from latentune.tokenizers.load import SHIPPED
-from latentune.tokenizers.parts.audio import to_channels, to_rate
 
 FIXTURES = Path(__file__).resolve().parents[2] / "demos/fixtures"
 

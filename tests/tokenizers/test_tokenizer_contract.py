@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentune.layers.bits import pack_tokens, packed_bytes, unpack_tokens
 from latentune.tokenizers.base import STREAMS, AudioTokenizer, Encoded
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.parts.bits import pack_tokens, packed_bytes, unpack_tokens
 
 # sums of float32 in another order, on any machine
 FLOAT32 = {"atol": 5e-5, "rtol": 1e-5}

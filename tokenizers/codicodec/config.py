@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Self
 
-from ..parts.config import build_config
+from ...core.config import build_config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from ..parts.random import keyed_seed
+from ...core.random import keyed_seed
 from .config import CoDiCodecConfig
 from .consistency import noise_level, renoise
 from .spectrum import spectrogram_to_audio

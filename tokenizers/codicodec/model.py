@@ -8,10 +8,10 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from ...layers import fsq
+from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
 from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options
-from ..parts import fsq
-from ..parts.loudness import decoded_level
 from .config import CoDiCodecConfig
 from .decoding import Noise, SeededNoise, decode_autoregressive, decode_parallel
 from .network import Denoiser, Encoder, Upsampler

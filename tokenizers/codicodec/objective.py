@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..parts.objective import AudioBatch, Objective
-from ..parts.random import rand, randn
+from ...core.objective import AudioBatch, Objective
+from ...core.random import rand, randn
 from .config import CoDiCodecConfig
 from .consistency import noise_level, noise_position
 from .spectrum import audio_to_spectrogram, split_chunks

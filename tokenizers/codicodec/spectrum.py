@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..parts.stft import inverse_power_law, istft, power_law, stft
+from ...layers.stft import inverse_power_law, istft, power_law, stft
 from .config import CoDiCodecConfig
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...layers.audio import check_audio, to_channels
 from ..base import Encoded
-from ..parts.audio import check_audio, to_channels
 from .decoding import SeededNoise, next_chunk
 from .spectrum import audio_to_spectrogram, spectrogram_to_audio
 

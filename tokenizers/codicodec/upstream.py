@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..parts.errors import CheckpointError
-from ..parts.hub import fetch_file, is_hub_id
+from ...core.errors import CheckpointError
+from ...core.hub import fetch_file, is_hub_id
+from ...core.pickles import load_pickle
 from ..parts.official import renamed_state
-from ..parts.pickles import load_pickle
 from .config import CoDiCodecConfig
 from .model import CoDiCodec
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import ClassVar, Self
 
-from ..parts.config import build_config
+from ...core.config import build_config
 from .acoustic import AcousticConfig
 from .decoder import DecoderConfig
 from .distil_semantic import DistilSemanticConfig

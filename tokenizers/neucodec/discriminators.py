@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from ...layers.mel import magnitudes
 from ..parts.adversarial import CriticOutput
-from ..parts.mel import magnitudes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..parts.errors import CheckpointError
-from ..parts.weight_norm import SPELLINGS, fold_weight_norm
+from ...core.errors import CheckpointError
+from ...layers.weight_norm import SPELLINGS, fold_weight_norm
 
 HOP_SAMPLES = 320  # of a frame, at 16 kHz
 EDGE_SAMPLES = 160  # zeros on both sides of the audio, with which N samples make N / 320 frames

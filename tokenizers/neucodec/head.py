@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..parts.stft import hann_window
+from ...layers.stft import hann_window
 
 MAX_MAGNITUDE = 100.0
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..parts.errors import CheckpointError
-from ..parts.hub import fetch_file, is_hub_id
+from ...core.errors import CheckpointError
+from ...core.hub import fetch_file, is_hub_id
+from ...core.pickles import load_state_pickle
 from ..parts.official import read_safetensors
-from ..parts.pickles import load_state_pickle
 
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..parts.mel import magnitudes, mel_filters
+from ...layers.mel import magnitudes, mel_filters
 
 FLOOR = 1e-5  # magnitudes below it count as it
 

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from ...layers import fsq
+from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
 from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
-from ..parts import fsq
 from ..parts.init import keep_variance_
-from ..parts.loudness import decoded_level
 from .acoustic import AcousticEncoder
 from .adapter import Adapter
 from .chunked import CHUNK_S, OVERLAP_S, Chunking, decode_items, encode_items

@@ -16,6 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...core.errors import MismatchError
+from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, weighted_sum
+from ...layers.audio import to_rate
 from ..parts.adversarial import (
     feature_matching,
     frozen,
@@ -24,9 +27,6 @@ from ..parts.adversarial import (
     squared_critic_loss,
     squared_model_loss,
 )
-from ..parts.audio import to_rate
-from ..parts.errors import MismatchError
-from ..parts.objective import AdversarialObjective, AudioBatch, CriticPair, weighted_sum
 from .config import CodecConfig, DistillNeuCodecConfig
 from .discriminators import Critic, CriticConfig
 from .distilled import DistillNeuCodec

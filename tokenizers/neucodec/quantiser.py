@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..parts import fsq
+from ...layers import fsq
 from ..parts.init import keep_variance_
 
 WIDENING = 1e-3  # the tanh spans L - 1 levels and this share more

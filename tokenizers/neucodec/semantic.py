@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..parts.errors import CheckpointError
+from ...core.errors import CheckpointError
 from .filterbank import NUM_BINS, STACK, BinMoments, log_mel, normalised_frames
 
 BLOCK_QUERIES = 512  # of attention at once: memory grows linearly with the length

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...layers.audio import check_audio, to_channels
 from ..base import Encoded
-from ..parts.audio import check_audio, to_channels
 from .chunked import Chunking
 
 if TYPE_CHECKING:

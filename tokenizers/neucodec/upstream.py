@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..parts.configured import describe_keys
-from ..parts.errors import CheckpointError
-from ..parts.hub import fetch_file, is_hub_id
+from ...core.configured import describe_keys
+from ...core.errors import CheckpointError
+from ...core.hub import fetch_file, is_hub_id
+from ...core.pickles import load_state_pickle
+from ...layers.weight_norm import SPELLINGS, fold_state_dict, fold_weight_norm
 from ..parts.official import renamed_state
-from ..parts.pickles import load_state_pickle
-from ..parts.weight_norm import SPELLINGS, fold_state_dict, fold_weight_norm
 from .config import CodecConfig, DistillNeuCodecConfig, NeuCodecConfig
 from .distil_semantic import distil_semantic_state
 from .distil_upstream import distil_tensors

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .configured import describe_keys
-from .errors import CheckpointError
+from ...core.configured import describe_keys
+from ...core.errors import CheckpointError
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

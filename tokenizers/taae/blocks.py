@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..parts.attention import windowed_attention
-from ..parts.rotary import rotary_angles, rotate_halves
+from ...layers.attention import windowed_attention
+from ...layers.rotary import rotary_angles, rotate_halves
 from .config import TAAEConfig
 
 Rotation = tuple[Tensor, Tensor]  # cos and sin [T, 1, rotary_dim / 2] of consecutive frames

@@ -16,9 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..parts import fsq
-from ..parts.fsq import Rounding, Stage
-from ..parts.random import rand
+from ...core.random import rand
+from ...layers import fsq
+from ...layers.fsq import Rounding, Stage
 
 QUANTISE, NOISE, KEEP = 0, 1, 2  # what `Bottleneck.train` does with an item
 

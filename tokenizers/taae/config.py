@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Self
 
-from ..parts.config import build_config
+from ...core.config import build_config
 from .bottleneck import BottleneckConfig
 
 PRESETS = ("taae-base", "taae-540m", "taae-240m", "taae-12hz", "taae-mini", "taae-tiny")

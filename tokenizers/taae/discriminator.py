@@ -1,7 +1,7 @@
 """The discriminator: convolutional networks on complex spectrograms of eight resolutions (arXiv 2411.19842).
 
 Their window lengths stand near the golden ratio to each other, so that their frames rarely begin together: with powers
-of two they would all be sensitive to the same samples and bins (appendix B.5, `pipelines/metrics/sensitivity.py`).
+of two they would all be sensitive to the same samples and bins (appendix B.5, `measure/metrics/sensitivity.py`).
 
 Shape letters: B batch, C audio channels, N audio samples, T frames, F frequency bins, W filters.
 """
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from ...layers.stft import hann_window, stft
 from ..parts.adversarial import CriticOutput
-from ..parts.stft import hann_window, stft
 
 
 @dataclass(frozen=True, kw_only=True)

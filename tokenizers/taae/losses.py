@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..parts.stft import stft
+from ...layers.stft import stft
 
 
 def waveform_loss(estimate: Tensor, target: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from ...core.config import config_to_dict
+from ...layers import fsq
+from ...layers.loudness import apply_gain, decoded_level, loudness_gain_db
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
 from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
-from ..parts import fsq
-from ..parts.config import config_to_dict
-from ..parts.loudness import apply_gain, decoded_level, loudness_gain_db
 from .bottleneck import Bottleneck, BottleneckConfig
 from .bounded import MAX_FRAMES, OVERLAP_FRAMES, Bounds, Side
 from .config import TAAEConfig

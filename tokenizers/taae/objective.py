@@ -12,17 +12,10 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from ..parts.adversarial import (
-    feature_matching,
-    frozen,
-    hinge_critic_loss,
-    hinge_model_loss,
-    mean_logit,
-    split_output,
-)
-from ..parts.loudness import loudness_gain_db
-from ..parts.objective import AdversarialObjective, AudioBatch, CriticPair, weighted_sum
-from ..parts.random import rand
+from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, weighted_sum
+from ...core.random import rand
+from ...layers.loudness import loudness_gain_db
+from ..parts.adversarial import feature_matching, frozen, hinge_critic_loss, hinge_model_loss, mean_logit, split_output
 from .bottleneck import Bottleneck, HybridConfig, draw_hybrid
 from .config import TAAEConfig
 from .discriminator import Discriminator, DiscriminatorConfig

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from ..parts.errors import CheckpointError
+from ...core.errors import CheckpointError
 
 SAMPLE_RATE = 16000  # Hz, of WavLM
 SHORTEST_SAMPLES = 400  # one frame of WavLM

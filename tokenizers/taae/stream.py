@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...layers.audio import check_audio, to_channels
+from ...layers.loudness import apply_gain, decoded_level
 from ..base import Encoded
-from ..parts.audio import check_audio, to_channels
-from ..parts.loudness import apply_gain, decoded_level
 from .patching import audio_to_patches, patches_to_audio
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..parts.errors import CheckpointError
-from ..parts.hub import fetch_file, is_hub_id
+from ...core.errors import CheckpointError
+from ...core.hub import fetch_file, is_hub_id
+from ...core.pickles import load_pickle
+from ...layers.rotary import rotary_angles
+from ...layers.weight_norm import fold_state_dict
 from ..parts.official import read_safetensors, renamed_state
-from ..parts.pickles import load_pickle
-from ..parts.rotary import rotary_angles
-from ..parts.weight_norm import fold_state_dict
 from .config import TAAEConfig
 from .model import TAAE
 from .upstream_config import official_config

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..parts.config import nearest_hint
-from ..parts.errors import CheckpointError
+from ...core.config import nearest_hint
+from ...core.errors import CheckpointError
 from .bottleneck import BottleneckConfig
 from .config import TAAEConfig
 

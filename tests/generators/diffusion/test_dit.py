@@ -8,12 +8,12 @@ import torch
 from fake_binding import LATENT_BINDING
 from torch import Tensor
 
+from latentune.core.config import build_config, config_to_dict
+from latentune.core.errors import CheckpointError, ConfigError
 from latentune.generators.base import Conditions
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
 from latentune.generators.load import load_generator
-from latentune.tokenizers.parts.config import build_config, config_to_dict
-from latentune.tokenizers.parts.errors import CheckpointError, ConfigError
 
 CONFIG = DiffusionTransformerConfig(
     binding=LATENT_BINDING,

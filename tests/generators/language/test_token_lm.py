@@ -10,14 +10,14 @@ import torch
 from fake_binding import TOKEN_BINDING
 from torch import Tensor
 
+from latentune.core.config import build_config, config_to_dict
+from latentune.core.errors import ConfigError
 from latentune.generators.base import Conditions, LatentBatch
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.language import NextTokenConfig, NextTokenObjective, TokenLM, TokenLMConfig
 from latentune.generators.language.digits import tokens_to_digits
 from latentune.generators.language.objective import frame_nats
 from latentune.generators.load import load_generator
-from latentune.tokenizers.parts.config import build_config, config_to_dict
-from latentune.tokenizers.parts.errors import ConfigError
 
 SPEC = TOKEN_BINDING.spec
 SIZES = SPEC.codebook_sizes

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentune.core.errors import CheckpointError
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 from latentune.tokenizers.codicodec.decoding import pairing
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.parts.errors import CheckpointError
 
 RATE = 48000
 

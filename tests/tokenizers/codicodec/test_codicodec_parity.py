@@ -15,11 +15,11 @@ from bench_scripts import load_script
 from safetensors.torch import load_file
 from torch import Tensor
 
+from latentune.core.errors import CheckpointError
 from latentune.tokenizers.codicodec import CoDiCodec
 from latentune.tokenizers.codicodec.config import CoDiCodecConfig
 from latentune.tokenizers.codicodec.spectrum import audio_to_spectrogram, split_chunks
 from latentune.tokenizers.codicodec.upstream import FILE_NAME
-from latentune.tokenizers.parts.errors import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 1e-4  # of the tensor's largest magnitude

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from latentune.core.objective import AudioBatch
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 from latentune.tokenizers.codicodec.consistency import noise_level, noise_position, preconditioning
 from latentune.tokenizers.codicodec.objective import ConsistencyConfig, ConsistencyObjective
-from latentune.tokenizers.parts.objective import AudioBatch
 
 
 def make(seed: int = 0, **constants: object) -> tuple[CoDiCodec, ConsistencyObjective, AudioBatch]:

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from latentune.core.errors import CheckpointError
+from latentune.layers.weight_norm import fold_state_dict
 from latentune.tokenizers.neucodec import distil_semantic, local_attention
 from latentune.tokenizers.neucodec.distil_semantic import (
     DistilSemanticConfig,
@@ -33,8 +35,6 @@ from latentune.tokenizers.neucodec.l3ac import (
     trends,
 )
 from latentune.tokenizers.neucodec.local_attention import DistanceBias, LocalTransformer
-from latentune.tokenizers.parts.errors import CheckpointError
-from latentune.tokenizers.parts.weight_norm import fold_state_dict
 
 GOLDEN = Path(__file__).resolve().parents[2] / "assets/neucodec_distil_golden.safetensors"
 REFERENCES = os.environ.get("LATENTUNE_REFERENCES")

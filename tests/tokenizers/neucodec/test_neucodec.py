@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from latentune.core.config import build_config, config_to_dict
+from latentune.core.errors import ConfigError
+from latentune.layers.bits import pack_tokens
 from latentune.tokenizers.neucodec import (
     DistillNeuCodec,
     DistillNeuCodecConfig,
@@ -26,10 +29,7 @@ from latentune.tokenizers.neucodec.framing import official_frames, padded_hops
 from latentune.tokenizers.neucodec.head import overlap_add
 from latentune.tokenizers.neucodec.quantiser import Quantiser, QuantiserConfig
 from latentune.tokenizers.neucodec.snake import AntiAliasedSnake, half_band_filter
-from latentune.tokenizers.parts.bits import pack_tokens
 from latentune.tokenizers.parts.chunking import ChunkStream, plan_chunks
-from latentune.tokenizers.parts.config import build_config, config_to_dict
-from latentune.tokenizers.parts.errors import ConfigError
 
 RATE = 16000
 VERSIONS = ["tiny_neucodec", "tiny_distill_neucodec"]

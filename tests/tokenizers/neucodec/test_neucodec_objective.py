@@ -13,15 +13,15 @@ import soundfile
 import torch
 from torch import Tensor
 
-from latentune.pipelines.settings import load_settings
+from latentune.core.errors import CheckpointError, MismatchError
+from latentune.core.objective import AudioBatch
+from latentune.core.settings import load_settings
+from latentune.layers.audio import to_rate
 from latentune.pipelines.train import train, train_config
 from latentune.pipelines.training.objectives import build_objective
 from latentune.tokenizers.neucodec import DistillNeuCodec, DistillNeuCodecConfig, NeuCodec, NeuCodecConfig
 from latentune.tokenizers.neucodec.discriminators import CriticConfig
 from latentune.tokenizers.neucodec.objective import NeuCodecObjective, NeuCodecObjectiveConfig
-from latentune.tokenizers.parts.audio import to_rate
-from latentune.tokenizers.parts.errors import CheckpointError, MismatchError
-from latentune.tokenizers.parts.objective import AudioBatch
 
 RATE = 24000
 SMALL: dict[str, Any] = {

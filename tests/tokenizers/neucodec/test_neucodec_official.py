@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from latentune.core.errors import CheckpointError
 from latentune.tokenizers.load import load_official, load_tokenizer
 from latentune.tokenizers.neucodec import DistillNeuCodec, DistillNeuCodecConfig, NeuCodec, NeuCodecConfig
 from latentune.tokenizers.neucodec.acoustic import AcousticConfig
@@ -25,7 +26,6 @@ from latentune.tokenizers.neucodec.decoder import DecoderConfig
 from latentune.tokenizers.neucodec.filterbank import log_mel, normalised_frames
 from latentune.tokenizers.neucodec.l3ac import DistilAcousticConfig
 from latentune.tokenizers.neucodec.upstream import FILE_NAME, convert_state_dict
-from latentune.tokenizers.parts.errors import CheckpointError
 
 GOLDEN = Path(__file__).resolve().parents[2] / "assets/neucodec_golden.safetensors"
 REFERENCES = os.environ.get("LATENTUNE_REFERENCES")

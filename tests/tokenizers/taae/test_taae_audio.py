@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentune.tokenizers.parts.loudness import measure_loudness
+from latentune.layers.loudness import measure_loudness
 from latentune.tokenizers.taae import TAAE
 
 RATE = 16000

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from latentune.core.config import build_config, config_to_dict
+from latentune.core.errors import ConfigError
+from latentune.layers.fsq import Stage
 from latentune.tokenizers.base import TokenizerSpec
-from latentune.tokenizers.parts.config import build_config, config_to_dict
-from latentune.tokenizers.parts.errors import ConfigError
-from latentune.tokenizers.parts.fsq import Stage
 from latentune.tokenizers.taae.bottleneck import (
     KEEP,
     NOISE,

@@ -9,14 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentune.tokenizers.parts.errors import CheckpointError
+from latentune.core.errors import CheckpointError
 from latentune.tokenizers.taae.losses import decay, stft_loss, waveform_loss
-from latentune.tokenizers.taae.perceptual import (
-    PerceptualConfig,
-    PerceptualFeatures,
-    load_perceptual,
-    perceptual_loss,
-)
+from latentune.tokenizers.taae.perceptual import PerceptualConfig, PerceptualFeatures, load_perceptual, perceptual_loss
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

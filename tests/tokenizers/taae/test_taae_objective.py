@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentune.tokenizers.parts.loudness import measure_loudness
-from latentune.tokenizers.parts.objective import AudioBatch
+from latentune.core.objective import AudioBatch
+from latentune.layers.loudness import measure_loudness
 from latentune.tokenizers.taae import TAAE, TAAEConfig
 from latentune.tokenizers.taae.bottleneck import HybridConfig
 from latentune.tokenizers.taae.discriminator import DiscriminatorConfig

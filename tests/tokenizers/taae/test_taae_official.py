@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from latentune.tokenizers.parts.errors import CheckpointError
+from latentune.core.errors import CheckpointError
 from latentune.tokenizers.taae import TAAE
 from latentune.tokenizers.taae.patching import audio_to_patches, patches_to_audio
 from latentune.tokenizers.taae.upstream import CONFIG_FILE

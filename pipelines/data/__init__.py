@@ -1,0 +1,1 @@
+"""Audio files and datasets of latents."""

@@ -1,0 +1,163 @@
+"""The beginning of a dataset: its plan and description, or the check that the one there is the one wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ....core.config import config_to_dict
+from ....core.errors import AudioError, DatasetError, MismatchError
+from ....core.files import write_json
+from ....tokenizers.base import AudioTokenizer
+from ..audio.find import AudioItem
+from .index import LEFTOVER
+from .plan import Failure, Plan, make_plan, source_digest
+from .read import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, read_dataset_json
+from .settings import ShardSettings
+from .write import write_silence
+
+OWN_FILES = frozenset({"plan.jsonl", "shards", "silence.safetensors"})  # what a run killed at its very start leaves
+POLL_S = 0.5
+
+
+def describe_dataset(
+    source: Path,
+    files: Sequence[AudioItem],
+    tokenizer: AudioTokenizer,
+    *,
+    tokenizer_source: str,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """What `dataset.json` tells from the start.
+
+    Args:
+        tokenizer_source: what to load the tokenizer by.
+        settings: of `ShardSettings`, as plain values.
+    """
+    return {
+        "format": DATASET_FORMAT,
+        "version": DATASET_VERSION,
+        "complete": False,
+        "tokenizer": {
+            "source": tokenizer_source,
+            "class": type(tokenizer).__name__,
+            "fingerprint": tokenizer.fingerprint(),
+            "licence": tokenizer.licence,
+            "spec": config_to_dict(tokenizer.spec),
+            "config": config_to_dict(tokenizer.settings),
+        },
+        "settings": settings,
+        "source": {
+            "path": str(source),
+            "num_files": len(files),
+            "digest": source_digest(files),
+        },
+    }
+
+
+def open_or_create(
+    folder: Path,
+    wanted: dict[str, Any],
+    files: Sequence[AudioItem],
+    tokenizer: AudioTokenizer,
+    settings: ShardSettings,
+    num_threads: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, Any], Plan]:
+    """Description and plan of the dataset in `folder`; they are made and written if there is none yet.
+
+    Raises:
+        AudioError: no file can be encoded.
+        MismatchError: the folder holds a dataset that was begun with something else.
+        DatasetError: the folder holds something else, or a broken dataset.
+        OSError: the folder cannot be written.
+    """
+    silence = folder / "silence.safetensors"
+    if (folder / DATASET_FILE).exists():
+        info, plan = _open(folder, wanted)
+        if not silence.exists():
+            write_silence(silence, tokenizer, settings)
+        return info, plan
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"cannot encode into {folder}: it is a file; give a folder")
+    strange = [p.name for p in folder.iterdir() if not _own(p.name)] if folder.is_dir() else []
+    if strange:
+        raise DatasetError(f"{folder} holds other files, such as {sorted(strange)[0]}: give a new or empty folder")
+    (folder / "shards").mkdir(parents=True, exist_ok=True)  # before the long work, to fail early where it must
+    plan = make_plan(files, tokenizer.spec, settings, num_threads=num_threads, progress=progress)
+    if not plan.items:
+        _remove_if_empty(folder)
+        raise AudioError(f"nothing could be encoded of {wanted['source']['path']}: {first_reasons(plan.failures)}")
+    plan.write(folder / "plan.jsonl")
+    write_silence(silence, tokenizer, settings)
+    info = {**wanted, "plan": {"num_shards": plan.num_shards, "num_items": len(plan.items)}, "job": _job(wanted, plan)}
+    write_json(folder / DATASET_FILE, info)
+    return info, plan
+
+
+def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
+    """Description and plan of the dataset that is there; raises MismatchError unless it is the one wanted."""
+    info = read_dataset_json(folder)
+    try:
+        differences = [
+            f"{key} was {json.dumps(info['settings'].get(key))}, is now {json.dumps(value)}"
+            for key, value in wanted["settings"].items()
+            if info["settings"].get(key) != value
+        ]
+        if info["tokenizer"]["fingerprint"] != wanted["tokenizer"]["fingerprint"]:
+            differences.append(
+                f"the tokenizer was {info['tokenizer']['source']} ({info['tokenizer']['fingerprint'][:12]}), "
+                f"is now {wanted['tokenizer']['source']} ({wanted['tokenizer']['fingerprint'][:12]})"
+            )
+        if info["source"]["digest"] != wanted["source"]["digest"]:
+            differences.append(
+                f"the source's files or metadata changed ({info['source']['num_files']} files of "
+                f"{info['source']['path']} then, {wanted['source']['num_files']} of {wanted['source']['path']} now)"
+            )
+        job = info["job"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{folder / DATASET_FILE} is not complete ({error!r}): delete the folder") from error
+    if differences:
+        raise MismatchError(f"{folder} was begun otherwise: {'; '.join(differences)}; encode into another folder")
+    plan = Plan.read(folder / "plan.jsonl")
+    if _job(wanted, plan) != job:
+        raise DatasetError(f"{folder / 'plan.jsonl'} was changed: delete the folder and encode again")
+    return info, plan
+
+
+def wait_for_plan(folder: Path, wanted: dict[str, Any], wait_s: float) -> tuple[dict[str, Any], Plan]:
+    """What rank 0 writes, once it is there."""
+    until_s = time.monotonic() + wait_s
+    while not (folder / DATASET_FILE).exists():
+        if time.monotonic() > until_s:
+            raise DatasetError(f"waited {wait_s:g} s for the plan of rank 0 in {folder}: is it running?")
+        time.sleep(POLL_S)
+    return _open(folder, wanted)
+
+
+def first_reasons(failures: Sequence[Failure], most: int = 3) -> str:
+    """The first few reasons, for an error message."""
+    more = f" and {len(failures) - most} more" if len(failures) > most else ""
+    return "; ".join(f"{failure.id}: {failure.reason}" for failure in failures[:most]) + more
+
+
+def _own(name: str) -> bool:
+    return name in OWN_FILES or LEFTOVER.match(name) is not None
+
+
+def _remove_if_empty(folder: Path) -> None:
+    for path in (folder / "shards", folder):
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def _job(wanted: dict[str, Any], plan: Plan) -> str:
+    """Hex SHA-256 of all that determines the shards; each of them bears it, so that no other's are taken for ours."""
+    settings = json.dumps([wanted["settings"], wanted["tokenizer"]["fingerprint"]], sort_keys=True)
+    return hashlib.sha256((settings + plan.to_text()).encode()).hexdigest()

@@ -1,0 +1,165 @@
+"""Crops of whole chunks, padding with the codec's silence, and batches.
+
+Shape letters: B batch, T latent frames, D latent width, T' token frames, Q codebooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ....core.random import keyed_generator
+from ....generators.base import Conditions, LatentBatch
+from ....tokenizers.base import TokenizerSpec
+from .read import LatentDataset, LatentItem, Silence
+
+
+def num_item_chunks(item: LatentItem, spec: TokenizerSpec) -> int:
+    """Whole chunks that the item holds, padding included.
+
+    Raises:
+        ValueError: it has no stream, or one that does not consist of whole chunks.
+    """
+    frames, per_chunk = (
+        (item.latents, spec.chunk_latents) if item.latents is not None else (item.tokens, spec.chunk_tokens)
+    )
+    if frames is None or len(frames) % per_chunk:
+        raise ValueError(f"item {item.id} does not consist of whole chunks of {per_chunk} frames")
+    return len(frames) // per_chunk
+
+
+def crop(item: LatentItem, spec: TokenizerSpec, first_chunk: int, num_chunks: int) -> LatentItem:
+    """The chunks from `first_chunk` on, as far as the item goes, with start, length and masks to match.
+
+    Raises:
+        ValueError: the crop would hold no chunk.
+    """
+    have = num_item_chunks(item, spec)
+    if not 0 <= first_chunk < have or num_chunks < 1:
+        raise ValueError(f"item {item.id} has {have} chunks: no crop of {num_chunks} from chunk {first_chunk} on")
+
+    def part(stream: Tensor | None, per_chunk: int) -> Tensor | None:
+        # cloned, so that a crop does not keep the whole item in memory
+        return None if stream is None else stream[first_chunk * per_chunk :][: num_chunks * per_chunk].clone()
+
+    before = first_chunk * spec.chunk_samples
+    # the last chunk's window may reach beyond its hop, so an item can be longer than its chunks' hops
+    last = first_chunk + num_chunks >= have
+    num_samples = item.num_samples - before if last else min(num_chunks * spec.chunk_samples, item.num_samples - before)
+    return replace(
+        item,
+        latents=part(item.latents, spec.chunk_latents),
+        tokens=part(item.tokens, spec.chunk_tokens),
+        latent_mask=part(item.latent_mask, spec.chunk_latents),
+        token_mask=part(item.token_mask, spec.chunk_tokens),
+        num_samples=num_samples,
+        duration_s=num_samples / spec.sample_rate,
+        seconds_start=item.seconds_start + before / spec.sample_rate,
+    )
+
+
+def pad(item: LatentItem, spec: TokenizerSpec, num_chunks: int, silence: Silence) -> LatentItem:
+    """The item with silence behind it up to `num_chunks` chunks, masked out; a longer item is returned as it is."""
+    missing = num_chunks - num_item_chunks(item, spec)
+    if missing <= 0:
+        return item
+
+    def longer(stream: Tensor | None, fill: Tensor | None, name: str) -> Tensor | None:
+        if stream is None:
+            return None
+        if fill is None:
+            raise ValueError(f"item {item.id} has {name}, but the silence to pad it with has none")
+        return torch.cat([stream, fill.to(stream.dtype).repeat(missing, 1)])
+
+    def masked(mask: Tensor | None, per_chunk: int) -> Tensor | None:
+        return None if mask is None else torch.cat([mask, torch.zeros(missing * per_chunk, dtype=torch.bool)])
+
+    return replace(
+        item,
+        latents=longer(item.latents, silence.latents, "latents"),
+        tokens=longer(item.tokens, silence.tokens, "tokens"),
+        latent_mask=masked(item.latent_mask, spec.chunk_latents),
+        token_mask=masked(item.token_mask, spec.chunk_tokens),
+    )
+
+
+def random_crop(
+    item: LatentItem, spec: TokenizerSpec, num_chunks: int, silence: Silence, generator: torch.Generator
+) -> LatentItem:
+    """`num_chunks` chunks from anywhere in the item, each start equally likely; a shorter item is padded."""
+    starts = max(1, num_item_chunks(item, spec) - num_chunks + 1)
+    first = int(torch.randint(starts, (), generator=generator))
+    return pad(crop(item, spec, first, num_chunks), spec, num_chunks, silence)
+
+
+def collate(
+    items: Sequence[LatentItem],
+    spec: TokenizerSpec,
+    silence: Silence,
+    *,
+    text_column: str = "text",
+    label_column: str = "label",
+) -> LatentBatch:
+    """A training batch of items; the shorter ones are padded with silence and masked.
+
+    Args:
+        text_column, label_column: the metadata that become text and label; what an item lacks is "not given".
+
+    Raises:
+        ValueError: no items.
+    """
+    if not items:
+        raise ValueError("a batch needs at least 1 item")
+    longest = max(num_item_chunks(item, spec) for item in items)
+    padded = [pad(item, spec, longest, silence) for item in items]
+
+    def stack(tensors: Iterable[Tensor | None]) -> Tensor | None:
+        present = [tensor for tensor in tensors if tensor is not None]
+        if present and len(present) != len(padded):
+            raise ValueError("items of one batch must all have the same streams")
+        return torch.stack(present) if present else None
+
+    def text_of(item: LatentItem, column: str) -> str | None:
+        value = item.metadata.get(column)
+        return None if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    return LatentBatch(
+        latents=stack(item.latents for item in padded),
+        latent_mask=stack(item.latent_mask for item in padded),
+        tokens=stack(item.tokens for item in padded),
+        token_mask=stack(item.token_mask for item in padded),
+        conditions=Conditions(
+            text=[text_of(item, text_column) or "" for item in padded],
+            labels=[text_of(item, label_column) for item in padded],
+            seconds_start=torch.tensor([item.seconds_start for item in padded]),
+            seconds_total=torch.tensor([item.seconds_total for item in padded]),
+        ),
+        ids=[item.id for item in padded],
+    )
+
+
+def crop_batch(
+    dataset: LatentDataset,
+    draws: Iterable[tuple[int, int]],
+    *,
+    crop_chunks: int | None,
+    seed: int,
+    text_column: str = "text",
+    label_column: str = "label",
+) -> LatentBatch:
+    """The batch of draws (epoch, index) from a `ResumableSampler`: random crops, a function of (seed, epoch, index).
+
+    Args:
+        crop_chunks: length of each crop; None takes whole items.
+    """
+    items = []
+    for epoch, index in draws:
+        item = dataset[index]
+        if crop_chunks is not None:
+            generator = keyed_generator(seed, epoch, index)
+            item = random_crop(item, dataset.spec, crop_chunks, dataset.silence, generator)
+        items.append(item)
+    return collate(items, dataset.spec, dataset.silence, text_column=text_column, label_column=label_column)

@@ -1,0 +1,119 @@
+"""The closing of a dataset: index, list of failures, statistics and totals, all made from plan and shards."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ....core.files import atomic_path, file_sha256, write_json, write_text
+from .plan import Failure, Plan
+from .read import DATASET_FILE
+from .shard import ShardFile
+from .statistics import latent_statistics
+
+LEFTOVER = re.compile(r"^\..*\.\d+\.part(\.[a-z]+)?$")  # the temporary names of `atomic_path`
+
+
+def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence[ShardFile]) -> dict[str, Any]:
+    """Write `failed.jsonl`, `index.parquet` and the final `dataset.json`; returns the latter's contents.
+
+    Idempotent and without clock or host names, so that the same dataset always has the same bytes.
+    """
+    failures = all_failures(plan, shards)
+    write_text(folder / "failed.jsonl", "".join(json.dumps(asdict(f), ensure_ascii=False) + "\n" for f in failures))
+    rows = index_rows(shards)
+    write_index(folder / "index.parquet", rows)
+    mean, std = latent_statistics(shards)
+    final = {
+        **info,
+        "complete": True,
+        "totals": {
+            "num_items": len(rows),
+            "num_failed": len(failures),
+            "duration_s": sum(row["num_samples"] for row in rows) / info["tokenizer"]["spec"]["sample_rate"],
+            "num_latents": sum(row["num_latents"] for row in rows),
+            "num_tokens": sum(row["num_tokens"] for row in rows),
+        },
+        "latent_mean": list(mean),
+        "latent_std": list(std),
+        "shards": [
+            {
+                "name": shard.path.name,
+                "num_items": shard.num_items,
+                "bytes": shard.path.stat().st_size,
+                "sha256": file_sha256(shard.path),
+            }
+            for shard in shards
+        ],
+    }
+    remove_leftovers(folder)
+    write_json(folder / DATASET_FILE, final)
+    return final
+
+
+def all_failures(plan: Plan, shards: Sequence[ShardFile]) -> list[Failure]:
+    """What failed to be probed, then what failed to be encoded, each in the plan's order."""
+    return [*plan.failures, *(failure for shard in shards for failure in shard.failures)]
+
+
+def index_rows(shards: Sequence[ShardFile]) -> list[dict[str, Any]]:
+    """One row an item, in order: where it lies, how long it is, where it came from, and its metadata."""
+    rows = []
+    for shard in shards:
+        for row in range(shard.num_items):
+            meta = shard.meta(row)
+            metadata = meta.pop("metadata")
+            known = {
+                "id": meta.pop("id"),
+                "shard": shard.header["shard"],
+                "row": row,
+                "num_latents": _length(shard, "latents", row),
+                "num_tokens": _length(shard, "tokens", row),
+                **meta,
+            }
+            known.setdefault("loudness_lufs", None)
+            taken = {key if key not in known else f"metadata_{key}": value for key, value in metadata.items()}
+            rows.append({**known, **taken})
+    return rows
+
+
+def _length(shard: ShardFile, stream: str, row: int) -> int:
+    if not shard.has(stream):
+        return 0
+    offsets = shard.array("latent_offsets" if stream == "latents" else "token_offsets")
+    return int(offsets[row + 1] - offsets[row])
+
+
+def write_index(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as parquet, atomically. A column whose values are of several kinds is stored as JSON text."""
+    import pyarrow
+    import pyarrow.parquet
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = pyarrow.table({name: _column([row.get(name) for row in rows]) for name in names})
+    with atomic_path(path) as part:
+        pyarrow.parquet.write_table(table, part, compression="zstd")
+
+
+def _column(values: list[Any]) -> Any:
+    import pyarrow
+
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or (len(kinds) == 1 and kinds < {str, bool, list}):
+        try:
+            return pyarrow.array(values)
+        except (pyarrow.ArrowException, OverflowError):
+            pass  # lists of several kinds, or integers beyond 64 bits
+    return pyarrow.array([None if value is None else json.dumps(value, ensure_ascii=False) for value in values])
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of killed runs. Only once all shards are committed: nothing is being written then."""
+    for parent in (folder, folder / "shards"):
+        for path in parent.iterdir():
+            if LEFTOVER.match(path.name):
+                path.unlink(missing_ok=True)

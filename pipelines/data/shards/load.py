@@ -1,0 +1,126 @@
+"""From a planned item to audio that the codec takes, and the reading ahead that keeps the encoder busy."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....core.errors import AudioError
+from ....tokenizers.base import AudioTokenizer, TokenizerSpec
+from ..audio.convert import measure_loudness, normalise_loudness, resample, select_channels
+from ..audio.read import read_audio
+from .plan import Failure, PlannedItem, relative_reason
+from .settings import ShardSettings
+
+BATCHES_AHEAD = 2  # batches that are decoded while one is encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedItem:
+    """Audio as the codec takes it."""
+
+    item: PlannedItem
+    audio: Tensor  # [C, N] float32 with the codec's channels, at the rate of its encoder
+    facts: dict[str, Any]  # what the index tells of it
+
+
+def file_of(item: PlannedItem, root: Path) -> Path:
+    """Where the item's file is."""
+    return root / Path(item.path).expanduser()
+
+
+def load_item(
+    item: PlannedItem, path: Path, tokenizer: AudioTokenizer, settings: ShardSettings
+) -> LoadedItem | Failure:
+    """Read an item's part of its file, with the codec's channels and its encoder's rate; a Failure says why not."""
+    try:
+        audio, sample_rate = read_audio(path, start_s=item.start_s, duration_s=item.duration_s)
+        audio = select_channels(audio, tokenizer.spec.channels, settings.channels)
+        _check_content(audio, sample_rate, settings)
+        facts: dict[str, Any] = {}
+        if settings.measure_loudness or settings.loudness_lufs is not None:
+            loudness = measure_loudness(audio, sample_rate)
+            facts["loudness_lufs"] = loudness if math.isfinite(loudness) else None
+            if settings.loudness_lufs is not None:
+                audio, facts["gain_db"] = normalise_loudness(audio, sample_rate, settings.loudness_lufs, loudness)
+        audio = resample(audio, sample_rate, tokenizer.encoder_rate).contiguous()
+    except (AudioError, ValueError) as error:
+        return Failure(id=item.id, path=item.path, reason=relative_reason(error, path, item.path))
+    facts["audio_sha256"] = hashlib.sha256(audio.numpy().tobytes()).hexdigest()
+    return LoadedItem(item=item, audio=audio, facts=facts)
+
+
+def _check_content(audio: Tensor, sample_rate: int, settings: ShardSettings) -> None:
+    """Raise AudioError for audio that holds NaN or nothing."""
+    peak = float(audio.abs().max())
+    if not math.isfinite(peak):
+        raise AudioError("holds NaN or inf")
+    if peak < 10 ** (settings.silence_dbfs / 20):
+        level = f"{20 * math.log10(peak):.1f} dBFS" if peak else "digital silence"
+        raise AudioError(f"is silent (peak: {level}, limit {settings.silence_dbfs} dBFS)")
+    duration_s = audio.shape[-1] / sample_rate
+    if duration_s < settings.min_duration_s:
+        raise AudioError(f"{duration_s:.3f} s of audio is shorter than min_duration_s {settings.min_duration_s}")
+
+
+def make_batches(items: Sequence[PlannedItem], spec: TokenizerSpec, batch_s: float) -> list[list[PlannedItem]]:
+    """Items of similar length together, at most `batch_s` seconds with padding to whole chunks, but at least one item.
+
+    A function of the plan alone, so that a re-run puts the same items into the same batches.
+    """
+    batches: list[list[PlannedItem]] = []
+    longest_s = 0.0
+    for item in sorted(items, key=lambda item: item.duration_s, reverse=True):
+        if not batches or (len(batches[-1]) + 1) * longest_s > batch_s:
+            batches.append([])
+            num_chunks = spec.num_chunks(max(1, round(item.duration_s * spec.sample_rate)))
+            longest_s = num_chunks * spec.chunk_samples / spec.sample_rate
+        batches[-1].append(item)
+    return batches
+
+
+def load_batches(
+    batches: Sequence[Sequence[PlannedItem]],
+    root: Path,
+    tokenizer: AudioTokenizer,
+    settings: ShardSettings,
+    num_threads: int,
+) -> Iterator[list[LoadedItem | Failure]]:
+    """The batches in order, decoded by background threads a few batches ahead."""
+    pool = ThreadPoolExecutor(num_threads, "latentune-read")
+    pending: deque[list[Future[LoadedItem | Failure]]] = deque()
+    upcoming = iter(batches)
+
+    def submit() -> None:
+        for batch in upcoming:
+            pending.append([pool.submit(load_item, item, file_of(item, root), tokenizer, settings) for item in batch])
+            return
+
+    try:
+        for _ in range(BATCHES_AHEAD):
+            submit()
+        while pending:
+            current = pending.popleft()
+            loaded = [future.result() for future in current]
+            submit()
+            yield loaded
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def stack_audio(loaded: Sequence[LoadedItem]) -> tuple[Tensor, Tensor]:
+    """Audio of several items as [B, C, N] with zeros behind the shorter ones, and their lengths [B]."""
+    lengths = torch.tensor([entry.audio.shape[-1] for entry in loaded])
+    batch = loaded[0].audio.new_zeros(len(loaded), loaded[0].audio.shape[0], int(lengths.max()))
+    for row, entry in zip(batch, loaded, strict=True):
+        row[:, : entry.audio.shape[-1]] = entry.audio
+    return batch, lengths

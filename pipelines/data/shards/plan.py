@@ -1,0 +1,206 @@
+"""The plan: which part of which file goes into which shard. A function of the source and the settings alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from ....core.errors import AudioError, DatasetError
+from ....core.files import write_text
+from ....tokenizers.base import TokenizerSpec
+from ..audio.find import AudioItem
+from ..audio.read import AudioInfo, probe
+from .settings import ShardSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedItem:
+    """One item to encode: a file, or a part of a long one."""
+
+    shard: int
+    id: str  # unique in the dataset
+    path: str  # relative to the source
+    start_s: float  # in the file
+    duration_s: float
+    total_s: float  # of the whole file
+    sample_rate: int  # Hz, of the file
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Something that was left out, and why."""
+
+    id: str
+    path: str  # relative to the source
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All items in order, shard after shard, and the files that are known to fail."""
+
+    items: tuple[PlannedItem, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def num_shards(self) -> int:
+        return self.items[-1].shard + 1 if self.items else 0
+
+    @property
+    def duration_s(self) -> float:
+        return sum(item.duration_s for item in self.items)
+
+    def shards(self) -> Iterator[tuple[int, list[PlannedItem]]]:
+        """Number and items of each shard."""
+        for number, items in groupby(self.items, key=lambda item: item.shard):
+            yield number, list(items)
+
+    def to_text(self) -> str:
+        """The lines of `plan.jsonl`."""
+        rows: list[PlannedItem | Failure] = [*self.items, *self.failures]
+        return "".join(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+    def write(self, path: Path) -> None:
+        """Write `plan.jsonl`, atomically."""
+        write_text(path, self.to_text())
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read `plan.jsonl`; raises DatasetError where it is missing or broken."""
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            items = tuple(PlannedItem(**row) for row in rows if "shard" in row)
+            failures = tuple(Failure(**row) for row in rows if "shard" not in row)
+        except (OSError, ValueError, TypeError) as error:
+            raise DatasetError(f"{path} cannot be read ({error}): delete the folder and encode again") from error
+        return cls(items, failures)
+
+
+def source_digest(items: Iterable[AudioItem]) -> str:
+    """Hex SHA-256 of names, sizes and metadata: changes when files are added, removed or written anew."""
+    digest = hashlib.sha256()
+    for item in items:
+        try:
+            size = item.path.stat().st_size
+        except OSError:
+            size = -1
+        digest.update(json.dumps([item.name, size, item.metadata], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def make_plan(
+    files: Sequence[AudioItem],
+    spec: TokenizerSpec,
+    settings: ShardSettings,
+    *,
+    num_threads: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Plan:
+    """Probe every file, split the long ones, and fill shards in order.
+
+    Args:
+        progress: called with (files probed, files in all).
+    """
+    items: list[PlannedItem] = []
+    failures: list[Failure] = []
+    shard, shard_bytes, shard_s = 0, 0.0, 0.0
+    with ThreadPoolExecutor(num_threads, "latentune-probe") as pool:
+        for done, (file, name, found) in enumerate(
+            zip(files, _unique_names(files), pool.map(_try_probe, files), strict=True), start=1
+        ):
+            if progress is not None:
+                progress(done, len(files))
+            if isinstance(found, AudioInfo) and found.duration_s < settings.min_duration_s:
+                found = f"{found.duration_s:.3f} s is shorter than min_duration_s {settings.min_duration_s}"
+            if not isinstance(found, AudioInfo):
+                failures.append(Failure(id=_printable(name), path=_printable(file.name), reason=found))
+                continue
+            for item in _items_of(file, name, found, settings):
+                size = item_bytes(item.duration_s, spec, settings)
+                full = (
+                    shard_bytes + size > settings.shard_mb * 1e6
+                    or shard_s + item.duration_s > settings.shard_hours * 3600
+                )
+                if items and full and shard_s > 0:
+                    shard, shard_bytes, shard_s = shard + 1, 0.0, 0.0
+                shard_bytes, shard_s = shard_bytes + size, shard_s + item.duration_s
+                items.append(replace(item, shard=shard))
+    return Plan(tuple(items), tuple(failures))
+
+
+def item_bytes(duration_s: float, spec: TokenizerSpec, settings: ShardSettings) -> int:
+    """Bytes that an item of this length takes in a shard, without its metadata."""
+    num_samples = max(1, round(duration_s * spec.sample_rate))
+    latents = spec.num_latents(num_samples) * spec.latent_dim * settings.latent_dtype.itemsize
+    tokens = spec.num_tokens(num_samples) * spec.tokens_per_frame * token_bytes(spec)
+    return latents * ("latents" in settings.streams) + tokens * ("tokens" in settings.streams)
+
+
+def token_bytes(spec: TokenizerSpec) -> int:
+    """Bytes of the smallest unsigned integer that holds every token; 1 where there are none."""
+    largest = max(spec.codebook_sizes, default=1) - 1
+    return next(size for size in (1, 2, 4, 8) if largest < 256**size)
+
+
+def _try_probe(file: AudioItem) -> AudioInfo | str:
+    if _printable(file.name) != file.name:
+        return "its name is not valid UTF-8: rename it"
+    try:
+        return probe(file.path)
+    except AudioError as error:
+        return relative_reason(error, file.path, file.name)
+
+
+def _printable(name: str) -> str:
+    """The name with bytes that are not UTF-8 escaped, for a file system allows what JSON and parquet do not."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def relative_reason(error: Exception, path: Path, name: str) -> str:
+    """An error's text without the file's full path: the same wherever the source lies."""
+    return " ".join(str(error).removeprefix(f"{path}: ").replace(str(path), name).split())
+
+
+def _unique_names(files: Sequence[AudioItem]) -> Iterator[str]:
+    """A name for each file; one that comes again (a manifest may list a file twice) gets ~2, ~3, ..."""
+    seen: dict[str, int] = {}
+    for file in files:
+        seen[file.name] = count = seen.get(file.name, 0) + 1
+        yield file.name if count == 1 else f"{file.name}~{count}"
+
+
+def _items_of(file: AudioItem, name: str, info: AudioInfo, settings: ShardSettings) -> Iterator[PlannedItem]:
+    """The items of one file, with `shard` still 0."""
+    cuts = split_points(info.num_samples, info.sample_rate, settings.max_duration_s, settings.min_duration_s)
+    for number, (start, end) in enumerate(pairwise(cuts)):
+        yield PlannedItem(
+            shard=0,
+            id=name if len(cuts) == 2 else f"{name}#{number}",
+            path=file.name,
+            start_s=start / info.sample_rate,
+            duration_s=(end - start) / info.sample_rate,
+            total_s=info.duration_s,
+            sample_rate=info.sample_rate,
+            metadata=file.metadata,
+        )
+
+
+def split_points(num_samples: int, sample_rate: int, max_duration_s: float, min_duration_s: float) -> list[int]:
+    """Where to cut a file, in samples, 0 and the end included.
+
+    All parts have the greatest length but the last. Should that one be too short to stand alone, it shares its length
+    evenly with the part before: nothing is left out.
+    """
+    longest = max(1, math.floor(max_duration_s * sample_rate))
+    cuts = [*range(0, num_samples, longest), num_samples]
+    if len(cuts) > 2 and cuts[-1] - cuts[-2] < min_duration_s * sample_rate:
+        cuts[-2] = (cuts[-3] + cuts[-1]) // 2
+    return cuts

@@ -1,0 +1,228 @@
+"""Read a shard dataset at random, as a map-style dataset over memory-mapped shards."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ....core.config import build_config
+from ....core.errors import ConfigError, DatasetError, MismatchError
+from ....generators.base import TokenizerBinding
+from ....tokenizers.base import AudioTokenizer, TokenizerSpec
+from ..audio.find import matches
+from .shard import ShardFile, shard_name
+from .statistics import latent_statistics
+
+logger = logging.getLogger(__name__)
+
+DATASET_FORMAT = "latentune-dataset"
+DATASET_VERSION = 1
+DATASET_FILE = "dataset.json"
+MIN_STD = 1e-4  # a channel that never changes must not divide by zero when it is normalised
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentItem:
+    """One item, or a crop of it. A stream that the dataset does not hold is None, and so is its mask."""
+
+    id: str
+    latents: Tensor | None  # [T, D] float32
+    tokens: Tensor | None  # [T', Q] int64
+    latent_mask: Tensor | None  # [T] bool, True where the frame is real
+    token_mask: Tensor | None  # [T'] bool
+    num_samples: int  # length of the real part, at the codec's rate
+    duration_s: float  # the same in seconds
+    seconds_start: float  # where in its recording the item starts
+    seconds_total: float  # length of the whole recording
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silence:
+    """One chunk of the codec's silence: what padding is made of."""
+
+    latents: Tensor | None  # [chunk_latents, D] float32
+    tokens: Tensor | None  # [chunk_tokens, Q] int64
+
+
+class LatentDataset(Dataset[LatentItem]):
+    """The items of a dataset folder, in the order of its plan.
+
+    A dataset that is still being encoded opens as well, with the shards that are there; `complete` tells.
+
+    Args:
+        path: the folder that `latentune encode` wrote.
+        where: keep the items whose metadata has these values; a list allows any of its values.
+
+    Raises:
+        DatasetError: no dataset there, or a shard of it is missing or corrupt (named, with what to do).
+    """
+
+    def __init__(self, path: str | Path, *, where: Mapping[str, Any] | None = None):
+        self.path = Path(path)
+        self.info = read_dataset_json(self.path)
+        try:
+            self.spec = build_config(TokenizerSpec, self.info["tokenizer"]["spec"])
+            self.fingerprint: str = self.info["tokenizer"]["fingerprint"]
+            self.streams = tuple(self.info["settings"]["streams"])
+            self.shards = open_shards(self.path, self.info)
+        except (KeyError, TypeError, ConfigError) as error:
+            raise DatasetError(f"{self.path / DATASET_FILE} is not complete ({error!r}): encode again") from error
+        sizes = [shard.num_items for shard in self.shards]
+        self._shard_of = np.repeat(np.arange(len(sizes)), sizes)
+        self._row_of = np.concatenate([np.zeros(0, np.int64), *(np.arange(size) for size in sizes)])
+        if where:
+            keep = [i for i, meta in enumerate(self.metas()) if matches(meta["metadata"], where)]
+            self._shard_of, self._row_of = self._shard_of[keep], self._row_of[keep]
+        self._silence: Silence | None = None
+        self._statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """False while the dataset is still being encoded."""
+        return self.info["complete"]
+
+    @property
+    def latent_mean(self) -> tuple[float, ...]:
+        """[D] mean of each latent channel over all items; empty without a latent stream."""
+        return self._latent_statistics()[0]
+
+    @property
+    def latent_std(self) -> tuple[float, ...]:
+        """[D] standard deviation of each latent channel over all items; empty without a latent stream."""
+        return self._latent_statistics()[1]
+
+    @property
+    def silence(self) -> Silence:
+        """What padding is made of."""
+        if self._silence is None:
+            self._silence = read_silence(self.path, self.spec, self.streams)
+        return self._silence
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def __getitem__(self, index: int) -> LatentItem:
+        shard, row = self._locate(index)
+        meta = shard.meta(row)
+        latents, tokens = shard.stream("latents", row), shard.stream("tokens", row)
+        return LatentItem(
+            id=meta["id"],
+            latents=latents,
+            tokens=tokens,
+            latent_mask=None if latents is None else torch.ones(len(latents), dtype=torch.bool),
+            token_mask=None if tokens is None else torch.ones(len(tokens), dtype=torch.bool),
+            num_samples=meta["num_samples"],
+            duration_s=meta["duration_s"],
+            seconds_start=meta["start_s"],
+            seconds_total=meta["total_s"],
+            metadata=meta["metadata"],
+        )
+
+    def meta(self, index: int) -> dict[str, Any]:
+        """What is known of an item without reading its streams: id, path, num_samples, metadata, audio_sha256, ..."""
+        shard, row = self._locate(index)
+        return shard.meta(row)
+
+    def metas(self) -> Iterator[dict[str, Any]]:
+        """`meta` of every item in order."""
+        return (self.meta(index) for index in range(len(self)))
+
+    def _locate(self, index: int) -> tuple[ShardFile, int]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"item {index} of a dataset of {len(self)} items")
+        return self.shards[self._shard_of[index]], int(self._row_of[index])
+
+    def _latent_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if self._statistics is None:
+            if self.complete:
+                self._statistics = tuple(self.info["latent_mean"]), tuple(self.info["latent_std"])
+            else:
+                self._statistics = latent_statistics(self.shards)
+        return self._statistics
+
+
+def dataset_binding(dataset: LatentDataset) -> TokenizerBinding:
+    """What a generator trained on this dataset has to know of the codec."""
+    return TokenizerBinding(
+        spec=dataset.spec,
+        fingerprint=dataset.fingerprint,
+        latent_mean=dataset.latent_mean,
+        latent_std=tuple(max(std, MIN_STD) for std in dataset.latent_std),
+    )
+
+
+def check_tokenizer(dataset: LatentDataset, tokenizer: AudioTokenizer) -> None:
+    """Raise MismatchError unless `dataset` was encoded with this tokenizer."""
+    fingerprint = tokenizer.fingerprint()
+    if fingerprint != dataset.fingerprint:
+        raise MismatchError(
+            f"dataset {dataset.path} was encoded with {dataset.info['tokenizer']['source']} (fingerprint "
+            f"{dataset.fingerprint[:12]}), not with this tokenizer ({fingerprint[:12]}): load that one or encode again"
+        )
+
+
+def read_dataset_json(folder: Path) -> dict[str, Any]:
+    """The contents of `dataset.json`.
+
+    Raises:
+        DatasetError: no such folder, not a dataset, or of a newer format.
+    """
+    path = folder / DATASET_FILE
+    if not folder.is_dir():
+        raise DatasetError(f"no dataset at {folder}: there is no such folder")
+    if not path.is_file():
+        raise DatasetError(f"{folder} is not a dataset: it holds no {DATASET_FILE}; make one with `latentune encode`")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        known, version = info["format"] == DATASET_FORMAT, info["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is corrupt ({error!r}): encode again") from error
+    if not known:
+        raise DatasetError(f"{path} is not the description of a latent dataset")
+    if version > DATASET_VERSION:
+        raise DatasetError(f"{path} has format version {version}, newer than this program's: update latentune")
+    return info
+
+
+def open_shards(folder: Path, info: Mapping[str, Any]) -> list[ShardFile]:
+    """The dataset's shards in order; where it is not complete, those that are there."""
+    paths = [folder / "shards" / shard_name(number) for number in range(info["plan"]["num_shards"])]
+    if not info["complete"]:
+        present = [path for path in paths if path.exists()]
+        logger.warning(
+            "%s is not complete: %d of %d shards are there; run encode again to finish it",
+            folder,
+            len(present),
+            len(paths),
+        )
+        paths = present
+    return [ShardFile(path) for path in paths]
+
+
+def read_silence(folder: Path, spec: TokenizerSpec, streams: tuple[str, ...]) -> Silence:
+    """Read `silence.safetensors`; raises DatasetError where it is missing or does not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / "silence.safetensors"
+    try:
+        tensors = load_file(path)
+        latents = tensors["latents"].float() if "latents" in streams else None
+        tokens = tensors["tokens"].long() if "tokens" in streams else None
+    except (OSError, SafetensorError, KeyError) as error:
+        raise DatasetError(f"{path} is missing or corrupt ({error}): delete it and run encode again") from error
+    fits_latents = latents is None or latents.shape == (spec.chunk_latents, spec.latent_dim)
+    fits_tokens = tokens is None or tokens.shape == (spec.chunk_tokens, spec.tokens_per_frame)
+    if not (fits_latents and fits_tokens):
+        raise DatasetError(f"{path} does not fit the dataset's codec: delete it and run encode again")
+    return Silence(latents=latents, tokens=tokens)

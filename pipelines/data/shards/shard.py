@@ -1,0 +1,208 @@
+"""One shard file: many items end to end in plain safetensors, readable alone and through a memory map.
+
+Tensors: `latents` [sum T, D] and `tokens` [sum T', Q], time-major; `latent_offsets`, `token_offsets` and `meta_offsets`
+[items + 1] int64; `meta`, the UTF-8 bytes of one JSON object an item. The file's own metadata has one key, `latentune`:
+a JSON object with the shard's number, the codec's fingerprint, the job it is a part of, and what failed.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....core.errors import DatasetError
+from ....core.files import atomic_path
+from ....tokenizers.base import TokenizerSpec
+from .plan import Failure, PlannedItem, token_bytes
+from .settings import ShardSettings
+
+SHARD_FORMAT = "latentune-shard"
+SHARD_VERSION = 1
+HEADER_KEY = "latentune"
+DTYPES = {"F16": np.float16, "F32": np.float32, "I64": np.int64, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
+DTYPES["U64"] = np.uint64
+CODEC_GAIN = "codec_gain_db"  # of an item: the gain that the codec's `encode` applied, for decoding to undo
+REPAIR = "delete it and run encode again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedItem:
+    """One item as it goes into a shard."""
+
+    item: PlannedItem
+    latents: Tensor | None  # [T, D], in the dtype to store
+    tokens: Tensor | None  # [T', Q] int64
+    num_samples: int  # at the codec's rate
+    facts: dict[str, Any] = field(default_factory=dict)  # measured on the way: hash, loudness, CODEC_GAIN, ...
+
+
+def shard_name(number: int) -> str:
+    """`00000.safetensors`: a function of the plan, so that a re-run finds what is there."""
+    return f"{number:05d}.safetensors"
+
+
+def write_shard(
+    path: Path,
+    number: int,
+    entries: list[EncodedItem],
+    failures: list[Failure],
+    *,
+    spec: TokenizerSpec,
+    settings: ShardSettings,
+    identity: dict[str, str],
+) -> None:
+    """Write a shard, whole or not at all. The same content gives the same bytes.
+
+    Args:
+        identity: goes into the header: the codec's `fingerprint` and the `job` that the shard is a part of.
+    """
+    from safetensors.numpy import save
+
+    metas = [_meta_bytes(entry, spec) for entry in entries]
+    tensors = {
+        "meta": np.frombuffer(b"".join(metas), np.uint8),
+        "meta_offsets": _offsets([len(meta) for meta in metas]),
+    }
+    if "latents" in settings.streams:
+        rows = [entry.latents.numpy() for entry in entries if entry.latents is not None]
+        dtype = np.dtype(settings.dtype)
+        tensors["latents"] = np.concatenate([np.empty((0, spec.latent_dim), dtype), *rows])
+        tensors["latent_offsets"] = _offsets([len(row) for row in rows])
+    if "tokens" in settings.streams:
+        kind = np.dtype(f"uint{8 * token_bytes(spec)}")
+        rows = [entry.tokens.numpy().astype(kind) for entry in entries if entry.tokens is not None]
+        tensors["tokens"] = np.concatenate([np.empty((0, spec.tokens_per_frame), kind), *rows])
+        tensors["token_offsets"] = _offsets([len(row) for row in rows])
+    header = {
+        "format": SHARD_FORMAT,
+        "version": SHARD_VERSION,
+        "shard": number,
+        **identity,
+        "failures": [asdict(failure) for failure in failures],
+    }
+    # one key, for safetensors writes several in no fixed order
+    data = save(tensors, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False)})
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+def _offsets(lengths: list[int]) -> np.ndarray:
+    return np.cumsum([0, *lengths], dtype=np.int64)
+
+
+def _meta_bytes(entry: EncodedItem, spec: TokenizerSpec) -> bytes:
+    item = entry.item
+    meta = {
+        "id": item.id,
+        "path": item.path,
+        "num_samples": entry.num_samples,
+        "duration_s": entry.num_samples / spec.sample_rate,
+        "start_s": item.start_s,
+        "total_s": item.total_s,
+        **entry.facts,
+        "metadata": item.metadata,
+    }
+    return json.dumps(meta, ensure_ascii=False, allow_nan=False).encode()
+
+
+class ShardFile:
+    """A shard, mapped into memory when it is first read. Can be sent to worker processes.
+
+    Raises:
+        DatasetError: missing, truncated or not a shard; the message names the file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.header, self._layout, self._data_start = _read_header(path)
+        self._map: mmap.mmap | None = None
+        self._arrays: dict[str, np.ndarray] = {}
+        self.num_items = len(self.array("meta_offsets")) - 1
+        self._check_offsets()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None, "_arrays": {}}
+
+    @property
+    def failures(self) -> list[Failure]:
+        return [Failure(**failure) for failure in self.header["failures"]]
+
+    def has(self, stream: str) -> bool:
+        """True if the shard holds this stream, `latents` or `tokens`."""
+        return stream in self._layout
+
+    def array(self, name: str) -> np.ndarray:
+        """A whole tensor as a read-only view of the file."""
+        if name not in self._arrays:
+            if self._map is None:
+                with open(self.path, "rb") as file:
+                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            entry = self._layout[name]
+            begin, end = entry["data_offsets"]
+            dtype = np.dtype(DTYPES[entry["dtype"]])
+            flat = np.frombuffer(self._map, dtype, (end - begin) // dtype.itemsize, self._data_start + begin)
+            self._arrays[name] = flat.reshape(entry["shape"])
+        return self._arrays[name]
+
+    def stream(self, name: str, row: int) -> Tensor | None:
+        """Item `row` of `latents` as float32 [T, D] or of `tokens` as int64 [T', Q], copied; None if absent."""
+        if not self.has(name):
+            return None
+        offsets = self.array("latent_offsets" if name == "latents" else "token_offsets")
+        part = self.array(name)[offsets[row] : offsets[row + 1]]
+        return torch.from_numpy(part.astype(np.float32 if name == "latents" else np.int64))
+
+    def meta(self, row: int) -> dict[str, Any]:
+        """What is known of item `row`: id, path, num_samples, duration_s, start_s, total_s, metadata, ..."""
+        begin, end = self.array("meta_offsets")[row : row + 2]
+        try:
+            return json.loads(self.array("meta")[begin:end].tobytes())
+        except ValueError as error:
+            raise DatasetError(
+                f"shard {self.path} is corrupt (item {row} has no readable metadata): {REPAIR}"
+            ) from error
+
+    def _check_offsets(self) -> None:
+        for name, offsets_name in (
+            ("latents", "latent_offsets"),
+            ("tokens", "token_offsets"),
+            ("meta", "meta_offsets"),
+        ):
+            if not self.has(name):
+                continue
+            offsets = self.array(offsets_name)
+            rising = offsets[0] == 0 and (np.diff(offsets) >= 0).all() and offsets[-1] == len(self.array(name))
+            if len(offsets) != self.num_items + 1 or not rising:
+                raise DatasetError(f"shard {self.path} is corrupt ({offsets_name} do not fit {name}): {REPAIR}")
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """The shard's own header, the tensors' layout, and where in the file their data begins."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > size - 8:
+                raise DatasetError(f"shard {path} is truncated ({size} bytes): {REPAIR}")
+            layout = json.loads(file.read(length))
+        header = json.loads(layout.pop("__metadata__")[HEADER_KEY])
+        data_bytes = max(entry["data_offsets"][1] for entry in layout.values())
+        known = header["format"] == SHARD_FORMAT and {"meta", "meta_offsets"} <= set(layout)
+    except FileNotFoundError as error:
+        raise DatasetError(f"shard {path} is missing: run encode again") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"shard {path} is corrupt or not a shard (unreadable header): {REPAIR}") from error
+    if not known:
+        raise DatasetError(f"{path} is not a shard of a latent dataset: {REPAIR}")
+    if header["version"] > SHARD_VERSION:
+        raise DatasetError(f"shard {path} has format version {header['version']}, newer than this program's: update it")
+    if size != 8 + length + data_bytes:
+        raise DatasetError(f"shard {path} has {size} bytes, its header says {8 + length + data_bytes}: {REPAIR}")
+    return header, layout, 8 + length

@@ -1,0 +1,1 @@
+"""Tokenizer and generator joined: prompts to audio."""

@@ -1,0 +1,135 @@
+"""Name or folder -> pipeline: shipped names, saved pipelines, training runs and their checkpoints."""
+
+from __future__ import annotations
+
+import logging
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from ...core.device import move_model
+from ...core.errors import CheckpointError, DatasetError
+from ...generators.load import load_generator
+from ...tokenizers.base import AudioTokenizer
+from ...tokenizers.load import SHIPPED as SHIPPED_TOKENIZERS
+from ...tokenizers.load import load_tokenizer
+from ..data.shards.read import read_dataset_json
+from ..training.state import STATE_FILE, last_checkpoint, read_progress
+from .pipeline import GenerationPipeline
+from .saved import MANIFEST, PipelineDefaults, read_manifest
+
+logger = logging.getLogger(__name__)
+
+# shipped name -> folder inside the package
+SHIPPED = {
+    "codicodec-mini-dit": "pipelines/generation/weights/codicodec-mini-dit",
+    "codicodec-mini-lm": "pipelines/generation/weights/codicodec-mini-lm",
+}
+
+
+def load_pipeline(
+    path: str | Path,
+    *,
+    tokenizer: str | Path | AudioTokenizer | None = None,
+    device: torch.device | str | None = None,
+    torch_dtype: torch.dtype | None = None,
+) -> GenerationPipeline:
+    """Load a tokenizer and a generator together.
+
+    Args:
+        path: a shipped name (`codicodec-mini-dit`, `codicodec-mini-lm`), a folder that `save_pretrained` wrote, a
+            training run or one of its checkpoints (the averaged weights), or a generator's own folder.
+        tokenizer: which tokenizer to decode with, where the folder does not tell or the one it tells has moved.
+        device, torch_dtype: where to put both networks; as they were saved by default.
+
+    Raises:
+        CheckpointError: nothing usable is there.
+        MismatchError: tokenizer and generator were not made for each other.
+    """
+    folder = _shipped_folder(str(path)) if str(path) in SHIPPED else Path(path)
+    if (folder / MANIFEST).is_file():
+        pipeline = GenerationPipeline.from_pretrained(folder, tokenizer=tokenizer)
+    else:
+        pipeline = _from_generator(folder, tokenizer)
+    return pipeline.to(device, torch_dtype)
+
+
+def shipped_pipelines(tokenizer: AudioTokenizer) -> list[str]:
+    """Names of the shipped pipelines whose generators were trained on this tokenizer's streams."""
+    fingerprint = tokenizer.fingerprint()
+    return [name for name in SHIPPED if read_manifest(_shipped_folder(name)).tokenizer_fingerprint == fingerprint]
+
+
+def build_pipeline(
+    tokenizer: str | Path,
+    generator: str | Path,
+    output: str | Path,
+    *,
+    defaults: PipelineDefaults | None = None,
+    torch_dtype: torch.dtype | None = None,
+) -> GenerationPipeline:
+    """Put a tokenizer and a generator into one pipeline folder.
+
+    Args:
+        tokenizer: as for `load_tokenizer`; one that ships is referred to by its name, another is copied.
+        generator: a generator's folder, a training run or a checkpoint.
+        torch_dtype: of the generator's weights in the folder, such as float16 to halve them.
+
+    Raises:
+        MismatchError: they were not made for each other.
+    """
+    pipeline = GenerationPipeline(
+        load_tokenizer(tokenizer), load_generator(_generator_folder(Path(generator))), defaults
+    )
+    if torch_dtype is not None:
+        move_model(pipeline.generator, dtype=torch_dtype)
+    pipeline.save_pretrained(output, tokenizer_name=str(tokenizer) if str(tokenizer) in SHIPPED_TOKENIZERS else None)
+    return pipeline
+
+
+def _shipped_folder(name: str) -> Path:
+    return Path(files("latentune") / SHIPPED[name])  # type: ignore[arg-type]
+
+
+def _from_generator(folder: Path, tokenizer: str | Path | AudioTokenizer | None) -> GenerationPipeline:
+    place = _generator_folder(folder)
+    generator = load_generator(place)
+    if tokenizer is None:
+        tokenizer = _tokenizer_of(place, generator.binding.fingerprint)
+    if not isinstance(tokenizer, AudioTokenizer):
+        tokenizer = load_tokenizer(tokenizer)
+    return GenerationPipeline(tokenizer, generator)
+
+
+def _generator_folder(folder: Path) -> Path:
+    """The generator inside a training run, a checkpoint or a pipeline; the averaged weights where there are such."""
+    if not folder.is_dir():
+        known = ", ".join(sorted(SHIPPED))
+        raise CheckpointError(f"no pipeline {str(folder)!r}: give a pipeline's or a run's folder, or one of {known}")
+    folder = last_checkpoint(folder) or folder
+    if (folder / STATE_FILE).is_file():
+        read_progress(folder)  # refuses a damaged checkpoint
+    for name in ("", "ema", "model", "generator"):
+        if (folder / name / "config.json").is_file():
+            return folder / name
+    raise CheckpointError(f"{folder} holds no pipeline, training run, checkpoint or generator")
+
+
+def _tokenizer_of(generator: Path, fingerprint: str) -> str:
+    """The tokenizer that a run names, or the one of its dataset, or else the shipped one with that fingerprint."""
+    if (generator.parent / STATE_FILE).is_file():
+        data = read_progress(generator.parent).config.get("data", {})
+        if data.get("tokenizer"):
+            return data["tokenizer"]
+        try:
+            return read_dataset_json(Path(data["source"]))["tokenizer"]["source"]
+        except (DatasetError, KeyError) as error:
+            logger.info("the run's dataset does not tell its tokenizer: %s", error)
+    for name in SHIPPED_TOKENIZERS:
+        if load_tokenizer(name).fingerprint() == fingerprint:
+            return name
+    raise CheckpointError(
+        f"nothing at {generator} tells which tokenizer it was trained for (fingerprint {fingerprint[:12]}): "
+        "name one with tokenizer"
+    )

@@ -1,0 +1,120 @@
+"""The systems of an experiment, made from its config: streams, labellings, receivers, and the audio these need."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....core.errors import AudioError
+from ....tokenizers.base import AudioTokenizer, Encoded
+from ...data.audio.find import AudioItem, find_distinct_audio, left_out
+from ..metrics.codec import read_reference
+from .channel import PACKET_CHANNEL
+from .config import RobustnessConfig
+from .labelling import Labelling
+from .rvq import RVQBaseline, matching_codebooks
+from .soft import count_usage
+from .systems import SOFT, OwnTokens, RVQTokens, System, TokenStream
+
+logger = logging.getLogger(__name__)
+
+
+class Sources:
+    """Audio read and encoded by one codec; what cannot be read is noted in `failures`."""
+
+    def __init__(self, tokenizer: AudioTokenizer):
+        self.tokenizer = tokenizer
+        self.failures: list[dict[str, str]] = []  # path, reason
+        self._encoded: dict[str, list[Encoded]] = {}
+
+    def read(self, item: AudioItem, max_duration_s: float | None = None) -> Tensor | None:
+        """Audio [C, N] at the codec's rate and channels; None where it cannot be read."""
+        spec = self.tokenizer.spec
+        try:
+            return read_reference(item, spec.sample_rate, spec.channels, max_duration_s)
+        except (AudioError, ValueError) as error:
+            failure = left_out(item.path, error)
+            if failure not in self.failures:
+                self.failures.append(failure)
+            return None
+
+    @torch.no_grad()
+    def encode(self, audio: Tensor) -> Encoded:
+        """A batch of one."""
+        return self.tokenizer.encode(audio[None].to(self.tokenizer.device), self.tokenizer.spec.sample_rate)
+
+    def encode_all(self, source: str) -> list[Encoded]:
+        """Every file of `source` that can be read, encoded, once; raises AudioError if none can."""
+        if source not in self._encoded:
+            items = sorted(find_distinct_audio(source), key=lambda item: item.name)
+            heard = (self.read(item) for item in items)
+            self._encoded[source] = [self.encode(audio) for audio in heard if audio is not None]
+        if not self._encoded[source]:
+            raise AudioError(f"no audio file of {source} could be read")
+        return self._encoded[source]
+
+    def usage(self, stream: TokenStream, source: str, labelling: Labelling) -> list[Tensor]:
+        """How often `source` uses each level of each word: a prior."""
+        tokens = torch.cat([stream.tokens(encoded) for encoded in self.encode_all(source)])
+        return count_usage(tokens, labelling)
+
+
+def build_systems(config: RobustnessConfig, tokenizer: AudioTokenizer, sources: Sources) -> list[System]:
+    """Every labelling of the codec's own tokens, and of an RVQ if asked for, with every receiver."""
+    own = OwnTokens(tokenizer)
+    systems = []
+    for code in config.labellings:
+        systems += _receivers(config, own, Labelling(own.levels, code), sources)  # type: ignore[arg-type]
+    if config.rvq_audio is not None:
+        rvq = RVQTokens(tokenizer, _fit_rvq(config, tokenizer, sources.encode_all(config.rvq_audio)))
+        systems += _receivers(config, rvq, Labelling(rvq.levels), sources)
+    return systems
+
+
+def _receivers(config: RobustnessConfig, stream: TokenStream, labelling: Labelling, sources: Sources) -> list[System]:
+    """All ways to receive one labelling of a stream."""
+    packets = config.channel == PACKET_CHANNEL
+    label = stream.name if packets or not stream.ordered else labelling.code
+    common: dict[str, Any] = {"stream": stream, "labelling": labelling}
+    if packets:
+        fallback = _silence(stream, sources)
+        systems = [
+            System(name=f"{label}, {way}", receiver=way, fallback=fallback, **common) for way in config.concealments
+        ]
+    else:
+        systems = [System(name=label, **common)]
+    if config.soft:
+        prior = _usual_prior(config, stream, labelling, sources)
+        systems.append(System(name=f"{label}, {SOFT}", receiver=SOFT, priors=prior, **common))
+        if config.prior_audio is not None:
+            prior = sources.usage(stream, config.prior_audio, labelling)
+            systems.append(System(name=f"{label}, {SOFT} with prior", receiver=SOFT, priors=prior, **common))
+    return systems
+
+
+def _usual_prior(
+    config: RobustnessConfig, stream: TokenStream, labelling: Labelling, sources: Sources
+) -> list[Tensor] | None:
+    """Prior of a soft receiver that is given none: all levels alike, but for an RVQ the use of its entries in the audio
+    that it was fitted on, without which a rare entry far from all others pulls every mean."""
+    if stream.ordered or config.rvq_audio is None:
+        return None
+    return sources.usage(stream, config.rvq_audio, labelling)
+
+
+def _fit_rvq(config: RobustnessConfig, tokenizer: AudioTokenizer, encoded: list[Encoded]) -> RVQBaseline:
+    latents = torch.cat([one.latents[0].cpu().float() for one in encoded])
+    size = config.rvq_codebook_size
+    count = config.rvq_codebooks or matching_codebooks(tokenizer.spec, size)
+    logger.info("fitting %d codebooks of %d entries to %d latent frames", count, size, len(latents))
+    return RVQBaseline.fit(latents, num_codebooks=count, codebook_size=size, seed=config.seed)
+
+
+def _silence(stream: TokenStream, sources: Sources) -> Tensor:
+    """Latents [F, D] of a chunk of silence, through the stream's tokens."""
+    spec = sources.tokenizer.spec
+    encoded = sources.encode(torch.zeros(spec.channels, spec.max_samples(1)))
+    return stream.latents(stream.tokens(encoded))[: spec.chunk_latents]

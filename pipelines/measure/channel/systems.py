@@ -1,0 +1,224 @@
+"""What is compared on a channel: how tokens are made (`TokenStream`), labelled, and received (`System`).
+
+Shape letters: T token frames, Q codebooks, K chunks, D latent width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ....tokenizers.base import AudioTokenizer, Encoded
+from .channel import BitChannel, lose_packets
+from .concealment import CONCEALMENTS
+from .labelling import Labelling
+from .rvq import RVQBaseline
+from .soft import ValueMap, word_posteriors
+
+PLAIN, SOFT = "plain", "soft"
+CLEAN = "clean"  # system of the rows without a channel, with the name of the token stream
+Streams = dict[str, Tensor]  # what the codec's `decode` is given: tokens [1, T, Q] or latents [1, T, D]
+
+
+class TokenStream(ABC):
+    """Tokens of one codec's encoder, and the ways back to what its decoder takes."""
+
+    name: str
+    ordered: bool  # whether neighbouring digits mean neighbouring sounds
+
+    def __init__(self, tokenizer: AudioTokenizer):
+        self.tokenizer = tokenizer
+
+    @property
+    @abstractmethod
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """As of `TokenizerSpec`."""
+
+    @property
+    @abstractmethod
+    def chunk_frames(self) -> int:
+        """Token frames of a chunk."""
+
+    @abstractmethod
+    def tokens(self, encoded: Encoded) -> Tensor:
+        """Tokens [T, Q] of a batch of one, on the CPU."""
+
+    @abstractmethod
+    def streams(self, tokens: Tensor) -> Streams:
+        """What to decode for tokens [T, Q]."""
+
+    @abstractmethod
+    def latents(self, tokens: Tensor) -> Tensor:
+        """Tokens [T, Q] to latents [T', D] on the CPU."""
+
+    @abstractmethod
+    def mean_latents(self, posteriors: Sequence[Tensor]) -> Tensor:
+        """Posteriors [T, L] of every digit, in the order of `Labelling`, to latents [1, T', D]."""
+
+    def frame_rate_hz(self) -> float:
+        spec = self.tokenizer.spec
+        return spec.sample_rate / spec.chunk_samples * self.chunk_frames
+
+
+class OwnTokens(TokenStream):
+    """The codec's own tokens."""
+
+    name, ordered = "own", True
+
+    def __init__(self, tokenizer: AudioTokenizer):
+        super().__init__(tokenizer)
+        self._map: ValueMap | None = None
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        return self.tokenizer.spec.levels
+
+    @property
+    def chunk_frames(self) -> int:
+        return self.tokenizer.spec.chunk_tokens
+
+    def tokens(self, encoded: Encoded) -> Tensor:
+        return encoded.tokens[0].cpu()
+
+    def streams(self, tokens: Tensor) -> Streams:
+        return {"tokens": tokens[None].to(self.tokenizer.device)}
+
+    def latents(self, tokens: Tensor) -> Tensor:
+        return self.tokenizer.tokens_to_latents(self.streams(tokens)["tokens"])[0].cpu()
+
+    def mean_latents(self, posteriors: Sequence[Tensor]) -> Tensor:
+        if self._map is None:
+            self._map = ValueMap.probe(self.tokenizer)
+        return self._map.latents(posteriors)
+
+
+class RVQTokens(TokenStream):
+    """Residual codebooks fitted to the codec's latents."""
+
+    name, ordered = "rvq", False
+
+    def __init__(self, tokenizer: AudioTokenizer, baseline: RVQBaseline):
+        super().__init__(tokenizer)
+        self.baseline = baseline
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        return self.baseline.levels
+
+    @property
+    def chunk_frames(self) -> int:
+        return self.tokenizer.spec.chunk_latents
+
+    def tokens(self, encoded: Encoded) -> Tensor:
+        return self.baseline.encode(encoded.latents[0])
+
+    def streams(self, tokens: Tensor) -> Streams:
+        return {"latents": self.latents(tokens)[None]}
+
+    def latents(self, tokens: Tensor) -> Tensor:
+        return self.baseline.decode(tokens)
+
+    def mean_latents(self, posteriors: Sequence[Tensor]) -> Tensor:
+        return self.baseline.mean_latents(posteriors)[None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reception:
+    """What reached the decoder, and what the channel did on the way."""
+
+    streams: Streams
+    intact: bool  # the decoder is given what was sent
+    figures: dict[str, float | int | None]  # CHANNEL_FIGURES
+
+
+CHANNEL_FIGURES = (
+    "num_sent",  # bits, or packets
+    "num_damaged",  # bits flipped (an erased one counts if the coin that stands for it is wrong), or packets lost
+    "num_invalid_words",  # beyond the alphabet, read as the nearest level
+    "token_intact",
+    "digit_intact",
+    "digit_within_one",
+    "digit_rms",  # in levels
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One way to send a token stream and to receive it."""
+
+    name: str
+    stream: TokenStream
+    labelling: Labelling
+    receiver: str = PLAIN  # plain, soft, or of packets the name of a concealment, or soft
+    priors: Sequence[Tensor] | None = None  # of a soft receiver, of each word; None: all levels alike
+    fallback: Tensor | None = None  # latents [F, D] of a chunk, played where all packets are lost
+
+    @property
+    def bitrate_bps(self) -> float:
+        return self.stream.frame_rate_hz() * self.labelling.bits_per_frame
+
+    def receive_bits(self, tokens: Tensor, channel: BitChannel, p: float, generator: torch.Generator) -> Reception:
+        """Send tokens [T, Q] through a channel of bits."""
+        bits = self.labelling.tokens_to_bits(tokens)
+        received = channel(bits, p, generator)
+        got, num_invalid = self.labelling.bits_to_tokens(received.bits)
+        if self.receiver == SOFT:
+            posteriors = word_posteriors(received, self.labelling, self.priors)
+            streams: Streams = {"latents": self.stream.mean_latents(posteriors)}
+            intact = not received.flip_probability.any()  # a doubt moves the mean, right bit or not
+        else:
+            streams = self.stream.streams(got)
+            intact = torch.equal(received.bits, bits)
+        damaged = int((received.bits != bits).sum())
+        figures = {"num_sent": bits.numel(), "num_damaged": damaged, "num_invalid_words": num_invalid}
+        return Reception(streams=streams, intact=intact, figures={**figures, **self._token_figures(tokens, got)})
+
+    def receive_packets(self, tokens: Tensor, packet_chunks: int, p: float, generator: torch.Generator) -> Reception:
+        """Send tokens [T, Q] in packets of `packet_chunks` chunks, some of which are lost and concealed."""
+        num_chunks = len(tokens) // self.stream.chunk_frames
+        lost_packets = lose_packets(-(-num_chunks // packet_chunks), p, generator)
+        lost = lost_packets.repeat_interleave(packet_chunks)[:num_chunks]
+        if self.receiver == SOFT:
+            latents = self._expected(tokens, lost)
+        else:
+            assert self.fallback is not None
+            chunks = self.stream.latents(tokens).unflatten(0, (num_chunks, -1))
+            latents = CONCEALMENTS[self.receiver](chunks, lost, self.fallback).flatten(0, 1)[None]
+        damaged = int(lost_packets.sum())
+        figures: dict[str, float | int | None] = dict.fromkeys(CHANNEL_FIGURES)
+        figures |= {
+            "num_sent": len(lost_packets),
+            "num_damaged": damaged,
+            "token_intact": 1 - lost.double().mean().item(),
+        }
+        return Reception(streams={"latents": latents}, intact=not damaged, figures=figures)
+
+    def _expected(self, tokens: Tensor, lost: Tensor) -> Tensor:
+        """Latents [1, T', D] whose lost chunks are the mean of all that could have been there."""
+        digits = self.labelling.tokens_to_digits(tokens)
+        lost = lost.repeat_interleave(self.stream.chunk_frames)
+        posteriors = []
+        for word, size in enumerate(self.labelling.word_levels):
+            prior = torch.ones(size) if self.priors is None else self.priors[word]
+            posteriors.append(torch.eye(size, dtype=torch.float64)[digits[:, word]])
+            posteriors[-1][lost] = (prior / prior.sum()).double()
+        return self.stream.mean_latents(posteriors)
+
+    def _token_figures(self, sent: Tensor, got: Tensor) -> dict[str, float | int | None]:
+        figures: dict[str, float | int | None] = {
+            "token_intact": (sent == got).double().mean().item(),
+            "digit_intact": None,
+            "digit_within_one": None,
+            "digit_rms": None,
+        }
+        if self.stream.ordered:
+            digits = Labelling(self.stream.levels)
+            shift = (digits.tokens_to_digits(got) - digits.tokens_to_digits(sent)).abs().double()
+            figures["digit_intact"] = (shift == 0).double().mean().item()
+            figures["digit_within_one"] = (shift <= 1).double().mean().item()
+            figures["digit_rms"] = shift.square().mean().sqrt().item()
+        return figures

@@ -1,0 +1,119 @@
+"""Pictures of the experiments on a codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..metrics.figures import figure_title
+from ..results.plots import new_figure, save_png
+
+PANEL_INCHES = (4.4, 3.4)
+PANELS_A_ROW = 4
+STYLES = ("-", "--", "-.", ":")  # lines of several systems often lie on each other
+APART = 0.12  # of the points of two systems in one bin
+
+
+def steps_png(
+    target: str | Path | BinaryIO, *, rows: Sequence[Mapping[str, Any]], title: str, metric: str | None
+) -> None:
+    """Draw the mel distance with its interval, and the Fréchet distance where there is one, over the steps."""
+    panels = [("mel_distance", "mel distance")] + ([("fad", metric)] if metric else [])
+    figure = new_figure(PANEL_INCHES[0] * len(panels), PANEL_INCHES[1])
+    for axes, (key, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for number, stream in enumerate(dict.fromkeys(row["stream"] for row in rows)):
+            points = [row for row in rows if row["stream"] == stream and row[key] is not None]
+            x = [row["steps"] for row in points]
+            axes.plot(x, [row[key] for row in points], f"C{number}o{STYLES[number]}", markersize=3, label=stream)
+            if points and points[0].get(f"{key}_low") is not None:
+                low, high = ([row[f"{key}_{side}"] for row in points] for side in ("low", "high"))
+                axes.fill_between(x, low, high, color=f"C{number}", alpha=0.15, linewidth=0)
+        axes.set(xlabel="decoding steps", ylabel=label, xticks=sorted({row["steps"] for row in rows}))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title)
+    save_png(figure, target)
+
+
+def gap_png(target: str | Path | BinaryIO, *, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Draw each figure by latents and by tokens, with intervals, a panel a figure; below it their paired difference."""
+    columns = min(PANELS_A_ROW, len(rows))
+    lines = -(-len(rows) // columns)
+    figure = new_figure(2.4 * columns, 2.5 * lines + 0.4)
+    grid = figure.subplots(lines, columns, squeeze=False).flatten()
+    for axes, row in zip(grid, rows, strict=False):
+        for place, stream in enumerate(("latents", "tokens")):
+            value, low, high = (row.get(f"{stream}{end}") for end in ("", "_low", "_high"))
+            spread = None if low is None or high is None else [[max(0.0, value - low)], [max(0.0, high - value)]]
+            axes.errorbar([place], [value], yerr=spread, marker="o", capsize=4, color=f"C{place}")
+        ends = row.get("difference_low"), row.get("difference_high")
+        below = "" if None in ends else "\n[{:.2g}, {:.2g}]".format(*ends)
+        axes.set(xticks=(0, 1), xlim=(-0.5, 1.5), xticklabels=("latents", "tokens"))
+        axes.set_title(row["title"], fontsize="small")
+        axes.set_xlabel(f"tokens - latents: {row['difference']:.2g}{below}", fontsize="x-small")
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.grid(alpha=0.3, axis="y")
+    for axes in grid[len(rows) :]:
+        axes.set_axis_off()
+    figure.suptitle(title)
+    save_png(figure, target)
+
+
+def lengths_png(
+    target: str | Path | BinaryIO, *, bins: Sequence[Mapping[str, Any]], figures: Sequence[str], title: str
+) -> None:
+    """Draw figures with their intervals over bins of lengths, a panel a figure.
+
+    Args:
+        bins: of `ReconstructionResult.by_length`.
+    """
+    columns = min(3, len(figures))
+    lines = -(-len(figures) // columns)
+    figure = new_figure(3.4 * columns, 2.8 * lines + 0.4)
+    grid = figure.subplots(lines, columns, squeeze=False).flatten()
+    ends = sorted({(row["from_s"], row["to_s"] or float("inf")) for row in bins})
+    counts = {(row["from_s"], row["to_s"] or float("inf")): row["num_files"] for row in bins}
+    names = (f"{low:g}+" if high == float("inf") else f"{low:g}-{high:g}" for low, high in ends)
+    labels = [f"{name}\n{counts[end]}" for name, end in zip(names, ends, strict=True)]
+    for axes, name in zip(grid, figures, strict=False):
+        systems = list(dict.fromkeys(row["system"] for row in bins))
+        for number, system in enumerate(systems):
+            rows = [row for row in bins if row["system"] == system and row[name]["mean"] is not None]
+            shift = APART * (number - (len(systems) - 1) / 2)
+            places = [ends.index((row["from_s"], row["to_s"] or float("inf"))) + shift for row in rows]
+            means = [row[name]["mean"] for row in rows]
+            low, high = ([row[name][side] for row in rows] for side in ("low", "high"))
+            spread = [
+                [0.0 if v is None else max(0.0, m - v) for m, v in zip(means, low, strict=True)],
+                [0.0 if v is None else max(0.0, v - m) for m, v in zip(means, high, strict=True)],
+            ]
+            axes.errorbar(places, means, yerr=spread, fmt=f"C{number}o-", markersize=4, capsize=3, label=system)
+        axes.set(xlabel="length (s), number of files", ylabel=figure_title(name), xlim=(-0.5, len(labels) - 0.5))
+        axes.set_xticks(range(len(labels)), labels, fontsize="x-small")
+        axes.grid(alpha=0.3)
+    for axes in grid[len(figures) :]:
+        axes.set_axis_off()
+    grid[0].legend(fontsize="small")
+    figure.suptitle(title)
+    save_png(figure, target)
+
+
+def boundaries_png(
+    target: str | Path | BinaryIO,
+    *,
+    place_s: Sequence[float],
+    profiles: Mapping[str, Sequence[float | None]],
+    title: str,
+) -> None:
+    """Draw the mean error over the place in a chunk, a line a system; the border is at 0."""
+    figure = new_figure(8.0, 3.4)
+    axes = figure.subplots()
+    for number, (name, values) in enumerate(profiles.items()):
+        level = [float("nan") if v is None else v for v in values]
+        axes.plot(place_s, level, STYLES[number % len(STYLES)], label=name, linewidth=1.2)
+    axes.axvline(0.0, color="0.5", linestyle="--", linewidth=1)
+    axes.set(xlabel="time from the border of two chunks (s)", ylabel="log mel error of a frame", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    save_png(figure, target)

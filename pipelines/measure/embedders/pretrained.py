@@ -1,0 +1,35 @@
+"""Checkpoints in transformers' format, local or on a hub: read strictly, or one clear error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ....core.configured import describe_keys
+from ....core.errors import CheckpointError
+
+
+def import_transformers(purpose: str, extra: str) -> Any:
+    """The module, or an ImportError that names `purpose` and the extra to install."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(f"{purpose} needs transformers: pip install 'latentune[{extra}]'") from error
+    return transformers
+
+
+def load_pretrained(model_class: Any, source: str | Path, what: str) -> Any:
+    """A model of `model_class` from a folder or hub id; weights of other parts of the checkpoint are left unread.
+
+    Raises:
+        CheckpointError: nothing there, unreadable, or weights of this part that are missing or of another shape.
+    """
+    try:
+        network, info = model_class.from_pretrained(str(source), output_loading_info=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"cannot load {what} from {source}: {reason}") from error
+    missing = sorted({*info["missing_keys"], *(str(key[0]) for key in info.get("mismatched_keys") or ())})
+    if missing:
+        raise CheckpointError(f"{source} holds no {what}: {describe_keys('missing', missing)}")
+    return network

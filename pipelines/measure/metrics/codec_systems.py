@@ -1,0 +1,131 @@
+"""Systems that give audio back: a codec under some options, silence, the original itself.
+
+Shape letters: C channels, N samples, T' token frames, Q codebooks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....tokenizers.base import STREAMS, AudioTokenizer, Encoded, Stream
+from .tokens import TokenCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """What a system gives back, and the seconds of computing where it has measured them."""
+
+    audio: Tensor  # [C, N]
+    encode_s: float | None = None
+    decode_s: float | None = None
+
+
+System = Callable[[Tensor, int], Tensor | Reconstruction]
+
+
+def silence(audio: Tensor, sample_rate: int) -> Tensor:
+    """The baseline that gives back nothing."""
+    return torch.zeros_like(audio)
+
+
+def original(audio: Tensor, sample_rate: int) -> Tensor:
+    """The ceiling that loses nothing: what the figures that need no original say of the originals."""
+    return audio
+
+
+class CodecSystems:
+    """Systems that share one codec; each file is encoded once, however many ways it is decoded.
+
+    Args:
+        seed: of the decoder's noise, anew for each file, so that the files' order does not matter.
+        warm_up: run each first call twice and time the second, since a network's first call is slow.
+    """
+
+    def __init__(self, tokenizer: AudioTokenizer, seed: int = 0, *, warm_up: bool = False):
+        self.tokenizer = tokenizer
+        self.seed = seed
+        self.warm_up = warm_up
+        levels = tokenizer.spec.levels
+        self.counts = TokenCounts(levels) if levels else None  # of the tokens of all files
+        self._last: tuple[Tensor, Encoded, float] | None = None
+
+    def system(self, stream: Stream = "latents", **options: Any) -> System:
+        """Encode and decode by `stream`; `options` are those of the codec's `decode`, such as `steps`.
+
+        Raises:
+            ValueError: no such stream, or the codec has no tokens.
+        """
+        if stream not in STREAMS:
+            raise ValueError(f"stream must be 'latents' or 'tokens', got {stream!r}")
+        if stream == "tokens" and self.counts is None:
+            raise ValueError(f"this {self.tokenizer.spec.name} has no tokens (no quantiser): measure its latents")
+        cold = self.warm_up
+
+        def run(audio: Tensor, sample_rate: int) -> Reconstruction:
+            nonlocal cold
+            encoded, encode_s = self._encode(audio, sample_rate)
+
+            def decode() -> Tensor:
+                noise = torch.Generator().manual_seed(self.seed)
+                return self.tokenizer.decode_encoded(encoded, stream, generator=noise, **options)
+
+            if cold:
+                decode()
+                cold = False
+            decoded, decode_s = self._timed(decode)
+            return Reconstruction(audio=decoded[0].float().cpu(), encode_s=encode_s, decode_s=decode_s)
+
+        return run
+
+    def facts(self) -> dict[str, Any]:
+        """Rates of the codec, and what the tokens of the files so far carry."""
+        spec = self.tokenizer.spec
+        facts: dict[str, Any] = {
+            "name": spec.name,
+            "sample_rate": spec.sample_rate,
+            "channels": spec.channels,
+            "latent_rate_hz": spec.latent_rate_hz,
+            "latent_dim": spec.latent_dim,
+        }
+        if self.counts is None:
+            return facts
+        facts |= {
+            "bitrate_bps": spec.bitrate_bps,
+            "packed_bitrate_bps": spec.packed_bitrate_bps,
+            "token_frame_rate_hz": spec.token_rate_hz,
+            "tokens_per_frame": spec.tokens_per_frame,
+            "tokens_per_second": spec.token_rate_hz * spec.tokens_per_frame,
+            "codebook_sizes": list(spec.codebook_sizes),
+        }
+        if self.counts.num_tokens:
+            facts["tokens"] = self.counts.analysis(spec.token_rate_hz).to_dict()
+        return facts
+
+    def _encode(self, audio: Tensor, sample_rate: int) -> tuple[Encoded, float]:
+        if self._last is None or self._last[0] is not audio:
+            batch = audio[None].to(self.tokenizer.device)
+            if self.warm_up and self._last is None:
+                self.tokenizer.encode(batch, sample_rate)
+            encoded, seconds = self._timed(lambda: self.tokenizer.encode(batch, sample_rate))
+            if self.counts is not None:
+                self.counts.add(encoded.tokens)
+            self._last = audio, encoded, seconds
+        return self._last[1:]
+
+    def _timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
+        """What `work` gives and the seconds it takes, the device's queue emptied before and after."""
+        self._synchronise()
+        begin = time.perf_counter()
+        result = work()
+        self._synchronise()
+        return result, time.perf_counter() - begin
+
+    def _synchronise(self) -> None:
+        if torch.device(self.tokenizer.device).type == "cuda":
+            torch.cuda.synchronize(self.tokenizer.device)

@@ -1,0 +1,158 @@
+"""Audio to embeddings: a worker for any engine, that batches windows of several files.
+
+Shape letters: N samples, W windows, E embeddings a window, D their width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ....core.errors import AudioError
+from ...data.audio.convert import resample, select_channels
+from ...engines import Worker
+from ..embedders import Embedder, load_embedder
+from .cache import Embedded, EmbeddingCache
+from .sources import Source, SourceItem
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderChoice:
+    """Which embedder to load, for processes that have none yet."""
+
+    name: str
+    checkpoint: str | None = None
+    device: str = "cpu"
+
+    def load(self) -> Embedder:
+        """The embedder; raises what `load_embedder` raises."""
+        return load_embedder(self.name, checkpoint=self.checkpoint, device=self.device)
+
+
+@dataclass(kw_only=True)
+class FileEmbedding:
+    """What one item came to: embeddings, or the reason why there are none."""
+
+    item: SourceItem
+    found: Embedded | None = None
+    failure: str = ""
+    cached: bool = False
+
+
+@dataclass(kw_only=True)
+class PreparedFile:
+    """An item that has been read."""
+
+    result: FileEmbedding
+    windows: Tensor | None = None  # the network's input [W, ...]; None where the result stands already
+    key: str | None = None  # to keep the embeddings under
+    repeated: bool = False
+    silent: bool = False
+
+
+@dataclass(kw_only=True)
+class _Open:
+    """A file whose embeddings are not all there yet."""
+
+    file: PreparedFile
+    missing: int  # embeddings
+    parts: list[Tensor] = field(default_factory=list)
+
+
+class EmbedWorker(Worker[SourceItem, PreparedFile, FileEmbedding]):
+    """Reads items of a source and embeds them.
+
+    Args:
+        embedder: loaded, or which one to load.
+        cache: look here first, and keep here what is made.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        embedder: Embedder | EmbedderChoice,
+        *,
+        max_duration_s: float | None = None,
+        batch_size: int = 16,
+        cache: EmbeddingCache | None = None,
+    ):
+        self.source, self.cache = source, cache
+        self.embedder = embedder.load() if isinstance(embedder, EmbedderChoice) else embedder
+        self.max_duration_s, self.batch_size = max_duration_s, batch_size
+
+    def prepare(self, item: SourceItem) -> PreparedFile:
+        """Read, mix to mono, resample and cut into windows; what cannot be read is told in the result."""
+        result, embedder = FileEmbedding(item=item), self.embedder
+        try:
+            key = None
+            if self.cache is not None:
+                content = self.source.content_hash(item)
+                key = self.cache.key(content, embedder.identity(), self.max_duration_s)
+                result.found = self.cache.get(key)
+                if result.found is not None:
+                    result.cached = True
+                    return PreparedFile(result=result)
+            audio, rate = self.source.read(item, self.max_duration_s)
+            mono = resample(select_channels(audio, 1, "mono"), rate, embedder.sample_rate)[0]
+            embedder.check(mono)
+            windows = embedder.windows(mono)
+        except (AudioError, ValueError) as error:
+            result.failure = str(error)
+            return PreparedFile(result=result)
+        return PreparedFile(
+            result=result,
+            windows=windows,
+            key=key,
+            repeated=len(mono) < embedder.window_samples,
+            silent=not bool(mono.any()),
+        )
+
+    def finish(self, prepared: Iterator[PreparedFile]) -> Iterator[FileEmbedding]:
+        """Embed windows of several files at a time."""
+        files: deque[_Open] = deque()
+        pending: list[Tensor] = []
+        for one in prepared:
+            num_windows = 0 if one.windows is None else len(one.windows)
+            files.append(_Open(file=one, missing=num_windows * self.embedder.embeddings_per_window))
+            if one.windows is not None:
+                pending.append(one.windows)
+                one.windows = None  # `pending` holds them now, and lets them go piece by piece
+                yield from self._embed_whole(files, pending, self.batch_size)
+            yield from self._complete(files)
+        yield from self._embed_whole(files, pending, 1)
+
+    def _embed_whole(self, files: deque[_Open], pending: list[Tensor], least: int) -> Iterator[FileEmbedding]:
+        """Embed batches for as long as at least `least` windows wait; yield the files that this completes."""
+        while sum(map(len, pending)) >= least:
+            whole = pending[0] if len(pending) == 1 else torch.cat(pending)
+            pending[:] = [whole[self.batch_size :]] if len(whole) > self.batch_size else []
+            self._assign(files, whole[: self.batch_size])
+            yield from self._complete(files)
+
+    def _assign(self, files: deque[_Open], batch: Tensor) -> None:
+        embeddings, begin = self.embedder.embed_windows(batch), 0
+        for one in files:
+            end = min(begin + one.missing, len(embeddings))
+            if end > begin:
+                one.parts.append(embeddings[begin:end])
+                one.missing -= end - begin
+            begin = end
+
+    def _complete(self, files: deque[_Open]) -> Iterator[FileEmbedding]:
+        """The results of the foremost files, as far as all their windows are embedded."""
+        while files and not files[0].missing:
+            one = files.popleft()
+            result = one.file.result
+            if one.parts:
+                embeddings = torch.cat(one.parts).numpy()
+                result.found = Embedded(embeddings=embeddings, repeated=one.file.repeated, silent=one.file.silent)
+                if self.cache is not None and one.file.key is not None:
+                    self.cache.put(one.file.key, result.found)
+            yield result

@@ -1,0 +1,112 @@
+"""A source to an `EmbeddedSet`, by whichever engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from ....core.errors import AudioError
+from ...data.audio.find import left_out
+from ...engines import Engine, LocalEngine
+from ..embedders import Embedder
+from ..metrics.frechet import GaussianStatistics, check_comparable
+from .cache import EmbeddingCache
+from .config import EvaluateConfig
+from .embed import EmbedderChoice, EmbedWorker, FileEmbedding
+from .sets import EmbeddedSet, SetBuilder, SideSummary
+from .sources import Source, choose_items
+
+logger = logging.getLogger(__name__)
+
+FILES_PER_TASK = 16  # that share batches; the same for every engine, so that all give the same
+Report = Callable[[int, int], object]  # files done, files in all
+
+
+def gather(
+    source: Source,
+    name: str,
+    config: EvaluateConfig,
+    embedder: Embedder,
+    *,
+    choice: EmbedderChoice | None = None,
+    report: Report | None = None,
+) -> tuple[EmbeddedSet, SideSummary]:
+    """Embed the audio of a source.
+
+    Args:
+        name: of the source, for the summary and messages.
+        choice: how other processes load the embedder; None sends them this one.
+
+    Raises:
+        AudioError: not one file could be measured. Those that could not are listed in the summary.
+        ValueError: fewer than two windows of audio.
+    """
+    items = choose_items(source.items, config.max_files)
+    summary = SideSummary(source=name)
+    cache = None if config.cache_dir is None else EmbeddingCache(config.cache_dir)
+    engine = build_engine(config)
+    make_worker = partial(
+        EmbedWorker,
+        source,
+        embedder if choice is None or isinstance(engine, LocalEngine) else choice,
+        max_duration_s=config.max_duration_s,
+        batch_size=config.batch_size,
+        cache=cache,
+    )
+    with closing(SetBuilder()) as builder:
+        for done, result in enumerate(engine.run(make_worker, items, FILES_PER_TASK), start=1):
+            _take_in(result, builder, summary)
+            if report is not None:
+                report(done, len(items))
+        if not summary.num_files:
+            first = "; first: {path}: {reason}".format(**summary.failures[0]) if summary.failures else ""
+            raise AudioError(f"none of {len(items)} audio files of {name} could be measured{first}")
+        found = builder.build(GaussianStatistics.empty(embedder.dim, embedder.identity()))
+    summary.num_windows = found.statistics.num
+    if summary.num_windows < 2:
+        raise ValueError(f"{name} gives {summary.num_windows} window of audio, a distance needs at least 2: add files")
+    if cache is not None:
+        cache.prune(config.cache_gb * 1e9)
+    return found, summary
+
+
+def _take_in(result: FileEmbedding, builder: SetBuilder, summary: SideSummary) -> None:
+    if result.found is None:
+        summary.failures.append(left_out(result.item.path, result.failure))
+        return
+    summary.num_files += 1
+    summary.num_repeated += result.found.repeated
+    summary.num_silent += result.found.silent
+    builder.add(result.item.name, result.item.index, result.found)
+
+
+def load_statistics(path: str, embedder: Embedder) -> tuple[EmbeddedSet, SideSummary]:
+    """Statistics saved before.
+
+    Raises:
+        CheckpointError: no statistics there.
+        MismatchError: another embedder's.
+    """
+    saved = GaussianStatistics.load(Path(path).expanduser())
+    check_comparable(saved, GaussianStatistics.empty(embedder.dim, embedder.identity()))
+    return EmbeddedSet(statistics=saved), SideSummary(source=path, num_windows=saved.num)
+
+
+def build_engine(config: EvaluateConfig) -> Engine:
+    """The engine that the config names; raises ConfigError where it is not installed."""
+    if config.engine == "local":
+        return LocalEngine(config.num_threads)
+    from ...engines.ray import RayEngine, import_ray
+
+    import_ray()
+    wanted = config.ray
+    return RayEngine(
+        num_workers=wanted.num_workers,
+        num_threads=config.num_threads,
+        cpus_per_worker=wanted.cpus_per_worker,
+        gpus_per_worker=wanted.gpus_per_worker,
+        address=wanted.address,
+    )

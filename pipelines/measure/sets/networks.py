@@ -1,0 +1,84 @@
+"""Which networks an evaluation needs, loaded: the embedder, a classifier for kl, CLAP for clap-score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ....core.device import pick_device
+from ....core.errors import ConfigError
+from ..embedders import Embedder
+from .config import EvaluateConfig
+from .embed import EmbedderChoice
+from .metrics import Metric, Role
+
+if TYPE_CHECKING:
+    from ..embedders.clap_text import ClapTextEncoder
+
+CLASSIFIER = "yamnet"  # where the embedder itself has none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """An embedder, and how another process loads the same."""
+
+    embedder: Embedder
+    choice: EmbedderChoice | None  # None: it was handed over loaded
+
+
+def load_networks(
+    config: EvaluateConfig, metrics: Sequence[Metric], embedder: Embedder | None = None
+) -> dict[Role, Network]:
+    """A network for each role that the metrics ask for; one that plays two roles is the same object.
+
+    Raises:
+        ConfigError: an unknown name, or a checkpoint that is missing or too many.
+        CheckpointError: a checkpoint that cannot be used.
+    """
+    device = str(pick_device(config.device))
+    main = _embedder(config, device) if embedder is None else Network(embedder=embedder, choice=None)
+    networks: dict[Role, Network] = {"embedder": main}
+    roles = {metric.role for metric in metrics}
+    if "classifier" in roles:
+        wanted = config.classifier
+        if wanted == main.embedder.name or (wanted == "auto" and main.embedder.num_classes is not None):
+            networks["classifier"] = main
+        else:
+            networks["classifier"] = _load(CLASSIFIER if wanted == "auto" else wanted, None, device)
+    if "clap" in roles:
+        if main.embedder.name.startswith("clap"):
+            networks["clap"] = main
+        elif config.clap_checkpoint is None:
+            raise ConfigError("clap-score needs CLAP's weights: give clap_checkpoint, a laion-clap .pt or a hub id")
+        else:
+            networks["clap"] = _load("clap", config.clap_checkpoint, device)
+    return networks
+
+
+def load_text_encoder(
+    config: EvaluateConfig, metrics: Sequence[Metric], networks: dict[Role, Network]
+) -> ClapTextEncoder | None:
+    """CLAP's text side where a metric embeds prompts; raises CheckpointError where the checkpoint has none."""
+    if not any(metric.texts for metric in metrics):
+        return None
+    from ..embedders.clap_text import ClapTextEncoder
+
+    clap = networks["clap"].embedder
+    return ClapTextEncoder.from_checkpoint(clap.source, config.clap_tokenizer).to(clap.device)
+
+
+def _embedder(config: EvaluateConfig, device: str) -> Network:
+    name, checkpoint = config.embedder, config.checkpoint
+    if config.clap_checkpoint is not None and (name == "auto" or name.startswith("clap")):
+        if checkpoint is not None:
+            raise ConfigError("checkpoint and clap_checkpoint are both given: name the embedder that checkpoint is of")
+        name, checkpoint = "clap" if name == "auto" else name, config.clap_checkpoint
+    elif config.clap_checkpoint is not None and "clap-score" not in config.metrics:
+        raise ConfigError(f"clap_checkpoint is given, but the embedder is {name}: choose embedder clap or auto")
+    return _load(name, checkpoint, device)
+
+
+def _load(name: str, checkpoint: str | None, device: str) -> Network:
+    choice = EmbedderChoice(name=name, checkpoint=checkpoint, device=device)
+    return Network(embedder=choice.load(), choice=choice)

@@ -1,0 +1,1 @@
+"""Errors, configs, files, checkpoints and randomness: what every other folder builds on."""

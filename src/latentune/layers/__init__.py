@@ -1,0 +1,1 @@
+"""Signal processing and network parts that codecs and generators share."""

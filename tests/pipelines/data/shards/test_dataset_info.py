@@ -1,0 +1,113 @@
+"""`latentune info`: the facts, and what `verify` finds."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from latentune.core.errors import DatasetError
+from latentune.pipelines.data.shards.read import LatentDataset
+from latentune.pipelines.info import dataset_info, render
+from latentune.pipelines.measure.metrics.tokens import analyse_tokens
+
+
+@pytest.fixture
+def folder(encode, corpus, tmp_path):
+    encode(source=str(corpus / "manifest.jsonl"))
+    return tmp_path / "dataset"
+
+
+def shown(facts) -> str:
+    console = Console(width=200, file=io.StringIO())
+    console.print(render(facts))
+    return console.file.getvalue()
+
+
+def test_facts_of_a_sound_dataset(folder):
+    seen = []
+    facts = dataset_info(folder, verify=True, progress=lambda *done: seen.append(done))
+    assert facts["complete"]
+    assert (facts["num_items"], facts["num_failed"]) == (9, 7)
+    assert facts["hours"] * 3600 == pytest.approx(0.5 + 2.35 + 0.9 + 0.31 + 1.2 + 0.32, abs=0.01)
+    assert facts["metadata_columns"] == ["label", "tags", "text"]
+    assert facts["problems"] == []
+    assert seen[-1][0] == seen[-1][1] == facts["num_shards"]
+    assert "codebooks of 25, 400" in facts["tokens"]
+    json.dumps(facts, allow_nan=False)
+    text = shown(facts)
+    for part in ("complete", "9", "7 (failed.jsonl)", "label, tags, text", "CC0-1.0", "no problems found"):
+        assert part in text
+
+
+def _begin_of(shard: bytes, name: str) -> int:
+    """Where in a shard's bytes a tensor's data begin."""
+    header = int.from_bytes(shard[:8], "little")
+    return 8 + header + json.loads(shard[8 : 8 + header])[name]["data_offsets"][0]
+
+
+def test_a_flipped_bit_is_found(folder):
+    shard = folder / "shards" / "00001.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[_begin_of(data, "latents")] ^= 1
+    shard.write_bytes(data)
+    (problem,) = [p for p in dataset_info(folder, verify=True)["problems"] if "hash" in p]
+    assert str(shard) in problem
+    assert "run encode again" in problem
+    assert "problem: " in shown(dataset_info(folder, verify=True))
+
+
+def test_nan_in_a_shard_without_hash_is_found(encode, tmp_path):
+    encode(rank=0, world_size=2)
+    shard = tmp_path / "dataset" / "shards" / "00000.safetensors"
+    data = shard.read_bytes()
+    begin = _begin_of(data, "latents")
+    shard.write_bytes(data[:begin] + np.float16(np.nan).tobytes() + data[begin + 2 :])
+    facts = dataset_info(tmp_path / "dataset", verify=True)
+    assert any("is not complete" in p for p in facts["problems"])
+    assert any("NaN" in p and str(shard) in p for p in facts["problems"])
+    assert "run encode again to finish it" in shown(facts)
+
+
+def test_unreadable_metadata_name_the_shard(folder):
+    shard = folder / "shards" / "00001.safetensors"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1] + b"|")  # metadata come last
+    with pytest.raises(DatasetError, match=r"00001.safetensors is corrupt \(item 1 has no readable metadata\)"):
+        dataset_info(folder)
+
+
+def test_broken_index_is_found(folder):
+    (folder / "index.parquet").write_bytes(b"nonsense")
+    (problem,) = dataset_info(folder, verify=True)["problems"]
+    assert "index.parquet" in problem
+    assert "delete it and run encode again" in problem
+
+
+def test_tokens_are_counted_on_demand(folder):
+    assert "token_analysis" not in dataset_info(folder)
+    facts = dataset_info(folder, codebook=True)
+    books = facts["token_analysis"]["codebooks"]
+    tokens = torch.cat([item.tokens for item in LatentDataset(folder)])
+    assert [book["size"] for book in books] == [25, 400]
+    assert [book["num_tokens"] for book in books] == [len(tokens)] * 2
+    assert [book["num_used"] for book in books] == [len(set(column)) for column in tokens.T.tolist()]
+    assert facts["token_analysis"] == analyse_tokens(tokens, LatentDataset(folder).spec).to_dict()
+    json.dumps(facts, allow_nan=False)
+    text = shown(facts)
+    for part in (f"of 400 ({books[1]['used_share']:.2%})", f"{books[0]['huffman_bits']:.3f}", "bit/s by Huffman code"):
+        assert part in text
+    assert "come out too low" in text  # a handful of tokens cannot fill 400 entries
+
+
+def test_a_dataset_without_tokens_says_so(encode, tmp_path):
+    encode(streams=["latents"])
+    with pytest.raises(DatasetError, match=r"dataset holds no tokens: encode with `--stream tokens` to analyse them"):
+        dataset_info(tmp_path / "dataset", codebook=True)
+
+
+def test_not_a_dataset(tmp_path):
+    with pytest.raises(DatasetError, match=r"holds no dataset\.json"):
+        dataset_info(tmp_path)

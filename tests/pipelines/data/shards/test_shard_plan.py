@@ -1,0 +1,129 @@
+"""The plan: complete, in order, within its limits, and the same whenever it is made."""
+
+import itertools
+import json
+import os
+import random
+import shutil
+
+import pytest
+
+from latentune.core.errors import DatasetError
+from latentune.pipelines.data.audio import find_audio
+from latentune.pipelines.data.shards import Plan, ShardSettings
+from latentune.pipelines.data.shards.load import make_batches
+from latentune.pipelines.data.shards.plan import (
+    PlannedItem,
+    item_bytes,
+    make_plan,
+    source_digest,
+    split_points,
+    token_bytes,
+)
+
+SETTINGS = ShardSettings(max_duration_s=1.0, min_duration_s=0.1, shard_hours=1.5 / 3600)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_parts_cover_the_file_and_are_neither_too_long_nor_too_short(rate):
+    rng = random.Random(0)
+    for _ in range(300):
+        num_samples = rng.randint(1, 20 * rate)
+        longest_s = rng.uniform(0.2, 5.0)
+        shortest_s = rng.uniform(0.01, longest_s / 2)
+        cuts = split_points(num_samples, rate, longest_s, shortest_s)
+        lengths = [b - a for a, b in itertools.pairwise(cuts)]
+        assert (cuts[0], cuts[-1]) == (0, num_samples)
+        assert all(0 < n <= longest_s * rate for n in lengths)
+        assert len(lengths) == 1 or min(lengths) >= shortest_s * rate - 1
+        assert len(lengths) == -(-num_samples // int(longest_s * rate))
+
+
+def test_plan_is_deterministic_and_survives_its_file(corpus, codec, tmp_path):
+    files = find_audio(corpus / "manifest.jsonl")
+    plan = make_plan(files, codec.spec, SETTINGS, num_threads=1)
+    assert make_plan(files, codec.spec, SETTINGS, num_threads=4) == plan
+    plan.write(tmp_path / "plan.jsonl")
+    assert Plan.read(tmp_path / "plan.jsonl") == plan
+    assert {f.id for f in plan.failures} == {"garbage.wav", "short.wav", "empty.wav", "missing.wav"}
+
+
+def test_shards_are_contiguous_and_filled_up_to_the_limit(corpus, codec):
+    plan = make_plan(find_audio(corpus), codec.spec, SETTINGS)
+    shards = [items for _, items in plan.shards()]
+    assert [n for n, _ in plan.shards()] == list(range(plan.num_shards))
+    for items, following in zip(shards, [*shards[1:], None], strict=True):
+        seconds = sum(item.duration_s for item in items)
+        assert seconds <= 1.5 or len(items) == 1
+        assert following is None or seconds + following[0].duration_s > 1.5
+
+
+def test_shards_keep_to_their_size(corpus, codec):
+    settings = ShardSettings(max_duration_s=1.0, min_duration_s=0.1, shard_mb=0.0012)
+    plan = make_plan(find_audio(corpus), codec.spec, settings)
+    sizes = [sum(item_bytes(i.duration_s, codec.spec, settings) for i in items) for _, items in plan.shards()]
+    assert len(sizes) > 2
+    assert all(size <= 1200 for size in sizes)
+
+
+def test_file_listed_twice_makes_two_items(corpus, codec, tmp_path):
+    rows = [{"path": str(corpus / "a.wav"), "text": text} for text in ("one", "two")]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = make_plan(find_audio(tmp_path / "m.jsonl"), codec.spec, SETTINGS)
+    assert [i.metadata["text"] for i in plan.items] == ["one", "two"]
+    assert len({i.id for i in plan.items}) == 2
+
+
+def test_name_that_is_not_utf8_is_reported(corpus, codec, tmp_path):
+    shutil.copy(corpus / "a.wav", tmp_path / "good.wav")
+    shutil.copy(corpus / "a.wav", os.path.join(os.fsencode(tmp_path), b"bad\xff.wav"))
+    plan = make_plan(find_audio(tmp_path), codec.spec, SETTINGS)
+    plan.write(tmp_path / "plan.jsonl")
+    assert [item.id for item in Plan.read(tmp_path / "plan.jsonl").items] == ["good.wav"]
+    assert plan.failures[0].path == "bad\\udcff.wav"
+    assert "not valid UTF-8" in plan.failures[0].reason
+
+
+def test_digest_sees_sizes_names_and_metadata(tmp_path):
+    def digest(name, content, text):
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / "m.jsonl").write_text(json.dumps({"path": name, "text": text}) + "\n")
+        return source_digest(find_audio(tmp_path / "m.jsonl"))
+
+    digests = [digest(*case) for case in [("a", b"1", "t"), ("a", b"12", "t"), ("b", b"1", "t"), ("a", b"1", "u")]]
+    assert len(set(digests)) == 4
+    assert digest("a", b"1", "t") == digests[0]
+
+
+CHUNK_S = 0.04  # of the fake codec
+
+
+def test_batches_hold_each_item_once_within_the_budget(codec):
+    rng = random.Random(0)
+    items = [
+        PlannedItem(shard=0, id=str(n), path="x", start_s=0, duration_s=s, total_s=s, sample_rate=8000)
+        for n, s in enumerate(rng.uniform(0.05, 2.0) for _ in range(200))
+    ]
+    batches = make_batches(items, codec.spec, 64 * CHUNK_S)
+    assert sorted(int(i.id) for batch in batches for i in batch) == list(range(200))
+    for batch in batches:
+        chunks = [codec.spec.num_chunks(round(i.duration_s * 8000)) for i in batch]
+        assert len(batch) == 1 or len(batch) * max(chunks) <= 64
+    used = sum(codec.spec.num_chunks(round(i.duration_s * 8000)) for i in items)
+    padded = sum(len(b) * max(codec.spec.num_chunks(round(i.duration_s * 8000)) for i in b) for b in batches)
+    assert padded < 1.1 * used
+    assert [[i.id for i in b] for b in make_batches(items, codec.spec, CHUNK_S)] == [[i.id] for b in batches for i in b]
+
+
+def test_tokens_take_the_smallest_type(make_codec):
+    sizes = [
+        token_bytes(make_codec(levels=levels).spec) for levels in [((16, 16),), ((257,),), ((2**16,),), ((70000,),)]
+    ]
+    assert sizes == [1, 2, 2, 4]
+
+
+@pytest.mark.parametrize("text", ["{", '{"shard": 0}\n', '{"id": "a", "surprise": 1}\n'])
+def test_broken_plan_is_named(tmp_path, text):
+    (tmp_path / "plan.jsonl").write_text(text)
+    with pytest.raises(DatasetError, match=r"plan.jsonl cannot be read"):
+        Plan.read(tmp_path / "plan.jsonl")

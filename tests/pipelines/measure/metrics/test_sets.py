@@ -1,0 +1,171 @@
+"""What all set metrics share: the face, order and grouping, checked input, running objects."""
+
+import subprocess
+import sys
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from latentune.core.errors import MismatchError
+from latentune.pipelines.measure import metrics
+from latentune.pipelines.measure.metrics import (
+    GaussianStatistics,
+    RunningFrechet,
+    RunningSets,
+    frechet_distance,
+    kernel_distance,
+    precision_recall_density_coverage,
+    sets,
+)
+
+
+def embeddings(num: int, dim: int, seed: int, scale: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(num, dim)) * scale
+
+
+def test_the_face_needs_no_torch_and_names_what_it_has() -> None:
+    code = (
+        "import sys, latentune.pipelines.measure.metrics; "
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+    assert metrics.__all__ == sorted(metrics.__all__)
+    assert all(hasattr(metrics, name) for name in metrics.__all__)
+
+
+@pytest.mark.parametrize(("num", "tolerance"), [(300, 1e-9), (20, 1e-6)])
+def test_neither_batch_size_nor_order_changes_the_frechet_distance(num: int, tolerance: float) -> None:
+    """Full rank and singular, at the tolerances that `frechet` states."""
+    reference, generated = embeddings(400, 48, 0), embeddings(num, 48, 1, 1.3).astype(np.float32)
+    whole = frechet_distance(reference, generated)
+    shuffled = generated[np.random.default_rng(2).permutation(num)]
+    for size in (1, 7, 64, num):
+        running = RunningFrechet(48, reference)
+        for start in range(0, num, size):
+            running.update(shuffled[start : start + size])
+        assert running.compute() == pytest.approx(whole, rel=tolerance)
+
+
+@pytest.mark.parametrize("function", [kernel_distance, precision_recall_density_coverage])
+def test_neither_block_size_nor_order_changes_metrics_of_pairs(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = embeddings(150, 6, 0), embeddings(90, 6, 1, 1.2)
+    whole = function(x, y)
+    for values in (1, 1000, 5000):
+        monkeypatch.setattr(sets, "BLOCK_VALUES", values)
+        again = function(x[::-1], y[np.random.default_rng(values).permutation(90)])
+        if function is kernel_distance:
+            assert again == pytest.approx(whole, abs=1e-12)
+        else:
+            assert again == whole
+
+
+@pytest.mark.parametrize("function", [kernel_distance, precision_recall_density_coverage])
+def test_memory_is_that_of_a_block(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sets, "BLOCK_VALUES", 50_000)
+    monkeypatch.setattr("latentune.pipelines.measure.metrics.kernel.PAIRS_AT_ONCE", 50_000)
+    x, y = embeddings(1200, 4, 0), embeddings(1200, 4, 1)
+    tracemalloc.start()
+    function(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1200 * 1200 * 8 / 3  # a third of one whole matrix of pairs
+
+
+def test_squared_distances_are_those_of_the_differences() -> None:
+    a, b = embeddings(12, 5, 0), embeddings(9, 5, 1)
+    brute = np.square(a[:, None] - b[None]).sum(-1)
+    np.testing.assert_allclose(sets.squared_distances(a, b), brute, rtol=1e-12)
+    np.testing.assert_array_equal(np.diag(sets.squared_distances(a, a)), 0.0)
+
+
+@pytest.mark.parametrize("make", [np.asarray, np.float32, torch.from_numpy, lambda x: torch.tensor(x).requires_grad_()])
+def test_arrays_and_tensors_of_any_kind_are_taken(make: Any) -> None:
+    values = np.round(embeddings(20, 3, 0) * 64) / 64
+    np.testing.assert_array_equal(sets.as_embeddings(make(values)), values)
+    np.testing.assert_array_equal(sets.as_embeddings(torch.ones(2, 2, dtype=torch.bfloat16)), np.ones((2, 2)))
+
+
+def test_files_come_in_order_of_name() -> None:
+    files = {"b": np.ones((2, 3)), "a": np.zeros((1, 3))}
+    assert list(sets.as_files(files)) == ["a", "b"]
+    assert list(sets.as_files([np.ones((2, 3))])) == ["000000"]
+
+
+def test_bad_sets_are_refused() -> None:
+    good = embeddings(10, 3, 0)
+    with pytest.raises(ValueError, match="generated hold NaN"):
+        kernel_distance(good, np.full((4, 3), np.inf))
+    with pytest.raises(ValueError, match=r"reference must be \[n, D\], got \(3,\)"):
+        kernel_distance(good[0], good)
+    with pytest.raises(ValueError, match="width 3, generated of 4"):
+        kernel_distance(good, np.zeros((5, 4)))
+    with pytest.raises(ValueError, match="generated has 1 embeddings, at least 2"):
+        kernel_distance(good, good[:1])
+    with pytest.raises(ValueError, match="no file"):
+        sets.as_files({})
+    with pytest.raises(ValueError, match=r"b must be \[W >= 1, 3\]"):
+        sets.as_files({"a": good, "b": good[:0]})
+    with pytest.raises(ValueError, match="generated lacks 2 files of the other side: b, c"):
+        sets.pair_files({"a": 1, "b": 2, "c": 3}, {"a": 1})
+    with pytest.raises(ValueError, match=r"reference lacks 12 files .* and 2 more"):
+        sets.pair_files([], [0.0] * 12)
+
+
+def test_an_array_is_of_the_embedder_of_the_statistics_beside_it() -> None:
+    x, y = embeddings(30, 4, 0), embeddings(30, 4, 1)
+    card = GaussianStatistics.of(x, {"embedder": "fake"})
+    assert frechet_distance(card, y) == frechet_distance(x, y)
+    with pytest.raises(MismatchError, match="embedder"):
+        frechet_distance(card, GaussianStatistics.of(y, {"embedder": "other"}))
+    with pytest.raises(MismatchError, match="width"):
+        frechet_distance(card, y[:, :3])
+
+
+def test_running_frechet_gathers_resets_and_merges() -> None:
+    x, y = embeddings(50, 4, 0), embeddings(40, 4, 1, 2.0)
+    metric = RunningFrechet(4, GaussianStatistics.of(x[:30], {"embedder": "fake"}))
+    metric.update(torch.from_numpy(x[30:]), real=True)
+    metric.update(embeddings(10, 4, 7, 9.0))
+    metric.reset()
+    metric.update(y[:15])
+    other = RunningFrechet(4, GaussianStatistics.of(x, {"embedder": "fake"}))
+    other.update(y[15:])
+    metric.merge(other)
+    assert metric.compute() == pytest.approx(frechet_distance(x, y), rel=1e-9)
+    metric.reset(real=True)
+    with pytest.raises(ValueError, match="at least 2"):
+        metric.compute()
+    with pytest.raises(MismatchError):
+        metric.merge(RunningFrechet(4))
+    with pytest.raises(ValueError, match=r"\[n, 4\]"):
+        metric.update(np.zeros((2, 5)))
+
+
+def test_running_frechet_leaves_the_statistics_it_starts_from_alone() -> None:
+    statistics = GaussianStatistics.of(embeddings(30, 4, 0))
+    before = statistics.num, statistics.mean.copy(), statistics.scatter.copy()
+    RunningFrechet(4, statistics).update(np.ones((5, 4)), real=True)
+    assert statistics.num == before[0]
+    np.testing.assert_array_equal(statistics.mean, before[1])
+    np.testing.assert_array_equal(statistics.scatter, before[2])
+
+
+def test_running_sets_take_any_function() -> None:
+    x, y = embeddings(30, 4, 0), embeddings(25, 4, 1)
+    metric, other = RunningSets(kernel_distance, x[:10]), RunningSets(kernel_distance)
+    metric.update(x[10:], real=True)
+    metric.update(y[:5])
+    other.update(y[5:])
+    metric.merge(other)
+    assert metric.compute() == kernel_distance(x, y)
+    metric.reset()
+    with pytest.raises(ValueError, match="no generated embeddings"):
+        metric.compute()
+    metric.update(y)
+    metric.reset(real=True)
+    with pytest.raises(ValueError, match="no reference embeddings"):
+        metric.compute()

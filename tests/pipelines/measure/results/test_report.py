@@ -1,0 +1,185 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from latentune.pipelines.measure.results import Report, curve_svg, spectrogram_png
+from latentune.pipelines.measure.results.page import encode_audio
+from latentune.pipelines.measure.results.plots import mel_levels
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def tone(hz: float, seconds: float = 0.5, rate: int = 48_000, channels: int = 2) -> Tensor:
+    time_s = torch.arange(round(rate * seconds)) / rate
+    return (0.5 * torch.sin(2 * torch.pi * hz * time_s)).expand(channels, -1)
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def data(self, tag: str) -> list[tuple[str, bytes]]:
+        """Kind and bytes of the data addresses in `src` of each `tag`."""
+        found = []
+        for name, attributes in self.tags:
+            if name == tag:
+                kind, content = (attributes["src"] or "").split(";base64,")
+                found.append((kind.removeprefix("data:"), base64.b64decode(content, validate=True)))
+        return found
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    report = Report("Title <b> & co")
+    report.add_heading("A section")
+    report.add_text("Words with <script>alert(1)</script>\nand a second line")
+    report.add_warning("Few windows")
+    report.add_table("Figures", ["system", "mel", "files"], [["x & y", 0.123456, 3], ["z", None, 123_456]])
+    report.add_curve("Loss", {"train <1>": ([0, 1, 2], [3.0, float("nan"), 1.0])}, "step", "loss")
+    report.add_audio("Sample", tone(440), 48_000, text='prompt "quoted" <i>')
+    return report
+
+
+def test_the_page_is_whole_and_needs_nothing_beside_it(report: Report, tmp_path: Path) -> None:
+    report.write(tmp_path / "report.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "script", "iframe")
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+
+
+def test_what_was_added_is_shown_and_escaped(report: Report) -> None:
+    text = report.render()
+    page = Page(text)
+    for words in (
+        "Title <b> & co",
+        "A section",
+        "<script>alert(1)</script>",
+        "Few windows",
+        "x & y",
+        "0.1235",
+        "123456",
+    ):
+        assert words in page.words
+    assert 'prompt "quoted" <i>' in page.words
+    assert "<script>" not in text
+    order = [text.index(words) for words in ("A section", "Few windows", "Figures", "Loss", "Sample")]
+    assert order == sorted(order)
+
+
+def test_pictures_and_players_hold_their_data(report: Report) -> None:
+    page = Page(report.render())
+    (curve, svg), (picture, png) = page.data("img")
+    assert (curve, picture) == ("image/svg+xml", "image/png")
+    assert svg.startswith(b"<svg")
+    assert png.startswith(PNG)
+    ((kind, flac),) = page.data("audio")
+    assert kind == "audio/flac"
+    audio, rate = soundfile.read(io.BytesIO(flac))
+    assert rate == 48_000
+    np.testing.assert_allclose(audio.T, tone(440).numpy(), atol=1 / 32767)
+
+
+def test_a_row_of_another_width_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 values for 1 columns"):
+        Report("x").add_table("t", ["a"], [[1, 2]])
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 44_100, 48_000])
+def test_ogg_is_smaller_and_keeps_the_length(rate: int) -> None:
+    audio = tone(440, 1.0, rate)
+    data = encode_audio(audio, rate, "ogg")
+    decoded, decoded_rate = soundfile.read(io.BytesIO(data))
+    assert len(decoded) / decoded_rate == pytest.approx(1.0, abs=0.01)
+    noise = torch.rand(2, 48_000, generator=torch.Generator().manual_seed(0)) - 0.5
+    assert len(encode_audio(noise, 48_000, "ogg")) < len(encode_audio(noise, 48_000)) / 4
+
+
+def test_audio_beyond_full_scale_is_cut_not_wrapped() -> None:
+    decoded, _ = soundfile.read(io.BytesIO(encode_audio(torch.tensor([[2.0, -2.0, torch.nan, 0.5]]), 8000)))
+    np.testing.assert_allclose(decoded, [1.0, -1.0, 0.0, 0.5], atol=1e-4)
+    with pytest.raises(ValueError, match="codec must be one of"):
+        encode_audio(tone(440), 48_000, "mp3")  # type: ignore[arg-type]
+
+
+def test_a_tone_lies_at_its_frequency_and_silence_is_black() -> None:
+    low, duration_s = mel_levels(tone(300), 48_000)
+    high, _ = mel_levels(tone(5000), 48_000)
+    assert duration_s == pytest.approx(0.5)
+    assert low.mean(1).argmax() < high.mean(1).argmax()
+    assert (low.max(), low.min()) == (0.0, -80.0)
+    silent, _ = mel_levels(torch.zeros(1, 1000), 16_000)
+    assert (silent == -80).all()
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate"),
+    [
+        (tone(440), 48_000),
+        (torch.zeros(1, 1), 8000),
+        (tone(440, 20, 8000, 1)[0], 8000),
+        (torch.full((2, 99), torch.nan), 44_100),
+    ],
+    ids=["stereo", "one sample", "long mono", "NaN"],
+)
+def test_a_spectrogram_is_drawn_of_any_audio(audio: Tensor, rate: int, tmp_path: Path) -> None:
+    spectrogram_png(tmp_path / "a.png", audio, rate, title="a title")
+    buffer = io.BytesIO()
+    spectrogram_png(buffer, audio, rate, title="a title")
+    data = (tmp_path / "a.png").read_bytes()
+    assert data.startswith(PNG)
+    assert data == buffer.getvalue(), "the same audio gives the same picture"
+    assert len(data) < 400_000
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_wrong_audio_and_curves_are_refused() -> None:
+    for audio in (torch.zeros(2, 0), torch.zeros(1, 2, 3)):
+        with pytest.raises(ValueError, match="channels, samples"):
+            spectrogram_png(io.BytesIO(), audio, 48_000)
+    with pytest.raises(ValueError, match="no curve"):
+        curve_svg({}, "x", "y")
+    with pytest.raises(ValueError, match="2 x and 1 y"):
+        curve_svg({"a": ([1, 2], [1])}, "x", "y")
+
+
+def test_drawing_leaves_no_global_figures() -> None:
+    import matplotlib._pylab_helpers
+
+    before = len(matplotlib._pylab_helpers.Gcf.figs)
+    spectrogram_png(io.BytesIO(), tone(440), 48_000)
+    curve_svg({"a": ([1], [1])}, "x", "y")
+    assert len(matplotlib._pylab_helpers.Gcf.figs) == before
