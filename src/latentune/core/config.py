@@ -6,12 +6,40 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from .errors import ConfigError
 
 T = TypeVar("T")
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    factory: Callable[[], Any] | None = None,
+    positional: bool = False,
+    short: str | None = None,
+    name: str | None = None,
+    hidden: bool = False,
+) -> Any:
+    """Returns a dataclass field that documents itself: the command line and the reference are generated from it.
+
+    Args:
+        default: the default value; a field without one is required.
+        help: one or more sentences on the meaning and the unit of the value. Do not repeat the default or the choices
+            of a `Literal`, which are shown as well.
+        factory: a function that makes the default, such as `dict`, in place of `default`.
+        positional: the command line takes the value as an argument instead of an option.
+        short: the letter of a short option, such as `"p"` for `-p`.
+        name: the name on the command line, where it differs from the field's, such as `"prompt"` for `prompts`.
+        hidden: the command line has no option of its own for the field; `key=value` still sets it.
+    """
+    metadata = {"help": help, "positional": positional, "short": short, "name": name, "hidden": hidden}
+    if factory is not None:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def nearest_hint(key: str, known: Iterable[str]) -> str:
