@@ -14,8 +14,8 @@ from .. import __version__
 from ..core.config import config_to_dict
 from ..core.files import write_json
 from ..core.outputs import prepare_output
+from .measure.codecs.evaluate import ReconstructionResult, evaluate_systems, evaluate_tokenizer, silence
 from .measure.embedders import Embedder
-from .measure.metrics.codec import ReconstructionResult, evaluate_systems, evaluate_tokenizer, silence
 from .measure.sets.compare import Measurement, difference, measure, side_warnings, unpaired_warnings
 from .measure.sets.config import STATISTICS_SUFFIX, EvaluateConfig, RayConfig
 from .measure.sets.gather import build_engine, gather, load_statistics

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .data.shards.read import LatentDataset
 from .data.shards.verify import verify_dataset
-from .measure.metrics.tokens import FEW_TOKENS, analyse_dataset, too_few_tokens
+from .measure.codecs.figures.tokens import FEW_TOKENS, analyse_dataset, too_few_tokens
 
 if TYPE_CHECKING:
     from rich.console import Group

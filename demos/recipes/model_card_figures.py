@@ -15,7 +15,7 @@ import torch
 
 from latentune.core.files import write_json
 from latentune.pipelines.data.audio.find import find_audio
-from latentune.pipelines.measure.metrics.codec import evaluate_tokenizer, silence
+from latentune.pipelines.measure.codecs.evaluate import evaluate_tokenizer, silence
 from latentune.tokenizers.load import load_tokenizer
 
 

@@ -20,7 +20,7 @@ from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.evaluate import EvaluateConfig, evaluate, evaluate_tokenizer
 from latentune.pipelines.generation.load import load_pipeline, shipped_pipelines
 from latentune.pipelines.info import dataset_info
-from latentune.pipelines.measure.metrics.codec import CodecSystems
+from latentune.pipelines.measure.codecs.evaluate import CodecSystems
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
 from latentune.tokenizers.load import load_tokenizer
 from latentune.tokenizers.taae import TAAE

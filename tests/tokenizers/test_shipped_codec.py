@@ -11,7 +11,7 @@ import torch
 import latentune
 from latentune.layers.audio import to_channels, to_rate
 from latentune.pipelines.data.audio.read import read_audio
-from latentune.pipelines.measure.metrics.reconstruction import mel_distance
+from latentune.pipelines.measure.codecs.figures.distances import mel_distance
 from latentune.tokenizers.load import SHIPPED
 
 FIXTURES = Path(__file__).resolve().parents[2] / "demos/fixtures"

@@ -23,7 +23,7 @@ from ....tokenizers.base import AudioTokenizer, Encoded
 from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import AudioItem, find_distinct_audio
 from ...decode import check_decode_options
-from ..metrics.reconstruction import SI_SDR_LIMIT_DB, mel_distance, si_sdr_db
+from ..codecs.figures.distances import SI_SDR_LIMIT_DB, mel_distance, si_sdr_db
 from ..sets.compare import silence_warning
 from .build import Sources, build_systems
 from .channel import BIT_CHANNELS, BURST_CHANNEL, PACKET_CHANNEL, gilbert_elliott

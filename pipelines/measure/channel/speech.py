@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..metrics import quality
-from ..metrics.quality import Undefined, speech_signal
+from ..codecs.figures import quality
+from ..codecs.figures.quality import Undefined, speech_signal
 
 SPEECH_RATE = quality.WIDE_RATE  # Hz
 INSTALL = "pip install 'latentune[robustness]'"
@@ -19,12 +19,12 @@ __all__ = ["SPEECH_METRICS", "SpeechMetric", "Undefined", "load_speech_metrics",
 
 
 def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Short-time objective intelligibility of signals [N] at 16 kHz; see `metrics.quality.stoi`."""
+    """Short-time objective intelligibility of signals [N] at 16 kHz; see `codecs.figures.quality.stoi`."""
     return quality.stoi(torch.from_numpy(reference)[None], torch.from_numpy(estimate)[None], SPEECH_RATE)
 
 
 def pesq(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Wide-band PESQ of signals [N] at 16 kHz; see `metrics.quality.pesq`."""
+    """Wide-band PESQ of signals [N] at 16 kHz; see `codecs.figures.quality.pesq`."""
     return quality.pesq(torch.from_numpy(reference)[None], torch.from_numpy(estimate)[None], SPEECH_RATE)
 
 

@@ -23,14 +23,14 @@ from ....layers.mel import mel_filters
 from ....layers.stft import stft
 from ...data.audio.find import AudioItem
 from ..metrics.bootstrap import bootstrap_interval, mean
-from ..metrics.codec import evaluate_tokenizer
-from ..metrics.quality import Undefined
+from .evaluate import evaluate_tokenizer
+from .figures.quality import Undefined
 from .plots import boundaries_png
 from .result import ExperimentResult, Row, Table, row_cell
 from .setup import Setup
 
 NUM_MELS = 40
-LEVEL_FLOOR = 1e-4  # of unnormalised magnitudes, as in metrics/reconstruction.py
+LEVEL_FLOOR = 1e-4  # of unnormalised magnitudes, as in figures/distances.py
 HOPS_A_WINDOW = 4
 NUM_BINS = 64  # of the profile over a chunk
 FIGURES = ("near_error", "far_error", "excess", "step_ratio", "original_step_ratio")

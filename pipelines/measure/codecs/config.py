@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from ....core.errors import ConfigError
 from ....tokenizers.base import STREAMS
-from ..metrics.codec_result import LENGTH_EDGES_S, check_edges
-from ..metrics.figures import ALL_FIGURES, check_figures
+from .codec_result import LENGTH_EDGES_S, check_edges
+from .figures.catalog import ALL_FIGURES, check_figures
 
 NO_EMBEDDER = "none"
 
@@ -25,7 +25,7 @@ class ExperimentConfig:
     max_duration_s: float | None = None  # of each file, from its start
     streams: tuple[str, ...] = ()  # latents, tokens; by default all that the codec has
     options: dict[str, Any] = field(default_factory=dict)  # of the codec's `decode`, such as {steps: 1}
-    figures: tuple[str, ...] = ALL_FIGURES  # of reconstruction and gap; see metrics/figures.py
+    figures: tuple[str, ...] = ALL_FIGURES  # of reconstruction and gap; see figures/catalog.py
     embedder: str = "auto"  # of the Fréchet distance; see metrics/embedders/load.py, or none
     checkpoint: str | None = None  # of an embedder that ships no weights
     length_edges_s: tuple[float, ...] = LENGTH_EDGES_S  # of reconstruction: bins of lengths

@@ -8,10 +8,10 @@ from typing import Any
 
 from ....core.errors import ConfigError
 from ..metrics.bootstrap import PairedDifference, paired_bootstrap
-from ..metrics.codec import evaluate_tokenizer
-from ..metrics.codec_result import ReconstructionResult
-from ..metrics.figures import PAIR_FIGURES, SPEED_FIGURES, figure_heading, figure_title
 from ..sets.compare import MIN_FILES
+from .codec_result import ReconstructionResult
+from .evaluate import evaluate_tokenizer
+from .figures.catalog import PAIR_FIGURES, SPEED_FIGURES, figure_heading, figure_title
 from .plots import gap_png
 from .result import ExperimentResult, Row, Table, row_cell
 from .setup import Setup

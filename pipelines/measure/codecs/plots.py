@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..metrics.figures import figure_title
 from ..results.plots import new_figure, save_png
+from .figures.catalog import figure_title
 
 PANEL_INCHES = (4.4, 3.4)
 PANELS_A_ROW = 4

@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 
 from ....core.device import pick_device
-from ..metrics.codec import FileMetric, evaluate_tokenizer, original
-from ..metrics.codec_result import KEYS, ReconstructionResult
-from ..metrics.figures import figure_heading
-from ..metrics.speech import SpeechMetrics
-from ..metrics.speech_models import load_opinion_predictor, load_speaker, load_transcriber
-from ..metrics.tokens import FEW_TOKENS, too_few_tokens
 from ..sets.sources import choose_items
+from .codec_result import KEYS, ReconstructionResult
 from .config import ExperimentConfig
+from .evaluate import FileMetric, evaluate_tokenizer, original
+from .figures.catalog import figure_heading
+from .figures.speech import SpeechMetrics
+from .figures.speech_models import load_opinion_predictor, load_speaker, load_transcriber
+from .figures.tokens import FEW_TOKENS, too_few_tokens
 from .players import ORIGINAL, Players
 from .plots import lengths_png
 from .result import ExperimentResult, Row, Table, with_interval

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from ....core.files import write_json, write_text
-from ..metrics.codec_result import csv_text
+from .codec_result import csv_text
 from .page import write_page
 
 SCHEMA = "latentune-experiment-1"

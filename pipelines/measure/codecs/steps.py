@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..metrics.codec import evaluate_tokenizer
-from ..metrics.figures import figure_heading
+from .evaluate import evaluate_tokenizer
+from .figures.catalog import figure_heading
 from .plots import steps_png
 from .result import ExperimentResult, Row, Table, row_cell
 from .setup import Setup

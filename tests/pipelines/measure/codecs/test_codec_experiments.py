@@ -15,11 +15,11 @@ from latentune.core.errors import ConfigError
 from latentune.pipelines.data.audio.find import AudioItem
 from latentune.pipelines.measure.codecs.boundaries import border_errors
 from latentune.pipelines.measure.codecs.config import ExperimentConfig
+from latentune.pipelines.measure.codecs.figures.quality import Undefined
 from latentune.pipelines.measure.codecs.players import Players
 from latentune.pipelines.measure.codecs.result import ExperimentResult, Table
 from latentune.pipelines.measure.codecs.run import render, run_experiment
 from latentune.pipelines.measure.embedders.base import Embedder
-from latentune.pipelines.measure.metrics.quality import Undefined
 
 RATE = 48_000
 
@@ -283,7 +283,7 @@ def test_distances_of_reconstructions_have_intervals(folder: Path, tiny_codec) -
 
 
 def test_a_missing_package_is_named(folder: Path, tiny_taae, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("latentune.pipelines.measure.metrics.figures.find_spec", lambda package: None)
+    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.find_spec", lambda package: None)
     result = run_experiment("reconstruction", config(folder, figures=("mel_distance", "stoi")), tiny_taae)
     assert "stoi: not measured, pystoi is not installed: pip install 'latentune[speech-metrics]'" in result.warnings
     assert result.columns[-1] == "mel_distance"

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from torch import Tensor
 
-from ...data.audio.find import AudioItem
+from ....data.audio.find import AudioItem
 from .quality import Undefined, require_package, speech_signal
 
 SPEECH_RATE = 16_000  # Hz, of all audio that the models take

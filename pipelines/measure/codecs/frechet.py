@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ...data.audio.convert import resample
 from ..embedders.base import Embedder
-from .factored import FileFrechetDistance
-from .frechet import GaussianStatistics, frechet_distance
-from .spool import Spool
+from ..metrics.factored import FileFrechetDistance
+from ..metrics.frechet import GaussianStatistics, frechet_distance
+from ..metrics.spool import Spool
 
 BATCH_WINDOWS = 16
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from latentune.core.errors import DatasetError
-from latentune.pipelines.measure.metrics import tokens as module
-from latentune.pipelines.measure.metrics.tokens import (
+from latentune.pipelines.measure.codecs.figures import tokens as module
+from latentune.pipelines.measure.codecs.figures.tokens import (
     SparseCounts,
     TokenCounts,
     analyse_dataset,

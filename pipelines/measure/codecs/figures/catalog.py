@@ -10,14 +10,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from .quality import INSTALL, loudness_error_lu, pesq, stoi
-from .reconstruction import (
+from .distances import (
     mel_distance,
     multi_resolution_mel_distance,
     multi_resolution_stft_distance,
     si_sdr_db,
     stft_distance,
 )
+from .quality import INSTALL, loudness_error_lu, pesq, stoi
 
 Measure = Callable[[Tensor, Tensor, int], float]  # reference and estimate [C, N], sample rate
 

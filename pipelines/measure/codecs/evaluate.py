@@ -22,10 +22,10 @@ from ...data.audio.find import AudioItem, find_distinct_audio, left_out
 from ...data.audio.read import read_audio
 from ..embedders.base import Embedder
 from .codec_result import ReconstructionResult
-from .codec_systems import CodecSystems, Reconstruction, System, original, silence
-from .figures import PAIR_FIGURES, SIGNAL_FIGURES, SPEED_FIGURES, check_figures, split_available
-from .quality import Undefined
-from .reconstruction_sets import ReconstructionSets
+from .figures.catalog import PAIR_FIGURES, SIGNAL_FIGURES, SPEED_FIGURES, check_figures, split_available
+from .figures.quality import Undefined
+from .frechet import ReconstructionSets
+from .systems import CodecSystems, Reconstruction, System, original, silence
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latentune.core.errors import AudioError
 from latentune.pipelines.data.audio.find import find_audio
-from latentune.pipelines.measure.metrics.codec import evaluate_systems, evaluate_tokenizer, silence
+from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer, silence
 
 RATE = 48_000
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from .bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap
-from .factored import FileFrechetDistance
-from .figures import SIGNAL_FIGURES
+from ..metrics.bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap
+from ..metrics.factored import FileFrechetDistance
+from .figures.catalog import SIGNAL_FIGURES
 
 SCHEMA = "latentune-reconstruction-1"
 KEYS = ("system", "file", "seconds")

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....core.errors import DatasetError
-from ....layers.bits import entry_bits
-from ....layers.fsq import check_indices, indices_to_digits
-from ....tokenizers.base import TokenizerSpec
+from .....core.errors import DatasetError
+from .....layers.bits import entry_bits
+from .....layers.fsq import check_indices, indices_to_digits
+from .....tokenizers.base import TokenizerSpec
 
 if TYPE_CHECKING:
-    from ...data.shards.read import LatentDataset
+    from ....data.shards.read import LatentDataset
 
 BLOCK_TOKENS = 1 << 18  # tokens of a codebook that are counted at once
 

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ....core.errors import CheckpointError
-from ....core.files import file_sha256
-from ....core.hub import fetch_file
-from ..embedders.base import hash_weights
-from ..embedders.pretrained import import_transformers, load_pretrained
+from .....core.errors import CheckpointError
+from .....core.files import file_sha256
+from .....core.hub import fetch_file
+from ...embedders.base import hash_weights
+from ...embedders.pretrained import import_transformers, load_pretrained
 from .quality import Undefined, require_package
 from .speech import SPEECH_RATE, OpinionPredictor, SpeakerEmbedder, Transcriber
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ....tokenizers.base import STREAMS, AudioTokenizer, Encoded, Stream
-from .tokens import TokenCounts
+from .figures.tokens import TokenCounts
 
 
 @dataclass(frozen=True, kw_only=True)

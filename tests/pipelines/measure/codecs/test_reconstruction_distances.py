@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from latentune.layers.mel import mel_filters
-from latentune.pipelines.measure.metrics.reconstruction import (
+from latentune.pipelines.measure.codecs.figures.distances import (
     mel_distance,
     multi_resolution_mel_distance,
     multi_resolution_stft_distance,

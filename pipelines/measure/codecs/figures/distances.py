@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ....layers.mel import magnitudes, mel_filters
+from .....layers.mel import magnitudes, mel_filters
 
 SI_SDR_LIMIT_DB = 100.0  # values are kept within +- this, so that means stay finite
 SILENCE_POWER = 1e-14  # mean square at and below which a signal is silent (-140 dBFS)

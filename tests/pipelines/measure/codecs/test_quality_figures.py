@@ -8,8 +8,8 @@ import soundfile
 import torch
 from torch import Tensor
 
-from latentune.pipelines.measure.metrics.figures import ALL_FIGURES, PAIR_FIGURES, check_figures, split_available
-from latentune.pipelines.measure.metrics.quality import Undefined, loudness_error_lu, pesq, stoi
+from latentune.pipelines.measure.codecs.figures.catalog import ALL_FIGURES, PAIR_FIGURES, check_figures, split_available
+from latentune.pipelines.measure.codecs.figures.quality import Undefined, loudness_error_lu, pesq, stoi
 
 SPEECH = Path(__file__).resolve().parents[4] / "demos" / "fixtures" / "austen_0880.wav"
 RATE = 16_000
@@ -97,12 +97,12 @@ def test_unknown_figures_are_refused_and_missing_packages_named(monkeypatch: pyt
         check_figures(["mel_distance", "psnr"])
     with pytest.raises(ValueError, match="no figure to measure"):
         check_figures([])
-    monkeypatch.setattr("latentune.pipelines.measure.metrics.figures.find_spec", lambda name: None)
+    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.find_spec", lambda name: None)
     found, absent = split_available(ALL_FIGURES)
     assert set(absent) == {"pesq_wb", "pesq_nb", "stoi", "estoi"}
     assert "latentune[speech-metrics]" in absent["stoi"]
     assert set(found) | set(absent) == set(ALL_FIGURES)
     monkeypatch.setitem(sys.modules, "pystoi", None)
-    monkeypatch.setattr("latentune.pipelines.measure.metrics.quality.find_spec", lambda name: None)
+    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.quality.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pystoi is not installed.*speech-metrics"):
         stoi(torch.ones(1, RATE), torch.ones(1, RATE), RATE)

@@ -8,10 +8,14 @@ import torch
 
 from latentune.core.errors import CheckpointError
 from latentune.pipelines.data.audio.find import AudioItem, find_audio
-from latentune.pipelines.measure.metrics.codec import evaluate_systems, original
-from latentune.pipelines.measure.metrics.quality import Undefined
-from latentune.pipelines.measure.metrics.speech import SpeechMetrics, error_rates, speaker_similarity
-from latentune.pipelines.measure.metrics.speech_models import load_opinion_predictor, load_speaker, load_transcriber
+from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, original
+from latentune.pipelines.measure.codecs.figures.quality import Undefined
+from latentune.pipelines.measure.codecs.figures.speech import SpeechMetrics, error_rates, speaker_similarity
+from latentune.pipelines.measure.codecs.figures.speech_models import (
+    load_opinion_predictor,
+    load_speaker,
+    load_transcriber,
+)
 
 RATE = 16_000
 FIXTURES = Path(__file__).resolve().parents[4] / "demos" / "fixtures" / "manifest.jsonl"

@@ -9,15 +9,13 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from latentune.core.errors import MismatchError
 from latentune.pipelines.data.audio.find import find_audio
+from latentune.pipelines.measure.codecs.codec_result import ReconstructionResult
+from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer, original
+from latentune.pipelines.measure.codecs.figures.tokens import analyse_tokens
 from latentune.pipelines.measure.embedders.base import Embedder
 from latentune.pipelines.measure.metrics.bootstrap import bootstrap_interval
-from latentune.pipelines.measure.metrics.codec import evaluate_systems, evaluate_tokenizer, original
-from latentune.pipelines.measure.metrics.codec_result import ReconstructionResult
 from latentune.pipelines.measure.metrics.frechet import GaussianStatistics, frechet_distance
-from latentune.pipelines.measure.metrics.pairs import evaluate_pairs, pair_audio
-from latentune.pipelines.measure.metrics.tokens import analyse_tokens
 
 RATE = 16_000
 
@@ -179,35 +177,3 @@ def test_frechet_distances_of_reconstructions_have_the_interval_of_their_files(f
     alone = evaluate_systems(systems, items[3:], sample_rate=RATE, channels=1, embedder=Bands())
     assert alone.frechet_intervals() == {"same": (None, None), "halved": (None, None)}
     assert evaluate_systems(systems, items, sample_rate=RATE, channels=1).frechet_intervals() == {}
-
-
-def test_pairs_of_files_give_what_the_system_gives(folder: Path, tmp_path: Path) -> None:
-    for path in folder.iterdir():
-        audio = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None]
-        write(tmp_path / "made" / path.name, torch.cat([0.5 * audio, torch.zeros(1, 800)], -1))
-    found = evaluate_pairs(folder, {"halved": tmp_path / "made"}, sample_rate=RATE)
-    direct = evaluate_systems({"halved": halved}, find_audio(folder), sample_rate=RATE, channels=1)
-    for one, other in zip(found.rows, direct.rows, strict=True):
-        assert one == pytest.approx(other)
-
-
-def test_names_that_do_not_match_are_listed(folder: Path, tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    for name in ("0.flac", "1.flac", "9.flac"):
-        write(made / name, noise(0.5, 0))
-    with pytest.raises(MismatchError, match=r"2 only in reference: 2, 3; 1 only in estimate: 9"):
-        pair_audio(folder, made)
-    write(made / "0.wav", noise(0.5, 0))
-    with pytest.raises(MismatchError, match="estimate has 1 names twice but for the suffix: 0"):
-        pair_audio(folder, made)
-    with pytest.raises(ValueError, match="no system"):
-        evaluate_pairs(folder, {}, sample_rate=RATE)
-
-
-def test_pairs_of_unlike_length_are_left_out_and_listed(folder: Path, tmp_path: Path) -> None:
-    for path in folder.iterdir():
-        write(tmp_path / "made" / path.name, noise(0.5, 0))
-    result = evaluate_pairs(folder, {"made": tmp_path / "made"}, sample_rate=RATE)
-    assert [row["file"] for row in result.rows] == ["0.wav"]
-    assert len(result.failures) == 3
-    assert "0.500 s, its original 0.750 s" in result.failures[0]["reason"]

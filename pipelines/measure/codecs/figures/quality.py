@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....layers.loudness import FLOOR_LUFS
-from ...data.audio.convert import measure_loudness, resample
+from .....layers.loudness import FLOOR_LUFS
+from ....data.audio.convert import measure_loudness, resample
 
 WIDE_RATE = 16_000  # Hz, of wide-band PESQ and of STOI's input
 NARROW_RATE = 8_000  # Hz, of narrow-band PESQ

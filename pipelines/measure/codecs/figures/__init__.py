@@ -1,0 +1,1 @@
+"""Figures of one reconstruction and its original: pure functions of tensors, and the table that names them."""
