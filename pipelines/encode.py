@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..core.config import config_to_dict
+from ..core.config import config_to_dict, option
 from ..core.device import pick_device
 from ..core.errors import AudioError, ConfigError
 from ..tokenizers.base import AudioTokenizer
@@ -29,18 +29,24 @@ from .data.shards.write import encode_shard, open_committed
 class EncodeConfig(ShardSettings):
     """What to encode, with what, into which folder, and how to go about it."""
 
-    source: str  # audio file, folder, or manifest (.jsonl, .jsonl.gz, .csv, .parquet)
-    output: str  # the dataset's folder; a run into a folder with the same settings goes on with it
-    tokenizer: str = "codicodec-mini"  # shipped or official name, folder, or hub id
-    path_column: str = "path"  # of a manifest
-    where: dict[str, Any] = field(default_factory=dict)  # keep the rows with these values, as {"split": "train"}
-    strict: bool = False  # fail at the end if any file could not be encoded
-    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", ...
-    batch_s: float = 24.0  # seconds of audio encoded at once, of many files, padding included
-    num_threads: int = 2  # that read and convert audio in the background
-    rank: int = 0  # this process among ...
-    world_size: int = 1  # ... those that encode into the same folder
-    wait_s: float = 3600.0  # how long the other processes wait for the first one's plan
+    source: str = option(
+        help="Audio file, folder of audio, or manifest (.jsonl, .jsonl.gz, .csv, .parquet).", positional=True
+    )
+    output: str = option(
+        help="Folder of the dataset. A run with the same settings completes what an earlier one left.", positional=True
+    )
+    tokenizer: str = option(
+        "codicodec-mini", "Tokenizer to encode with: a shipped or official name, a folder, or a hub id."
+    )
+    path_column: str = option("path", "Column of a manifest that holds the paths of the audio files.")
+    where: dict[str, Any] = option(factory=dict, help="Values that a row of a manifest must have, such as split=train.")
+    strict: bool = option(False, "Fail at the end if any file could not be encoded.")
+    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
+    batch_s: float = option(24.0, "Seconds of audio that are encoded at once, padding included.")
+    num_threads: int = option(2, "Number of threads that read and convert audio in the background.")
+    rank: int = option(0, "Number of this process among those that encode into the same folder.", hidden=True)
+    world_size: int = option(1, "Number of processes that encode into the same folder.", hidden=True)
+    wait_s: float = option(3600.0, "Seconds that the other processes wait for the plan of the first one.", hidden=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

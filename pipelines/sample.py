@@ -8,7 +8,7 @@ import logging
 import math
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..core.config import config_to_dict, nearest_hint
+from ..core.config import config_to_dict, nearest_hint, option
 from ..core.device import pick_device
 from ..core.errors import ConfigError
 from ..core.files import file_sha256, write_json
@@ -49,27 +49,41 @@ Progress = Callable[[int, int], None]
 class SampleConfig:
     """What `latentune sample` takes."""
 
-    pipeline: str  # shipped name, pipeline folder, training run or checkpoint
-    output: str  # folder to write to
-    prompts: tuple[str, ...] = ()  # none, and no prompts_file: one empty prompt, which asks for nothing in particular
-    prompts_file: str | None = None  # .txt: a prompt a line; .jsonl: objects with text (or prompt), label, seconds
-    label: str | None = None  # class label of all prompts that bring none
-    seconds: float | None = None  # of prompts that bring none; by default the pipeline's own
-    num: int = 1  # samples of each prompt
-    seed: int = 0  # of the first batch; batch after batch counts on by its size
-    batch_size: int = 4  # samples that are made at once; part of what determines them
-    steps: int | None = None  # of a diffusion generator
-    guidance: float | None = None  # classifier-free guidance; 1 is none
-    temperature: float | None = None  # of a language generator, as the next two
-    top_k: int | None = None
-    top_p: float | None = None
-    continue_from: str | None = None  # audio file that every sample begins with
-    options: dict[str, Any] = field(default_factory=dict)  # further options of the generator
-    decode_options: dict[str, Any] = field(default_factory=dict)  # of the tokenizer's `decode`, such as {steps: 3}
-    tokenizer: str | None = None  # where the pipeline does not tell
-    subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = "PCM_24"  # sample format of the wav files
-    spectrograms: bool = True  # write a PNG beside each wav
-    device: str = "auto"  # "auto": cuda where there is one
+    pipeline: str = option(
+        help="Pipeline to sample from: a shipped name, a pipeline folder, a training run, or a checkpoint.",
+        positional=True,
+    )
+    output: str = option(help="Folder for the audio.", positional=True)
+    prompts: tuple[str, ...] = option(
+        (),
+        "Text to sample from; repeat it for several. Without a prompt and a prompts file, the samples are unprompted.",
+        name="prompt",
+        short="p",
+    )
+    prompts_file: str | None = option(
+        None, "File of prompts: .txt with one prompt per line, or .jsonl of objects with text, label and seconds."
+    )
+    label: str | None = option(None, "Class label of all prompts that have none of their own.")
+    seconds: float | None = option(None, "Length of each sample in seconds. By default the pipeline's own length.")
+    num: int = option(1, "Number of samples per prompt.")
+    seed: int = option(0, "Seed of the first batch; each later batch adds its offset. The same seed repeats a sample.")
+    batch_size: int = option(4, "Number of samples that are computed at once. A sample depends on it.")
+    steps: int | None = option(None, "Number of sampling steps of a diffusion generator.")
+    guidance: float | None = option(None, "Scale of classifier-free guidance; 1 turns guidance off.")
+    temperature: float | None = option(None, "Temperature of a language generator; lower values are more predictable.")
+    top_k: int | None = option(None, "Number of most likely tokens that a language generator draws from.")
+    top_p: float | None = option(None, "Share of probability that a language generator draws from (nucleus sampling).")
+    continue_from: str | None = option(None, "Audio file that every sample begins with.")
+    options: dict[str, Any] = option(factory=dict, help="Further options of the generator.", short="o", name="option")
+    decode_options: dict[str, Any] = option(
+        factory=dict, help="Options of the tokenizer's own `decode`, such as steps=3.", name="decode-option"
+    )
+    tokenizer: str | None = option(
+        None, "Tokenizer to decode with, where the pipeline does not name one: a shipped name, a folder, or a hub id."
+    )
+    subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = option("PCM_24", "Sample format of the wav files.")
+    spectrograms: bool = option(True, "Write a spectrogram (PNG) with each wav file.")
+    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         for name, least in (("num", 1), ("batch_size", 1), ("seed", 0)):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
+from ....core.config import option
 from ....tokenizers.base import STREAMS
 from ..audio.convert import ChannelPolicy
 
@@ -15,18 +16,26 @@ from ..audio.convert import ChannelPolicy
 class ShardSettings:
     """Recorded in `dataset.json`; a dataset is only ever continued with the same ones."""
 
-    max_duration_s: float = 60.0  # longer files are split into items of this length
-    min_duration_s: float = 0.1  # shorter files are left out and reported
-    silence_dbfs: float = -80.0  # items whose peak lies below are left out and reported
-    channels: ChannelPolicy = "convert"  # how files with other channels than the codec's are treated
-    measure_loudness: bool = False  # put the loudness of each item (LUFS) into the index
-    loudness_lufs: float | None = None  # bring each item to this loudness (peaks stay below 1); None: leave it
-    streams: tuple[str, ...] = STREAMS  # which of "latents" and "tokens" to store
-    dtype: Literal["float16", "float32"] = "float16"  # of stored latents
-    compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the encoder (autocast)
-    shard_mb: float = 256.0  # a shard is full at this size (10^6 bytes) ...
-    shard_hours: float = 4.0  # ... or at this much audio, whichever comes first: what a killed run can lose
-    encode_options: dict[str, Any] = field(default_factory=dict)  # passed to the codec's `encode`
+    max_duration_s: float = option(60.0, "Length in seconds above which a file is split into several items.")
+    min_duration_s: float = option(0.1, "Length in seconds below which a file is left out and reported.")
+    silence_dbfs: float = option(-80.0, "Peak level in dBFS below which an item is left out and reported.")
+    channels: ChannelPolicy = option(
+        "convert", "How a file with more or fewer channels than the codec is treated."
+    )
+    measure_loudness: bool = option(False, "Write the loudness of each item (LUFS) to the index.")
+    loudness_lufs: float | None = option(
+        None, "Loudness in LUFS that each item is brought to; peaks stay below 1. By default the loudness is kept."
+    )
+    streams: tuple[str, ...] = option(STREAMS, "Streams to store: latents, tokens or both.", name="stream")
+    dtype: Literal["float16", "float32"] = option("float16", "Number format of the stored latents.")
+    compute_dtype: Literal["float32", "bfloat16", "float16"] = option(
+        "float32", "Number format that the encoder computes in (autocast)."
+    )
+    shard_mb: float = option(256.0, "Size in MB (10^6 bytes) at which a shard is full.")
+    shard_hours: float = option(
+        4.0, "Hours of audio at which a shard is full. A run that is killed loses at most one shard of work."
+    )
+    encode_options: dict[str, Any] = option(factory=dict, help="Options of the codec's own `encode`.")
 
     def __post_init__(self) -> None:
         if not 0 < self.min_duration_s <= self.max_duration_s / 2:
