@@ -247,7 +247,7 @@ def _write_sample(stem: Path, audio: Tensor, sample_rate: int, record: dict[str,
     """The JSON comes last: where it is, the other files are whole."""
     write_audio(stem.with_name(f"{stem.name}.wav"), audio, sample_rate, config.subtype)
     if config.spectrograms:
-        from .measure.results.plots import spectrogram_png
+        from .data.audio.spectrogram import spectrogram_png
 
         spectrogram_png(stem.with_name(f"{stem.name}.png"), audio, sample_rate)
     write_json(stem.with_name(f"{stem.name}.json"), record)

@@ -12,8 +12,8 @@ from ...core.configured import ConfiguredModel
 from ...core.files import atomic_path
 from ...generators.base import Conditions, LatentGenerator
 from ...tokenizers.base import AudioTokenizer
+from ..data.audio.spectrogram import spectrogram_png
 from ..data.audio.write import write_audio
-from ..measure.results.plots import spectrogram_png
 from .audio_data import AudioCrops
 from .build import Task
 from .config import PreviewConfig

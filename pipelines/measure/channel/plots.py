@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torch import Tensor
 
-from ..results.plots import new_figure, save_png
+from ....core.figures import new_figure, save_png
 from .systems import CLEAN
 
 if TYPE_CHECKING:

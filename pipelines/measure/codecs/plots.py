@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..results.plots import new_figure, save_png
+from ....core.figures import new_figure, save_png
 from .figures.catalog import figure_title
 
 PANEL_INCHES = (4.4, 3.4)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ....core.files import write_text
-from .plots import curve_svg, intervals_svg, spectrogram_png
+from ...data.audio.spectrogram import spectrogram_png
+from .plots import curve_svg, intervals_svg
 
 MIME = {"flac": "audio/flac", "ogg": "audio/ogg"}
 OGG_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz that Opus works at

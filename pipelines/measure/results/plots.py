@@ -1,77 +1,20 @@
-"""Pictures of audio and of curves, drawn with matplotlib's figure objects: no global state, no display.
-
-Shape letters: C channels, N samples.
-"""
+"""Curves and intervals as SVG, sensitivities as PNG."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ....core.files import atomic_path
-from ....layers.mel import hz_to_mel, magnitudes, mel_filters
+from ....core.figures import new_figure, save_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-RANGE_DB = 80.0  # what lies further below the loudest point is black
-NUM_MELS = 128
-MAX_COLUMNS = 1200  # frames drawn at most
-TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
-DPI = 100
-
-
-def spectrogram_png(target: str | Path | BinaryIO, audio: Tensor, sample_rate: int, *, title: str = "") -> None:
-    """Draw the mel spectrogram of audio [C, N] (or [N]) as a PNG, axes in s and Hz, channels averaged in power.
-
-    Args:
-        target: a path, written atomically, or a binary file.
-
-    Raises:
-        ValueError: audio of another shape, or empty. NaN and inf are drawn as silence.
-    """
-    level_db, duration_s = mel_levels(audio, sample_rate)
-    figure = new_figure(8.0, 2.6)
-    axes = figure.subplots()
-    top_hz = sample_rate / 2
-    top_mel = float(hz_to_mel(np.array(top_hz)))
-    image = axes.imshow(
-        level_db,
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=-RANGE_DB,
-        vmax=0.0,
-        extent=(0.0, duration_s, 0.0, top_mel),
-    )
-    ticks = [hz for hz in TICKS_HZ if hz <= top_hz]
-    axes.set_yticks(hz_to_mel(np.array(ticks, float)), [f"{hz:,}".replace(",", " ") for hz in ticks])
-    axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
-    figure.colorbar(image, ax=axes, label="dB re peak", pad=0.01)
-    save_png(figure, target)
-
-
-def mel_levels(audio: Tensor, sample_rate: int) -> tuple[np.ndarray, float]:
-    """Mel levels [mel bands, columns] in dB relative to the loudest point, at least -80, and the duration in s."""
-    audio = torch.as_tensor(audio).detach().cpu().float()
-    audio = audio[None] if audio.ndim == 1 else audio
-    if audio.ndim != 2 or audio.shape[-1] < 1 or audio.shape[0] < 1:
-        raise ValueError(f"audio must be [channels, samples] with at least one sample, got {tuple(audio.shape)}")
-    audio = torch.nan_to_num(audio, nan=0.0, posinf=0.0, neginf=0.0)
-    window = 2 ** round(np.log2(max(64, sample_rate * 0.046)))  # about 46 ms
-    hop = max(window // 4, -(-audio.shape[-1] // MAX_COLUMNS))
-    power = magnitudes(audio, window, hop).square().mean(0)
-    bands = min(NUM_MELS, window // 8)
-    mel = mel_filters(sample_rate, window, bands).float() @ power
-    peak = mel.max().clamp_min(1e-10)
-    level = 10.0 * torch.log10((mel / peak).clamp_min(10.0 ** (-RANGE_DB / 10.0)))
-    return level.numpy(), audio.shape[-1] / sample_rate
 
 
 def curve_svg(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str) -> str:
@@ -153,24 +96,8 @@ def sensitivity_png(
     save_png(figure, target)
 
 
-def new_figure(width_inches: float, height_inches: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained")
-
-
 def _svg(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().decode()
     return text[text.index("<svg") :]
-
-
-def save_png(figure: Figure, target: str | Path | BinaryIO) -> None:
-    # without the Software entry the bytes do not change with matplotlib's version
-    options: dict[str, Any] = {"format": "png", "metadata": {"Software": None}}
-    if isinstance(target, (str, Path)):
-        with atomic_path(target) as part:
-            figure.savefig(part, **options)
-    else:
-        figure.savefig(target, **options)

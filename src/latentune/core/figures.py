@@ -1,0 +1,31 @@
+"""Matplotlib figures without global state or a display, and PNG files of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from .files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 100
+
+
+def new_figure(width_inches: float, height_inches: float) -> Figure:
+    """Returns an empty figure of this size."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained")
+
+
+def save_png(figure: Figure, target: str | Path | BinaryIO) -> None:
+    """Writes a figure as PNG, to a path (atomically) or to a binary file."""
+    # without the Software entry the bytes do not depend on matplotlib's version
+    options: dict[str, Any] = {"format": "png", "metadata": {"Software": None}}
+    if isinstance(target, (str, Path)):
+        with atomic_path(target) as part:
+            figure.savefig(part, **options)
+    else:
+        figure.savefig(target, **options)
