@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...core.config import build_config, nearest_hint
+from ...core.config import build_config, nearest_hint, option
 from ...core.errors import ConfigError
 from ...generators.load import KINDS
 from ...tokenizers.load import FAMILIES
@@ -16,33 +16,45 @@ from ...tokenizers.load import FAMILIES
 class ModelConfig:
     """What is trained, and towards what."""
 
-    class_name: str  # a class of tokenizers/load.py or generators/load.py; `class` in YAML
-    config: dict[str, Any] = field(default_factory=dict)  # of that class; a generator's binding comes from the dataset
-    objective: dict[str, Any] = field(default_factory=dict)  # config of the class's training objective
-    init_from: str | None = None  # folder of weights to start from; by default random ones
-    init_critic_from: str | None = None  # a checkpoint's critic.safetensors to start from; by default random weights
+    class_name: str = option(
+        help="Class of the model, such as CoDiCodec, DiffusionTransformer or TokenLM.", name="class"
+    )
+    config: dict[str, Any] = option(
+        factory=dict, help="Config of that class. The part that binds a generator to its codec comes from the dataset."
+    )
+    objective: dict[str, Any] = option(factory=dict, help="Config of the training objective of that class.")
+    init_from: str | None = option(None, "Folder of weights to start from. By default the weights are random.")
+    init_critic_from: str | None = option(
+        None, "File critic.safetensors of a checkpoint to start the critic from. By default its weights are random."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioDataConfig:
     """Audio to train a codec on: random crops of files."""
 
-    source: str  # a folder, a file or a manifest (.jsonl, .csv, .parquet)
-    where: dict[str, Any] = field(
-        default_factory=dict
-    )  # keep rows whose metadata has these values (a list: any of them)
-    min_duration_s: float = 0.0  # shorter files are left out
-    weight_column: str | None = None  # metadata column whose groups are sampled by `weights`; null: by duration alone
-    weights: dict[str, float] = field(default_factory=dict)  # share of each group; empty: all the same
-    valid_source: str | None = None  # held-out audio; null: `source`
-    valid_where: dict[str, Any] | None = None  # which rows are held out; null with no valid_source: no validation
-    valid_examples: int = 32  # crops that the validation loss is measured on
-    gain_db: tuple[float, float] = (0.0, 0.0)  # random gain, uniform between the two
-    mix_probability: float = 0.0  # how often a second crop is added, with a gain between `mix_gain_db`
-    mix_gain_db: tuple[float, float] = (-12.0, 0.0)
-    cache_dir: str | None = None  # folder for the decoded audio (int16, at the codec's rate); null: decode each crop
-    num_threads: int = 2  # that prepare crops
-    prefetch_batches: int = 4  # batches that may wait, ready
+    source: str = option(help="Audio file, folder of audio, or manifest (.jsonl, .csv, .parquet) to train on.")
+    where: dict[str, Any] = option(
+        factory=dict, help="Metadata values that a row must have to be used; a list allows any of its values."
+    )
+    min_duration_s: float = option(0.0, "Length in seconds below which a file is left out.")
+    weight_column: str | None = option(
+        None, "Metadata column whose groups are sampled by `weights`. By default files are sampled by their duration."
+    )
+    weights: dict[str, float] = option(factory=dict, help="Share of each group. By default all groups have the same.")
+    valid_source: str | None = option(None, "Held-out audio. By default it is part of `source`.")
+    valid_where: dict[str, Any] | None = option(
+        None, "Metadata values of the held-out rows. Without it and without `valid_source` there is no validation."
+    )
+    valid_examples: int = option(32, "Number of crops that the validation loss is measured on.")
+    gain_db: tuple[float, float] = option((0.0, 0.0), "Lowest and highest random gain in dB, drawn uniformly.")
+    mix_probability: float = option(0.0, "Probability that a second crop is mixed in.")
+    mix_gain_db: tuple[float, float] = option((-12.0, 0.0), "Lowest and highest gain in dB of the second crop.")
+    cache_dir: str | None = option(
+        None, "Folder that keeps the decoded audio (int16, at the codec's rate). By default each crop is decoded."
+    )
+    num_threads: int = option(2, "Number of threads that prepare crops.")
+    prefetch_batches: int = option(4, "Number of batches that are prepared ahead.")
 
     def __post_init__(self) -> None:
         for name in ("gain_db", "mix_gain_db"):
@@ -62,17 +74,21 @@ class AudioDataConfig:
 class LatentDataConfig:
     """A shard dataset to train a generator on, whole chunks of each item at a time."""
 
-    source: str  # folder that `latentune encode` wrote
-    crop_s: float = 10.0  # length of an example, in as many whole chunks of the codec as come nearest
-    where: dict[str, Any] = field(default_factory=dict)  # keep items whose metadata has these values
-    valid_source: str | None = None  # held-out dataset; null: `source`
-    valid_where: dict[str, Any] | None = None  # which items are held out; null with no valid_source: no validation
-    valid_examples: int = 32  # crops that the validation loss is measured on
-    text_column: str = "text"  # metadata column with the prompt
-    label_column: str = "label"  # metadata column with the class label
-    tokenizer: str | None = None  # the codec's folder or shipped name, to decode previews and later samples with
-    num_threads: int = 1  # that prepare crops
-    prefetch_batches: int = 4  # batches that may wait, ready
+    source: str = option(help="Folder of a dataset that `latentune encode` wrote.")
+    crop_s: float = option(10.0, "Length of an example in seconds, rounded to whole chunks of the codec.")
+    where: dict[str, Any] = option(factory=dict, help="Metadata values that an item must have to be used.")
+    valid_source: str | None = option(None, "Held-out dataset. By default it is part of `source`.")
+    valid_where: dict[str, Any] | None = option(
+        None, "Metadata values of the held-out items. Without it and without `valid_source` there is no validation."
+    )
+    valid_examples: int = option(32, "Number of crops that the validation loss is measured on.")
+    text_column: str = option("text", "Metadata column that holds the prompt.")
+    label_column: str = option("label", "Metadata column that holds the class label.")
+    tokenizer: str | None = option(
+        None, "Folder or shipped name of the codec, which decodes the previews and is named by the trained pipeline."
+    )
+    num_threads: int = option(1, "Number of threads that prepare crops.")
+    prefetch_batches: int = option(4, "Number of batches that are prepared ahead.")
 
     def __post_init__(self) -> None:
         if not self.crop_s > 0:
@@ -84,11 +100,11 @@ class LatentDataConfig:
 class OptimizerConfig:
     """The optimiser; weight decay is decoupled and leaves biases and gains alone."""
 
-    name: Literal["radam", "adamw"] = "adamw"
-    lr: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    name: Literal["radam", "adamw"] = option("adamw", "Optimizer; its weight decay leaves biases and gains alone.")
+    lr: float = option(1e-4, "Highest learning rate.")
+    betas: tuple[float, float] = option((0.9, 0.999), "Decay rates of the averages of the gradient and its square.")
+    eps: float = option(1e-8, "Number added to the denominator for numerical stability.")
+    weight_decay: float = option(0.0, "Decoupled weight decay.")
 
     def __post_init__(self) -> None:
         if not self.lr > 0 or self.weight_decay < 0:
@@ -99,9 +115,9 @@ class OptimizerConfig:
 class ScheduleConfig:
     """The learning rate over the run."""
 
-    kind: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: int = 0  # linear rise from 0
-    final_lr_ratio: float = 0.0  # of the last step's rate to the highest (cosine)
+    kind: Literal["cosine", "constant"] = option("cosine", "Shape of the learning rate after the warm-up.")
+    warmup_steps: int = option(0, "Number of steps in which the learning rate rises linearly from 0.")
+    final_lr_ratio: float = option(0.0, "Learning rate of the last step divided by the highest one (cosine).")
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "warmup_steps")
@@ -113,11 +129,11 @@ class ScheduleConfig:
 class PreviewConfig:
     """What is written to listen to."""
 
-    num: int = 2  # held-out files that a codec reconstructs
-    seconds: float = 5.0  # length of each
-    prompts: tuple[str, ...] = ("",)  # that a generator samples from
-    labels: tuple[str | None, ...] = ()  # one a prompt; empty: none
-    options: dict[str, Any] = field(default_factory=dict)  # of the codec's decode or the generator's sample
+    num: int = option(2, "Number of held-out files that a codec reconstructs.")
+    seconds: float = option(5.0, "Length of each preview in seconds.")
+    prompts: tuple[str, ...] = option(("",), "Prompts that a generator samples from.")
+    labels: tuple[str | None, ...] = option((), "Class label of each prompt. By default the prompts have no label.")
+    options: dict[str, Any] = option(factory=dict, help="Options of the codec's `decode` or the generator's `sample`.")
 
     def __post_init__(self) -> None:
         if self.num < 1 or not self.seconds > 0 or not self.prompts:
@@ -130,17 +146,19 @@ class PreviewConfig:
 class FadConfig:
     """The Fréchet distance of a generator's samples to real audio, measured at intervals."""
 
-    reference: str = ""  # audio file, folder, manifest or dataset, or saved statistics (.safetensors)
-    reference_where: dict[str, Any] = field(default_factory=dict)  # of a manifest, the rows with these values
-    max_files: int | None = None  # of the reference, spread evenly over the files by name
-    num: int = 64  # samples
-    seconds: float = 10.0  # length of each
-    batch_size: int = 8  # samples at a time
-    prompts: tuple[str, ...] = ("",)  # taken in turn
-    labels: tuple[str | None, ...] = ()  # taken in turn; empty: none
-    embedder: str = "musicnn"
-    checkpoint: str | None = None  # of an embedder that ships no weights
-    options: dict[str, Any] = field(default_factory=dict)  # of the generator's sample
+    reference: str = option(
+        "", "Real audio: a file, folder, manifest, dataset, or statistics that were saved before (.safetensors)."
+    )
+    reference_where: dict[str, Any] = option(factory=dict, help="Values that a row of the manifest must have.")
+    max_files: int | None = option(None, "Largest number of reference files, spread evenly over the files by name.")
+    num: int = option(64, "Number of samples to measure.")
+    seconds: float = option(10.0, "Length of each sample in seconds.")
+    batch_size: int = option(8, "Number of samples that are computed at once.")
+    prompts: tuple[str, ...] = option(("",), "Prompts, taken in turn.")
+    labels: tuple[str | None, ...] = option((), "Class labels, taken in turn. By default the samples have no label.")
+    embedder: str = option("musicnn", "Embedder of the distance; `latentune list embedders` shows the names.")
+    checkpoint: str | None = option(None, "Weights of an embedder that ships without any.")
+    options: dict[str, Any] = option(factory=dict, help="Options of the generator's `sample`.")
 
     def __post_init__(self) -> None:
         if self.num < 1 or self.batch_size < 1 or not self.seconds > 0 or not self.prompts:
@@ -151,29 +169,33 @@ class FadConfig:
 class TrainConfig:
     """A training run. Build it from YAML with `train_config`. An interval of 0 means: never."""
 
-    model: ModelConfig
-    data: AudioDataConfig | LatentDataConfig
-    output: str  # folder of the run
-    steps: int  # optimiser steps
-    batch_size: int  # examples per optimiser step, over all processes and accumulation
-    grad_accum: int = 1  # parts that a process's share of the batch is worked on in
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    critic_optimizer: OptimizerConfig | None = None  # of an adversarial objective's critic; null: as `optimizer`
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    clip_norm: float = 1.0  # largest norm of the whole gradient; 0: not clipped
-    ema_decay: float = 0.999  # of the averaged weights; lower in the first steps
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    compile: bool = False  # torch.compile
-    seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    log_every: int = 10  # all intervals in optimiser steps
-    validate_every: int = 0
-    preview_every: int = 0
-    fad_every: int = 0  # of a generator whose `data.tokenizer` is named
-    checkpoint_every: int = 1000  # beside the one at the end
-    keep_checkpoints: int = 3  # the last ones
-    preview: PreviewConfig = field(default_factory=PreviewConfig)
-    fad: FadConfig = field(default_factory=FadConfig)
+    model: ModelConfig = option(help="Model to train and its objective.")
+    data: AudioDataConfig | LatentDataConfig = option(help="Data to train on.")
+    output: str = option(help="Folder of the run.")
+    steps: int = option(help="Number of optimizer steps.")
+    batch_size: int = option(help="Number of examples per optimizer step, over all processes and accumulation.")
+    grad_accum: int = option(1, "Number of parts that the batch of a process is split into.")
+    optimizer: OptimizerConfig = option(factory=OptimizerConfig, help="Optimizer of the model.")
+    critic_optimizer: OptimizerConfig | None = option(
+        None, "Optimizer of the critic of an adversarial objective. By default the same as `optimizer`."
+    )
+    schedule: ScheduleConfig = option(factory=ScheduleConfig, help="Learning rate over the run.")
+    clip_norm: float = option(1.0, "Largest norm of the whole gradient; 0 turns clipping off.")
+    ema_decay: float = option(0.999, "Decay of the averaged weights; it is lower in the first steps.")
+    mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "Number format of the forward pass.")
+    compile: bool = option(False, "Compile the model with torch.compile.")
+    seed: int = option(0, "Seed of all randomness.")
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "Device to train on.")
+    log_every: int = option(10, "Steps between two lines of the log.")
+    validate_every: int = option(0, "Steps between two measurements of the validation loss; 0 turns them off.")
+    preview_every: int = option(0, "Steps between two previews; 0 turns them off.")
+    fad_every: int = option(
+        0, "Steps between two Fréchet distances of a generator that has `data.tokenizer`; 0 turns them off."
+    )
+    checkpoint_every: int = option(1000, "Steps between two checkpoints; the end of the run always writes one.")
+    keep_checkpoints: int = option(3, "Number of latest checkpoints that are kept.")
+    preview: PreviewConfig = option(factory=PreviewConfig, help="Audio that is written during the run.")
+    fad: FadConfig = option(factory=FadConfig, help="Fréchet distance that is measured during the run.")
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "steps", "batch_size", "grad_accum", "log_every", "keep_checkpoints")
