@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from ....core.config import option
 from ....core.errors import ConfigError
 from .channel import BURST_CHANNEL, CHANNELS, PACKET_CHANNEL, check_bursts, check_probability
 from .concealment import CONCEALMENTS
@@ -18,27 +19,51 @@ LEAST_SEEDS = 3  # below which an interval says little
 class RobustnessConfig:
     """A codec, audio, a channel, and ways to label and receive tokens: every combination is measured."""
 
-    audio: str  # file, folder or manifest
-    output: str | None = None  # folder for robustness.csv, .json, .png and config.yaml; None: nothing is written
-    tokenizer: str = "codicodec-mini"  # shipped name, folder or hub id
-    channel: str = "bsc"  # bsc, erasure, gilbert-elliott (p: of each bit) or packet (p: of each packet)
-    p: tuple[float, ...] = (0.001, 0.005, 0.01, 0.05, 0.1)  # flip, erasure or loss probabilities
-    seeds: int = 3  # channels drawn at each p
-    seed: int = 0  # of all randomness
-    labellings: tuple[str, ...] = ("natural",)  # natural, gray (each FSQ digit), index (whole tokens); not of packets
-    soft: bool = False  # also receive each by the mean of what may have been sent
-    prior_audio: str | None = None  # soft decoding with level counts of this audio as well; not the audio measured
-    burst_bits: float = 20.0  # mean length of a burst of gilbert-elliott
-    packet_chunks: int = 1  # chunks of the codec in a packet
-    concealments: tuple[str, ...] = ("repeat", "interpolate")  # of lost packets
-    rvq_audio: str | None = None  # fit residual codebooks on this audio's latents and send those as well
-    rvq_codebooks: int | None = None  # by default as many as come nearest to the codec's bit rate
-    rvq_codebook_size: int = 256
-    metrics: tuple[str, ...] = ("stoi", "pesq")  # beside si_sdr_db and mel_distance, which need no package
-    max_files: int | None = None  # the first ones by name; by default all
-    max_duration_s: float | None = None  # of each file, from its start
-    options: dict[str, Any] = field(default_factory=dict)  # of the codec's `decode`, such as {steps: 1}
-    device: str = "auto"
+    audio: str = option(help="Audio to send: a file, folder or manifest.", positional=True)
+    output: str | None = option(
+        None, "Folder for robustness.csv, .json, .png and config.yaml. By default nothing is written.", positional=True
+    )
+    tokenizer: str = option("codicodec-mini", "Tokenizer to measure: a shipped name, a folder, or a hub id.")
+    channel: str = option(
+        "bsc",
+        "Channel: bsc (bits flip), erasure (bits are lost), gilbert-elliott (bursts) or packet (packets are lost).",
+    )
+    p: tuple[float, ...] = option(
+        (0.001, 0.005, 0.01, 0.05, 0.1), "Probability of damage to each bit, or loss of each packet; repeat it."
+    )
+    seeds: int = option(3, "Number of channels drawn per probability.")
+    seed: int = option(0, "Seed of all randomness.")
+    labellings: tuple[str, ...] = option(
+        ("natural",),
+        "Labelling of the values by bits: natural, gray (each FSQ digit) or index (whole tokens); repeat it.",
+        name="labelling",
+    )
+    soft: bool = option(False, "Also decode the mean of all values that may have been sent.")
+    prior_audio: str | None = option(
+        None, "Audio whose level counts serve as a prior of soft decoding; not the audio that is measured."
+    )
+    burst_bits: float = option(20.0, "Mean length of a burst in bits (gilbert-elliott).")
+    packet_chunks: int = option(1, "Number of the codec's chunks per packet (packet).")
+    concealments: tuple[str, ...] = option(
+        ("repeat", "interpolate"), "How lost packets are replaced; repeat it.", name="concealment"
+    )
+    rvq_audio: str | None = option(None, "Audio to fit residual codebooks on, which are sent for comparison.")
+    rvq_codebooks: int | None = option(
+        None, "Number of residual codebooks. By default the number that is nearest to the codec's bit rate."
+    )
+    rvq_codebook_size: int = option(256, "Number of entries per residual codebook.")
+    metrics: tuple[str, ...] = option(
+        ("stoi", "pesq"),
+        "Speech metrics in addition to si_sdr_db and mel_distance; repeat it.",
+        name="metric",
+        short="m",
+    )
+    max_files: int | None = option(None, "Largest number of files, the first ones by name.")
+    max_duration_s: float | None = option(None, "Number of seconds sent from the start of each file.")
+    options: dict[str, Any] = option(
+        factory=dict, help="Options of the codec's own `decode`, such as steps=1.", name="decode-option"
+    )
+    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from ....core.config import option
 from ....core.errors import ConfigError
 from ....tokenizers.base import STREAMS
 from .codec_result import LENGTH_EDGES_S, check_edges
@@ -17,32 +18,44 @@ NO_EMBEDDER = "none"
 class ExperimentConfig:
     """A codec, audio, and what to measure; keys that an experiment does not know of it leaves alone."""
 
-    audio: str  # file, folder or manifest
-    output: str | None = None  # folder for the CSV, JSON, HTML and PNG; None: nothing is written
-    tokenizer: str = "codicodec-mini"  # shipped name, folder or hub id
-    where: dict[str, Any] = field(default_factory=dict)  # of a manifest, the rows with these values
-    max_files: int | None = None  # spread evenly over the files by name; by default all
-    max_duration_s: float | None = None  # of each file, from its start
-    streams: tuple[str, ...] = ()  # latents, tokens; by default all that the codec has
-    options: dict[str, Any] = field(default_factory=dict)  # of the codec's `decode`, such as {steps: 1}
-    figures: tuple[str, ...] = ALL_FIGURES  # of reconstruction and gap; see figures/catalog.py
-    embedder: str = "auto"  # of the Fréchet distance; see metrics/embedders/load.py, or none
-    checkpoint: str | None = None  # of an embedder that ships no weights
-    length_edges_s: tuple[float, ...] = LENGTH_EDGES_S  # of reconstruction: bins of lengths
-    steps: tuple[int, ...] = (1, 2, 3, 4, 5, 6)  # of steps: numbers of decoding steps
-    window_s: float = 0.02  # of boundaries: the frame in which errors are taken
-    transcriber: str | None = None  # of reconstruction: folder or hub id of a speech recogniser, for wer and cer
-    speaker: str | None = None  # ecapa, or folder or hub id of a speaker network, for speaker_similarity
-    opinion: bool = False  # predict the mean opinion score
-    text: Literal["manifest", "original"] = (
-        "manifest"  # what transcripts are compared with: manifest, or original (the original's transcript)
+    audio: str = option(help="Audio to measure on: a file, folder or manifest.", positional=True)
+    output: str | None = option(
+        None, "Folder for CSV, JSON, HTML and plots. By default nothing is written.", positional=True
     )
-    language: str = "en"  # of the speech
-    num_players: int = 4  # of reconstruction: files to listen to on its page
-    player_s: float = 10.0  # of each of them
-    confidence: float = 0.95  # of the intervals
-    seed: int = 0  # of decoders' noise and of resampling
-    device: str = "auto"
+    tokenizer: str = option("codicodec-mini", "Tokenizer to measure: a shipped name, a folder, or a hub id.")
+    where: dict[str, Any] = option(factory=dict, help="Values that a row of a manifest must have, such as split=test.")
+    max_files: int | None = option(None, "Largest number of files, spread evenly over the files by name.")
+    max_duration_s: float | None = option(None, "Number of seconds measured from the start of each file.")
+    streams: tuple[str, ...] = option(
+        (), "Streams to measure: latents, tokens or both. By default all that the codec has.", name="stream"
+    )
+    options: dict[str, Any] = option(
+        factory=dict, help="Options of the codec's own `decode`, such as steps=1.", name="decode-option"
+    )
+    figures: tuple[str, ...] = option(ALL_FIGURES, "Figures of reconstruction and gap; repeat it.", name="figure")
+    embedder: str = option(
+        "auto", "Embedder of the Fréchet distance, or none; `latentune list embedders` shows the names."
+    )
+    checkpoint: str | None = option(None, "Weights of an embedder that ships without any.")
+    length_edges_s: tuple[float, ...] = option(
+        LENGTH_EDGES_S, "Lengths in seconds that separate the groups of files (reconstruction)."
+    )
+    steps: tuple[int, ...] = option((1, 2, 3, 4, 5, 6), "Numbers of decoding steps to compare (steps).")
+    window_s: float = option(0.02, "Length in seconds of the frame that errors are averaged over (boundaries).")
+    transcriber: str | None = option(None, "Folder or hub id of a speech recognizer, for wer and cer (reconstruction).")
+    speaker: str | None = option(
+        None, "Speaker network for speaker_similarity: ecapa, a folder, or a hub id (reconstruction)."
+    )
+    opinion: bool = option(False, "Predict the mean opinion score (reconstruction).")
+    text: Literal["manifest", "original"] = option(
+        "manifest", "Text that transcripts are compared with: that of the manifest, or the original's transcript."
+    )
+    language: str = option("en", "Language of the speech.")
+    num_players: int = option(4, "Number of files with players on the page (reconstruction).")
+    player_s: float = option(10.0, "Seconds of each file on the page (reconstruction).")
+    confidence: float = option(0.95, "Confidence level of the intervals.")
+    seed: int = option(0, "Seed of decoding noise and resampling.")
+    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from ....core.config import option
 from ....core.errors import ConfigError
 
 STATISTICS_SUFFIX = ".safetensors"
@@ -15,10 +16,14 @@ MIN_RESAMPLES = 20
 class RayConfig:
     """How `engine: ray` spreads the embedding."""
 
-    address: str | None = None  # of a running cluster, or auto; null starts Ray on this machine for the run
-    num_workers: int | None = None  # actors, each with an embedder; null: as many as the cluster has room for
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0  # a fraction shares a GPU
+    address: str | None = option(
+        None, "Address of a running cluster, or auto. By default Ray starts on this machine for the run."
+    )
+    num_workers: int | None = option(
+        None, "Number of actors, each with an embedder. By default as many as the cluster has room for."
+    )
+    cpus_per_worker: float = option(1.0, "Number of CPUs per actor.")
+    gpus_per_worker: float = option(0.0, "Number of GPUs per actor; a fraction shares a GPU.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,37 +34,63 @@ class EvaluateConfig:
     or statistics saved before (.safetensors).
     """
 
-    reference: str  # source of real audio
-    generated: str  # source of the first system, which the others are compared with
-    systems: tuple[str, ...] = ()  # sources of further systems
-    names: tuple[str, ...] = ()  # of the systems, in order; by default the last part of each source
-    metrics: tuple[str, ...] = ("fad",)  # see evaluation/metrics.py; the first is the result's `value`
-    embedder: str = "auto"  # see metrics/embedders/load.py; auto: clap where a checkpoint is given, else musicnn
-    clap_checkpoint: str | None = None  # laion-clap .pt, folder or hub id in transformers' format, owner/name/file.pt
-    checkpoint: str | None = None  # of an embedder other than clap that ships no weights
-    clap_tokenizer: str | None = None  # folder or tokenizer.json, where the checkpoint's own cannot be had
-    classifier: str = "auto"  # embedder whose class posteriors kl compares; auto: the embedder if it classifies
-    reference_where: dict[str, Any] = field(default_factory=dict)  # of a manifest, the rows with these values
-    generated_where: dict[str, Any] = field(default_factory=dict)  # the same of every system
-    text_column: str = "text"  # a manifest's column of prompts, for clap-score
-    max_files: int | None = None  # of each side, spread evenly over the files by name; by default all
-    max_duration_s: float | None = None  # measured of each file, from its start
-    batch_size: int = 16  # windows at a time; the result does not depend on it beyond float32 rounding
-    num_threads: int = 2  # that decode audio while the network works; 0: none
-    bootstrap: int = 200  # resamplings of the files for intervals and significance; 0: none
-    confidence: float = 0.95  # of the intervals
-    seed: int = 0  # of all resampling
-    save_statistics: str | None = None  # keep the reference's statistics in this .safetensors file
-    output: str | None = None  # JSON file for the result
-    csv: str | None = None  # table, a row a system
-    html: str | None = None  # page with plots, spectrograms and players
-    num_players: int = 4  # files of each system on the page
-    player_s: float = 10.0  # of each of them
-    cache_dir: str | None = None  # folder that keeps embeddings by the audio's content; null: none
-    cache_gb: float = 10.0  # the longest unused embeddings beyond this are deleted
-    engine: Literal["local", "ray"] = "local"
-    ray: RayConfig = field(default_factory=RayConfig)
-    device: str = "auto"
+    reference: str = option(
+        help="Real audio: a file, folder, manifest, dataset, or statistics that were saved before.", positional=True
+    )
+    generated: str = option(
+        help="Audio of the first system, in any of these forms; later systems are compared with it.", positional=True
+    )
+    systems: tuple[str, ...] = option((), "Audio of further systems.", positional=True)
+    names: tuple[str, ...] = option(
+        (), "Name of a system, in order; repeat it. By default the last part of each path.", name="name"
+    )
+    metrics: tuple[str, ...] = option(
+        ("fad",),
+        "What to measure: fad, fad-inf, fad-per-file, kad, kid, prdc, kl, kl-marginal, audio-similarity or "
+        "clap-score; repeat it, or separate names by commas.",
+        name="metric",
+        short="m",
+    )
+    embedder: str = option(
+        "auto",
+        "Embedder of the audio; `latentune list embedders` shows the names. Auto takes musicnn, or clap if "
+        "a checkpoint of it is given.",
+    )
+    clap_checkpoint: str | None = option(
+        None, "Weights of CLAP: a laion-clap .pt file, a folder in transformers' format, or a hub id of either."
+    )
+    checkpoint: str | None = option(None, "Weights of another embedder that ships without any.")
+    clap_tokenizer: str | None = option(
+        None, "Folder or tokenizer.json of the text tokenizer, where the checkpoint has none."
+    )
+    classifier: str = option(
+        "auto", "Embedder whose class probabilities kl compares. Auto takes the embedder if it has classes."
+    )
+    reference_where: dict[str, Any] = option(
+        factory=dict, help="Values that a row of the reference manifest must have."
+    )
+    generated_where: dict[str, Any] = option(factory=dict, help="Values that a row of a system's manifest must have.")
+    text_column: str = option("text", "Column of a manifest that holds the prompt, for clap-score.")
+    max_files: int | None = option(None, "Largest number of files per set, spread evenly over the files by name.")
+    max_duration_s: float | None = option(None, "Number of seconds measured from the start of each file.")
+    batch_size: int = option(16, "Number of windows per batch. It changes results by float32 rounding only.")
+    num_threads: int = option(2, "Number of threads that decode audio in the background.")
+    bootstrap: int = option(200, "Number of resamplings of the files for intervals and significance; 0 turns them off.")
+    confidence: float = option(0.95, "Confidence level of the intervals.")
+    seed: int = option(0, "Seed of all resampling.")
+    save_statistics: str | None = option(None, "File (.safetensors) to save the statistics of the reference to.")
+    output: str | None = option(None, "JSON file for the result.", short="o")
+    csv: str | None = option(None, "CSV file for the table, one row per system.")
+    html: str | None = option(None, "HTML page with plots, spectrograms and players.")
+    num_players: int = option(4, "Number of files of each system on the page.")
+    player_s: float = option(10.0, "Seconds of each file on the page.")
+    cache_dir: str | None = option(
+        None, "Folder that keeps embeddings by the content of the audio. By default nothing is kept.", name="cache"
+    )
+    cache_gb: float = option(10.0, "Size of that folder in GB; the embeddings that were unused longest are deleted.")
+    engine: Literal["local", "ray"] = option("local", "Where the embedding runs.")
+    ray: RayConfig = option(factory=RayConfig, help="How the ray engine spreads the embedding.")
+    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         for name in ("max_files", "max_duration_s", "batch_size", "player_s", "cache_gb"):
