@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.setup-done
 PEERS := $(VENV)/.peers-done
-EXTRAS := dev,clap,ray,torchaudio
+EXTRAS := dev,docs,ray,report,tensorboard,torchaudio
 # their own requirements do not go with ours, and the parts that are compared do not need them
 BARE_PEERS := laion-clap stable-audio-tools alias-free-torch einops-exts encodec torchvggish frechet-audio-distance fadtk kadtk
 # the official NeuCodec needs versions that go with nothing else: a folder of their own, which its benchmark alone sees

@@ -105,19 +105,12 @@ class DistilSemanticEncoder(nn.Module):
 
     It is random until weights are loaded (`distil_semantic_state`), and computes the same in training as in evaluation:
     nothing is dropped or masked.
-
-    Raises:
-        ImportError: transformers is not installed.
     """
 
     def __init__(self, config: DistilSemanticConfig):
+        from transformers import HubertConfig, HubertModel
+
         super().__init__()
-        try:
-            from transformers import HubertConfig, HubertModel
-        except ImportError as error:
-            raise ImportError(
-                "NeuCodec's semantic encoder needs transformers: pip install 'latentune[neucodec]'"
-            ) from error
         self.config = config
         values: dict[str, Any] = {key: value for key, value in BUILT.items() if key != "model_type"}
         values |= dict.fromkeys(DROPOUTS, 0.0)

@@ -7,9 +7,8 @@ Q codebooks, S entries of one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor
 
 from ..parts.residual import nearest_entries, sum_of_entries
@@ -45,8 +44,10 @@ class ResidualQuantiser(Quantiser):
     """
 
     def __init__(self, config: QuantiserConfig, residual: ResidualConfig, fused_width: int):
+        from vector_quantize_pytorch import ResidualVQ
+
         super().__init__(config, fused_width)
-        self.residual = _residual_vq(
+        self.residual = ResidualVQ(
             dim=len(config.levels),
             num_quantizers=residual.num_codebooks,
             codebook_size=residual.codebook_size,
@@ -81,13 +82,3 @@ class ResidualQuantiser(Quantiser):
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
         """Tokens [..., Q] to values [..., d], which may lie a little beyond what an encoder can give."""
         return sum_of_entries(tokens, self.codebooks).clamp(-LIMIT, LIMIT)
-
-
-def _residual_vq(**options: Any) -> torch.nn.Module:
-    try:
-        from vector_quantize_pytorch import ResidualVQ
-    except ImportError as error:
-        raise ImportError(
-            "a codec with residual codebooks needs vector-quantize-pytorch: pip install 'latentune[robustness]'"
-        ) from error
-    return ResidualVQ(**options)

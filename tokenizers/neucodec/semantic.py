@@ -142,10 +142,8 @@ def semantic_state(official: Mapping[str, Tensor], num_layers: int) -> dict[str,
 
 def _build(config: SemanticConfig) -> Any:
     """transformers' `Wav2Vec2BertModel` with random weights."""
-    try:
-        from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
-    except ImportError as error:
-        raise ImportError("NeuCodec needs transformers: pip install 'latentune[neucodec]'") from error
+    from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
+
     return Wav2Vec2BertModel(
         Wav2Vec2BertConfig(
             hidden_size=config.hidden_size,

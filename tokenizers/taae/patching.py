@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from einops import rearrange
 from torch import Tensor
 
 
@@ -14,7 +13,7 @@ def audio_to_patches(audio: Tensor, patch_samples: int) -> Tensor:
     """
     if audio.shape[-1] % patch_samples:
         raise ValueError(f"audio of {audio.shape[-1]} samples is no whole number of {patch_samples}-sample patches")
-    return rearrange(audio, "b c (t p) -> b t (c p)", p=patch_samples)
+    return audio.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, C, T, P] -> [B, T, C * P]
 
 
 def patches_to_audio(patches: Tensor, patch_samples: int) -> Tensor:
@@ -25,4 +24,4 @@ def patches_to_audio(patches: Tensor, patch_samples: int) -> Tensor:
     """
     if patches.shape[-1] % patch_samples:
         raise ValueError(f"patches of {patches.shape[-1]} features are no whole number of {patch_samples}-sample ones")
-    return rearrange(patches, "b t (c p) -> b c (t p)", p=patch_samples)
+    return patches.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, T, C, P] -> [B, C, T * P]

@@ -107,10 +107,8 @@ def load_perceptual(config: PerceptualConfig, sample_rate: int) -> PerceptualFea
 def _from_folder(path: Path) -> nn.Module:
     if not (path / "config.json").is_file():
         raise CheckpointError(f"no WavLM at {path}: config.json and weights as transformers saves them are wanted")
-    try:
-        from transformers import WavLMModel
-    except ImportError as error:
-        raise ImportError("WavLM from a folder needs transformers: pip install transformers") from error
+    from transformers import WavLMModel
+
     try:
         return WavLMModel.from_pretrained(str(path), local_files_only=True)
     except (OSError, RuntimeError, ValueError) as error:

@@ -7,7 +7,6 @@ is one of the tokens. Shape letters: T latent frames, D latent width, Q codebook
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,8 +49,9 @@ class RVQBaseline:
 
         Raises:
             ValueError: fewer latent frames than a codebook has entries, or latents that are not finite.
-            ModuleNotFoundError: vector-quantize-pytorch is not installed.
         """
+        from vector_quantize_pytorch import ResidualVQ
+
         if latents.ndim != 2 or not torch.isfinite(latents).all():
             raise ValueError(f"latents must be finite and [T, D], got shape {tuple(latents.shape)}")
         if num_codebooks < 1 or codebook_size < 2:
@@ -64,7 +64,7 @@ class RVQBaseline:
         latents = latents.detach().cpu().float()
         generator = torch.Generator().manual_seed(seed)
         latents = latents[torch.randperm(len(latents), generator=generator)[:MAX_VECTORS]]
-        quantiser = _residual_vq(
+        quantiser = ResidualVQ(
             dim=latents.shape[1],
             num_quantizers=num_codebooks,
             codebook_size=codebook_size,
@@ -108,13 +108,3 @@ class RVQBaseline:
     def _check_width(self, latents: Tensor) -> None:
         if latents.ndim != 2 or latents.shape[1] != self.codebooks.shape[2]:
             raise ValueError(f"latents must be [T, {self.codebooks.shape[2]}], got shape {tuple(latents.shape)}")
-
-
-def _residual_vq(**options: Any) -> Any:
-    try:
-        from vector_quantize_pytorch import ResidualVQ
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "the RVQ baseline is fitted with vector-quantize-pytorch: pip install 'latentune[robustness]'"
-        ) from error
-    return ResidualVQ(**options)

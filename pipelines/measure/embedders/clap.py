@@ -20,7 +20,7 @@ from ....core.errors import CheckpointError
 from ....layers.mel import magnitudes, mel_filters
 from .base import Embedder
 from .clap_weights import audio_config, audio_side, fetch, model_state, read_checkpoint
-from .pretrained import import_transformers, load_pretrained
+from .pretrained import load_pretrained
 
 SAMPLE_RATE = 48_000  # Hz
 WINDOW_SAMPLES = 480_000  # 10 s
@@ -56,16 +56,15 @@ class ClapEmbedder(Embedder):
 
         Raises:
             CheckpointError: missing, unreadable, or keys that do not fit.
-            ImportError: the extra is not installed.
         """
-        transformers = import_transformers("the CLAP embedding", "clap")
-        model_class = transformers.ClapAudioModelWithProjection
+        from transformers import ClapAudioConfig, ClapAudioModelWithProjection
+
         path = fetch(source)
         if path is None or path.is_dir():
-            network = load_pretrained(model_class, path or source, "CLAP with an audio tower")
+            network = load_pretrained(ClapAudioModelWithProjection, path or source, "CLAP with an audio tower")
         else:
             state = audio_side(read_checkpoint(path), path)
-            network = model_class(transformers.ClapAudioConfig(**audio_config(state)))
+            network = ClapAudioModelWithProjection(ClapAudioConfig(**audio_config(state)))
             network.load_state_dict(model_state(state, network, f"{source} (CLAP's audio tower)"))
         if network.config.num_mel_bins != NUM_MELS:
             raise CheckpointError(f"{source} takes {network.config.num_mel_bins} mel bands, CLAP has {NUM_MELS}")

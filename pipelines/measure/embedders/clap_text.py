@@ -18,7 +18,7 @@ from torch import Tensor
 from ....core.errors import CheckpointError
 from .base import hash_weights
 from .clap_weights import fetch, model_state, read_checkpoint, text_config, text_side
-from .pretrained import import_transformers, load_pretrained
+from .pretrained import load_pretrained
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class ClapTextEncoder:
 
         Raises:
             CheckpointError: missing, unreadable, without a text tower, or a tokenizer that was not made for it.
-            ImportError: the extra is not installed.
         """
-        transformers = import_transformers("the CLAP score", "clap")
+        import transformers
+
         path = fetch(source)
         if path is None or path.is_dir():
             network = load_pretrained(transformers.ClapTextModelWithProjection, path or source, "CLAP's text tower")

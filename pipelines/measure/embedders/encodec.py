@@ -17,7 +17,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from .base import Embedder, repeat_to
-from .pretrained import import_transformers, load_pretrained
+from .pretrained import load_pretrained
 
 CAUSAL_WINDOW_S = 5.0  # of models without segments of their own
 
@@ -44,10 +44,10 @@ class EncodecEmbedder(Embedder):
 
         Raises:
             CheckpointError: nothing there, unreadable, or no EnCodec.
-            ImportError: the extra is not installed.
         """
-        model_class = import_transformers("the EnCodec embedding", "encodec").EncodecModel
-        model = load_pretrained(model_class, source, "EnCodec")
+        from transformers import EncodecModel
+
+        model = load_pretrained(EncodecModel, source, "EnCodec")
         return cls(model.encoder, model.config, str(source))
 
     def windows(self, audio: Tensor) -> Tensor:

@@ -9,15 +9,6 @@ from ....core.configured import describe_keys
 from ....core.errors import CheckpointError
 
 
-def import_transformers(purpose: str, extra: str) -> Any:
-    """The module, or an ImportError that names `purpose` and the extra to install."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise ImportError(f"{purpose} needs transformers: pip install 'latentune[{extra}]'") from error
-    return transformers
-
-
 def load_pretrained(model_class: Any, source: str | Path, what: str) -> Any:
     """A model of `model_class` from a folder or hub id; weights of other parts of the checkpoint are left unread.
 

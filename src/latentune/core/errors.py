@@ -1,12 +1,13 @@
 """The exceptions of the library, one tree, so that a caller can catch all of it or one kind.
 
 LatentuneError
- +-- ConfigError       a config key or value that does not exist or does not fit
- +-- AudioError        an audio file that cannot be read, or holds nothing that can be encoded
- +-- CheckpointError   weights that are missing, truncated or made for another configuration
- +-- DatasetError      a shard dataset that is missing, corrupt or of another format
- +-- MismatchError     two things that were not made for each other (dataset and generator, statistics and embedder)
- +-- TrainingError     a run that cannot go on (NaN in the loss, nothing to train on)
+ +-- ConfigError          a config key or value that does not exist or does not fit
+ +-- AudioError           an audio file that cannot be read, or holds nothing that can be encoded
+ +-- CheckpointError      weights that are missing, truncated or made for another configuration
+ +-- DatasetError         a shard dataset that is missing, corrupt or of another format
+ +-- MismatchError        two things that do not belong together (dataset and generator, statistics and embedder)
+ +-- TrainingError        a run that cannot continue (NaN in the loss, nothing to train on)
+ +-- MissingPackageError  a feature whose optional package is not installed
 
 A wrong argument of a Python call is a plain `ValueError` or `TypeError`. The command line turns a
 `LatentuneError`, `ValueError` or `OSError` into one line and exit code 1, wrong usage into exit code 2.
@@ -14,7 +15,7 @@ A wrong argument of a Python call is a plain `ValueError` or `TypeError`. The co
 
 
 class LatentuneError(Exception):
-    """Base of all errors that this library raises on its own account."""
+    """Base of all errors that this library defines."""
 
 
 class ConfigError(LatentuneError, ValueError):
@@ -34,8 +35,12 @@ class DatasetError(LatentuneError):
 
 
 class MismatchError(LatentuneError):
-    """Two things that were not made for each other, such as a dataset and a generator."""
+    """Two things that do not belong together, such as a dataset and a generator trained on another codec."""
 
 
 class TrainingError(LatentuneError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
+
+
+class MissingPackageError(LatentuneError, ImportError):
+    """A feature whose optional package is not installed; the message names the extra that brings it."""

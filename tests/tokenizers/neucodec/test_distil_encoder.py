@@ -18,7 +18,7 @@ from torch import Tensor
 
 from latentune.core.errors import CheckpointError
 from latentune.layers.weight_norm import fold_state_dict
-from latentune.tokenizers.neucodec import distil_semantic, local_attention
+from latentune.tokenizers.neucodec import local_attention
 from latentune.tokenizers.neucodec.distil_semantic import (
     DistilSemanticConfig,
     DistilSemanticEncoder,
@@ -389,11 +389,3 @@ def test_audio_of_another_shape_is_refused_by_the_semantic_encoder(hugging_face:
     for shape in ((1, 321), (1, 0), (1, 1, 320)):
         with pytest.raises(ValueError, match=r"takes audio \[B, N\], N a multiple of 320"):
             encoder(torch.zeros(shape))
-
-
-def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"pip install 'latentune\[neucodec\]'"):
-        distil_semantic.DistilSemanticEncoder(SMALL_SEMANTIC)

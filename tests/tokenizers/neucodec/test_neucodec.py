@@ -476,10 +476,3 @@ def test_training_reaches_every_weight_but_the_semantic_encoders(codec: NeuCodec
 def test_training_mode_leaves_the_semantic_encoder_as_it_is(codec: NeuCodec) -> None:
     student, audio = own(codec).train(), noise(1, 320 * 10)
     assert torch.equal(student.semantic_frames(audio), codec.semantic_frames(audio))
-
-
-def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    for cls, config in ((NeuCodec, NeuCodecConfig), (DistillNeuCodec, DistillNeuCodecConfig)):
-        with pytest.raises(ImportError, match=r"latentune\[neucodec\]"):
-            cls(config.tiny())

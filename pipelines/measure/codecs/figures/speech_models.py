@@ -30,7 +30,7 @@ from .....core.errors import CheckpointError
 from .....core.files import file_sha256
 from .....core.hub import fetch_file
 from ...embedders.base import hash_weights
-from ...embedders.pretrained import import_transformers, load_pretrained
+from ...embedders.pretrained import load_pretrained
 from .quality import Undefined, require_package
 from .speech import SPEECH_RATE, OpinionPredictor, SpeakerEmbedder, Transcriber
 
@@ -118,7 +118,8 @@ class WhisperTranscriber:
     """Whisper in transformers' format, greedy; audio beyond 30 s goes through its own long-form decoding."""
 
     def __init__(self, source: str | Path, *, language: str = "en", device: str | torch.device = "cpu"):
-        transformers = import_transformers("Whisper", EXTRA)
+        import transformers
+
         try:
             self._processor: Any = transformers.WhisperProcessor.from_pretrained(str(source))
         except (OSError, ValueError, TypeError) as error:
@@ -189,7 +190,8 @@ class WavLMSpeaker:
     """WavLM (Chen et al. 2022) with the x-vector head of speaker verification, in transformers' format."""
 
     def __init__(self, source: str | Path, *, device: str | torch.device = "cpu"):
-        transformers = import_transformers("WavLM", EXTRA)
+        import transformers
+
         self._network = load_pretrained(transformers.WavLMForXVector, source, "WavLM for speaker verification")
         try:
             self._extractor = transformers.AutoFeatureExtractor.from_pretrained(str(source))

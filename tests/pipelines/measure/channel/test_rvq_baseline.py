@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 
@@ -77,9 +75,3 @@ def test_bad_input(baseline: RVQBaseline, latents: torch.Tensor) -> None:
         baseline.decode(torch.zeros(1, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"\[T, 6\]"):
         baseline.encode(latents[:, :5])
-
-
-def test_a_missing_library_says_what_to_install(latents: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vector_quantize_pytorch", None)
-    with pytest.raises(ImportError, match=r"pip install 'latentune\[robustness\]'"):
-        RVQBaseline.fit(latents, num_codebooks=1, codebook_size=4)

@@ -1,0 +1,37 @@
+"""Packages that only some features need: imported where they are used, with an error that names what to install."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from .errors import MissingPackageError
+
+
+def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import a module that belongs to one of the extras in pyproject.toml.
+
+    Args:
+        module: Full name of the module, such as `matplotlib.figure`.
+        extra: Name of the extra that installs it, such as `report`.
+        purpose: What needs it, as the beginning of a sentence: "a spectrogram".
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingPackageError: The package is not installed. The message says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if (error.name or "").partition(".")[0] != package:
+            raise  # the package is there and lacks something of its own
+        raise MissingPackageError(f"{purpose} needs {package}: pip install 'latentune[{extra}]'") from error
+
+
+def is_installed(package: str) -> bool:
+    """Whether a top-level package can be imported, found without importing it."""
+    return importlib.util.find_spec(package) is not None
