@@ -1,15 +1,16 @@
-"""A dataset of latents or tokens back to audio files: what `latentune decode` does."""
+"""Decodes a dataset of latents or tokens to audio files: `latentune decode` as a function."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import torch
 
-from ..core.config import convert_value, nearest_hint
+from ..core.config import convert_value, nearest_hint, option
 from ..core.device import pick_device
 from ..core.errors import ConfigError, DatasetError
 from ..core.files import write_json
@@ -25,63 +26,84 @@ from .data.shards.shard import CODEC_GAIN
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """A dataset, the folder for its audio, and how to decode."""
+
+    dataset: str = option(help="Folder of a dataset that `latentune encode` wrote.", positional=True)
+    output: str = option(help="Folder for the audio.", positional=True)
+    tokenizer: str | None = option(
+        None,
+        "Tokenizer that encoded the dataset: a shipped or official name, a folder, or a hub id. By default the one "
+        "that the dataset names.",
+    )
+    stream: Stream | None = option(
+        None, "Stream to decode: latents or tokens. By default the latents if the dataset holds them."
+    )
+    ids: tuple[str, ...] = option((), "Item to decode; repeat it for several. By default all items.", name="id")
+    num: int | None = option(None, "Largest number of items to decode, the first ones.")
+    options: dict[str, Any] = option(
+        factory=dict, help="Options of the tokenizer's own `decode`, such as steps=3.", name="option", short="o"
+    )
+    seed: int = option(0, "Seed of the decoding noise. The noise of an item depends on it and its number alone.")
+    subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = option("PCM_24", "Sample format of the wav files.")
+    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
+
+    def __post_init__(self) -> None:
+        if self.num is not None and self.num < 1:
+            raise ValueError(f"num must be at least 1, got {self.num}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+
+
 def decode_dataset(
-    dataset_path: str | Path,
-    output: str | Path,
+    config: DecodeConfig,
     *,
-    tokenizer: AudioTokenizer | str | Path | None = None,
-    stream: Stream | None = None,
-    ids: Sequence[str] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    subtype: str = "PCM_24",
-    device: str = "auto",
+    tokenizer: AudioTokenizer | None = None,
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,
 ) -> list[dict[str, Any]]:
-    """Decode items of a shard dataset to wav files of exactly the length, and at the level, that was encoded.
+    """Decodes items of a shard dataset to wav files of exactly the length, and at the level, that was encoded.
 
     Args:
-        tokenizer: by default the one that `dataset.json` names; it must be the one that encoded the dataset.
-        stream: which stream to decode; by default the latents where the dataset holds them.
-        ids: the items wanted, by default all.
-        limit: at most this many of them, the first ones.
-        seed: with an item's number in the dataset it determines its noise, whichever other items are decoded.
+        config: the dataset, the output and how to decode.
+        tokenizer: a loaded tokenizer, in place of the one that the config or the dataset names.
         progress: called with (items done, items in all).
-        options: of the tokenizer's `decode`, such as `steps`.
 
     Returns:
-        One record an item: file, id, path of the audio it came from, index, seconds; `decode.json` holds them too.
+        One record per item: file, id, path of the audio it was made from, index, seconds; `decode.json` holds them too.
 
     Raises:
         DatasetError: no dataset there, or a corrupt shard.
         MismatchError: the tokenizer is not the one that encoded the dataset.
-        ValueError: an unknown id, a stream the dataset does not hold, a limit below 1, an option the codec lacks.
-        OSError: the output cannot be written; found out before anything is decoded.
+        ValueError: an unknown id, a stream that the dataset does not hold, or an option that the codec does not have.
+        OSError: the output cannot be written; this is checked before anything is decoded.
     """
-    dataset = LatentDataset(dataset_path)
-    stream = choose_stream(dataset, stream)
-    chosen = _choose_items(dataset, ids, limit)
-    tokenizer = _load(dataset, tokenizer, pick_device(device))
-    check_decode_options(tokenizer, options)
-    folder = prepare_output(output)
+    dataset = LatentDataset(config.dataset)
+    stream = choose_stream(dataset, config.stream)
+    chosen = _choose_items(dataset, config.ids, config.num)
+    if tokenizer is None:
+        source = dataset.info["tokenizer"]["source"] if config.tokenizer is None else config.tokenizer
+        tokenizer = load_tokenizer(source).to(pick_device(config.device))
+    check_tokenizer(dataset, tokenizer)
+    check_decode_options(tokenizer, config.options)
+    folder = prepare_output(config.output)
     records = []
     for done, index in enumerate(chosen, start=1):
         item, meta = dataset[index], dataset.meta(index)
-        audio = decode_item(dataset, index, tokenizer, stream, seed=seed, **options)
+        audio = decode_item(dataset, index, tokenizer, stream, seed=config.seed, **config.options)
         name = f"{index:05d}_{slug(Path(item.id).stem)}.wav"
-        write_audio(folder / name, audio, dataset.spec.sample_rate, subtype)
+        write_audio(folder / name, audio, dataset.spec.sample_rate, config.subtype)
         records.append({"file": name, "id": item.id, "path": meta["path"], "index": index, "seconds": item.duration_s})
         if progress is not None:
             progress(done, len(chosen))
     write_json(
         folder / "decode.json",
         {
-            "dataset": str(dataset_path),
+            "dataset": config.dataset,
             "tokenizer_fingerprint": dataset.fingerprint,
             "stream": stream,
-            "seed": seed,
-            "options": options,
+            "seed": config.seed,
+            "options": config.options,
             "items": records,
         },
     )
@@ -128,31 +150,18 @@ def choose_stream(dataset: LatentDataset, stream: Stream | None) -> Stream:
     return stream
 
 
-def _choose_items(dataset: LatentDataset, ids: Sequence[str] | None, limit: int | None) -> list[int]:
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}")
+def _choose_items(dataset: LatentDataset, ids: Sequence[str], num: int | None) -> list[int]:
     if not len(dataset):
         raise DatasetError(f"{dataset.path} holds no items: encode it first")
     chosen = list(range(len(dataset)))
-    if ids is not None:
+    if ids:
         places = {meta["id"]: index for index, meta in enumerate(dataset.metas())}
         if unknown := [name for name in ids if name not in places]:
             raise ValueError(
                 f"{dataset.path} has no item {unknown[0]!r}: {nearest_hint(unknown[0], list(places)[:100])}"
             )
         chosen = [places[name] for name in ids]
-    return chosen[:limit]
-
-
-def _load(
-    dataset: LatentDataset, tokenizer: AudioTokenizer | str | Path | None, device: torch.device
-) -> AudioTokenizer:
-    if isinstance(tokenizer, AudioTokenizer):
-        found: AudioTokenizer = tokenizer
-    else:
-        found = load_tokenizer(dataset.info["tokenizer"]["source"] if tokenizer is None else tokenizer).to(device)
-    check_tokenizer(dataset, found)
-    return found
+    return chosen[:num]
 
 
 def _frames(item: LatentItem, stream: Stream) -> torch.Tensor:

@@ -19,7 +19,7 @@ from ..core.settings import load_settings
 from ..tokenizers.base import STREAMS, AudioTokenizer
 from ..tokenizers.load import load_tokenizer
 from .data.audio.find import find_audio
-from .decode import check_decode_options, decode_dataset
+from .decode import DecodeConfig, check_decode_options, decode_dataset
 from .demo_report import measure, write_report
 from .encode import EncodeConfig, encode_dataset
 from .generation.load import shipped_pipelines
@@ -131,9 +131,9 @@ def run_demo(
             result.samples[name] = _sample(config, pipeline, folder)
     with stage("decode", "decoding the encoded audio from latents and from tokens"):
         for stream in STREAMS:
-            decode_dataset(
-                latents, folder / "decoded" / stream, tokenizer=tokenizer, stream=stream, **config.decode_options
-            )
+            place = str(folder / "decoded" / stream)
+            wanted = DecodeConfig(dataset=str(latents), output=place, stream=stream, options=config.decode_options)
+            decode_dataset(wanted, tokenizer=tokenizer)
     with stage("evaluate", "measuring reconstructions and samples"):
         measure(config, result, source, folder, tokenizer)
     with stage("report", f"writing {result.report}"):

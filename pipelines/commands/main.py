@@ -134,23 +134,23 @@ def decode(
 ) -> None:
     """Decode a dataset back to audio files."""
     from ...core.settings import parse_overrides
-    from ..decode import decode_dataset
+    from ..decode import DecodeConfig, decode_dataset
 
     extra = parse_overrides(overrides or ())
     with progress_bar("decoding") as update:
-        records = decode_dataset(
-            dataset,
-            output,
+        settings = DecodeConfig(
+            dataset=dataset,
+            output=output,
             tokenizer=tokenizer,
             stream=stream,  # type: ignore[arg-type]
-            ids=item,
-            limit=limit,
+            ids=tuple(item or ()),
+            num=limit,
             seed=seed,
-            subtype=subtype,
+            subtype=subtype,  # type: ignore[arg-type]
             device=device,
-            progress=update,
-            **extra,
+            options=extra,
         )
+        records = decode_dataset(settings, progress=update)
     show({"output": output, "items": records}, as_json, f"{output}: {len(records)} files")
 
 

@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from latentune.core.errors import DatasetError, MismatchError
-from latentune.pipelines.decode import decode_dataset
+from latentune.pipelines.decode import DecodeConfig, decode_dataset
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 
 LENGTHS = {"a.wav": 4801, "b.wav": 700, "c.wav": 9000}
@@ -36,6 +36,11 @@ def dataset(tiny_codec: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "data"
 
 
+def decode(dataset: Path, output: Path, *, tokenizer: Any = None, progress: Any = None, **settings: Any) -> Any:
+    config = DecodeConfig(dataset=str(dataset), output=str(output), **settings)
+    return decode_dataset(config, tokenizer=tokenizer, progress=progress)
+
+
 def read(folder: Path, record: dict[str, Any]) -> torch.Tensor:
     return torch.from_numpy(soundfile.read(folder / record["file"], dtype="float32")[0])
 
@@ -44,7 +49,9 @@ def test_each_item_comes_back_with_its_length_and_what_the_codec_decodes(
     dataset: Path, tiny_codec: Any, tmp_path: Path
 ) -> None:
     steps: list[tuple[int, int]] = []
-    records = decode_dataset(dataset, tmp_path, subtype="FLOAT", progress=lambda *s: steps.append(s), steps=1, seed=5)
+    records = decode(
+        dataset, tmp_path, subtype="FLOAT", progress=lambda *s: steps.append(s), options={"steps": 1}, seed=5
+    )
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert {r["id"]: len(read(tmp_path, r)) for r in records} == LENGTHS
     assert json.loads((tmp_path / "decode.json").read_text())["items"] == records
@@ -62,12 +69,12 @@ def test_each_item_comes_back_with_its_length_and_what_the_codec_decodes(
 
 
 def test_an_item_decodes_the_same_alone_and_among_others(dataset: Path, tmp_path: Path) -> None:
-    all_of_them = decode_dataset(dataset, tmp_path / "all", stream="tokens", steps=1)
-    alone = decode_dataset(dataset, tmp_path / "one", stream="tokens", steps=1, ids=["c.wav"])
+    all_of_them = decode(dataset, tmp_path / "all", stream="tokens", options={"steps": 1})
+    alone = decode(dataset, tmp_path / "one", stream="tokens", options={"steps": 1}, ids=("c.wav",))
     assert [r["id"] for r in alone] == ["c.wav"]
     same = next(r for r in all_of_them if r["id"] == "c.wav")
     assert (tmp_path / "one" / alone[0]["file"]).read_bytes() == (tmp_path / "all" / same["file"]).read_bytes()
-    assert [r["id"] for r in decode_dataset(dataset, tmp_path / "two", limit=2, steps=1)] == [
+    assert [r["id"] for r in decode(dataset, tmp_path / "two", num=2, options={"steps": 1})] == [
         r["id"] for r in all_of_them[:2]
     ]
 
@@ -77,30 +84,30 @@ def test_another_tokenizer_is_refused(dataset: Path, tiny_codec: Any, tmp_path: 
     with torch.no_grad():
         next(other.parameters()).add_(1.0)
     with pytest.raises(MismatchError, match="not with this tokenizer"):
-        decode_dataset(dataset, tmp_path, tokenizer=other)
+        decode(dataset, tmp_path, tokenizer=other)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"stream": "mel"}, "stream must be 'latents' or 'tokens'"),
-        ({"ids": ["a.waw"]}, "did you mean 'a.wav'"),
-        ({"limit": 0}, "limit must be at least 1"),
+        ({"ids": ("a.waw",)}, "did you mean 'a.wav'"),
+        ({"num": 0}, "num must be at least 1"),
         ({"subtype": "PCM_12"}, "PCM_12"),
-        ({"step": 3}, "step"),
-        ({"steps": "abc"}, "steps: 'abc' fits none of|steps: expected int"),
-        ({"mode": "guess"}, "mode: got 'guess', allowed: 'parallel', 'autoregressive'"),
-        ({"gain_db": 3}, "decode has no option gain_db"),  # of the item, not the caller's
+        ({"options": {"step": 3}}, "step"),
+        ({"options": {"steps": "abc"}}, "steps: 'abc' fits none of|steps: expected int"),
+        ({"options": {"mode": "guess"}}, "mode: got 'guess', allowed: 'parallel', 'autoregressive'"),
+        ({"options": {"gain_db": 3}}, "decode has no option gain_db"),  # of the item, not the caller's
     ],
 )
 def test_bad_options_are_refused(dataset: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
-        decode_dataset(dataset, tmp_path, **options)
+        decode(dataset, tmp_path, **options)
 
 
 def test_a_folder_that_is_no_dataset_and_an_output_that_cannot_be_written(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a dataset"):
-        decode_dataset(tmp_path, tmp_path / "out")
+        decode(tmp_path, tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose another output"):
-        decode_dataset(dataset, tmp_path / "file")
+        decode(dataset, tmp_path / "file")

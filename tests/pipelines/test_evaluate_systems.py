@@ -453,14 +453,14 @@ def test_players_of_other_names_are_said_to_be_no_pairs(sets: tuple[Path, Path, 
 
 
 def test_a_shard_dataset_is_decoded_by_its_tokenizer(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    from latentune.pipelines.decode import decode_dataset
+    from latentune.pipelines.decode import DecodeConfig, decode_dataset
     from latentune.pipelines.encode import EncodeConfig, encode_dataset
 
     small = write(tmp_path / "small", 1)
     encode_dataset(
         EncodeConfig(source=str(small), output=str(tmp_path / "data"), tokenizer="codicodec-mini", device="cpu")
     )
-    decode_dataset(tmp_path / "data", tmp_path / "decoded", subtype="FLOAT")
+    decode_dataset(DecodeConfig(dataset=str(tmp_path / "data"), output=str(tmp_path / "decoded"), subtype="FLOAT"))
     expected = run(sets[0], tmp_path / "decoded")
     found = run(sets[0], tmp_path / "data", cache_dir=str(tmp_path / "cache"))
     assert found.value == pytest.approx(expected.value, rel=1e-4)

@@ -11,7 +11,7 @@ import torch
 from tiny_training import train_tiny
 
 from latentune.pipelines.data.shards import LatentDataset
-from latentune.pipelines.decode import decode_dataset
+from latentune.pipelines.decode import DecodeConfig, decode_dataset
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.evaluate import EvaluateConfig, evaluate
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
@@ -56,7 +56,7 @@ def test_a_dataset_holds_what_the_codec_gives_and_decodes_to_it(
         assert item.tokens is not None
         assert torch.equal(item.tokens, encoded.tokens[0])
         direct[name] = codec.decode_encoded(encoded, "tokens")[0, 0]
-    records = decode_dataset(dataset, tmp_path, stream="tokens", subtype="FLOAT")
+    records = decode_dataset(DecodeConfig(dataset=str(dataset), output=str(tmp_path), stream="tokens", subtype="FLOAT"))
     assert {record["id"] for record in records} == set(direct)
     for record in records:
         decoded, rate = soundfile.read(tmp_path / record["file"], dtype="float32")

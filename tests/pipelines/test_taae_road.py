@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tiny_training import train_tiny
 
 from latentune.core.errors import ConfigError
 from latentune.pipelines.data.shards import LatentDataset
-from latentune.pipelines.decode import decode_dataset
+from latentune.pipelines.decode import DecodeConfig, decode_dataset
 from latentune.pipelines.demo import run_demo
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.evaluate import EvaluateConfig, evaluate, evaluate_tokenizer
@@ -83,12 +84,16 @@ def test_a_dataset_holds_every_codebook_and_the_gains(dataset: Path, codec_folde
     assert ", ".join(map(str, CODEBOOKS[preset])) in facts["tokens"]
 
 
+def decode(dataset: Path, output: Path, tokenizer: Any = None, **settings: Any) -> Any:
+    return decode_dataset(DecodeConfig(dataset=str(dataset), output=str(output), **settings), tokenizer=tokenizer)
+
+
 def test_decoding_a_dataset_gives_each_item_its_own_level(
     dataset: Path, audio: Path, codec_folder: Path, tmp_path: Path
 ) -> None:
     codec = load_tokenizer(codec_folder)
     for stream in ("latents", "tokens"):
-        records = decode_dataset(dataset, tmp_path / stream, stream=stream, subtype="FLOAT")  # type: ignore[arg-type]
+        records = decode(dataset, tmp_path / stream, stream=stream, subtype="FLOAT")
         power = {}
         for record in records:
             decoded, rate = soundfile.read(tmp_path / stream / record["file"], dtype="float32")
@@ -105,10 +110,10 @@ def test_a_dataset_of_before_gains_were_recorded_decodes_as_it_is(
 ) -> None:
     from latentune.pipelines.data.shards.shard import ShardFile
 
-    with_gain = decode_dataset(dataset, tmp_path / "with", subtype="FLOAT", ids=["quiet.wav"])
+    with_gain = decode(dataset, tmp_path / "with", subtype="FLOAT", ids=("quiet.wav",))
     meta = ShardFile.meta
     monkeypatch.setattr(ShardFile, "meta", lambda s, r: {k: v for k, v in meta(s, r).items() if k != "codec_gain_db"})
-    without = decode_dataset(dataset, tmp_path / "without", subtype="FLOAT", ids=["quiet.wav"])
+    without = decode(dataset, tmp_path / "without", subtype="FLOAT", ids=("quiet.wav",))
     level = [
         np.abs(soundfile.read(tmp_path / name / found[0]["file"])[0]).mean()
         for name, found in (("with", with_gain), ("without", without))
@@ -133,7 +138,7 @@ def test_a_codec_without_tokens_makes_a_dataset_of_latents(tiny_taae: TAAE, audi
     with pytest.raises(ConfigError, match=r"no tokens: set streams to \[latents\]"):
         encode_dataset(EncodeConfig(**wanted), tokenizer=codec)  # type: ignore[arg-type]
     encode_dataset(EncodeConfig(**wanted, streams=("latents",)), tokenizer=codec)  # type: ignore[arg-type]
-    records = decode_dataset(tmp_path / "data", tmp_path / "out", tokenizer=codec)
+    records = decode(tmp_path / "data", tmp_path / "out", tokenizer=codec)
     assert {r["id"]: soundfile.info(tmp_path / "out" / r["file"]).frames for r in records} == LENGTHS
 
 
