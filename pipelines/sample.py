@@ -19,6 +19,7 @@ from torch import Tensor
 from ..core.config import config_to_dict, nearest_hint, option
 from ..core.device import pick_device
 from ..core.errors import ConfigError
+from ..core.extras import import_extra, is_installed
 from ..core.files import file_sha256, write_json
 from ..core.outputs import prepare_output, slug
 from ..generators.base import LatentGenerator
@@ -82,7 +83,9 @@ class SampleConfig:
         None, "Tokenizer to decode with, where the pipeline does not name one: a shipped name, a folder, or a hub id."
     )
     subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = option("PCM_24", "Sample format of the wav files.")
-    spectrograms: bool = option(True, "Write a spectrogram (PNG) with each wav file.")
+    spectrograms: bool | None = option(
+        None, "Write a spectrogram (PNG) with each wav file. By default this is done where matplotlib is installed."
+    )
     device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
@@ -120,9 +123,11 @@ def sample_to_folder(
     Raises:
         ValueError: no prompts in the file, an option the generator does not have, an unknown label.
         CheckpointError, MismatchError, AudioError: what cannot be loaded.
+        MissingPackageError: spectrograms are asked for and matplotlib is not installed.
         OSError: the output folder cannot be written to; found out before anything is sampled.
     """
     lines = read_prompts(config)
+    draw = _draws_spectrograms(config)
     prefix = None if config.continue_from is None else read_audio(config.continue_from)
     if pipeline is None:
         pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, device=pick_device(config.device))
@@ -146,7 +151,7 @@ def sample_to_folder(
         for row, line in enumerate(batch):
             name = f"{start + row:03d}_{slug(line.text)}"
             record = {"file": f"{name}.wav", **facts, "prompt": line.text, "seed": seed, "row": row, "call": call}
-            _write_sample(output / name, result.item(row), result.sample_rate, record, config)
+            _write_sample(output / name, result.item(row), result.sample_rate, record, config.subtype, draw)
             records.append(record)
             logger.info("wrote %s", output / f"{name}.wav")
         if progress is not None:
@@ -243,10 +248,22 @@ def _facts(config: SampleConfig, pipeline: GenerationPipeline, options: dict[str
     }
 
 
-def _write_sample(stem: Path, audio: Tensor, sample_rate: int, record: dict[str, Any], config: SampleConfig) -> None:
-    """The JSON comes last: where it is, the other files are whole."""
-    write_audio(stem.with_name(f"{stem.name}.wav"), audio, sample_rate, config.subtype)
+def _draws_spectrograms(config: SampleConfig) -> bool:
+    """Returns whether to draw them: as asked, or by default where matplotlib is installed."""
     if config.spectrograms:
+        import_extra("matplotlib.figure", "report", "spectrograms=true")
+    if config.spectrograms is None and not is_installed("matplotlib"):
+        logger.info("matplotlib is not installed (pip install 'latentune[report]'): no spectrograms are written")
+        return False
+    return config.spectrograms is not False
+
+
+def _write_sample(
+    stem: Path, audio: Tensor, sample_rate: int, record: dict[str, Any], subtype: str, draw: bool
+) -> None:
+    """The JSON comes last: where it is, the other files are whole."""
+    write_audio(stem.with_name(f"{stem.name}.wav"), audio, sample_rate, subtype)
+    if draw:
         from .data.audio.spectrogram import spectrogram_png
 
         spectrogram_png(stem.with_name(f"{stem.name}.png"), audio, sample_rate)

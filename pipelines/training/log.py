@@ -1,45 +1,63 @@
-"""Figures of a run: one JSON line each in `metrics.jsonl`, the same in TensorBoard."""
+"""Figures of a run: one JSON line each in `metrics.jsonl`, and the same in TensorBoard where that is installed."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ...core.extras import is_installed
 from ...core.files import write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
     """Writes figures below a run's folder. A resumed run forgets the figures of steps that it will do again."""
 
     def __init__(self, folder: Path, first_step: int):
-        from torch.utils.tensorboard import SummaryWriter
-
         self.path = folder / "metrics.jsonl"
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             write_text(self.path, "".join(line for line in lines if _step_of(line) <= first_step))
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+        self.board = _tensorboard(folder / "tensorboard", first_step)
 
     def write(self, step: int, figures: dict[str, float]) -> None:
         """Log `figures` under the number of steps done. NaN and inf become null in the file."""
         plain: dict[str, Any] = {k: (v if math.isfinite(v) else None) for k, v in figures.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **plain}) + "\n")
-        for name, value in figures.items():
-            self.board.add_scalar(name, value, step)
+        if self.board is not None:
+            for name, value in figures.items():
+                self.board.add_scalar(name, value, step)
 
     def audio(self, step: int, name: str, audio: Tensor, sample_rate: int) -> None:
         """Put audio [C, N] into TensorBoard, as mono."""
-        self.board.add_audio(name, audio.mean(0, keepdim=True).clamp(-1, 1), step, sample_rate)
+        if self.board is not None:
+            self.board.add_audio(name, audio.mean(0, keepdim=True).clamp(-1, 1), step, sample_rate)
 
     def close(self) -> None:
         """Write out what TensorBoard's writer still holds."""
-        self.board.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def _tensorboard(folder: Path, first_step: int) -> SummaryWriter | None:
+    """Returns the writer of TensorBoard's files, or None where TensorBoard is not installed."""
+    if not is_installed("tensorboard"):
+        logger.info("TensorBoard is not installed (pip install 'latentune[tensorboard]'): figures go to metrics.jsonl")
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=first_step + 1)
 
 
 def _step_of(line: str) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.configured import ConfiguredModel
+from ...core.extras import is_installed
 from ...core.files import atomic_path
 from ...generators.base import Conditions, LatentGenerator
 from ...tokenizers.base import AudioTokenizer
@@ -25,7 +26,10 @@ logger = logging.getLogger(__name__)
 def write_previews(
     task: Task, model: ConfiguredModel, config: PreviewConfig, folder: Path, step: int, log: MetricsLog
 ) -> None:
-    """Write wavs and spectrograms of `model`, which is in eval mode, to `folder`; the noise is the same each time."""
+    """Writes what `model`, which is in eval mode, makes to `folder`, with the same noise each time.
+
+    These are wav files, and their spectrograms where matplotlib is installed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
     if isinstance(model, AudioTokenizer):
@@ -84,5 +88,6 @@ def _sample(
 
 def _write(folder: Path, name: str, audio: Tensor, sample_rate: int, step: int, log: MetricsLog) -> None:
     write_audio(folder / f"{name}.wav", audio, sample_rate, subtype="PCM_16")
-    spectrogram_png(folder / f"{name}.png", audio, sample_rate)
+    if is_installed("matplotlib"):
+        spectrogram_png(folder / f"{name}.png", audio, sample_rate)
     log.audio(step, f"preview/{name}", audio, sample_rate)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from latentune.core.errors import AudioError, CheckpointError, ConfigError, MismatchError
+from latentune.core.errors import AudioError, CheckpointError, ConfigError, MismatchError, MissingPackageError
 from latentune.core.random import randn
 from latentune.generators import load as generator_table
 from latentune.generators.base import Conditions, Generated, LatentGenerator, TokenizerBinding
@@ -328,6 +329,20 @@ def test_the_same_config_writes_the_same_bytes(pipe: GenerationPipeline, tmp_pat
     assert len(first) == 4
     assert first == second
     assert first["000_x.wav"] != first["001_x.wav"]
+
+
+def test_spectrograms_are_left_out_without_matplotlib_and_refused_where_asked_for(
+    pipe: GenerationPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with caplog.at_level("INFO"):
+        sample_to_folder(config(tmp_path, prompts=("x",)), pipeline=pipe)
+    assert sorted(path.suffix for path in (tmp_path / "out").glob("0*")) == [".json", ".wav"]
+    assert "pip install 'latentune[report]'" in caplog.text
+    asked = config(tmp_path, output=str(tmp_path / "asked"), prompts=("x",), spectrograms=True)
+    with pytest.raises(MissingPackageError, match=r"spectrograms=true needs matplotlib: .*latentune\[report\]"):
+        sample_to_folder(asked, pipeline=pipe)
+    assert not (tmp_path / "asked").exists()
 
 
 def test_prompts_come_from_text_and_jsonl_files(tmp_path: Path) -> None:

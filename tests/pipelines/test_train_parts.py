@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -321,3 +322,12 @@ def test_a_resumed_log_forgets_the_steps_that_are_done_again(tmp_path: Path) -> 
     MetricsLog(tmp_path, 2).close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 1, "loss": None}, {"step": 2, "loss": 2}]
+
+
+def test_figures_are_logged_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    log = MetricsLog(tmp_path, 0)
+    log.write(1, {"loss": 2.0})
+    log.audio(1, "preview", torch.zeros(1, 8), RATE)
+    log.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ....core.extras import import_extra
 from ....core.files import write_text
 from ...data.audio.spectrogram import spectrogram_png
 from .plots import curve_svg, intervals_svg
@@ -124,10 +125,9 @@ class Report:
 
     def render(self) -> str:
         """The page as text; everything added is escaped."""
-        from jinja2 import Environment, StrictUndefined
-
+        jinja2 = import_extra("jinja2", "report", "a report")
         template = (files(__package__) / "page.html.j2").read_text(encoding="utf-8")
-        environment = Environment(autoescape=True, undefined=StrictUndefined)
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         return environment.from_string(template).render(title=self.title, blocks=self._blocks)
 
     def write(self, path: str | Path) -> None:

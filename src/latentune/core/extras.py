@@ -23,13 +23,10 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
     Raises:
         MissingPackageError: The package is not installed. The message says how to install it.
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if (error.name or "").partition(".")[0] != package:
-            raise  # the package is there and lacks something of its own
-        raise MissingPackageError(f"{purpose} needs {package}: pip install 'latentune[{extra}]'") from error
+    package = module.partition(".")[0]
+    if not is_installed(package):
+        raise MissingPackageError(f"{purpose} needs {package}: pip install 'latentune[{extra}]'")
+    return importlib.import_module(module)
 
 
 def is_installed(package: str) -> bool:

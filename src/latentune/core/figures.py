@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from .extras import import_extra
 from .files import atomic_path
 
 if TYPE_CHECKING:
@@ -14,10 +15,13 @@ DPI = 100
 
 
 def new_figure(width_inches: float, height_inches: float) -> Figure:
-    """Returns an empty figure of this size."""
-    from matplotlib.figure import Figure
+    """Returns an empty figure of this size.
 
-    return Figure(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained")
+    Raises:
+        MissingPackageError: Matplotlib is not installed.
+    """
+    figure_class = import_extra("matplotlib.figure", "report", "a plot").Figure
+    return figure_class(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained")
 
 
 def save_png(figure: Figure, target: str | Path | BinaryIO) -> None:
