@@ -1,25 +1,28 @@
-"""Name -> generator. The only module that knows all kinds."""
+"""Name -> generator: the only module that knows all kinds of the package."""
 
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..core.config import nearest_hint
 from ..core.errors import CheckpointError
+from ..core.registry import find_class
 from .base import LatentGenerator
 
-# generator class, as written in config.json -> where it lives
-KINDS = {"DiffusionTransformer": ".diffusion", "TokenLM": ".language"}
+# generator class, as written in config.json -> module:Class
+KINDS = {"DiffusionTransformer": ".diffusion:DiffusionTransformer", "TokenLM": ".language:TokenLM"}
 
 
 def generator_class(class_name: str) -> type[LatentGenerator]:
-    """The generator class called `class_name`; raises ValueError that names the nearest known one."""
-    if class_name not in KINDS:
-        raise ValueError(f"no generator class {class_name!r}: {nearest_hint(class_name, KINDS)}")
-    return getattr(import_module(KINDS[class_name], __package__), class_name)
+    """Returns the generator class called `class_name`, a name in `KINDS` or `module:Class`.
+
+    Raises:
+        ConfigError: an unknown name (with the nearest known one), or a path that leads to no generator class.
+    """
+    # the base of generators is abstract, and a class that can be built is asked for
+    base: type[LatentGenerator] = LatentGenerator  # type: ignore[type-abstract]
+    return find_class(class_name, KINDS, base, what="generator class", package=__package__)
 
 
 def load_generator(path: str | Path, **options: Any) -> LatentGenerator:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.configured import ConfiguredModel
+from ..core.errors import CheckpointError
 from ..layers.bits import entry_bits
 
 Stream = Literal["latents", "tokens"]
@@ -144,9 +145,10 @@ class AudioTokenizer(ConfiguredModel):
         self.register_to_config(_licence=name)
 
     @classmethod
-    @abstractmethod
     def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Load weights in the codec's official format from a file, a folder or a hub id, in eval mode.
+        """Loads weights in the codec's official format from a file, a folder or a hub id, in eval mode.
+
+        A codec whose weights exist in no format but that of `save_pretrained` leaves this method as it is.
 
         Args:
             options: of `huggingface_hub.hf_hub_download`, such as `revision`, for a hub id; and the codec's own.
@@ -154,6 +156,7 @@ class AudioTokenizer(ConfiguredModel):
         Raises:
             CheckpointError: nothing there, not that format, or keys that do not fit (named).
         """
+        raise CheckpointError(f"{cls.__name__} has no official format: load {path} with from_pretrained")
 
     @classmethod
     def official_version(cls, path: Path) -> type[AudioTokenizer]:

@@ -1,24 +1,23 @@
-"""Name -> tokenizer. The only module that knows all families."""
+"""Name -> tokenizer: the only module that knows all codecs of the package."""
 
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..core.config import nearest_hint
 from ..core.errors import CheckpointError
 from ..core.hub import fetch_file, is_hub_id
+from ..core.registry import find_class
 from .base import AudioTokenizer
 
-# codec class, as written in config.json -> where it lives
+# codec class, as written in config.json -> module:Class
 FAMILIES = {
-    "CoDiCodec": ".codicodec",
-    "TAAE": ".taae",
-    "NeuCodec": ".neucodec",
-    "DistillNeuCodec": ".neucodec",
+    "CoDiCodec": ".codicodec:CoDiCodec",
+    "TAAE": ".taae:TAAE",
+    "NeuCodec": ".neucodec:NeuCodec",
+    "DistillNeuCodec": ".neucodec:DistillNeuCodec",
 }
 # shipped name -> folder with config.json and weights, inside the package
 SHIPPED = {
@@ -42,10 +41,14 @@ HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")  # of `from
 
 
 def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
-    """The codec class called `class_name`; raises ValueError that lists the known ones."""
-    if class_name not in FAMILIES:
-        raise ValueError(f"no tokenizer class {class_name!r}: {nearest_hint(class_name, FAMILIES)}")
-    return getattr(import_module(FAMILIES[class_name], __package__), class_name)
+    """Returns the codec class called `class_name`, a name in `FAMILIES` or `module:Class`.
+
+    Raises:
+        ConfigError: an unknown name (with the nearest known one), or a path that leads to no codec class.
+    """
+    # the base of codecs is abstract, and a class that can be built is asked for
+    base: type[AudioTokenizer] = AudioTokenizer  # type: ignore[type-abstract]
+    return find_class(class_name, FAMILIES, base, what="tokenizer class", package=__package__)
 
 
 def load_tokenizer(name_or_path: str | Path, **options: Any) -> AudioTokenizer:

@@ -5,9 +5,9 @@ Shape letters: B batch, T latent frames, D latent width, S condition tokens, W w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ class DiffusionTransformer(LatentGenerator):
     """
 
     config_class = DiffusionTransformerConfig
+    objectives: ClassVar[Mapping[str, str]] = {"rectified_flow": ".objective:RectifiedFlowObjective"}
     settings: DiffusionTransformerConfig
     stream: Literal["latents", "tokens"] = "latents"
 

@@ -6,9 +6,9 @@ P positions of the conditions before the sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,7 @@ class TokenLM(LatentGenerator):
     """
 
     config_class = TokenLMConfig
+    objectives: ClassVar[Mapping[str, str]] = {"next_token": ".objective:NextTokenObjective"}
     settings: TokenLMConfig
     stream: Literal["latents", "tokens"] = "tokens"
 

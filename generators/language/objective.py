@@ -29,6 +29,8 @@ class NextTokenConfig:
 class NextTokenObjective(Objective):
     """loss = mean over real tokens of -log p(token | tokens before it, conditions), in nats per token, exact."""
 
+    config_class = NextTokenConfig
+
     def __init__(self, config: NextTokenConfig, settings: TokenLMConfig):
         self.config, self.spec = config, settings.binding.spec
 

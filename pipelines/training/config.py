@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...core.config import build_config, nearest_hint, option
+from ...core.configured import ConfiguredModel
 from ...core.errors import ConfigError
+from ...core.registry import find_class, is_class_path
+from ...generators.base import LatentGenerator
 from ...generators.load import KINDS
+from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.load import FAMILIES
 
 
@@ -17,12 +21,16 @@ class ModelConfig:
     """What is trained, and towards what."""
 
     class_name: str = option(
-        help="Class of the model, such as CoDiCodec, DiffusionTransformer or TokenLM.", name="class"
+        help="Class of the model: CoDiCodec, DiffusionTransformer, TokenLM, or module:Class of any package.",
+        name="class",
     )
     config: dict[str, Any] = option(
         factory=dict, help="Config of that class. The part that binds a generator to its codec comes from the dataset."
     )
-    objective: dict[str, Any] = option(factory=dict, help="Config of the training objective of that class.")
+    objective: dict[str, Any] = option(
+        factory=dict,
+        help="Config of the training objective. Its key `kind` names another objective or a module:Class.",
+    )
     init_from: str | None = option(None, "Folder of weights to start from. By default the weights are random.")
     init_critic_from: str | None = option(
         None, "File critic.safetensors of a checkpoint to start the critic from. By default its weights are random."
@@ -213,16 +221,33 @@ class TrainConfig:
     @property
     def kind(self) -> Literal["tokenizer", "generator"]:
         """What is trained: a codec on audio, or a generator on a codec's streams."""
-        return "tokenizer" if self.model.class_name in FAMILIES else "generator"
+        return "tokenizer" if data_class(self.model.class_name) is AudioDataConfig else "generator"
 
 
 def data_class(class_name: str) -> type[AudioDataConfig] | type[LatentDataConfig]:
-    """Which data the model class called `class_name` trains on; raises ConfigError for an unknown class."""
+    """Returns the data section of the model class called `class_name`: audio for a codec, latents for a generator.
+
+    A class of the package is looked up in the tables and not imported.
+
+    Args:
+        class_name: a name in the tables of codecs and generators, or `module:Class`.
+
+    Raises:
+        ConfigError: an unknown name, or a path that leads to neither a codec nor a generator.
+    """
     if class_name in FAMILIES:
         return AudioDataConfig
     if class_name in KINDS:
         return LatentDataConfig
-    raise ConfigError(f"model.class {class_name!r} cannot be trained: {nearest_hint(class_name, [*FAMILIES, *KINDS])}")
+    if not is_class_path(class_name):
+        hint = nearest_hint(class_name, [*FAMILIES, *KINDS])
+        raise ConfigError(f"model.class {class_name!r} cannot be trained: {hint} (or module:Class)")
+    cls = find_class(class_name, {}, ConfiguredModel, what="model.class")
+    if issubclass(cls, AudioTokenizer):
+        return AudioDataConfig
+    if issubclass(cls, LatentGenerator):
+        return LatentDataConfig
+    raise ConfigError(f"model.class {class_name!r} is neither an AudioTokenizer nor a LatentGenerator")
 
 
 def train_config(values: Mapping[str, Any]) -> TrainConfig:

@@ -1,40 +1,37 @@
-"""Model class -> training objective. The only place that knows which belongs to which."""
+"""The training objective of a model, which the model's class names."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, cast
 
 from torch import nn
 
 from ...core.config import build_config
 from ...core.configured import ConfiguredModel
+from ...core.errors import ConfigError
 from ...core.objective import Objective
 
-# model class -> (module, objective, its config)
-OBJECTIVES = {
-    "CoDiCodec": ("...tokenizers.codicodec.objective", "ConsistencyObjective", "ConsistencyConfig"),
-    "TAAE": ("...tokenizers.taae.objective", "TAAEObjective", "TAAEObjectiveConfig"),
-    "NeuCodec": ("...tokenizers.neucodec.objective", "NeuCodecObjective", "NeuCodecObjectiveConfig"),
-    "DistillNeuCodec": ("...tokenizers.neucodec.objective", "NeuCodecObjective", "NeuCodecObjectiveConfig"),
-    "DiffusionTransformer": ("...generators.diffusion.objective", "RectifiedFlowObjective", "RectifiedFlowConfig"),
-    "TokenLM": ("...generators.language.objective", "NextTokenObjective", "NextTokenConfig"),
-}
+KIND = "kind"  # key of `model.objective` that chooses among the objectives of a class
 
 
 def build_objective(model: ConfiguredModel, values: dict[str, Any]) -> Objective:
-    """The objective of `model`, of the config keys `values`; the model is prepared for it.
+    """Builds the objective of `model` and prepares the model for it.
+
+    Args:
+        values: keys of the objective's config, and perhaps `kind`: a name in the `objectives` of the model's class, or
+            `module:Class`; by default the first of the class.
 
     Raises:
-        ConfigError: a key that the objective does not have.
+        ConfigError: an unknown objective, or a key that it does not have.
         ValueError: a model that has no objective.
     """
-    name = type(model).__name__
-    if name not in OBJECTIVES:
-        raise ValueError(f"{name} has no training objective; these have: {', '.join(OBJECTIVES)}")
-    module_name, objective_name, config_name = OBJECTIVES[name]
-    module = import_module(module_name, __package__)
-    config = build_config(getattr(module, config_name), values, "model.objective")
-    objective: Objective = getattr(module, objective_name)(config, model.settings)
+    kind = values.get(KIND)
+    if not isinstance(kind, (str, type(None))):
+        raise ConfigError(f"model.objective.{KIND} must be a name or module:Class, got {kind!r}")
+    cls = model.objective_class(kind)
+    config: Any = build_config(
+        cls.config_class, {key: value for key, value in values.items() if key != KIND}, "model.objective"
+    )
+    objective = cls(config, model.settings)
     objective.prepare(cast(nn.Module, model))
     return objective

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class CoDiCodec(AudioTokenizer):
     """
 
     config_class = CoDiCodecConfig
+    objectives: ClassVar[Mapping[str, str]] = {"consistency": ".objective:ConsistencyObjective"}
     settings: CoDiCodecConfig
 
     def __init__(self, config: CoDiCodecConfig):

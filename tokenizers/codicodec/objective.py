@@ -49,6 +49,8 @@ class ConsistencyObjective(Objective):
     Each half of a pair has its own noise level and noise; both levels of a half share the noise.
     """
 
+    config_class = ConsistencyConfig
+
     def __init__(self, config: ConsistencyConfig, codec: CoDiCodecConfig):
         self.config, self.codec = config, codec
 

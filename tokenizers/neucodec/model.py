@@ -6,7 +6,7 @@ fused ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -47,6 +47,7 @@ class NeuCodec(AudioTokenizer):
     """
 
     config_class: ClassVar[type] = NeuCodecConfig
+    objectives: ClassVar[Mapping[str, str]] = {"neucodec": ".objective:NeuCodecObjective"}
     semantic_lag: ClassVar[int] = 1  # frames that the semantic encoder gives fewer than the acoustic one
     semantic_hub_id: ClassVar[str] = "facebook/w2v-bert-2.0"  # where its weights are, which official files do not hold
     settings: CodecConfig

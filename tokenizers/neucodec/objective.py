@@ -114,6 +114,8 @@ class NeuCodecObjective(AdversarialObjective):
         MismatchError: one whose parts the codec cannot take.
     """
 
+    config_class = NeuCodecObjectiveConfig
+
     def __init__(self, config: NeuCodecObjectiveConfig, codec: CodecConfig):
         self.config, self.codec = config, codec
         self.critic: Critic = Critic(config.critic)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class TAAE(AudioTokenizer):
     """
 
     config_class = TAAEConfig
+    objectives: ClassVar[Mapping[str, str]] = {"taae": ".objective:TAAEObjective"}
     settings: TAAEConfig
 
     def __init__(self, config: TAAEConfig):

@@ -73,6 +73,8 @@ class TAAEObjective(AdversarialObjective):
         CheckpointError: stage 2 where WavLM is not to be had.
     """
 
+    config_class = TAAEObjectiveConfig
+
     def __init__(self, config: TAAEObjectiveConfig, codec: TAAEConfig):
         self.config, self.codec = config, codec
         self.bottleneck = Bottleneck(codec.bottleneck, codec.latent_dim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,6 +16,8 @@ from diffusers.utils import logging as diffusers_logging
 from .config import build_config, config_to_dict
 from .errors import CheckpointError
 from .files import let_others_read
+from .objective import Objective
+from .registry import class_path, find_class
 
 KEPT_KEYS = ("_licence",)  # of config.json, beside the config dataclass: facts about the weights
 
@@ -28,6 +30,8 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     """
 
     config_class: ClassVar[type]
+    # what the model can be trained with, the default first: name -> `module:Class`, relative to this class's package
+    objectives: ClassVar[Mapping[str, str]] = {}
     settings: Any  # the config, an instance of `config_class`
     config_name = "config.json"  # type: ignore[assignment]
 
@@ -37,6 +41,26 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
             raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.settings = config
         self.register_to_config(**config_to_dict(config))
+
+    @classmethod
+    def objective_class(cls, kind: str | None = None) -> type[Objective]:
+        """Returns the training objective called `kind`: a name in `objectives`, or `module:Class`.
+
+        Args:
+            kind: by default the first one in `objectives`.
+
+        Raises:
+            ConfigError: an unknown name (with the nearest known one), or a path that leads to no objective.
+            ValueError: no name is given and the class has no objective of its own.
+        """
+        if kind is None:
+            if not cls.objectives:
+                raise ValueError(f"{cls.__name__} has no training objective: name one in model.objective.kind")
+            kind = next(iter(cls.objectives))
+        owner = next(base for base in cls.__mro__ if "objectives" in vars(base))
+        package = owner.__module__.rpartition(".")[0] or None
+        base: type[Objective] = Objective  # type: ignore[type-abstract]
+        return find_class(kind, cls.objectives, base, what=f"training objective of {cls.__name__}", package=package)
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **unused: Any) -> Any:
@@ -78,6 +102,11 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         self.register_to_config(_name_or_path="")
         super().save_pretrained(str(path), **options)  # type: ignore[misc]
         let_others_read(*Path(path).glob("*.safetensors"))
+
+    def to_json_string(self) -> str:
+        """Returns the contents of `config.json`; a class from outside the package is named as `module:Class`."""
+        values = {**json.loads(super().to_json_string()), "_class_name": class_path(type(self))}
+        return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of config and weights: equal if and only if two models compute the same thing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,19 @@ from torch import Tensor, nn
 class Objective(ABC):
     """`loss, metrics = objective(model, batch, step=step, generator=generator)`.
 
+    It is built as `Objective(config, model.settings)`, the config being a `config_class` of the keys of
+    `model.objective`. One that trains a codec has an attribute `num_samples`, the length of an example.
+
     The model may be wrapped (DistributedDataParallel, torch.compile), so an objective calls `model(...)` and nothing
     else of it. All randomness comes from `generator`, all else from the arguments: a resumed run repeats an
     uninterrupted one.
     """
+
+    config_class: ClassVar[type]
+
+    @abstractmethod
+    def __init__(self, config: Any, settings: Any):
+        """Takes a `config_class` and the config of the model that is to be trained."""
 
     @abstractmethod
     def __call__(
