@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..codecs.figures import quality
-from ..codecs.figures.quality import Undefined, speech_signal
+from ..codecs.figures.common import WIDE_RATE, Undefined, speech_signal
 
-SPEECH_RATE = quality.WIDE_RATE  # Hz
+SPEECH_RATE = WIDE_RATE  # Hz
 INSTALL = "pip install 'latentune[robustness]'"
 
 __all__ = ["SPEECH_METRICS", "SpeechMetric", "Undefined", "load_speech_metrics", "pesq", "stoi", "to_speech"]

@@ -23,7 +23,7 @@ from ...data.audio.read import read_audio
 from ..embedders.base import Embedder
 from .codec_result import ReconstructionResult
 from .figures.catalog import PAIR_FIGURES, SIGNAL_FIGURES, SPEED_FIGURES, check_figures, split_available
-from .figures.quality import Undefined
+from .figures.common import Undefined
 from .frechet import ReconstructionSets
 from .systems import CodecSystems, Reconstruction, System, original, silence
 

@@ -1,6 +1,6 @@
-"""Systems that give audio back: a codec under some options, silence, the original itself.
+"""Systems that return audio: a codec with some options, silence, the original itself.
 
-Shape letters: C channels, N samples, T' token frames, Q codebooks.
+A system is any function from audio [C, N] and its sample rate to audio [C, N]. Shape letters: C channels, N samples.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,35 +16,46 @@ from torch import Tensor
 from ....tokenizers.base import STREAMS, AudioTokenizer, Encoded, Stream
 from .figures.tokens import TokenCounts
 
+ORIGINAL = "original"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """What a system gives back, and the seconds of computing where it has measured them."""
+    """Audio that a system returns, with the seconds of computing where they were measured."""
 
     audio: Tensor  # [C, N]
     encode_s: float | None = None
     decode_s: float | None = None
 
 
+T = TypeVar("T")
 System = Callable[[Tensor, int], Tensor | Reconstruction]
 
 
 def silence(audio: Tensor, sample_rate: int) -> Tensor:
-    """The baseline that gives back nothing."""
+    """Returns zeros: the baseline that keeps nothing."""
     return torch.zeros_like(audio)
 
 
 def original(audio: Tensor, sample_rate: int) -> Tensor:
-    """The ceiling that loses nothing: what the figures that need no original say of the originals."""
+    """Returns the audio itself: the best that any codec could reach."""
     return audio
 
 
+def untrained(tokenizer: AudioTokenizer, seed: int = 0) -> AudioTokenizer:
+    """Returns a codec of the same class and settings with random weights, on the same device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return type(tokenizer)(tokenizer.settings).to(tokenizer.device).eval()
+
+
 class CodecSystems:
-    """Systems that share one codec; each file is encoded once, however many ways it is decoded.
+    """Systems that share one codec; each file is encoded once, in however many ways it is decoded.
 
     Args:
-        seed: of the decoder's noise, anew for each file, so that the files' order does not matter.
-        warm_up: run each first call twice and time the second, since a network's first call is slow.
+        tokenizer: the codec.
+        seed: of the decoder's noise, which is the same for every file, so that the order of files does not matter.
+        warm_up: run each first call twice and time the second, since the first call of a network is slow.
     """
 
     def __init__(self, tokenizer: AudioTokenizer, seed: int = 0, *, warm_up: bool = False):
@@ -56,7 +67,7 @@ class CodecSystems:
         self._last: tuple[Tensor, Encoded, float] | None = None
 
     def system(self, stream: Stream = "latents", **options: Any) -> System:
-        """Encode and decode by `stream`; `options` are those of the codec's `decode`, such as `steps`.
+        """Returns the system that encodes and decodes by `stream`; `options` are those of the codec's `decode`.
 
         Raises:
             ValueError: no such stream, or the codec has no tokens.
@@ -84,7 +95,7 @@ class CodecSystems:
         return run
 
     def facts(self) -> dict[str, Any]:
-        """Rates of the codec, and what the tokens of the files so far carry."""
+        """Returns the rates of the codec, and statistics of the tokens of all files so far."""
         spec = self.tokenizer.spec
         facts: dict[str, Any] = {
             "name": spec.name,
@@ -118,8 +129,8 @@ class CodecSystems:
             self._last = audio, encoded, seconds
         return self._last[1:]
 
-    def _timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
-        """What `work` gives and the seconds it takes, the device's queue emptied before and after."""
+    def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
+        """Returns the result of `work` and its seconds, with the device's queue emptied before and after."""
         self._synchronise()
         begin = time.perf_counter()
         result = work()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from .common import INSTALL
 from .distances import (
     mel_distance,
     multi_resolution_mel_distance,
@@ -17,7 +18,7 @@ from .distances import (
     si_sdr_db,
     stft_distance,
 )
-from .quality import INSTALL, loudness_error_lu, pesq, stoi
+from .quality import loudness_error_lu, pesq, stoi
 
 Measure = Callable[[Tensor, Tensor, int], float]  # reference and estimate [C, N], sample rate
 

@@ -1,8 +1,8 @@
-"""How a listener would take a reconstruction: PESQ, STOI, loudness, by the packages pesq, pystoi and pyloudnorm.
+"""Perceived quality of a reconstruction by standard measures: PESQ, STOI, ESTOI, loudness.
 
-Every function takes reference and estimate [C, N] of one shape and their sample rate, and gives a float or raises
-`Undefined` with the reason: never NaN, and never a number for a clip that is too short or silent. PESQ and STOI mix
-channels to mono and resample to the rate of their standard.
+The numbers come from the packages pesq, pystoi and pyloudnorm. Every function takes reference and estimate [C, N] of
+one shape and their sample rate, and returns a float or raises `Undefined` with the reason: never NaN, and never a
+number for a clip that is too short or silent. PESQ and STOI mix channels to mono and resample to their own rate.
 
 pesq and pystoi are extras: `pip install 'latentune[speech-metrics]'`. Their wrappers in torchmetrics would give the
 same numbers, but NaN or an exception of the C code where there is none.
@@ -12,35 +12,28 @@ from __future__ import annotations
 
 import math
 import warnings
-from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .....layers.loudness import FLOOR_LUFS
-from ....data.audio.convert import measure_loudness, resample
+from ....data.audio.convert import measure_loudness
+from .common import WIDE_RATE, Undefined, check_not_silent, check_pair, require_package, speech_signal
 
-WIDE_RATE = 16_000  # Hz, of wide-band PESQ and of STOI's input
 NARROW_RATE = 8_000  # Hz, of narrow-band PESQ
 SHORTEST_PESQ_S = 0.25
 LOUDNESS_BLOCK_S = 0.4  # gating block of BS.1770
-INSTALL = "pip install 'latentune[speech-metrics]'"
-
-
-class Undefined(ValueError):
-    """A figure has no value for this audio: too short, or nothing in it."""
-
-
-def require_package(package: str) -> None:
-    """Raise ModuleNotFoundError, which says what to install, unless `package` can be imported."""
-    if find_spec(package) is None:
-        raise ModuleNotFoundError(f"{package} is not installed: {INSTALL}", name=package)
 
 
 def pesq(reference: Tensor, estimate: Tensor, sample_rate: int, band: Literal["wb", "nb"] = "wb") -> float:
-    """PESQ as MOS-LQO: wide band (ITU-T P.862.2, at 16 kHz) or narrow band (P.862.1, at 8 kHz).
+    """Returns PESQ as MOS-LQO: wide band (ITU-T P.862.2, at 16 kHz) or narrow band (P.862.1, at 8 kHz).
+
+    Args:
+        reference: the original audio [C, N].
+        estimate: its reconstruction [C, N].
+        sample_rate: of both, in Hz.
+        band: `wb` for wide band, `nb` for narrow band.
 
     Raises:
         Undefined: shorter than 1/4 s, no speech found in the reference, or a silent estimate.
@@ -50,7 +43,7 @@ def pesq(reference: Tensor, estimate: Tensor, sample_rate: int, band: Literal["w
     from pesq import PesqError
     from pesq import pesq as measure
 
-    _check(reference, estimate, sample_rate)
+    check_pair(reference, estimate, sample_rate)
     rate = WIDE_RATE if band == "wb" else NARROW_RATE
     if reference.shape[-1] < SHORTEST_PESQ_S * sample_rate:
         raise Undefined(f"shorter than {SHORTEST_PESQ_S:g} s")
@@ -67,7 +60,13 @@ def pesq(reference: Tensor, estimate: Tensor, sample_rate: int, band: Literal["w
 
 
 def stoi(reference: Tensor, estimate: Tensor, sample_rate: int, *, extended: bool = False) -> float:
-    """Short-time objective intelligibility (Taal et al. 2011), or `extended` (ESTOI, Jensen and Taal 2016).
+    """Returns the short-time objective intelligibility (Taal et al. 2011).
+
+    Args:
+        reference: the original audio [C, N].
+        estimate: its reconstruction [C, N].
+        sample_rate: of both, in Hz.
+        extended: returns ESTOI (Jensen and Taal 2016) instead.
 
     Raises:
         Undefined: less than about 0.4 s of the reference is not silence.
@@ -76,10 +75,9 @@ def stoi(reference: Tensor, estimate: Tensor, sample_rate: int, *, extended: boo
     require_package("pystoi")
     from pystoi import stoi as measure
 
-    _check(reference, estimate, sample_rate)
+    check_pair(reference, estimate, sample_rate)
+    check_not_silent(reference)
     pair = [speech_signal(x, sample_rate, WIDE_RATE) for x in (reference, estimate)]
-    if not pair[0].any():
-        raise Undefined("the reference is digital silence")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error", RuntimeWarning)  # the package warns, and gives a number all the same
         try:
@@ -92,12 +90,12 @@ def stoi(reference: Tensor, estimate: Tensor, sample_rate: int, *, extended: boo
 
 
 def loudness_error_lu(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
-    """How far the integrated loudness (ITU-R BS.1770-4) of the estimate is from the reference's, in LU; at least 0.
+    """Returns how far the integrated loudness (ITU-R BS.1770-4) of the estimate is from the reference's, in LU, >= 0.
 
     Raises:
         Undefined: shorter than a gating block of 0.4 s, or one of the two below -70 LUFS.
     """
-    _check(reference, estimate, sample_rate)
+    check_pair(reference, estimate, sample_rate)
     if reference.shape[-1] < LOUDNESS_BLOCK_S * sample_rate:
         raise Undefined(f"shorter than a gating block of {LOUDNESS_BLOCK_S:g} s")
     levels = {}
@@ -106,24 +104,6 @@ def loudness_error_lu(reference: Tensor, estimate: Tensor, sample_rate: int) -> 
         if not levels[name] > FLOOR_LUFS:
             raise Undefined(f"the {name} is silent (below {FLOOR_LUFS:g} LUFS)")
     return abs(levels["estimate"] - levels["reference"])
-
-
-def speech_signal(audio: Tensor, sample_rate: int, rate: int = WIDE_RATE) -> np.ndarray:
-    """Audio [C, N] as mono [N'] float64 at `rate`."""
-    mono = audio.mean(0, keepdim=True).to("cpu", torch.float32)
-    return resample(mono, sample_rate, rate)[0].double().numpy()
-
-
-def _check(reference: Tensor, estimate: Tensor, sample_rate: int) -> None:
-    if reference.shape != estimate.shape or reference.ndim != 2 or reference.numel() < 1:
-        raise ValueError(
-            f"reference {tuple(reference.shape)} and estimate {tuple(estimate.shape)} must have one shape [C, N], "
-            "N >= 1: cut both to the same length"
-        )
-    if sample_rate < 1:
-        raise ValueError(f"sample_rate must be above 0, got {sample_rate}")
-    if not (torch.isfinite(reference).all() and torch.isfinite(estimate).all()):
-        raise ValueError("reference or estimate holds NaN or inf")
 
 
 def _finite(value: float, name: str) -> float:

@@ -16,9 +16,9 @@ import numpy as np
 from torch import Tensor
 
 from ....data.audio.find import AudioItem
-from .quality import Undefined, require_package, speech_signal
+from .common import WIDE_RATE, Undefined, require_package, speech_signal
 
-SPEECH_RATE = 16_000  # Hz, of all audio that the models take
+SPEECH_RATE = WIDE_RATE  # Hz, of all audio that the models take
 TEXT_COLUMN = "text"
 SHORTEST_S = 0.25  # of audio that the models are asked about
 

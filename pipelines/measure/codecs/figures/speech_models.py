@@ -31,7 +31,7 @@ from .....core.files import file_sha256
 from .....core.hub import fetch_file
 from ...embedders.base import hash_weights
 from ...embedders.pretrained import load_pretrained
-from .quality import Undefined, require_package
+from .common import Undefined, require_package
 from .speech import SPEECH_RATE, OpinionPredictor, SpeakerEmbedder, Transcriber
 
 EXTRA = "speech-metrics"

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from latentune.core.errors import ConfigError
 from latentune.pipelines.data.audio.find import AudioItem
-from latentune.pipelines.measure.codecs.boundaries import border_errors
 from latentune.pipelines.measure.codecs.config import ExperimentConfig
-from latentune.pipelines.measure.codecs.figures.quality import Undefined
+from latentune.pipelines.measure.codecs.figures.borders import border_errors
+from latentune.pipelines.measure.codecs.figures.common import Undefined
 from latentune.pipelines.measure.codecs.players import Players
 from latentune.pipelines.measure.codecs.result import ExperimentResult, Table
 from latentune.pipelines.measure.codecs.run import render, run_experiment

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from latentune.pipelines.measure.codecs.figures.catalog import ALL_FIGURES, PAIR_FIGURES, check_figures, split_available
-from latentune.pipelines.measure.codecs.figures.quality import Undefined, loudness_error_lu, pesq, stoi
+from latentune.pipelines.measure.codecs.figures.common import Undefined
+from latentune.pipelines.measure.codecs.figures.quality import loudness_error_lu, pesq, stoi
 
 SPEECH = Path(__file__).resolve().parents[4] / "demos" / "fixtures" / "austen_0880.wav"
 RATE = 16_000
@@ -103,6 +104,6 @@ def test_unknown_figures_are_refused_and_missing_packages_named(monkeypatch: pyt
     assert "latentune[speech-metrics]" in absent["stoi"]
     assert set(found) | set(absent) == set(ALL_FIGURES)
     monkeypatch.setitem(sys.modules, "pystoi", None)
-    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.quality.find_spec", lambda name: None)
+    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.common.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pystoi is not installed.*speech-metrics"):
         stoi(torch.ones(1, RATE), torch.ones(1, RATE), RATE)

@@ -9,7 +9,7 @@ import torch
 from latentune.core.errors import CheckpointError
 from latentune.pipelines.data.audio.find import AudioItem, find_audio
 from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, original
-from latentune.pipelines.measure.codecs.figures.quality import Undefined
+from latentune.pipelines.measure.codecs.figures.common import Undefined
 from latentune.pipelines.measure.codecs.figures.speech import SpeechMetrics, error_rates, speaker_similarity
 from latentune.pipelines.measure.codecs.figures.speech_models import (
     load_opinion_predictor,

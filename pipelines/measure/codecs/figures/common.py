@@ -1,0 +1,49 @@
+"""What all figures of a pair share: the error for a figure without a value, checks, and mono speech at one rate."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....data.audio.convert import resample
+
+WIDE_RATE = 16_000  # Hz, of wide-band PESQ and of most speech models
+INSTALL = "pip install 'latentune[speech-metrics]'"
+
+
+class Undefined(ValueError):
+    """Raised where a figure has no value for a recording, such as one that is too short or silent."""
+
+
+def require_package(package: str) -> None:
+    """Raises ModuleNotFoundError, which says what to install, unless `package` can be imported."""
+    if find_spec(package) is None:
+        raise ModuleNotFoundError(f"{package} is not installed: {INSTALL}", name=package)
+
+
+def check_pair(reference: Tensor, estimate: Tensor, sample_rate: int) -> None:
+    """Raises ValueError unless both are finite audio of one shape [C, N], N >= 1, at a sample rate above 0."""
+    if reference.shape != estimate.shape or reference.ndim != 2 or reference.numel() < 1:
+        raise ValueError(
+            f"reference {tuple(reference.shape)} and estimate {tuple(estimate.shape)} must have one shape [C, N], "
+            "N >= 1: cut both to the same length"
+        )
+    if sample_rate < 1:
+        raise ValueError(f"sample_rate must be above 0, got {sample_rate}")
+    if not (torch.isfinite(reference).all() and torch.isfinite(estimate).all()):
+        raise ValueError("reference or estimate holds NaN or inf")
+
+
+def check_not_silent(reference: Tensor) -> None:
+    """Raises Undefined if the reference is digital silence."""
+    if not reference.any():
+        raise Undefined("the reference is digital silence")
+
+
+def speech_signal(audio: Tensor, sample_rate: int, rate: int = WIDE_RATE) -> np.ndarray:
+    """Returns audio [C, N] as mono [N'] float64 at `rate`."""
+    mono = audio.mean(0, keepdim=True).to("cpu", torch.float32)
+    return resample(mono, sample_rate, rate)[0].double().numpy()
