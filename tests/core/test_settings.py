@@ -87,6 +87,47 @@ def test_a_wrong_override_is_refused(folder: Path, overrides: list[str], message
     assert "\n" not in str(caught.value)
 
 
+LITERALS = ["${oc.env:HOME}", "${rate}", "${", "???", "a \\${b}", "${nowhere}"]
+
+
+@pytest.mark.parametrize("text", LITERALS)
+def test_a_given_value_is_never_interpolated(tmp_path: Path, text: str) -> None:
+    given = {"inner": {"class_name": text}, "names": (text, "b")}
+    config = load_config(Outer, None, given=given)
+    assert (config.inner.class_name, config.names) == (text, (text, "b"))
+    assert load_config(Outer, None, [f"inner.class={text}"]).inner.class_name == text
+    (tmp_path / "c.yaml").write_text("inner: {class: '${names.0}'}\nnames: [x]\n")
+    assert load_config(Outer, tmp_path / "c.yaml", given={"names": [text]}).inner.class_name == text
+
+
+@pytest.mark.parametrize("text", [text for text in LITERALS if text != "???"])
+def test_a_saved_value_is_not_interpolated_when_it_is_read(tmp_path: Path, text: str) -> None:
+    config = Outer(inner=Inner(class_name=text), names=(f"x{text}y",))
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(Outer, tmp_path / "saved.yaml") == config
+
+
+@pytest.mark.parametrize("text", ["${oc.env:HOME}", "at ${oc.env:HOME} or", "${oc.decode:${names}}", "${ours:1}"])
+def test_a_resolver_in_a_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "part.yaml").write_text(f"class: '{text}'\n")
+    (tmp_path / "c.yaml").write_text("inner: {include: part}\n")
+    with pytest.raises(ConfigError, match=r"part\.yaml, key class: .* calls a resolver"):
+        load_config(Outer, tmp_path / "c.yaml")
+
+
+def test_numbers_and_dates_are_read_as_yaml_1_2_has_them(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("inner: {class: 2026-01-02}\nfree: {a: 1e3, b: -1.5E-2, c: 1}\n")
+    values = load_settings(tmp_path / "c.yaml", ["free.d=2e-4", "free.e=1e", "free.f=2026-01-02"])
+    assert values["inner"] == {"class_name": "2026-01-02"}
+    assert values["free"] == {"a": 1000.0, "b": -0.015, "c": 1, "d": 2e-4, "e": "1e", "f": "2026-01-02"}
+
+
+def test_a_key_that_appears_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("rate: 1\nrate: 2\n")
+    with pytest.raises(ConfigError, match="key rate appears twice"):
+        load_settings(tmp_path / "c.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

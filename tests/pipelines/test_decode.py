@@ -95,7 +95,7 @@ def test_another_tokenizer_is_refused(dataset: Path, tiny_codec: Any, tmp_path: 
         ({"num": 0}, "num must be at least 1"),
         ({"subtype": "PCM_12"}, "PCM_12"),
         ({"options": {"step": 3}}, "step"),
-        ({"options": {"steps": "abc"}}, "steps: 'abc' fits none of|steps: expected int"),
+        ({"options": {"steps": "abc"}}, "steps: 'abc' is not one of|steps: expected int"),
         ({"options": {"mode": "guess"}}, "mode: got 'guess', allowed: 'parallel', 'autoregressive'"),
         ({"options": {"gain_db": 3}}, "decode has no option gain_db"),  # of the item, not the caller's
     ],

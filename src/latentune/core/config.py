@@ -43,16 +43,18 @@ def option(
 
 
 def nearest_hint(key: str, known: Iterable[str]) -> str:
-    """Half a sentence that names the nearest known key, or lists the known ones: for error messages."""
+    """Returns the end of an error message: the nearest known key, or all known ones if none is near."""
     known = sorted(known)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
 
 
 def build_config(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """Build the dataclass `cls` from a mapping, nested dataclasses included.
+    """Builds the dataclass `cls` from a mapping, nested dataclasses included.
 
     Args:
+        cls: a config dataclass.
+        values: the mapping of its keys.
         where: dotted path of this mapping in the whole config, for messages.
 
     Raises:
@@ -83,24 +85,27 @@ def build_config(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as plain dicts, lists and scalars, ready for JSON or YAML."""
+    """Returns a config dataclass as plain dicts, lists and scalars, ready for JSON or YAML."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {k: plain(v) for k, v in value.items()}
         return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    return plain(dataclasses.asdict(config))
+    values: dict[str, Any] = plain(dataclasses.asdict(config))
+    return values
 
 
 def convert_value(value: Any, hint: Any, where: str) -> Any:
-    """`value` (of YAML, JSON or the command line) as the annotated type `hint`.
+    """Converts `value` (of YAML, JSON or the command line) to the annotated type `hint`.
 
     Args:
+        value: the value as it was read.
+        hint: the type annotation of its field.
         where: name of the value, for messages.
 
     Raises:
-        ConfigError: where that would change its meaning.
+        ConfigError: the conversion would change the meaning of the value.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -133,7 +138,7 @@ def _convert_union(value: Any, options: tuple[Any, ...], where: str) -> Any:
         except ConfigError:
             if len(real) == 1:
                 raise
-    raise ConfigError(f"{where}: {value!r} fits none of {', '.join(map(str, real))}")
+    raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(str, real))}")
 
 
 def _convert_sequence(value: Any, kind: type, arguments: tuple[Any, ...], where: str) -> Any:

@@ -1,32 +1,47 @@
 """YAML files, composed and overridden, into config dataclasses.
 
-A mapping anywhere in a file may hold `include: name`: the included file's keys, under the mapping's own. Names are
-looked for beside the including file, in the working directory, then among the shipped configs (`train/codicodec-mini`).
-`${steps}` refers to another key; `???` marks a value that has to be given. The key `class`, a Python keyword, is the
-field `class_name`.
+A mapping anywhere in a file may hold `include: name`: the keys of that file, with the mapping's own keys on top. Names
+are looked up in the folder of the including file, in the working directory, and among the shipped configs
+(`train/codicodec-mini`). In a file, `${steps}` refers to another key and `???` marks a value that must be given. Values
+that are given in Python or as `key=value` are taken literally: they are never interpolated. The key `class`, a Python
+keyword, is the field `class_name`.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .config import build_config, config_to_dict, nearest_hint
 from .errors import ConfigError
 from .files import write_text
+from .interpolation import escape, literal, one_line, refuse_resolvers, resolve
+
+if TYPE_CHECKING:
+    import yaml
 
 T = TypeVar("T")
 INCLUDE = "include"
-MAX_INCLUDES = 16  # files that may include each other in a row; more is taken for a circle
+MAX_INCLUDES = 16  # depth of includes above which they are taken for a cycle
+# YAML 1.1, which PyYAML reads, takes 1e-4 for a string; YAML 1.2 and everybody else for a number
+FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
 def load_config(
     cls: type[T], source: str | Path | None, overrides: Sequence[str] = (), given: Mapping[str, Any] | None = None
 ) -> T:
-    """The dataclass `cls` from a YAML file (a path or a shipped name), values on top of it, and `key=value` overrides.
+    """Builds the dataclass `cls` from a YAML file, given values, and `key=value` overrides.
+
+    Args:
+        cls: a config dataclass.
+        source: a path or a shipped name; None starts from no keys.
+        overrides: `key=value` texts, which win over everything else.
+        given: values that win over the file.
 
     Raises:
         ConfigError: no such file, not YAML, an unknown key (with the nearest known one), a missing or ill-typed value.
@@ -37,57 +52,61 @@ def load_config(
 def load_settings(
     source: str | Path | None, overrides: Sequence[str] = (), given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The mapping of a YAML file, with `given` and the overrides on top, includes and references resolved."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    """Returns the mapping of a YAML file with the given values and overrides on top, includes and references resolved.
 
+    Args:
+        source: a path or a shipped name; None starts from no keys.
+        overrides: `key=value` texts, which win over everything else.
+        given: values that win over the file.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key without a value.
+    """
     root, folder = ({}, Path.cwd()) if source is None else _read(source, None)
-    try:
-        root = _merge(_merge(_own_include(root, folder), given or {}), parse_overrides(overrides))
-        config = OmegaConf.create(_expand(root, folder))
-        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(_explain(error, source)) from error
-    assert isinstance(resolved, dict)
-    return _python_names({str(key): value for key, value in resolved.items()})
+    on_top = literal(_merge(dict(given or {}), parse_overrides(overrides)))
+    resolved = resolve(_expand(_merge(_own_include(root, folder), on_top), folder), source)
+    renamed: dict[str, Any] = _rename(resolved, "class", "class_name")
+    return renamed
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """`["steps=10", "data.where={split: train}"]` as nested mappings; later ones win.
+    """Returns `["steps=10", "data.where={split: train}"]` as nested mappings; later entries win.
 
     Raises:
         ConfigError: an entry that is not `key=value`, or whose value is not YAML.
     """
     import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
+    parsed: dict[str, Any] = {}
     for entry in overrides:
-        key, sign, _ = entry.partition("=")
+        key, sign, text = entry.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f"override {entry!r} is not key=value, such as steps=100 or data.source=music/")
-    try:
-        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"override cannot be read: {_line(error)}") from error
-    assert isinstance(parsed, dict)
-    return {str(key): value for key, value in parsed.items()}
+        try:
+            value = yaml.load(text, Loader=_loader())
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override cannot be read: {entry!r}: {one_line(error)}") from error
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        parsed = _merge(parsed, value)
+    return parsed
 
 
 def save_config(config: Any, path: str | Path) -> None:
-    """Write a config dataclass as YAML that `load_config` reads back."""
+    """Writes a config dataclass as YAML that `load_config` reads back."""
     write_text(path, dump_config(config))
 
 
 def dump_config(config: Any) -> str:
-    """A config dataclass as YAML text."""
+    """Returns a config dataclass as YAML text."""
     import yaml
 
-    return yaml.safe_dump(_yaml_names(config_to_dict(config)), sort_keys=False, allow_unicode=True)
+    values = _rename(escape(config_to_dict(config)), "class_name", "class")
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def shipped_configs(folder: str = "") -> list[str]:
-    """Names of the YAML files in the package below `folder`, such as `train/codicodec-mini`."""
+    """Returns the names of the YAML files in the package below `folder`, such as `train/codicodec-mini`."""
     root = files("latentune.configs")
     return sorted(name for name in _names(root, "") if name.startswith(folder))
 
@@ -100,38 +119,60 @@ def _names(folder: Traversable, prefix: str) -> Iterator[str]:
             yield prefix + entry.name.removesuffix(".yaml")
 
 
-def _find(name: str | Path, beside: Path | None) -> Path | Traversable:
+def _find(name: str | Path, folder: Path | None) -> Path | Traversable:
     text = str(name)
     file_name = text if text.endswith((".yaml", ".yml")) else f"{text}.yaml"
-    for folder in (beside, Path.cwd()):
-        if folder is not None and (folder / Path(file_name).expanduser()).is_file():
-            return folder / Path(file_name).expanduser()
+    for place in (folder, Path.cwd()):
+        if place is not None and (place / Path(file_name).expanduser()).is_file():
+            return place / Path(file_name).expanduser()
     if not Path(file_name).is_absolute() and ".." not in Path(file_name).parts:
         shipped = files("latentune.configs") / file_name
         if shipped.is_file():
             return shipped
     hint = nearest_hint(text.removesuffix(".yaml"), shipped_configs())
-    raise ConfigError(f"no config {text!r}, neither a file nor shipped: {hint}")
+    raise ConfigError(f"no config {text!r}, neither a file nor a shipped name: {hint}")
 
 
-def _read(name: str | Path, beside: Path | None) -> tuple[dict[str, Any], Path | None]:
-    """A YAML file's own keys, and its folder where it lies on disk."""
+def _read(name: str | Path, folder: Path | None) -> tuple[dict[str, Any], Path | None]:
+    """The keys of a YAML file, and its folder if it is a file on disk."""
     import yaml
-    from omegaconf import OmegaConf
 
-    path = _find(name, beside)
+    path = _find(name, folder)
     try:
-        # through OmegaConf, whose YAML reads 1e-4 as a number
-        parsed = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
+        parsed = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {_line(error)}") from error
+        raise ConfigError(f"{path} is not YAML: {one_line(error)}") from error
+    if parsed is None:
+        parsed = {}
     if not isinstance(parsed, dict):
         raise ConfigError(f"{path} must hold a mapping of keys")
+    refuse_resolvers(parsed, str(path))
     return {str(key): value for key, value in parsed.items()}, path.parent if isinstance(path, Path) else None
 
 
+@functools.cache
+def _loader() -> type[yaml.SafeLoader]:
+    """A YAML loader that reads 1e-4 as a number, dates as text, and refuses a key that appears twice."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]  # PyYAML has no type hints
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]} appears twice", node.start_mark)
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+            return mapping
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+    return Loader
+
+
 def _own_include(node: dict[str, Any], folder: Path | None) -> dict[str, Any]:
-    """`node` over the file it includes, that over the one it includes, and so on; children are left as they are."""
+    """`node` on top of the file that it includes, that on top of the next one, and so on; children stay as they are."""
     for _ in range(MAX_INCLUDES):
         if INCLUDE not in node:
             return node
@@ -140,7 +181,7 @@ def _own_include(node: dict[str, Any], folder: Path | None) -> dict[str, Any]:
             raise ConfigError(f"include takes the name of one config, got {name!r}")
         base, folder = _read(name, folder)
         node = _merge(base, {key: value for key, value in node.items() if key != INCLUDE})
-    raise ConfigError(f"configs include each other in a circle, at {node[INCLUDE]!r}")
+    raise ConfigError(f"configs include each other in a circle, at {str(node[INCLUDE])!r}")
 
 
 def _expand(node: Any, folder: Path | None) -> Any:
@@ -151,7 +192,7 @@ def _expand(node: Any, folder: Path | None) -> Any:
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on `base`: mappings are merged, all else is replaced."""
+    """`over` on top of `base`: mappings are merged, everything else is replaced."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
@@ -164,24 +205,3 @@ def _rename(value: Any, old: str, new: str) -> Any:
     if isinstance(value, dict):
         return {new if key == old else key: _rename(item, old, new) for key, item in value.items()}
     return value
-
-
-def _python_names(values: dict[str, Any]) -> dict[str, Any]:
-    return _rename(values, "class", "class_name")
-
-
-def _yaml_names(values: dict[str, Any]) -> dict[str, Any]:
-    return _rename(values, "class_name", "class")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _explain(error: BaseException, source: str | Path | None) -> str:
-    from omegaconf.errors import MissingMandatoryValue
-
-    key = getattr(error, "full_key", None)
-    if isinstance(error, MissingMandatoryValue):
-        return f"config {source} leaves {key} open: give it a value, {key}=..."
-    return f"config {source}{f', key {key}' if key else ''}: {_line(error)}"
