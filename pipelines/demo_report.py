@@ -13,7 +13,7 @@ from .data.audio.find import find_audio
 from .data.audio.read import read_audio
 from .evaluate import EvaluateConfig, evaluate, evaluate_tokenizer, silence
 from .measure.embedders import load_embedder
-from .measure.results import Report
+from .measure.results.page import Report
 
 if TYPE_CHECKING:
     from .demo import DemoConfig, DemoResult

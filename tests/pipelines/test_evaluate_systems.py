@@ -29,7 +29,7 @@ from latentune.pipelines.measure.metrics import (
 from latentune.pipelines.measure.sets.cache import EmbeddingCache
 from latentune.pipelines.measure.sets.compare import Measurement, difference, measure
 from latentune.pipelines.measure.sets.metrics import METRICS, Inputs
-from latentune.pipelines.measure.sets.sets import EmbeddedSet, pairs_by_name
+from latentune.pipelines.measure.sets.sets import EmbeddedSet
 from latentune.pipelines.measure.sets.tables import comparison_cells, comparison_table, detail_lines
 
 RATE, DIM = 8000, 4
@@ -596,32 +596,6 @@ def test_bad_settings_are_refused(sets: tuple[Path, Path, Path]) -> None:
     (sets[0] / "file").write_text("")
     with pytest.raises(OSError, match="cannot write"):
         run(*sets, html=str(sets[0] / "file" / "x.html"))
-
-
-def test_files_pair_by_name_without_their_suffix() -> None:
-    found = pairs_by_name(["a/x.wav", "b.flac", "c.x/d"], ["b.wav", "a/x.mp3", "e"])
-    assert found.pairs == [(0, 1), (1, 0)]
-    assert found.alone == (["c.x/d"], ["e"])
-    assert found.unclear == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "pairs", "unclear"),
-    [
-        (["x.flac", "x.wav"], ["x.wav"], [(1, 0)], (["x.flac"], [])),  # equal names rather than the first of a stem
-        (["x.flac", "x.wav"], ["x.mp3"], [], (["x.flac", "x.wav"], ["x.mp3"])),
-        (["x.wav"], ["x.flac", "x.mp3"], [], (["x.wav"], ["x.flac", "x.mp3"])),
-        (["x.wav", "x.wav"], ["x.wav", "x.wav"], [(0, 0), (1, 1)], ([], [])),  # rows of one file
-        (["x.wav", "y.wav", "x.wav"], ["x.flac", "y.wav"], [(0, 0), (1, 1), (2, 0)], ([], [])),
-        (["x.wav"], ["x.wav", "x.wav"], [(0, 0)], ([], [])),
-    ],
-)
-def test_files_of_one_name_pair_where_it_is_clear(
-    first: list[str], second: list[str], pairs: list[tuple[int, int]], unclear: tuple[list[str], list[str]]
-) -> None:
-    found = pairs_by_name(first, second)
-    assert (found.pairs, found.unclear) == (pairs, unclear)
-    assert found.alone == ([], [])
 
 
 def test_the_table_of_metrics_is_complete() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...data.audio.find import AudioItem
-from ..metrics.bootstrap import bootstrap_interval, mean
+from ..results.intervals import bootstrap_interval, mean
 from .evaluate import evaluate_tokenizer
 from .figures.borders import NUM_BINS, border_errors
 from .figures.common import Undefined

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from ..metrics.bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap
 from ..metrics.factored import FileFrechetDistance
+from ..results.intervals import PairedDifference, bootstrap_interval, paired_bootstrap
 from .figures.catalog import SIGNAL_FIGURES
 
 SCHEMA = "latentune-reconstruction-1"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ....core.errors import ConfigError
-from ..metrics.bootstrap import PairedDifference, paired_bootstrap
+from ..results.intervals import PairedDifference, paired_bootstrap
 from ..sets.compare import MIN_FILES
 from .codec_result import ReconstructionResult
 from .evaluate import evaluate_tokenizer

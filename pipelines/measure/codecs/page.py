@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..results import Report
+from ..results.page import Report
 
 if TYPE_CHECKING:
     from .result import ExperimentResult

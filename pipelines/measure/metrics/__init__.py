@@ -4,7 +4,6 @@ The names here are the metrics of sets: pure functions on arrays of embeddings o
 nor a model, and objects that gather batches for them. What turns audio into arrays is in `embedders`.
 """
 
-from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_bootstrap
 from .divergence import PairedDivergence, kl_divergence, marginal_kl, paired_kl
 from .factored import FileFrechetDistance
 from .frechet import GaussianStatistics, frechet_distance
@@ -20,13 +19,10 @@ __all__ = [
     "FileKernelDistance",
     "FileNeighbours",
     "GaussianStatistics",
-    "Interval",
     "Neighbourhood",
-    "PairedDifference",
     "PairedDivergence",
     "RunningFrechet",
     "RunningSets",
-    "bootstrap_interval",
     "frechet_distance",
     "frechet_infinity",
     "frechet_per_file",
@@ -35,7 +31,6 @@ __all__ = [
     "kl_divergence",
     "marginal_kl",
     "median_distance",
-    "paired_bootstrap",
     "paired_kl",
     "precision_recall_density_coverage",
 ]

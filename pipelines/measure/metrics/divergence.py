@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.special import rel_entr
 
-from .sets import Files, as_embeddings, as_files, pair_files
+from ..results.intervals import paired_names
+from .sets import Files, as_embeddings, as_files
 
 EPS = 1e-6
 
@@ -59,15 +60,12 @@ def paired_kl(reference: Files, generated: Files, *, eps: float = EPS, multilabe
     Raises:
         ValueError: as `kl_divergence`; names that only one side has, which are listed.
     """
-    names = pair_files(reference, generated)
-    means = [
-        np.stack([values.mean(0) for values in as_files(side, label).values()])
-        for side, label in ((reference, "reference"), (generated, "generated"))
-    ]
+    names = paired_names(reference, generated)
+    files = as_files(reference, "reference"), as_files(generated, "generated")
+    means = [np.stack([side[pair[place]].mean(0) for pair in names]) for place, side in enumerate(files)]
     values = kl_divergence(means[0], means[1], eps=eps, multilabel=multilabel)
-    return PairedDivergence(
-        value=float(values.mean()), per_file={name: float(value) for name, value in zip(names, values, strict=True)}
-    )
+    per_file = {name: float(value) for (_, name), value in zip(names, values, strict=True)}
+    return PairedDivergence(value=float(values.mean()), per_file=per_file)
 
 
 def marginal_kl(reference: Any, generated: Any, *, eps: float = EPS, multilabel: bool = False) -> float:

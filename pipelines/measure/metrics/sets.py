@@ -103,16 +103,6 @@ def as_files(files: Files, name: str = "files") -> dict[str, np.ndarray]:
     return found
 
 
-def pair_files(a: Files, b: Files, names: tuple[str, str] = ("reference", "generated")) -> list[str]:
-    """The names that both have, sorted. Raises ValueError, listing them, where one side lacks any."""
-    keys = [_names(a), _names(b)]
-    for here, there, name in ((keys[0], keys[1], names[1]), (keys[1], keys[0], names[0])):
-        if lacking := sorted(set(here) - set(there)):
-            more = f" and {len(lacking) - 10} more" if len(lacking) > 10 else ""
-            raise ValueError(f"{name} lacks {len(lacking)} files of the other side: {', '.join(lacking[:10])}{more}")
-    return sorted(keys[0])
-
-
 def _names(files: Files) -> list[str]:
     return list(files) if isinstance(files, Mapping) else [f"{place:06d}" for place in range(len(files))]
 

@@ -1,6 +1,76 @@
-"""One self-contained HTML page of figures, curves, spectrograms and audio."""
+"""One table of results for everything that is measured, and its renderings: terminal, CSV, JSON and HTML.
 
-from .page import Report
-from .plots import curve_svg, intervals_svg
+Whoever measures fills a `ResultsTable` (table.py) with rows of (system, file, figure, value, weight):
 
-__all__ = ["Report", "curve_svg", "intervals_svg"]
+    table = ResultsTable(resampling=Resampling(confidence=0.9))
+    table.figures["mel_distance"] = FigureFacts(better="lower", title="mel distance")
+    table.add("latents", "a.wav", "mel_distance", 0.8)
+    table.add("latents", "b.wav", "mel_distance", None, note="the original is digital silence")
+    table.add_set("latents", "fad_musicnn", SetFigure(value=3.1, of_files=distance, names=["a.wav"]))
+
+and asks it for figures with their intervals:
+
+    table.estimate("latents", "mel_distance")            # Estimate: value, low, high, num_values, num_missing, note
+    table.estimate("latents", "mel_distance", files={"a.wav"})   # over some files, such as those of one length
+    table.difference("latents", "tokens", "mel_distance")        # Difference: ..., p_value, paired; common=True
+    table.undefined, table.files, table.value
+
+The table is long: what would be further columns are facts of a system (`table.systems["gray, p = 0.01"] = {"p":
+0.01}`), further figures (`seconds`, and texts such as a transcript) or, with `nested=True`, repeated rows of one
+system, file and figure, whose intervals are drawn over files and then over the repeats of each. Only figures listed in
+`table.figures` are summarised. `FigureFacts.bounds` cut centred intervals, `SetFigure.of_files` takes places of files.
+
+| file | concept |
+|---|---|
+| rows.py | `Row`, `FigureFacts`, `SetFigure` |
+| table.py | `ResultsTable` |
+| samples.py | a figure as a function of its files: `Resampling`, `Estimate`, `Difference` |
+| intervals.py | the bootstrap: `bootstrap_interval`, `paired_bootstrap`, `resample` (through scipy.stats.bootstrap) |
+| pairing.py | counterparts of two lists of files: `pair_names`, `stem` |
+| export.py | `records` (a row per system and file), `summary_records` (a row per system), `table_dict`, `csv_text` |
+| grid.py | tables to read: `Grid`, `comparison`, `detail_lines`, `note_lines`, `interval_text`, `heading` |
+| terminal.py | grids with rich: `terminal_view`, `terminal_table`, `terminal_text` |
+| page.py, audio.py, plots.py | one HTML file: `results_page` (any measurement), `Report` (any page), `AudioRow` |
+
+The last line's modules need torch and are imported from where they are, all else from here, without torch.
+"""
+
+from .export import csv_text, records, summary_records, table_dict
+from .grid import Grid, comparison, detail_lines, heading, interval_text, note_lines
+from .intervals import Interval, PairedDifference, bootstrap_interval, paired_bootstrap
+from .pairing import Pairing, few, pair_names, stem
+from .rows import FigureFacts, Row, SetFigure
+from .samples import Difference, Estimate, Resampling
+from .table import ResultsTable
+from .terminal import terminal_table, terminal_text, terminal_view
+
+__all__ = [
+    "Difference",
+    "Estimate",
+    "FigureFacts",
+    "Grid",
+    "Interval",
+    "PairedDifference",
+    "Pairing",
+    "Resampling",
+    "ResultsTable",
+    "Row",
+    "SetFigure",
+    "bootstrap_interval",
+    "comparison",
+    "csv_text",
+    "detail_lines",
+    "few",
+    "heading",
+    "interval_text",
+    "note_lines",
+    "pair_names",
+    "paired_bootstrap",
+    "records",
+    "stem",
+    "summary_records",
+    "table_dict",
+    "terminal_table",
+    "terminal_text",
+    "terminal_view",
+]

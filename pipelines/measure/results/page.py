@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing beside it: tables, curves, spectrograms and players are inside.
+"""Results as one HTML file that needs nothing else: tables, plots, spectrograms and players are inside.
 
 Shape letters: C channels, N samples.
 """
@@ -7,96 +7,100 @@ from __future__ import annotations
 
 import base64
 import io
-import math
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from ....core.extras import import_extra
 from ....core.files import write_text
 from ...data.audio.spectrogram import spectrogram_png
+from .audio import MIME, AudioCell, AudioRow, Codec, encode_audio
+from .grid import Grid, number_text
 from .plots import curve_svg, intervals_svg
-
-MIME = {"flac": "audio/flac", "ogg": "audio/ogg"}
-OGG_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz that Opus works at
 
 
 class Report:
-    """Blocks of a page in the order they are added; `write` makes the file."""
+    """Blocks of a page in the order in which they are added; `write` makes the file."""
 
     def __init__(self, title: str):
         self.title = title
         self._blocks: list[dict[str, Any]] = []
 
     def add_heading(self, text: str) -> None:
-        """Begin a section."""
+        """Begins a section."""
         self._blocks.append({"kind": "heading", "text": text})
 
     def add_text(self, text: str) -> None:
-        """A paragraph; line breaks are kept."""
+        """Adds a paragraph; line breaks are kept."""
         self._blocks.append({"kind": "text", "text": text})
 
     def add_warning(self, text: str) -> None:
-        """A paragraph that stands out."""
+        """Adds a paragraph that stands out."""
         self._blocks.append({"kind": "warning", "text": text})
 
     def add_table(self, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """A table of figures. Numbers are shown with four significant digits, None as -.
+        """Adds a table. Numbers are shown with four significant digits, None as -.
+
+        Args:
+            caption: above the table.
+            columns: their names.
+            rows: of one value for each column.
 
         Raises:
-            ValueError: a row that has not one value for each column.
+            ValueError: a row that does not have one value for each column.
         """
-        for row in rows:
-            if len(row) != len(columns):
-                raise ValueError(f"table {caption!r}: a row of {len(row)} values for {len(columns)} columns: {row!r}")
-        numeric = [any(_is_number(row[i]) for row in rows) for i in range(len(columns))]
-        self._blocks.append(
-            {
-                "kind": "table",
-                "caption": caption,
-                "columns": list(zip(columns, numeric, strict=True)),
-                "rows": [[(_format(v), number) for v, number in zip(row, numeric, strict=True)] for row in rows],
-            }
-        )
+        self.add_grid(Grid(caption=caption, columns=columns, rows=rows))
+
+    def add_grid(self, grid: Grid) -> None:
+        """Adds a table that was built before."""
+        numeric = [any(_is_number(row[i]) for row in grid.rows) for i in range(len(grid.columns))]
+        rows = [[(number_text(v), number) for v, number in zip(row, numeric, strict=True)] for row in grid.rows]
+        columns = list(zip(grid.columns, numeric, strict=True))
+        self._blocks.append({"kind": "table", "caption": grid.caption, "columns": columns, "rows": rows})
 
     def add_curve(
-        self,
-        caption: str,
-        curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-        x_label: str,
-        y_label: str,
+        self, caption: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str
     ) -> None:
-        """Lines by name, each as (x, y)."""
-        svg = curve_svg(curves, x_label, y_label)
-        self._add_svg(caption, svg)
+        """Adds a plot of lines.
+
+        Args:
+            caption: above the plot.
+            curves: the lines by name, each as (x, y).
+            x_label, y_label: of the axes.
+
+        Raises:
+            ValueError: no curve, or x and y of different lengths.
+        """
+        self._add_picture(caption, "image/svg+xml", curve_svg(curves, x_label, y_label).encode())
 
     def add_intervals(
         self, caption: str, rows: Mapping[str, tuple[float | None, float | None, float | None]], label: str
     ) -> None:
-        """A point with its interval for each name: (value, low, high)."""
-        svg = intervals_svg(rows, label)
-        self._add_svg(caption, svg)
+        """Adds a plot of points with their intervals.
+
+        Args:
+            caption: above the plot.
+            rows: (value, low, high) by name.
+            label: of the axis of values.
+        """
+        self._add_picture(caption, "image/svg+xml", intervals_svg(rows, label).encode())
 
     def add_picture(self, caption: str, png: bytes) -> None:
-        """A picture drawn before."""
-        self._blocks.append({"kind": "picture", "caption": caption, "mime": "image/png", "data": _base64(png)})
+        """Adds a picture that was drawn before."""
+        self._add_picture(caption, "image/png", png)
 
-    def _add_svg(self, caption: str, svg: str) -> None:
-        data = _base64(svg.encode())
-        self._blocks.append({"kind": "picture", "caption": caption, "mime": "image/svg+xml", "data": data})
+    def add_audio_row(self, caption: str, cells: Sequence[AudioCell], text: str = "", codec: Codec = "ogg") -> None:
+        """Adds players with spectrograms next to each other.
 
-    def add_audio_row(
-        self,
-        caption: str,
-        cells: Sequence[tuple[str, Tensor, int]],
-        text: str = "",
-        codec: Literal["flac", "ogg"] = "ogg",
-    ) -> None:
-        """Players with spectrograms side by side, each as (label, audio [C, N], rate in Hz).
+        Args:
+            caption: above the row.
+            cells: (label, audio [C, N], rate in Hz) of each player.
+            text: a line below the caption.
+            codec: `flac` (16 bit, lossless) or `ogg` (Opus, about a tenth of the size).
 
         Raises:
             ValueError: audio of another shape, or empty.
@@ -104,19 +108,15 @@ class Report:
         players = [_player(label, audio, rate, codec) for label, audio, rate in cells]
         self._blocks.append({"kind": "row", "caption": caption, "text": text, "cells": players})
 
-    def add_audio(
-        self,
-        caption: str,
-        audio: Tensor,
-        sample_rate: int,
-        text: str = "",
-        codec: Literal["flac", "ogg"] = "flac",
-    ) -> None:
-        """A player of audio [C, N] with its spectrogram below.
+    def add_audio(self, caption: str, audio: Tensor, sample_rate: int, text: str = "", codec: Codec = "flac") -> None:
+        """Adds a player with its spectrogram below.
 
         Args:
-            text: a line under the caption, such as the prompt.
-            codec: `flac` (16 bit, lossless) or `ogg` (Opus, about a tenth of that).
+            caption: above the player.
+            audio: [C, N].
+            sample_rate: in Hz.
+            text: a line below the caption, such as the prompt.
+            codec: as in `add_audio_row`.
 
         Raises:
             ValueError: audio of another shape, or empty.
@@ -131,30 +131,75 @@ class Report:
         return environment.from_string(template).render(title=self.title, blocks=self._blocks)
 
     def write(self, path: str | Path) -> None:
-        """Write the page atomically; the folder must exist."""
+        """Writes the page atomically; the folder must exist."""
         write_text(path, self.render())
 
-
-def encode_audio(audio: Tensor, sample_rate: int, codec: Literal["flac", "ogg"] = "flac") -> bytes:
-    """Audio [C, N] as the bytes of a FLAC (16 bit) or Ogg Opus file; NaN becomes silence, peaks beyond 1 are cut."""
-    import soundfile
-
-    if codec not in MIME:
-        raise ValueError(f"codec must be one of {', '.join(MIME)}, got {codec!r}")
-    audio = torch.nan_to_num(audio.detach().cpu().float()).clamp(-1.0, 1.0)
-    audio = audio[None] if audio.ndim == 1 else audio
-    if codec == "ogg" and sample_rate not in OGG_RATES:
-        from ...data.audio.convert import resample
-
-        target = next((rate for rate in OGG_RATES if rate >= sample_rate), OGG_RATES[-1])
-        audio, sample_rate = resample(audio, sample_rate, target).clamp(-1.0, 1.0), target
-    buffer = io.BytesIO()
-    kind = ("FLAC", "PCM_16") if codec == "flac" else ("OGG", "OPUS")
-    soundfile.write(buffer, audio.numpy().T, sample_rate, format=kind[0], subtype=kind[1])
-    return buffer.getvalue()
+    def _add_picture(self, caption: str, mime: str, data: bytes) -> None:
+        self._blocks.append({"kind": "picture", "caption": caption, "mime": mime, "data": _base64(data)})
 
 
-def _player(caption: str, audio: Tensor, sample_rate: int, codec: Literal["flac", "ogg"]) -> dict[str, str]:
+def results_page(
+    title: str,
+    grids: Sequence[Grid],
+    *,
+    lead: str = "",
+    notes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    draw: Callable[[Report], None] | None = None,
+    players: Sequence[AudioRow] = (),
+    appendix: Sequence[Grid] = (),
+    methods: Sequence[str] = (),
+    failures: Sequence[Mapping[str, str]] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> Report:
+    """Builds the page of any measurement: figures, warnings, plots, audio, and how it was measured.
+
+    Args:
+        title: of the page.
+        grids: the figures.
+        lead: a sentence above them.
+        notes: lines below them.
+        warnings: what makes the figures unreliable.
+        draw: adds plots to the page.
+        players: audio to listen to.
+        appendix: further tables, such as all rows.
+        methods: sentences on how it was measured, such as the models of figures.
+        failures: files that were left out, each with `path` and `reason`, and whatever else is known of them.
+        facts: settings and identities, shown as JSON.
+
+    Returns:
+        The page, which `write` makes a file.
+    """
+    report = Report(title)
+    if lead:
+        report.add_text(lead)
+    for grid in grids:
+        report.add_grid(grid)
+    if notes:
+        report.add_text("\n".join(notes))
+    for text in warnings:
+        report.add_warning(text)
+    if draw is not None:
+        draw(report)
+    if players:
+        report.add_heading("Listen")
+    for row in players:
+        report.add_audio_row(row.caption, row.cells, text=row.note)
+    report.add_heading("How it was measured")
+    for grid in appendix:
+        report.add_grid(grid)
+    if failures:
+        columns = list(failures[0])
+        rows = [[one[column] for column in columns] for one in failures]
+        report.add_grid(Grid(caption="Left out", columns=columns, rows=rows))
+    for text in methods:
+        report.add_text(text)
+    if facts is not None:
+        report.add_text(json.dumps(facts, indent=2, ensure_ascii=False))
+    return report
+
+
+def _player(caption: str, audio: Tensor, sample_rate: int, codec: Codec) -> dict[str, str]:
     picture = io.BytesIO()
     spectrogram_png(picture, audio, sample_rate)
     return {
@@ -171,13 +216,3 @@ def _base64(data: bytes) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _format(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return str(value)
-        return f"{value:.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-    return str(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..metrics.bootstrap import (
+from ..results.intervals import (
     UNBOUNDED,
     Bounds,
     bootstrap_interval,
@@ -16,10 +16,11 @@ from ..metrics.bootstrap import (
     paired_bootstrap,
     resample,
 )
+from ..results.pairing import few, pair_names
 from .config import EvaluateConfig
 from .metrics import Column, FileFigures, Inputs, Metric, OfFiles
 from .result import Delta, Figure
-from .sets import EmbeddedSet, SideSummary, pairs_by_name
+from .sets import EmbeddedSet, SideSummary
 
 MIN_FILES = 5  # below it, resampling files tells nothing
 
@@ -101,7 +102,7 @@ def difference(first: Measurement, other: Measurement, config: EvaluateConfig) -
     if min(map(len, names)) < MIN_FILES:
         delta.note = first.figure.note or other.figure.note  # what kept a figure from its interval
         return delta
-    pairs = pairs_by_name(*names).pairs
+    pairs = pair_names(*names).pairs
     try:
         if len(pairs) == len({place for _, place in pairs}) == len(names[0]) == len(names[1]):
             _paired(delta, first, other, pairs, config)
@@ -214,7 +215,7 @@ def side_warnings(name: str, summary: SideSummary, dim: int) -> list[str]:
 
 def unpaired_warnings(metric: str, name: str, system: EmbeddedSet, reference: EmbeddedSet) -> list[str]:
     """For a metric that pairs files by name: which files have no counterpart, or none that is clear."""
-    found = pairs_by_name(system.names, reference.names)
+    found = pair_names(system.names, reference.names)
     reasons = (
         ("have no counterpart of their name and are left out", found.alone),
         ("cannot be paired, since several files have their name but for the suffix, and are left out", found.unclear),
@@ -230,8 +231,3 @@ def unpaired_warnings(metric: str, name: str, system: EmbeddedSet, reference: Em
 def silence_warning(names: Sequence[str]) -> str:
     """Of files of digital silence that were measured."""
     return f"{few(names)}: digital silence, whose distances are large and move the means: leave it out"
-
-
-def few(names: Sequence[str], most: int = 10) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

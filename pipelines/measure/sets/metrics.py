@@ -27,11 +27,12 @@ from ..metrics import (
     precision_recall_density_coverage,
 )
 from ..metrics.adherence import AdherenceResult, adherence
-from ..metrics.bootstrap import UNBOUNDED, Bounds
 from ..metrics.factored import FileFrechetDistance
 from ..metrics.kernel import KAD_SCALE, Kernel, reference_bandwidth
 from ..metrics.sets import row_times
-from .sets import EmbeddedSet, pairs_by_name
+from ..results.intervals import UNBOUNDED, Bounds
+from ..results.pairing import pair_names
+from .sets import EmbeddedSet
 
 if TYPE_CHECKING:
     from ..embedders.clap_text import ClapTextEncoder
@@ -62,7 +63,7 @@ class Inputs:
 
     def pairs(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Files that both have by name, as (name, system's and reference's embeddings); ValueError if there is none."""
-        places = pairs_by_name(self.system.names, self.reference.names).pairs
+        places = pair_names(self.system.names, self.reference.names).pairs
         if not places:
             raise ValueError("no file of the system has the name of one, and of one alone, of the reference")
         made, real = self.system.files(), self.reference.files()

@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ....core.errors import AudioError
-from ..results import Report
+from ..results.page import Report
+from ..results.pairing import stem
 from .result import EvaluationResult
-from .sets import stem
 from .sources import Source, SourceItem, choose_items
 from .tables import detail_lines, shown_cells
 

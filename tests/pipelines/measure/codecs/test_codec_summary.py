@@ -14,8 +14,8 @@ from latentune.pipelines.measure.codecs.codec_result import ReconstructionResult
 from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer, original
 from latentune.pipelines.measure.codecs.figures.tokens import analyse_tokens
 from latentune.pipelines.measure.embedders.base import Embedder
-from latentune.pipelines.measure.metrics.bootstrap import bootstrap_interval
 from latentune.pipelines.measure.metrics.frechet import GaussianStatistics, frechet_distance
+from latentune.pipelines.measure.results.intervals import bootstrap_interval
 
 RATE = 16_000
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from latentune.pipelines.measure.metrics import FileNeighbours, bootstrap_interval, precision_recall_density_coverage
+from latentune.pipelines.measure.metrics import FileNeighbours, precision_recall_density_coverage
+from latentune.pipelines.measure.results import bootstrap_interval
 
 SHARES = ("precision", "recall", "density", "coverage")
 

@@ -20,6 +20,7 @@ from latentune.pipelines.measure.metrics import (
     precision_recall_density_coverage,
     sets,
 )
+from latentune.pipelines.measure.results.intervals import paired_names
 
 
 def embeddings(num: int, dim: int, seed: int, scale: float = 1.0) -> np.ndarray:
@@ -110,9 +111,9 @@ def test_bad_sets_are_refused() -> None:
     with pytest.raises(ValueError, match=r"b must be \[W >= 1, 3\]"):
         sets.as_files({"a": good, "b": good[:0]})
     with pytest.raises(ValueError, match="generated lacks 2 files of the other side: b, c"):
-        sets.pair_files({"a": 1, "b": 2, "c": 3}, {"a": 1})
+        paired_names({"a": 1, "b": 2, "c": 3}, {"a": 1})
     with pytest.raises(ValueError, match=r"reference lacks 12 files .* and 2 more"):
-        sets.pair_files([], [0.0] * 12)
+        paired_names([], [0.0] * 12)
 
 
 def test_an_array_is_of_the_embedder_of_the_statistics_beside_it() -> None:

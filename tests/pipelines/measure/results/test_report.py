@@ -10,8 +10,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from latentune.pipelines.measure.results import Report, curve_svg
-from latentune.pipelines.measure.results.page import encode_audio
+from latentune.pipelines.measure.results.audio import encode_audio
+from latentune.pipelines.measure.results.page import Report
+from latentune.pipelines.measure.results.plots import curve_svg
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

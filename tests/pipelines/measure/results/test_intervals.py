@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from latentune.pipelines.measure.metrics import bootstrap_interval, frechet_distance, paired_bootstrap
+from latentune.pipelines.measure.metrics import frechet_distance
+from latentune.pipelines.measure.results import bootstrap_interval, paired_bootstrap
 
 
 def numbers(num: int, seed: int, shift: float = 0.0) -> np.ndarray:
