@@ -128,7 +128,7 @@ class Report:
         jinja2 = import_extra("jinja2", "report", "a report")
         template = (files(__package__) / "page.html.j2").read_text(encoding="utf-8")
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-        return environment.from_string(template).render(title=self.title, blocks=self._blocks)
+        return str(environment.from_string(template).render(title=self.title, blocks=self._blocks))
 
     def write(self, path: str | Path) -> None:
         """Writes the page atomically; the folder must exist."""

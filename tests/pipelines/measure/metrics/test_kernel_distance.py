@@ -3,13 +3,13 @@ import pytest
 
 from latentune.pipelines.measure.metrics import (
     FileKernelDistance,
-    bootstrap_interval,
     kernel,
     kernel_audio_distance,
     kernel_distance,
     median_distance,
 )
 from latentune.pipelines.measure.metrics.kernel import reference_bandwidth
+from latentune.pipelines.measure.results import bootstrap_interval
 
 
 def embeddings(num: int, dim: int, seed: int, shift: float = 0.0) -> np.ndarray:
