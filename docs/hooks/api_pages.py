@@ -1,0 +1,74 @@
+"""Pages of the Python API: one for each part of the package, listing the public names of its modules."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+# Page -> its title, and the modules on it. A folder stands for its `__init__.py` where that names anything in
+# `__all__`, and for all modules in it otherwise.
+PAGES = {
+    "latentune": ("latentune", ("__init__.py",)),
+    "tokenizers": (
+        "Tokenizers",
+        ("tokenizers/*.py", "tokenizers/codicodec", "tokenizers/taae", "tokenizers/neucodec", "tokenizers/melcodec"),
+    ),
+    "generators": (
+        "Generators",
+        ("generators/*.py", "generators/conditioning", "generators/diffusion", "generators/language"),
+    ),
+    "pipelines": ("Pipelines", ("pipelines/*.py", "pipelines/generation", "pipelines/training", "pipelines/engines")),
+    "data": ("Audio files and latent shards", ("pipelines/data/audio", "pipelines/data/shards")),
+    "measure": ("Measuring", ("pipelines/measure/*",)),
+    "core": ("Core", ("core/*.py",)),
+    "layers": ("Layers", ("layers/*.py",)),
+}
+
+
+def api_pages(package: Path) -> dict[str, str]:
+    """Returns the Markdown of each page.
+
+    Args:
+        package: The folder `src/latentune`.
+
+    Returns:
+        Name of the page to its text, which leaves the documentation itself to mkdocstrings.
+    """
+    pages = {}
+    for name, (title, patterns) in PAGES.items():
+        modules = [module for pattern in patterns for module in _modules(package, pattern)]
+        pages[name] = f"# {title}\n\n" + "\n".join(_section(package, module) for module in modules)
+    return pages
+
+
+def public_names(module: Path) -> list[str]:
+    """Returns the names of `__all__`, or else of the classes and functions that do not begin with an underscore."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return [name for name in ast.literal_eval(node.value) if not name.startswith("_")]
+    defined = (node for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef)))
+    return [node.name for node in defined if not node.name.startswith("_")]
+
+
+def _modules(package: Path, pattern: str) -> list[Path]:
+    found: list[Path] = []
+    for path in sorted(package.glob(pattern)):
+        if path.suffix == ".py":
+            found.append(path)
+        elif path.is_dir() and public_names(path / "__init__.py"):
+            found.append(path / "__init__.py")
+        elif path.is_dir():
+            found += sorted(path.glob("*.py"))
+    return [path for path in found if public_names(path)]
+
+
+def _section(package: Path, module: Path) -> str:
+    parts = module.relative_to(package).with_suffix("").parts
+    dotted = ".".join(("latentune", *parts)).removesuffix(".__init__")
+    names = "".join(f"        - {name}\n" for name in public_names(module))
+    title = "" if module.parent == package else f"## {dotted}\n\n"
+    return (
+        f"{title}::: {dotted}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
+        f"      members:\n{names}"
+    )
