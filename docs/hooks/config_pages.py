@@ -13,9 +13,9 @@ from typing import Any
 
 HEAD = """# Configuration
 
-Every key of a YAML file, and every `key=value` after a command, sets a field of one of these dataclasses. A field that is
-a dataclass itself takes a mapping: `optimizer: {lr: 1.0e-3}`, or `optimizer.lr=1e-3` on the command line. An unknown key is
-refused with the name of the nearest known one.
+Every key of a YAML file, and every `key=value` after a command, sets a field of one of these dataclasses. A field that
+is a dataclass itself takes a mapping: `optimizer: {lr: 1.0e-3}`, or `optimizer.lr=1e-3` on the command line. An unknown
+key is refused with the name of the nearest known one.
 
 """
 ROOT = Path(__file__).resolve().parents[2]

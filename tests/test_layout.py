@@ -1,4 +1,4 @@
-"""The house stands as its plan says: guards the few facts that the layout rests on."""
+"""Guards of the layout: linked folders, packages, imports, dependencies and shipped files."""
 
 import ast
 import json
@@ -14,10 +14,10 @@ import pytest
 import latentune
 
 ROOT = Path(__file__).resolve().parents[1]
-WINGS = ("tokenizers", "generators", "pipelines", "configs")
-ROOMS = (*(ROOT / wing for wing in WINGS[:3]), ROOT / "src/latentune/core", ROOT / "src/latentune/layers")
+LINKED = ("tokenizers", "generators", "pipelines", "configs")
+SOURCES = (*(ROOT / name for name in LINKED[:3]), ROOT / "src/latentune/core", ROOT / "src/latentune/layers")
 TESTED_EXTRAS = ("dev", "docs", "ray", "report", "tensorboard", "torchaudio")  # what `make setup` installs
-CODE = sorted(path for room in ROOMS for path in room.rglob("*.py"))
+CODE = sorted(path for folder in SOURCES for path in folder.rglob("*.py"))
 
 
 def test_hugging_face_tokenizers_is_not_shadowed() -> None:
@@ -27,19 +27,19 @@ def test_hugging_face_tokenizers_is_not_shadowed() -> None:
     assert ROOT / "tokenizers" not in Path(tokenizers.__file__).resolve().parents
 
 
-@pytest.mark.parametrize("wing", WINGS)
-def test_a_wing_is_a_link_and_no_package_of_its_own(wing: str) -> None:
-    assert (ROOT / "src" / "latentune" / wing).resolve() == ROOT / wing
-    assert not (ROOT / wing / "__init__.py").exists(), f"{wing}/__init__.py would make `import {wing}` ours"
+@pytest.mark.parametrize("name", LINKED)
+def test_a_linked_folder_is_not_a_package_of_its_own(name: str) -> None:
+    assert (ROOT / "src" / "latentune" / name).resolve() == ROOT / name
+    assert not (ROOT / name / "__init__.py").exists(), f"{name}/__init__.py would make `import {name}` ours"
 
 
-def test_every_folder_with_code_below_a_wing_is_a_package() -> None:
+def test_every_folder_with_code_below_a_linked_folder_is_a_package() -> None:
     folders = {path.parent for path in CODE if path.parent.parent != ROOT}
     lacking = [folder for folder in folders if not (folder / "__init__.py").exists()]
     assert not lacking, f"a wheel would leave these out of its packages: {lacking}"
 
 
-def test_tests_are_no_packages_and_their_names_are_unique() -> None:
+def test_tests_are_not_packages_and_their_names_are_unique() -> None:
     assert not list((ROOT / "tests").rglob("__init__.py"))
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
@@ -63,13 +63,13 @@ def test_imports_inside_the_package_are_relative_and_nothing_is_printed(path: Pa
             assert getattr(node.func, "id", "") != "print", f"{path}:{node.lineno} prints: use logging"
 
 
-def test_the_face_imports_nothing_heavy() -> None:
+def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, latentune; print([m for m in ('torch', 'diffusers', 'numpy') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 
-def test_every_public_name_of_the_face_is_there() -> None:
+def test_every_public_name_of_the_package_exists() -> None:
     assert latentune.__all__ == sorted(latentune.__all__)
     assert all(hasattr(latentune, name) for name in latentune.__all__)
     assert latentune.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -101,5 +101,5 @@ def test_fixtures_are_small_and_each_has_its_licence() -> None:
 
 
 def test_shipped_weights_leave_a_wheel_that_pypi_takes() -> None:
-    sizes = {path: path.stat().st_size for wing in WINGS for path in (ROOT / wing).rglob("*.safetensors")}
+    sizes = {path: path.stat().st_size for name in LINKED for path in (ROOT / name).rglob("*.safetensors")}
     assert sum(sizes.values()) < 95_000_000, sizes  # of 100 MB a file

@@ -1,0 +1,122 @@
+"""README, docs and model cards are true: commands parse, configs build, names can be imported, links resolve."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import latentune
+from latentune.core.settings import load_settings
+from latentune.pipelines.commands.main import app
+from latentune.pipelines.train import train_config
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    path
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "demos/**/*.md",
+        "tokenizers/*/weights/*/*.md",
+        "pipelines/*/weights/*/*.md",
+    )
+    for path in ROOT.glob(pattern)
+)
+GENERATED = ("changelog.md", "reference")  # pages that docs/hooks/reference.py writes
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(path: Path, *languages: str) -> Iterator[str]:
+    """The code blocks of a page in one of the languages; "" is a block without a language."""
+    for language, code in FENCE.findall(path.read_text(encoding="utf-8")):
+        if language in languages:
+            yield code
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The arguments of every call of `latentune` in the shell blocks of a page."""
+    found = []
+    for code in blocks(path, "", "sh"):
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            while words and "=" in words[0]:
+                words.pop(0)  # a variable of the environment
+            if words and words[0] == "latentune":
+                found.append(words[1:])
+    return found
+
+
+COMMANDS = [words for path in PAGES for words in commands(path)]
+
+
+def parse(words: list[str]) -> Any:
+    """The context of a command with parsed arguments; nothing is run."""
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("latentune", list(words))
+    name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+    return command.make_context(name, rest, parent=context)
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(PAGES) > 15
+    assert len(COMMANDS) > 30
+    assert {words[0] for words in COMMANDS} >= {"encode", "train", "sample", "evaluate", "decode", "info", "convert"}
+
+
+def test_an_option_that_does_not_exist_is_noticed() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        parse(["sample", "codicodec-mini-dit", "out", "--no-such-option"])
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), COMMANDS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_command_parses(path: Path, words: list[str]) -> None:
+    if "--help" in words:
+        words = words[: words.index("--help")]
+        assert words[0] in typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    else:
+        parse(words)
+
+
+@pytest.mark.parametrize(
+    "words", [words[1:] for words in COMMANDS if words[0] == "train" and words[1].startswith("train/")], ids=" ".join
+)
+def test_a_training_command_builds_its_config(words: list[str]) -> None:
+    train_config(load_settings(words[0], words[1:]))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_in_python_blocks_exist(path: Path) -> None:
+    for code in blocks(path, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("latentune"):
+                module = importlib.import_module(node.module or "")
+                assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
+            elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "latentune":
+                assert node.attr in latentune.__all__, f"latentune.{node.attr}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_resolve(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+        inside = (path.parent / target).resolve()
+        generated = inside.is_relative_to(ROOT / "docs") and str(inside.relative_to(ROOT / "docs")).startswith(
+            GENERATED
+        )
+        assert generated or inside.exists(), f"{path}: {target}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_of_the_repository_that_are_named_exist(path: Path) -> None:
+    folders = r"(?:configs|demos|docs|generators|pipelines|src|tests|tokenizers)"
+    for name in re.findall(rf"`({folders}/[\w./-]*)`", path.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), f"{path}: {name}"
