@@ -50,8 +50,8 @@ def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, 
                 "set": name,
                 "metric": found.metric,
                 "value": found.value,
-                "num_files": found.generated.num_files,
-                "num_windows": found.generated.num_windows,
+                "num_files": found.facts["generated"]["num_files"],
+                "num_windows": found.facts["generated"]["num_windows"],
                 "notes": found.warnings,
             }
         )

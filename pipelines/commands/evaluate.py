@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ...core.errors import ConfigError
 from .experiment import measure_codec
 from .tools import Config, Device, Json, Tokenizer, make_config, progress_bar, show
-
-if TYPE_CHECKING:
-    from ..evaluate import EvaluationResult
 
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")  # how a further key of the config begins
 
@@ -105,6 +102,7 @@ def evaluate(
         return
     from ..evaluate import EvaluateConfig
     from ..evaluate import evaluate as run
+    from ..measure.sets.views import evaluation_text
 
     given = {
         "reference": sources[0] if sources else None,
@@ -128,40 +126,4 @@ def evaluate(
             make_config(EvaluateConfig, config, overrides, given),
             progress=lambda side, done, total: update(done, total, side),
         )
-    show(result.to_dict(), as_json, _text(result))
-
-
-def _text(result: EvaluationResult) -> str:
-    """One figure of one system as a line, all else as a table; then the details, the sets and the warnings."""
-    from ..measure.sets.tables import detail_lines
-
-    first = result.systems[0].figures[0] if result.systems else None
-    if len(result.systems) > 1 or len(result.columns) > 1:
-        head = [_rendered(result)]
-    elif first is not None and first.low is not None and first.high is not None:
-        head = [f"{result.metric} {result.value:.6g} [{first.low:.6g}, {first.high:.6g}]"]
-    else:
-        head = [f"{result.metric} {result.value:.6g}"]
-    sides = [("reference", result.reference)]
-    if len(result.systems) > 1:
-        sides += [(system.name, system.summary) for system in result.systems]
-    else:
-        sides += [("generated", result.generated)]
-    counts = [
-        f"{name} {side.num_files} files, {side.num_windows} windows, {len(side.failures)} left out"
-        if side.num_files
-        else f"{name} statistics of {side.num_windows} windows"
-        for name, side in sides
-    ]
-    return "\n".join([*head, *detail_lines(result), *counts, *(f"warning: {text}" for text in result.warnings)])
-
-
-def _rendered(result: EvaluationResult) -> str:
-    from rich.console import Console
-
-    from ..measure.sets.tables import comparison_table
-
-    console = Console()
-    with console.capture() as capture:
-        console.print(comparison_table(result))
-    return capture.get().strip("\n")
+    show(result.to_dict(), as_json, evaluation_text(result))

@@ -157,12 +157,14 @@ def test_a_config_file_and_overrides_reach_the_command(tmp_path: Path, monkeypat
 
 def test_evaluate_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     import latentune.pipelines.evaluate as library
+    from latentune.pipelines.measure.results import FigureFacts, SetFigure
 
     seen: list[Any] = []
-    made = library.SideSummary(source="made", num_files=3, num_windows=5)
-    outcome = library.EvaluationResult(
-        metric="fad_x", value=1.5, embedder={}, weights="w", reference=made, generated=made, warnings=["too few"]
-    )
+    made = {"source": "made", "num_files": 3, "num_windows": 5, "failures": []}
+    outcome = library.ResultsTable(facts={"value": 1.5, "reference": made}, warnings=["too few"])
+    outcome.figures["fad_x"] = FigureFacts(better="lower")
+    outcome.systems["made"] = {"summary": made}
+    outcome.add_set("made", "fad_x", SetFigure(value=1.5))
     monkeypatch.setattr(library, "evaluate", lambda config, progress: seen.append(config) or outcome)
     assert json.loads(call("evaluate", "real", "made", "-o", "r.json", "--json").stdout)["value"] == 1.5
     assert (seen[0].reference, seen[0].generated, seen[0].output) == ("real", "made", "r.json")

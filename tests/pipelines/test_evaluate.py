@@ -2,6 +2,7 @@ import json
 import math
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from latentune.core.errors import AudioError, CheckpointError, ConfigError, MismatchError
 from latentune.core.settings import load_config
-from latentune.pipelines.evaluate import EvaluateConfig, EvaluationResult, evaluate
+from latentune.pipelines.evaluate import EvaluateConfig, evaluate
 from latentune.pipelines.measure.embedders import Embedder
+from latentune.pipelines.measure.results import ResultsTable
 
 RATE = 8000
 DIM = 4
@@ -53,9 +55,14 @@ def write(folder: Path, num: int = 4, *, scale: float = 0.1, seed: int = 0, seco
     return folder
 
 
-def run(reference: object, generated: object, embedder: Embedder | None = None, **settings: object) -> EvaluationResult:
+def run(reference: object, generated: object, embedder: Embedder | None = None, **settings: object) -> ResultsTable:
     config = EvaluateConfig(reference=str(reference), generated=str(generated), **settings)  # type: ignore[arg-type]
     return evaluate(config, embedder=embedder or FakeEmbedder())
+
+
+def side(result: ResultsTable, name: str = "generated") -> dict[str, Any]:
+    """The summary of a set."""
+    return dict(result.facts[name])
 
 
 def test_the_distance_is_that_of_the_windows_of_all_files(tmp_path: Path) -> None:
@@ -71,10 +78,10 @@ def test_the_distance_is_that_of_the_windows_of_all_files(tmp_path: Path) -> Non
     by_hand = np.square(means[0] - means[1]).sum() + np.trace(sum(covariances)) - 2 * np.sqrt(values).sum()
     assert result.value == pytest.approx(by_hand, rel=1e-5)
     assert result.metric == "fad_fake"
-    assert result.embedder == embedder.identity()
-    assert result.weights == "seed 0"
-    assert (result.reference.num_files, result.reference.num_windows) == (4, len(sides[0]))
-    assert (result.generated.num_files, result.generated.num_windows) == (3, len(sides[1]))
+    assert result.facts["embedder"] == embedder.identity()
+    assert result.facts["weights"] == "seed 0"
+    assert (side(result, "reference")["num_files"], side(result, "reference")["num_windows"]) == (4, len(sides[0]))
+    assert (side(result)["num_files"], side(result)["num_windows"]) == (3, len(sides[1]))
     assert result.warnings == []
 
 
@@ -107,7 +114,7 @@ def test_channels_and_rates_are_converted(tmp_path: Path) -> None:
     assert run(real, tmp_path / "stereo").value < 1e-6
     (tmp_path / "fast").mkdir()
     soundfile.write(tmp_path / "fast" / "x.wav", 0.1 * np.random.default_rng(2).normal(size=16_000), 2 * RATE)
-    assert run(real, tmp_path / "fast").generated.num_windows == 10
+    assert side(run(real, tmp_path / "fast"))["num_windows"] == 10
 
 
 def test_saved_statistics_stand_for_the_folder(tmp_path: Path) -> None:
@@ -116,7 +123,10 @@ def test_saved_statistics_stand_for_the_folder(tmp_path: Path) -> None:
     expected = run(real, made, save_statistics=str(stats))
     again = run(stats, made)
     assert again.value == expected.value
-    assert (again.reference.num_files, again.reference.num_windows) == (0, expected.reference.num_windows)
+    assert (side(again, "reference")["num_files"], side(again, "reference")["num_windows"]) == (
+        0,
+        side(expected, "reference")["num_windows"],
+    )
     with pytest.raises(MismatchError, match="weights_sha256"):
         run(stats, made, FakeEmbedder(seed=1))
     with pytest.raises(ConfigError, match="statistics already"):
@@ -133,8 +143,12 @@ def test_unreadable_files_are_listed_and_counted(tmp_path: Path) -> None:
     soundfile.write(made / "empty.wav", np.zeros(0), RATE)
     result = run(real, made)
     assert result.value == expected.value
-    assert [Path(failure["path"]).name for failure in result.generated.failures] == ["9.wav", "empty.wav", "nan.wav"]
-    assert all(failure["reason"] for failure in result.generated.failures)
+    assert [Path(failure["path"]).name for failure in side(result)["failures"]] == [
+        "9.wav",
+        "empty.wav",
+        "nan.wav",
+    ]
+    assert all(failure["reason"] for failure in side(result)["failures"])
     assert any("3 files could not be measured" in line for line in result.warnings)
 
 
@@ -143,8 +157,12 @@ def test_short_and_silent_files_are_measured_and_reported(tmp_path: Path) -> Non
     soundfile.write(made / "short.wav", 0.1 * np.ones(5), RATE)
     soundfile.write(made / "silent.wav", np.zeros(1600), RATE)
     result = run(real, made)
-    assert (result.generated.num_repeated, result.generated.num_silent, result.generated.num_files) == (1, 1, 6)
-    assert result.generated.num_windows == run(real, write(tmp_path / "made", seed=1)).generated.num_windows
+    assert (
+        side(result)["num_repeated"],
+        side(result)["num_silent"],
+        side(result)["num_files"],
+    ) == (1, 1, 6)
+    assert side(result)["num_windows"] == side(run(real, write(tmp_path / "made", seed=1)))["num_windows"]
     assert any("shorter than a window" in line for line in result.warnings)
     assert any("1 of 6 files are silent" in line for line in result.warnings)
 
@@ -158,11 +176,11 @@ def test_few_windows_are_warned_of(tmp_path: Path) -> None:
 
 def test_files_can_be_limited_and_filtered(tmp_path: Path) -> None:
     real, made = write(tmp_path / "real", 4), write(tmp_path / "made", seed=1)
-    assert run(real, made, max_files=2).reference.num_files == 2
-    assert run(real, made, max_duration_s=0.2).reference.num_windows == 8
+    assert side(run(real, made, max_files=2), "reference")["num_files"] == 2
+    assert side(run(real, made, max_duration_s=0.2), "reference")["num_windows"] == 8
     rows = [{"path": f"{n}.wav", "split": "test" if n else "train"} for n in range(4)]
     (real / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert run(real / "list.jsonl", made, reference_where={"split": "test"}).reference.num_files == 3
+    assert side(run(real / "list.jsonl", made, reference_where={"split": "test"}), "reference")["num_files"] == 3
 
 
 def test_the_result_is_written_as_json(tmp_path: Path) -> None:
@@ -212,7 +230,7 @@ def test_musicnn_is_the_default_and_orders_degradations(tmp_path: Path) -> None:
     same = evaluate(EvaluateConfig(reference=real, generated=str(tmp_path / "same"), device="cpu"))
     noisy = evaluate(EvaluateConfig(reference=real, generated=str(tmp_path / "noisy"), device="cpu"))
     assert same.metric == "fad_musicnn"
-    assert same.reference.num_windows == 6
+    assert same.facts["reference"]["num_windows"] == 6
     assert 0 < same.value < noisy.value
     assert "fewer than twice the 200" in same.warnings[0]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from latentune.core.errors import ConfigError
-from latentune.pipelines.evaluate import EvaluateConfig, EvaluationResult, evaluate
+from latentune.pipelines.evaluate import EvaluateConfig, evaluate
 from latentune.pipelines.measure.embedders import Embedder
 from latentune.pipelines.measure.embedders.base import repeat_to
 from latentune.pipelines.measure.metrics import (
@@ -26,11 +26,19 @@ from latentune.pipelines.measure.metrics import (
     paired_kl,
     precision_recall_density_coverage,
 )
+from latentune.pipelines.measure.results import (
+    Difference,
+    Estimate,
+    Resampling,
+    ResultsTable,
+    detail_lines,
+    terminal_table,
+)
 from latentune.pipelines.measure.sets.cache import EmbeddingCache
-from latentune.pipelines.measure.sets.compare import Measurement, difference, measure
+from latentune.pipelines.measure.sets.compare import add_metric
 from latentune.pipelines.measure.sets.metrics import METRICS, Inputs
 from latentune.pipelines.measure.sets.sets import EmbeddedSet
-from latentune.pipelines.measure.sets.tables import comparison_cells, comparison_table, detail_lines
+from latentune.pipelines.measure.sets.views import evaluation_grid
 
 RATE, DIM = 8000, 4
 ALL = ("fad", "fad-inf", "fad-per-file", "kad", "kid", "prdc", "kl", "kl-marginal", "audio-similarity")
@@ -93,7 +101,7 @@ def sets(tmp_path: Path) -> tuple[Path, Path, Path]:
     return write(tmp_path / "real"), write(tmp_path / "near", scale=0.11, seed=1), write(tmp_path / "far", scale=0.3)
 
 
-def run(*places: Path | str, embedder: Embedder | None = None, **settings: Any) -> EvaluationResult:
+def run(*places: Path | str, embedder: Embedder | None = None, **settings: Any) -> ResultsTable:
     reference, first, *others = map(str, places)
     config = EvaluateConfig(
         reference=reference, generated=first, systems=tuple(others), **{"bootstrap": 50, "device": "cpu", **settings}
@@ -108,8 +116,20 @@ def embeddings_of(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def values(result: EvaluationResult, system: int = 0) -> dict[str, float | None]:
-    return {figure.name: figure.value for figure in result.systems[system].figures}
+def figures(result: ResultsTable, system: int = 0) -> dict[str, Estimate]:
+    """The figures of the system of this number."""
+    return {name: result.estimate(list(result.systems)[system], name) for name in result.figures}
+
+
+def values(result: ResultsTable, system: int = 0) -> dict[str, float | None]:
+    return {name: found.value for name, found in figures(result, system).items()}
+
+
+def deltas(result: ResultsTable, system: int = 1) -> dict[str, Difference]:
+    """Differences of the system of this number from the first, where both were measured."""
+    names = list(result.systems)
+    found = {name: result.difference(names[0], names[system], name) for name in result.figures}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def test_every_metric_is_that_of_the_library_on_the_same_embeddings(sets: tuple[Path, Path, Path]) -> None:
@@ -132,46 +152,50 @@ def test_every_metric_is_that_of_the_library_on_the_same_embeddings(sets: tuple[
         "kl_tagger": paired_kl(tags[0], tags[2], multilabel=True).value,
         "similarity_tagger": np.mean(cosines),
     }
-    figures = values(found, 1)
-    assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-4)
-    assert len(figures) == 12
-    assert None not in figures.values()
-    assert found.value == found.systems[0].figure("fad_tagger").value
+    measured = values(found, 1)
+    assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    assert len(measured) == 12
+    assert None not in measured.values()
+    assert found.value == values(found)["fad_tagger"]
 
 
 def test_intervals_hold_the_figure_and_differences_tell_systems_apart(sets: tuple[Path, Path, Path]) -> None:
     result = run(*sets, str(sets[1]), metrics=("fad", "kad", "kl"), names=("near", "far", "again"))
-    for system in result.systems:
-        for figure in system.figures:
+    assert list(result.systems) == ["near", "far", "again"]
+    for system in range(3):
+        for figure in figures(result, system).values():
             assert figure.low is not None
             assert figure.value is not None
             assert figure.high is not None
             assert figure.low < figure.value < figure.high
-    near, far, again = result.systems
-    assert near.deltas == []
-    for delta in far.deltas[:2]:  # fad and kad
+    assert result.to_dict()["systems"][0]["deltas"] == []
+    far = deltas(result, 1)
+    assert len(far) == 3
+    for name in ("fad_tagger", "kad_tagger"):
+        delta = far[name]
         assert delta.paired
         assert delta.low is not None
         assert delta.low > 0
         assert delta.p_value == pytest.approx(2 / 51)
-        assert delta.value == far.figure(delta.name).value - near.figure(delta.name).value  # type: ignore[operator]
-    for delta in again.deltas:
+        assert delta.value == values(result, 1)[name] - values(result)[name]  # type: ignore[operator]
+    assert len(deltas(result, 2)) == 3
+    for delta in deltas(result, 2).values():
         assert (delta.value, delta.low, delta.high, delta.p_value) == (0, 0, 0, 1)
 
 
 def test_neighbour_shares_and_the_extrapolated_distance_have_intervals(sets: tuple[Path, Path, Path]) -> None:
     result = run(*sets, metrics=("fad-inf", "prdc"))
-    for system in result.systems:
-        for figure in system.figures:
-            assert figure.low is not None, figure.name
+    for system in range(2):
+        for name, figure in figures(result, system).items():
+            assert figure.low is not None, name
             assert figure.value is not None
             assert figure.high is not None
             assert figure.low <= figure.value <= figure.high
             assert figure.low < figure.high or figure.value in (0, 1)
-    deltas = {delta.name: delta for delta in result.systems[1].deltas}
-    assert deltas["fad_inf_tagger"].paired
-    assert deltas["fad_inf_tagger"].low > 0  # type: ignore[operator]
-    assert deltas["precision_tagger"].high < 0  # type: ignore[operator]
+    found = deltas(result)
+    assert found["fad_inf_tagger"].paired
+    assert found["fad_inf_tagger"].low > 0  # type: ignore[operator]
+    assert found["precision_tagger"].high < 0  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("system", ["near", "far", "real"])
@@ -195,17 +219,17 @@ def test_every_interval_lies_within_its_bounds_and_holds_its_figure(
         **dict.fromkeys(("audio-similarity", "clap-score"), (-1.0, 1.0)),
     }
     intervals = 0
-    for column, figure in zip(columns, result.systems[0].figures, strict=True):
+    for column, (name, figure) in zip(columns, figures(result).items(), strict=True):
         assert figure.value is not None, figure.note
         low, high = column.bounds
-        assert low <= figure.value <= high, figure.name
+        assert low <= figure.value <= high, name
         if figure.low is not None:
-            assert low <= figure.low <= figure.value <= figure.high <= high, figure.name  # type: ignore[operator]
+            assert low <= figure.low <= figure.value <= figure.high <= high, name  # type: ignore[operator]
             intervals += 1
     assert intervals == len(columns) - 1, "kl-marginal alone has none"
-    for delta in result.systems[1].deltas:
+    for name, delta in deltas(result).items():
         if delta.low is not None:
-            assert delta.low <= delta.value <= delta.high, delta.name  # type: ignore[operator]
+            assert delta.low <= delta.value <= delta.high, name  # type: ignore[operator]
 
 
 def test_too_few_windows_in_a_choice_of_files_leave_the_interval_out(tmp_path: Path) -> None:
@@ -216,13 +240,13 @@ def test_too_few_windows_in_a_choice_of_files_leave_the_interval_out(tmp_path: P
             soundfile.write(folder / f"{place}.wav", soundfile.read(folder / f"{place}.wav")[0][:800], RATE)
     page = tmp_path / "r.html"
     result = run(*folders, folders[0], metrics=("prdc",), html=str(page), num_players=0)
-    precision, recall = (result.systems[0].figure(f"{share}_tagger") for share in ("precision", "recall"))
+    precision, recall = (figures(result)[f"{share}_tagger"] for share in ("precision", "recall"))
     assert precision.low is not None
     assert recall.value is not None
     assert recall.low is None
     assert "no interval: recall needs more than 5 embeddings, the files hold 5" in recall.note
-    delta = result.systems[1].deltas[1]
-    assert (delta.name, delta.low, delta.note) == ("recall_tagger", None, recall.note)
+    delta = deltas(result)["recall_tagger"]
+    assert (delta.low, delta.note) == (None, recall.note)
     assert f"recall_tagger, difference: {recall.note}" in page.read_text()
 
 
@@ -245,20 +269,19 @@ def random_set(prefix: str, num_windows: list[int], seed: int) -> EmbeddedSet:
 def test_too_few_windows_in_a_draw_of_one_system_leave_the_difference_without_interval(
     metric: str, num_windows: list[int], bootstrap: int, seed: int
 ) -> None:
-    config = EvaluateConfig(reference="r", generated="a", bootstrap=bootstrap, seed=seed)
-
-    def measured(prefix: str) -> Measurement:
+    resampling = Resampling(num_resamples=bootstrap, num_set_resamples=bootstrap, centre=True, min_files=5, seed=seed)
+    table = ResultsTable(resampling=resampling)
+    for prefix in "ab":
         system = random_set(prefix, num_windows, ord(prefix))
         inputs = Inputs(reference=random_set("r", [5] * 30, 0), system=system, network=Tagger(), seed=seed)
-        found = {side.figure.name: side for side in measure(METRICS[metric], inputs, config)}
-        return found["fad_inf_tagger" if metric == "fad-inf" else "recall_tagger"]
-
-    one, other = measured("a"), measured("b")
-    assert one.figure.low is not None
-    assert other.figure.low is not None, "its own draws, of another seed, are of enough windows"
-    delta = difference(one, other, config)
+        add_metric(table, prefix, METRICS[metric], inputs)
+    name = "fad_inf_tagger" if metric == "fad-inf" else "recall_tagger"
+    one, other = table.estimate("a", name), table.estimate("b", name)
+    assert one.low is not None
+    assert other.low is not None, "its own draws, of another seed, are of enough windows"
+    delta = table.difference("a", "b", name)
     assert delta is not None
-    assert (one.figure.value or 0) + delta.value == pytest.approx(other.figure.value)
+    assert (one.value or 0) + delta.value == pytest.approx(other.value)
     assert (delta.low, delta.high, delta.p_value, delta.paired) == (None, None, None, False)
     assert "no interval: " in delta.note
     assert "embeddings" in delta.note
@@ -267,13 +290,13 @@ def test_too_few_windows_in_a_draw_of_one_system_leave_the_difference_without_in
 def test_systems_whose_files_do_not_pair_are_drawn_on_their_own(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
     other = write(tmp_path / "other", 7, scale=0.3, seed=5, prefix="x")
     result = run(sets[0], sets[1], other, metrics=("fad", "kl"))
-    (delta,) = result.systems[1].deltas
+    (delta,) = deltas(result).values()
     assert not delta.paired
     assert delta.low is not None
     assert delta.high is not None
     assert delta.low < delta.value < delta.high
     assert delta.p_value == pytest.approx(2 / 51)
-    figure = result.systems[1].figure("kl_tagger")
+    figure = figures(result, 1)["kl_tagger"]
     assert figure.value is None
     assert "no file of the system has the name" in figure.note
     assert any("7 files of other have no counterpart" in line and "x0.wav" in line for line in result.warnings)
@@ -282,7 +305,7 @@ def test_systems_whose_files_do_not_pair_are_drawn_on_their_own(sets: tuple[Path
 def test_a_figure_does_not_depend_on_the_other_systems(sets: tuple[Path, Path, Path]) -> None:
     both = run(*sets, metrics=("fad", "kad"))
     alone = run(sets[0], sets[2], metrics=("fad", "kad"))
-    assert both.systems[1].figures == alone.systems[0].figures
+    assert figures(both, 1) == figures(alone)
 
 
 @pytest.mark.parametrize("settings", [{"num_threads": 0}, {"num_threads": 7}], ids=str)
@@ -294,7 +317,7 @@ def test_batches_and_embeddings_per_window_keep_files_apart(sets: tuple[Path, Pa
     expected = run(*sets, metrics=ALL, embedder=Tagger(embeddings_per_window=2), batch_size=1)
     found = run(*sets, metrics=ALL, embedder=Tagger(embeddings_per_window=2), batch_size=13)
     assert values(found) == pytest.approx(values(expected), rel=1e-4)
-    assert found.generated.num_windows == 2 * run(*sets).generated.num_windows
+    assert found.facts["generated"]["num_windows"] == 2 * run(*sets).facts["generated"]["num_windows"]
 
 
 def test_cached_embeddings_stand_for_the_audio(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -347,12 +370,12 @@ def test_statistics_give_the_fad_and_say_what_they_cannot(sets: tuple[Path, Path
     result = run(statistics, *sets[1:], metrics=("fad", "kad", "kl"))
     assert values(result)["fad_tagger"] == expected.value
     assert values(result)["kad_tagger"] is None
-    assert "statistics of the reference are not enough" in result.systems[0].figure("kl_tagger").note
+    assert "statistics of the reference are not enough" in figures(result)["kl_tagger"].note
     with pytest.raises(ValueError, match="statistics of the reference are not enough"):
         run(statistics, sets[1], metrics=("kad",))
     system = run(sets[0], statistics, sets[1])
-    assert system.systems[0].figures[0].low is None
-    assert system.systems[1].deltas[0].low is None
+    assert figures(system)["fad_tagger"].low is None
+    assert deltas(system)["fad_tagger"].low is None
     json.dumps(run(statistics, *sets[1:], metrics=("kad",)).to_dict(), allow_nan=False)
 
 
@@ -367,18 +390,18 @@ def test_reports_are_written(sets: tuple[Path, Path, Path], tmp_path: Path) -> N
     with open(names["csv"], newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["system"] for row in rows] == ["near", "far"]
-    assert float(rows[1]["fad_tagger"]) == result.systems[1].figures[0].value
+    assert float(rows[1]["fad_tagger"]) == values(result, 1)["fad_tagger"]
     assert rows[0]["fad_tagger_delta"] == ""
     assert float(rows[1]["fad_tagger_delta"]) > 0
     page = Path(names["html"]).read_text()
     assert page.count("<audio") == 3, "one player a set"
     assert not re.search(r'(src|href)="(?!data:)', page), "the page needs nothing beside it"
     assert "distance by sample size" in page
-    heads, cells = comparison_cells(result)
-    assert heads[3] == "fad_tagger ↓"
-    assert len(cells) == 2
-    assert "p = " in cells[1][3]
-    assert comparison_table(result).row_count == len(heads) - 1  # a row a figure, since there are many
+    grid = evaluation_grid(result)
+    assert list(grid.columns) == ["system", "near", "far"], "a row per figure, since there are many"
+    assert grid.rows[2][0] == "fad_tagger ↓"
+    assert "p = " in grid.rows[2][2]
+    assert terminal_table(grid).row_count == 2 + len(result.figures)
     assert ">near</th>" in page, "also on the page"
     assert "near: precision_tagger, recall_tagger, density_tagger, coverage_tagger: num_neighbours 5" in page
 
@@ -386,11 +409,11 @@ def test_reports_are_written(sets: tuple[Path, Path, Path], tmp_path: Path) -> N
 def test_kernel_distances_tell_their_kernel(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
     result = run(*sets, metrics=("kad", "kid"), num_players=0, html=f"{tmp_path}/r.html", output=f"{tmp_path}/r.json")
     width = median_distance(np.concatenate(list(embeddings_of(sets[0]).values())))
-    for system in result.systems:
-        details = system.figure("kad_tagger").details
+    for system in range(2):
+        details = figures(result, system)["kad_tagger"].details
         assert details["bandwidth"] == pytest.approx(width, rel=1e-4)
         assert details["bandwidth_rule"] == "median distance of the reference's embeddings"
-        assert system.figure("kid_tagger").details == {"kernel": "(x . y / D + 1)^3"}
+        assert figures(result, system)["kid_tagger"].details == {"kernel": "(x . y / D + 1)^3"}
     line = f"near: kad_tagger: kernel exp(-|x - y|^2 / (2 bandwidth^2)), bandwidth {width:.4g}, bandwidth_rule median"
     assert any(each.startswith(line) for each in detail_lines(result))
     assert f"bandwidth {width:.4g}" in (tmp_path / "r.html").read_text()
@@ -496,11 +519,11 @@ def test_the_clap_score_pairs_prompts_and_files(sets: tuple[Path, Path, Path], m
     result = run(*sets, embedder=embedder, metrics=("clap-score",))
     files = list(embeddings_of(sets[1]).values())
     expected = [(file[:, n] / np.linalg.norm(file, axis=1)).mean() for n, file in enumerate(files[:3])]
-    figure = result.systems[0].figures[0]
-    assert (figure.name, figure.value) == ("clap_score_clap", pytest.approx(np.mean(expected), rel=1e-5))
+    figure = figures(result)["clap_score_clap"]
+    assert figure.value == pytest.approx(np.mean(expected), rel=1e-5)
     assert figure.details["without_prompt"] == 5
     assert figure.details["num_negatives"] == 3
-    assert "needs prompts" in result.systems[1].figures[0].note
+    assert "needs prompts" in figures(result, 1)["clap_score_clap"].note
 
 
 def test_rows_that_name_one_file_with_several_prompts_all_count(
@@ -516,8 +539,7 @@ def test_rows_that_name_one_file_with_several_prompts_all_count(
     manifest.write_text("".join(json.dumps({"path": f"{file}.wav", "text": text}) + "\n" for file, text in rows))
     metrics = ("clap-score", "fad-per-file", "kl", "audio-similarity")
     result = run(sets[0], manifest, sets[1], embedder=embedder, metrics=metrics)
-    whole = result.systems[1]
-    assert result.systems[0].summary.num_files == 5
+    assert result.systems["list.jsonl"]["summary"]["num_files"] == 5
     files = [embeddings_of(folder) for folder in sets[:2]]
     made = [files[1][f"{file}.wav"] for file, _ in rows]
     expected = {
@@ -537,11 +559,11 @@ def test_rows_that_name_one_file_with_several_prompts_all_count(
         ),
     }
     for name, each in expected.items():
-        assert result.systems[0].figure(name).value == pytest.approx(np.mean(each), rel=1e-4), name
-        assert result.systems[0].figure(name).low is not None, "five rows"
-    assert result.systems[0].figure("clap_score_clap").details["without_prompt"] == 0
-    assert whole.figure("clap_score_clap").value is None, "it has no prompts"
-    assert not any(delta.paired for delta in whole.deltas), "the rows are not of the same files, one by one"
+        assert figures(result)[name].value == pytest.approx(np.mean(each), rel=1e-4), name
+        assert figures(result)[name].low is not None, "five rows"
+    assert figures(result)["clap_score_clap"].details["without_prompt"] == 0
+    assert values(result, 1)["clap_score_clap"] is None, "it has no prompts"
+    assert not any(delta.paired for delta in deltas(result).values()), "the rows are not of the same files, one by one"
     assert not any(line.startswith("kl: ") and "of list" in line for line in result.warnings), "none is left out"
 
 
@@ -571,7 +593,7 @@ def test_square_brackets_in_a_systems_name_are_no_markup(sets: tuple[Path, Path,
     for metrics in (("fad",), ("fad", "prdc")):  # a row a system, a column a system
         console = Console(width=200)
         with console.capture() as capture:
-            console.print(comparison_table(run(*sets, names=("run[v2]", "[/b]"), metrics=metrics)))
+            console.print(terminal_table(evaluation_grid(run(*sets, names=("run[v2]", "[/b]"), metrics=metrics))))
         assert "run[v2]" in capture.get()
         assert "[/b]" in capture.get()
 

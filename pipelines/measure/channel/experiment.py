@@ -24,7 +24,7 @@ from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import AudioItem, find_distinct_audio
 from ...decode import check_decode_options
 from ..codecs.figures.distances import SI_SDR_LIMIT_DB, mel_distance, si_sdr_db
-from ..sets.compare import silence_warning
+from ..results import silence_warning
 from .build import Sources, build_systems
 from .channel import BIT_CHANNELS, BURST_CHANNEL, PACKET_CHANNEL, gilbert_elliott
 from .config import LEAST_SEEDS, RobustnessConfig

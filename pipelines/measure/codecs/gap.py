@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from ....core.errors import ConfigError
+from ..results import MIN_FILES
 from ..results.intervals import PairedDifference, paired_bootstrap
-from ..sets.compare import MIN_FILES
 from .codec_result import ReconstructionResult
 from .evaluate import evaluate_tokenizer
 from .figures.catalog import PAIR_FIGURES, SPEED_FIGURES, figure_heading, figure_title

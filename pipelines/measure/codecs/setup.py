@@ -13,8 +13,7 @@ from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import AudioItem, find_distinct_audio
 from ...decode import check_decode_options
 from ..embedders import Embedder, load_embedder
-from ..results.pairing import few
-from ..sets.compare import MIN_FILES, silence_warning
+from ..results import MIN_FILES, few, silence_warning
 from ..sets.sources import choose_items
 from .codec_result import ReconstructionResult
 from .config import NO_EMBEDDER, ExperimentConfig

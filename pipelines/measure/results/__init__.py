@@ -29,6 +29,7 @@ system, file and figure, whose intervals are drawn over files and then over the 
 | pairing.py | counterparts of two lists of files: `pair_names`, `stem` |
 | export.py | `records` (a row per system and file), `summary_records` (a row per system), `table_dict`, `csv_text` |
 | grid.py | tables to read: `Grid`, `comparison`, `detail_lines`, `note_lines`, `interval_text`, `heading` |
+| wording.py | sentences about files: `few`, `silence_warning` |
 | terminal.py | grids with rich: `terminal_view`, `terminal_table`, `terminal_text` |
 | page.py, audio.py, plots.py | one HTML file: `results_page` (any measurement), `Report` (any page), `AudioRow` |
 
@@ -38,13 +39,15 @@ The last line's modules need torch and are imported from where they are, all els
 from .export import csv_text, records, summary_records, table_dict
 from .grid import Grid, comparison, detail_lines, heading, interval_text, note_lines
 from .intervals import Interval, PairedDifference, bootstrap_interval, paired_bootstrap
-from .pairing import Pairing, few, pair_names, stem
+from .pairing import Pairing, pair_names, stem
 from .rows import FigureFacts, Row, SetFigure
-from .samples import Difference, Estimate, Resampling
+from .samples import MIN_FILES, Difference, Estimate, Resampling
 from .table import ResultsTable
 from .terminal import terminal_table, terminal_text, terminal_view
+from .wording import few, silence_warning
 
 __all__ = [
+    "MIN_FILES",
     "Difference",
     "Estimate",
     "FigureFacts",
@@ -67,6 +70,7 @@ __all__ = [
     "pair_names",
     "paired_bootstrap",
     "records",
+    "silence_warning",
     "stem",
     "summary_records",
     "table_dict",

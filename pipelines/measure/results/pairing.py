@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-MOST_NAMES = 10  # that a message lists
+from .wording import few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,6 @@ def stem(name: str) -> str:
     """The name that files pair by: without its suffix."""
     head, dot, _ = name.rpartition(".")
     return head if dot and "/" not in name[len(head) :] else name
-
-
-def few(names: Sequence[str], most: int = MOST_NAMES) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _by_stem(names: Sequence[str]) -> dict[str, dict[str, list[int]]]:

@@ -16,6 +16,8 @@ from ....core.errors import ConfigError
 from .intervals import MIN_RESAMPLES, UNBOUNDED, Array, Bounds, centred_interval, p_value, percentiles, resample
 from .pairing import pair_names
 
+MIN_FILES = 5  # with fewer, resampling says little
+
 OfFiles = Callable[[Sequence[int]], float]  # a figure of the files at these places, each listed as often as it counts
 
 
@@ -28,7 +30,7 @@ class Resampling:
     confidence: float = option(0.95, "Share of resamples inside an interval.")
     centre: bool = option(False, "Centre the intervals of means about the mean; those of sets always are.")
     min_files: int = option(2, "With fewer files there is no interval.")
-    min_files_p: int = option(5, "With fewer files there is no p-value.")
+    min_files_p: int = option(MIN_FILES, "With fewer files there is no p-value.")
     seed: int = option(0, "Seed of the draws.")
 
     def __post_init__(self) -> None:

@@ -146,6 +146,12 @@ class ResultsTable:
             plain.note = f"no interval: {error}"
             return plain
 
+    def to_dict(self) -> dict[str, Any]:
+        """The table for JSON; see `export.table_dict`."""
+        from .export import table_dict
+
+        return table_dict(self)
+
     def settle(self) -> None:
         """Computes all figures, and their differences from the first system, and releases what they were made from.
 
