@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
-import torch
-
-from ..core.config import convert_value, nearest_hint, option
+from ..core.config import nearest_hint, option
 from ..core.device import pick_device
-from ..core.errors import ConfigError, DatasetError
+from ..core.errors import DatasetError
 from ..core.files import write_json
 from ..core.outputs import prepare_output, slug
-from ..tokenizers.base import STREAMS, AudioTokenizer, Stream
-from ..tokenizers.inputs import refuse_options
+from ..tokenizers.base import AudioTokenizer, Stream
+from ..tokenizers.inputs import check_decode_options
 from ..tokenizers.load import load_tokenizer
 from .data.audio.write import write_audio
-from .data.shards import LatentDataset, LatentItem
+from .data.shards import LatentDataset
+from .data.shards.decode import choose_stream, decode_item
 from .data.shards.read import check_tokenizer
-from .data.shards.shard import CODEC_GAIN
 
 logger = logging.getLogger(__name__)
 
@@ -111,45 +109,6 @@ def decode_dataset(
     return records
 
 
-def decode_item(
-    dataset: LatentDataset, index: int, tokenizer: AudioTokenizer, stream: Stream, *, seed: int = 0, **options: Any
-) -> torch.Tensor:
-    """Audio [C, N] of one item of a dataset; its noise depends on `seed` and `index` alone."""
-    item = dataset[index]
-    frames = _frames(item, stream).to(tokenizer.device)
-    gain_db = dataset.meta(index).get(CODEC_GAIN)  # not there where the codec applies none
-    audio = tokenizer.decode(
-        **{stream: frames[None]},
-        lengths_samples=torch.tensor([item.num_samples], device=tokenizer.device),
-        gain_db=None if gain_db is None else torch.tensor([gain_db]),
-        generator=torch.Generator().manual_seed(seed + index),
-        **options,
-    )
-    return audio[0]
-
-
-def check_decode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) -> None:
-    """Raise ConfigError for options that the tokenizer's `decode` does not have, or values that they cannot have."""
-    try:
-        refuse_options(options, tokenizer.decode)
-    except TypeError as error:
-        raise ConfigError(str(error)) from error
-    hints = get_type_hints(tokenizer.decode)
-    for name, value in options.items():
-        convert_value(value, hints[name], name)
-
-
-def choose_stream(dataset: LatentDataset, stream: Stream | None) -> Stream:
-    """The stream to decode: `stream`, or latents where the dataset holds them; raises ValueError if it does not."""
-    if stream is None:
-        return "latents" if "latents" in dataset.streams else "tokens"
-    if stream not in STREAMS:
-        raise ValueError(f"stream must be 'latents' or 'tokens', got {stream!r}")
-    if stream not in dataset.streams:
-        raise ValueError(f"{dataset.path} holds no {stream}, only {', '.join(dataset.streams)}: ask for those")
-    return stream
-
-
 def _choose_items(dataset: LatentDataset, ids: Sequence[str], num: int | None) -> list[int]:
     if not len(dataset):
         raise DatasetError(f"{dataset.path} holds no items: encode it first")
@@ -162,9 +121,3 @@ def _choose_items(dataset: LatentDataset, ids: Sequence[str], num: int | None) -
             )
         chosen = [places[name] for name in ids]
     return chosen[:num]
-
-
-def _frames(item: LatentItem, stream: Stream) -> torch.Tensor:
-    frames = item.latents if stream == "latents" else item.tokens
-    assert frames is not None  # the dataset says that it holds this stream
-    return frames

@@ -17,9 +17,10 @@ from ..core.files import write_json
 from ..core.outputs import prepare_output
 from ..core.settings import load_settings
 from ..tokenizers.base import STREAMS, AudioTokenizer
+from ..tokenizers.inputs import check_decode_options
 from ..tokenizers.load import load_tokenizer
 from .data.audio.find import find_audio
-from .decode import DecodeConfig, check_decode_options, decode_dataset
+from .decode import DecodeConfig, decode_dataset
 from .demo_report import measure, write_report
 from .encode import EncodeConfig, encode_dataset
 from .generation.load import shipped_pipelines

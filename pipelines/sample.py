@@ -23,9 +23,9 @@ from ..core.extras import import_extra, is_installed
 from ..core.files import file_sha256, write_json
 from ..core.outputs import prepare_output, slug
 from ..generators.base import LatentGenerator
+from ..tokenizers.inputs import check_decode_options
 from .data.audio.read import read_audio
 from .data.audio.write import write_audio
-from .decode import check_decode_options
 from .generation.load import build_pipeline, load_pipeline
 from .generation.pipeline import AudioOutput, GenerationPipeline
 

@@ -1,11 +1,20 @@
-"""The one training loop, for codecs and generators."""
+"""Trains codecs and generators: `latentune train` as a function."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..core.job_log import job_logger
+from ..core.outputs import prepare_output
+from .training.build import Task, build_task
+from .training.callbacks import Callback
 from .training.config import TrainConfig, train_config
+from .training.distance import SampleDistance
 from .training.environment import make_accelerator, own_randomness
+from .training.preview import Previews
+from .training.resume import find_start
 from .training.run import ProgressCallback, Run, TrainSummary
 from .training.stop import StopRequest
 
@@ -13,26 +22,78 @@ __all__ = ["TrainConfig", "TrainSummary", "train", "train_config"]
 
 
 def train(
-    config: TrainConfig, *, resume: str | Path | None = "auto", progress: ProgressCallback | None = None
+    config: TrainConfig,
+    *,
+    resume: str | Path | None = "auto",
+    progress: ProgressCallback | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainSummary:
-    """Train a codec or a generator; see `TrainConfig`. Works alone and under `accelerate launch`.
+    """Trains a codec or a generator, in one process or in those of `accelerate launch`.
 
     An interrupted and resumed run gives the weights of an uninterrupted one: data, noise and learning rate are
     functions of the seed and the step.
 
     Args:
-        resume: `auto` goes on from the last checkpoint in `config.output`, if there is one; a checkpoint's folder goes
-            on from that one; None begins anew and refuses a folder that has checkpoints.
-        progress: called after each step with steps done, steps in all and the latest figures.
+        config: of the run.
+        resume: `auto` resumes from the last checkpoint in `config.output` if there is one; the folder of a checkpoint
+            resumes from that one; None starts from the beginning and refuses a folder that holds checkpoints.
+        progress: called after each step with the steps done, all steps, and the latest figures.
+        callbacks: called at intervals, after the previews and distances that the config names.
+
+    Returns:
+        What the run reached. If all steps are already done, nothing is trained and `already_complete` is set.
 
     Raises:
-        TrainingError: NaN or inf in the loss or the gradient, nothing to train on, or the run was asked to stop by
-            SIGTERM or Ctrl-C (after it has saved a checkpoint).
+        TrainingError: NaN or inf in the loss or the gradient, no data to train on, or SIGTERM or Ctrl-C (a checkpoint
+            is saved before).
         CheckpointError: a damaged checkpoint.
-        MismatchError: a checkpoint of another run; dataset, tokenizer and weights that do not belong together.
+        MismatchError: a checkpoint of another run, or a dataset, a tokenizer and weights that do not fit each other.
     """
     accelerator = make_accelerator(config)
     with own_randomness(accelerator.device):
-        run = Run(config, accelerator, resume)
-        with StopRequest() as stop:  # from here on, for there is nothing to save before
+        main = accelerator.is_main_process
+        if main:  # an output that cannot be written is reported before the data is read
+            prepare_output(config.folder)
+        start = find_start(config, resume)
+        if start is not None and start.progress.step == config.steps:
+            return _already_complete(config, start.folder, main)
+        task = build_task(config, accelerator)
+        configured = _configured_callbacks(config, task) if main else []
+        run = Run(config, accelerator, task, start, [*configured, *callbacks])
+        with StopRequest() as stop:  # earlier there is nothing to save
             return run.go(stop, progress)
+
+
+def _configured_callbacks(config: TrainConfig, task: Task) -> list[Callback]:
+    """Returns the distances and previews that the config asks for."""
+    callbacks: list[Callback] = []
+    if config.fad_every:
+        from .measure.sets.distance import ReferenceDistance
+
+        fad = config.fad
+        distance = ReferenceDistance(
+            fad.reference,
+            where=fad.reference_where,
+            max_files=fad.max_files,
+            embedder=fad.embedder,
+            checkpoint=fad.checkpoint,
+        )
+        assert task.tokenizer is not None, "the config checks that a tokenizer is named"
+        callbacks.append(SampleDistance(fad, task.tokenizer, distance, config.fad_every))
+    if config.preview_every:
+        callbacks.append(Previews(config.preview, task, config.folder, config.preview_every))
+    return callbacks
+
+
+def _already_complete(config: TrainConfig, checkpoint: Path, main: bool) -> TrainSummary:
+    if main:
+        job_logger.info("already complete: all %d steps are done, see %s", config.steps, checkpoint)
+    return TrainSummary(
+        output=config.output,
+        checkpoint=str(checkpoint),
+        steps=config.steps,
+        loss=math.nan,
+        valid_loss=None,
+        seconds=0.0,
+        already_complete=True,
+    )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
-from ..core.config import nearest_hint
+from ..core.config import convert_value, nearest_hint
+from ..core.errors import ConfigError
 from ..layers.audio import check_audio, to_channels, to_rate
 from .base import AudioTokenizer, TokenizerSpec
 
@@ -109,3 +110,14 @@ def refuse_options(options: Mapping[str, Any], method: Callable[..., Any]) -> No
     for name in options:
         if name not in known:
             raise TypeError(f"{method.__qualname__} has no option {name}: {nearest_hint(name, known)}")
+
+
+def check_decode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) -> None:
+    """Raises ConfigError for options that the tokenizer's `decode` does not have, or values that they cannot have."""
+    try:
+        refuse_options(options, tokenizer.decode)
+    except TypeError as error:
+        raise ConfigError(str(error)) from error
+    hints = get_type_hints(tokenizer.decode)
+    for name, value in options.items():
+        convert_value(value, hints[name], name)

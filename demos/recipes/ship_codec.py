@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from latentune.core.config import config_to_dict
-from latentune.pipelines.training.state import run_weights
+from latentune.pipelines.data.checkpoints import run_weights
 from latentune.tokenizers.load import load_tokenizer
 
 LICENCE = "Apache-2.0 (training audio: CC-BY-SA, CC-BY, GPL, Expat and BSD-like licences, see the model card)"

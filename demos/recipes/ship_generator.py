@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from latentune.pipelines.data.checkpoints import run_weights
 from latentune.pipelines.generation.load import build_pipeline
-from latentune.pipelines.training.state import run_weights
 
 
 def main() -> None:

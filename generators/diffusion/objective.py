@@ -40,6 +40,7 @@ class RectifiedFlowObjective(Objective):
     """loss = mean over real frames of |v(x_t, t) - (noise - x0)|^2 with x_t = (1 - t) x0 + t noise, x0 normalised."""
 
     config_class = RectifiedFlowConfig
+    uses_all_parameters = True
 
     def __init__(self, config: RectifiedFlowConfig, settings: DiffusionTransformerConfig):
         self.config, self.binding = config, settings.binding

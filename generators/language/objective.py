@@ -30,6 +30,7 @@ class NextTokenObjective(Objective):
     """loss = mean over real tokens of -log p(token | tokens before it, conditions), in nats per token, exact."""
 
     config_class = NextTokenConfig
+    uses_all_parameters = True
 
     def __init__(self, config: NextTokenConfig, settings: TokenLMConfig):
         self.config, self.spec = config, settings.binding.spec

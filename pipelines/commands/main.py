@@ -174,8 +174,10 @@ def train(
 
         summary = run(settings, resume=None if resume == "none" else resume, progress=report)
     if process_rank()[0] == 0:
-        text = f"{summary.checkpoint}: {summary.steps} steps, loss {summary.loss:.4g}"
-        show(asdict(summary), as_json, text + (f", held-out {summary.valid_loss:.4g}" if summary.valid_loss else ""))
+        text = f"{summary.checkpoint}: {summary.steps} steps"
+        text += ", already complete" if summary.already_complete else f", loss {summary.loss:.4g}"
+        text += f", held-out {summary.valid_loss:.4g}" if summary.valid_loss is not None else ""
+        show(asdict(summary), as_json, text)
 
 
 @app.command()

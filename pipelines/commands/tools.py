@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ...core.errors import LatentuneError
+from ...core.job_log import job_logger
 from ...core.settings import load_config
 
 T = TypeVar("T")
@@ -59,12 +60,24 @@ def one_line(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {text} (latentune --debug ... shows where)"
 
 
+class _StderrHandler(logging.StreamHandler[Any]):
+    """Writes to what `sys.stderr` is at the time, so that lines do not run into a progress bar."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+
 def start_logging(verbose: bool) -> None:
-    """Log what the library says to stderr: all with `verbose`, else warnings."""
+    """Logs to stderr: warnings and the lines that a long job writes about itself, with `verbose` everything."""
     logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[_StderrHandler()], force=True
     )
     logging.getLogger("latentune").setLevel(logging.INFO if verbose else logging.WARNING)
+    job_logger.setLevel(logging.INFO)
 
 
 def make_config(cls: type[T], source: str | None, overrides: Sequence[str] | None, given: Mapping[str, Any]) -> T:

@@ -14,8 +14,8 @@ from ...generators.load import load_generator
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.load import SHIPPED as SHIPPED_TOKENIZERS
 from ...tokenizers.load import load_tokenizer
+from ..data.checkpoints import STATE_FILE, last_checkpoint, read_progress
 from ..data.shards.read import read_dataset_json
-from ..training.state import STATE_FILE, last_checkpoint, read_progress
 from .pipeline import GenerationPipeline
 from .saved import MANIFEST, PipelineDefaults, read_manifest
 

@@ -92,6 +92,10 @@ class AudioCrops:
         self.seed, self.augment = seed, augment
         self.groups, self.shares = _groups(store, config)
 
+    @property
+    def num_items(self) -> int:
+        return len(self.store.items)
+
     def keys(self, samples_seen: int) -> Iterator[int]:
         return itertools.count(samples_seen)
 

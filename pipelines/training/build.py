@@ -6,10 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ...core.config import build_config, config_to_dict
 from ...core.configured import ConfiguredModel
 from ...core.errors import MismatchError
 from ...core.objective import Objective
+from ...core.random import keyed_seed
 from ...generators.base import LatentGenerator, TokenizerBinding
 from ...generators.load import generator_class
 from ...tokenizers.base import AudioTokenizer
@@ -28,23 +31,29 @@ HELD_OUT_SEED = 1  # held-out crops are the same in every run, whatever its seed
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is trained, on what, and by which measure."""
+    """A model, the objective it is trained for, and the examples it is trained on."""
 
     model: ConfiguredModel
     objective: Objective
     examples: Examples
     held_out: Examples | None  # None: nothing is held out
-    tokenizer: AudioTokenizer | None  # that decodes a generator's previews
+    tokenizer: AudioTokenizer | None  # decodes the samples of a generator
 
 
-def build_task(config: TrainConfig) -> Task:
-    """Open the data and build the model. Random weights come from torch's global generator.
+def build_task(config: TrainConfig, accelerator: Any) -> Task:
+    """Opens the data and builds the model, whose random weights are a function of `config.seed`.
+
+    Args:
+        config: of the run.
+        accelerator: its main process does this first and fills caches that the others then find.
 
     Raises:
         ConfigError, DatasetError, TrainingError: see the parts.
         MismatchError: dataset, tokenizer and weights that were not made for each other.
     """
-    return _tokenizer_task(config) if isinstance(config.data, AudioDataConfig) else _generator_task(config)
+    torch.manual_seed(keyed_seed(config.seed, "weights"))
+    with accelerator.main_process_first():
+        return _tokenizer_task(config) if isinstance(config.data, AudioDataConfig) else _generator_task(config)
 
 
 def _tokenizer_task(config: TrainConfig) -> Task:

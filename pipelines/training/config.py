@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ...core.config import build_config, nearest_hint, option
@@ -214,14 +215,16 @@ class TrainConfig:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of grad_accum {self.grad_accum}")
         if self.fad_every and not self.fad.reference:
             raise ValueError("fad_every is given: name the real audio, or its saved statistics, in fad.reference")
+        if self.fad_every and getattr(self.data, "tokenizer", None) is None:
+            raise ValueError("fad_every needs a generator, and data.tokenizer to decode its samples with")
         wanted = data_class(self.model.class_name)
         if not isinstance(self.data, wanted):
             raise ValueError(f"{self.model.class_name} trains on {wanted.__name__}, got {type(self.data).__name__}")
 
     @property
-    def kind(self) -> Literal["tokenizer", "generator"]:
-        """What is trained: a codec on audio, or a generator on a codec's streams."""
-        return "tokenizer" if data_class(self.model.class_name) is AudioDataConfig else "generator"
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.output).expanduser()
 
 
 def data_class(class_name: str) -> type[AudioDataConfig] | type[LatentDataConfig]:

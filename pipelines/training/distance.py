@@ -1,73 +1,53 @@
-"""How far a generator's samples are from real audio, while it trains: the Fréchet distance at intervals."""
+"""The distance of a generator's samples from real audio, at intervals of its training.
+
+Shape letters: C audio channels, N audio samples.
+"""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ...core.errors import ConfigError
-from ...generators.base import Conditions, LatentGenerator
-from ..data.audio.convert import resample
-from ..measure.embedders import load_embedder
-from ..measure.metrics import RunningFrechet
-from ..measure.sets.config import STATISTICS_SUFFIX, EvaluateConfig
-from ..measure.sets.gather import gather, load_statistics
-from ..measure.sets.sources import open_source
-from .build import Task
+from ...core.configured import ConfiguredModel
+from ...generators.base import LatentGenerator
+from ...tokenizers.base import AudioTokenizer
 from .config import FadConfig
+from .log import MetricsLog
+from .samples import decode_streams, draw_streams
 
-logger = logging.getLogger(__name__)
+Distance = Callable[[Iterable[Tensor], int], dict[str, float]]  # (audio [C, N] of each sample, rate in Hz) -> figures
 
-SEED = 0  # of the samples' noise: the same at every measurement
+SEED = 0  # of the samples' noise, which is the same at every measurement
 
 
 class SampleDistance:
-    """Samples, decodes, embeds and compares; the reference is embedded once.
+    """A `Callback` that samples, decodes, and hands the audio to `distance`; its figures are logged as `valid_...`.
 
-    Raises:
-        ConfigError: the model is no generator, or no tokenizer is named that decodes its samples.
-        FileNotFoundError, ValueError: no reference audio.
-        MismatchError: saved statistics of another embedder.
+    Args:
+        config: what to sample.
+        tokenizer: the codec that decodes the samples.
+        distance: measures the audio of all samples. It comes from outside: training does not import evaluation.
+        every: optimizer steps between two measurements.
     """
 
-    def __init__(self, config: FadConfig, task: Task):
-        if task.tokenizer is None or not isinstance(task.model, LatentGenerator):
-            raise ConfigError("fad_every needs a generator, and data.tokenizer to decode its samples with")
-        self.config, self.tokenizer = config, task.tokenizer
-        self.embedder = load_embedder(config.embedder, checkpoint=config.checkpoint)
-        if config.reference.endswith(STATISTICS_SUFFIX):
-            found, _ = load_statistics(config.reference, self.embedder)
-        else:
-            source = open_source(config.reference, config.reference_where or None)
-            settings = EvaluateConfig(reference=config.reference, generated="samples", max_files=config.max_files)
-            found, _ = gather(source, config.reference, settings, self.embedder)
-        self.running = RunningFrechet(self.embedder.dim, found.statistics)
-        logger.info("fad_%s against %d windows of %s", self.embedder.name, found.statistics.num, config.reference)
+    def __init__(self, config: FadConfig, tokenizer: AudioTokenizer, distance: Distance, every: int):
+        self.config, self.tokenizer, self.distance, self.every = config, tokenizer, distance, every
 
     @torch.no_grad()
-    def measure(self, model: LatentGenerator) -> dict[str, float]:
-        """The distance of `model`'s samples, which is in eval mode, as `valid_fad_<embedder>`."""
-        generator = torch.Generator().manual_seed(SEED)
-        self.running.reset()
-        for begin in range(0, self.config.num, self.config.batch_size):
-            numbers = range(begin, min(begin + self.config.batch_size, self.config.num))
-            for audio in self._samples(model, numbers, generator):
-                mono = resample(audio.mean(0, keepdim=True), self.tokenizer.spec.sample_rate, self.embedder.sample_rate)
-                self.running.update(self.embedder.embed(mono[0]))
-        return {f"valid_fad_{self.embedder.name}": self.running.compute()}
+    def __call__(self, step: int, model: ConfiguredModel, log: MetricsLog) -> None:
+        figures = self.distance(self._samples(cast(LatentGenerator, model)), self.tokenizer.spec.sample_rate)
+        log.write(step, {f"valid_{name}": value for name, value in figures.items()})
 
-    def _samples(self, model: LatentGenerator, numbers: range, generator: torch.Generator) -> list[Tensor]:
-        """Audio [C, N] of the samples of these numbers; prompts and labels are taken in turn."""
-        config, tokenizer = self.config, self.tokenizer
-        prompts = [config.prompts[number % len(config.prompts)] for number in numbers]
-        labels = [config.labels[number % len(config.labels)] for number in numbers] if config.labels else None
-        lengths = torch.full((len(prompts),), round(config.seconds * tokenizer.spec.sample_rate))
-        conditions = Conditions.of(prompts, config.seconds, labels)
-        made = model.sample(conditions, lengths, generator=generator, **config.options)
-        streams = {"latents": made.latents} if made.tokens is None else {"tokens": made.tokens}
-        frames = {name: value.to(tokenizer.device) for name, value in streams.items() if value is not None}
-        audio = tokenizer.decode(**frames, lengths_samples=made.lengths_samples, generator=generator).float().cpu()
-        # a model in its first steps may give what is no audio
-        return [torch.nan_to_num(one[:, : int(n)]) for one, n in zip(audio, made.lengths_samples, strict=True)]
+    def _samples(self, model: LatentGenerator) -> Iterator[Tensor]:
+        """Yields the audio [C, N] of each sample; prompts and labels are taken in turn."""
+        config, generator = self.config, torch.Generator().manual_seed(SEED)
+        for begin in range(0, config.num, config.batch_size):
+            numbers = range(begin, min(begin + config.batch_size, config.num))
+            prompts = [config.prompts[number % len(config.prompts)] for number in numbers]
+            labels = [config.labels[number % len(config.labels)] for number in numbers] if config.labels else None
+            made = draw_streams(model, prompts, labels, config.seconds, config.options, generator)
+            # a model in its first steps may give NaN or inf
+            yield from (torch.nan_to_num(audio) for audio in decode_streams(self.tokenizer, made, generator))

@@ -1,4 +1,4 @@
-"""What a run stands on: accelerate's view of device and processes, and seeds."""
+"""The device and the processes of a run, as accelerate sees them, and its seeds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .config import TrainConfig
 
 
 def make_accelerator(config: TrainConfig) -> Any:
-    """An `Accelerator` for the device and precision of `config`.
+    """Returns an `Accelerator` for the device and precision of `config`.
 
     Raises:
-        ValueError: a device that is not there, or a precision that it does not have.
+        ValueError: the device is not available, or does not have this precision.
     """
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -27,22 +27,20 @@ def make_accelerator(config: TrainConfig) -> Any:
         raise ValueError("mixed_precision fp16 needs a CUDA device: use bf16 or no")
     # the state outlives a run, and would refuse a second run of other precision in the same process
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    # a batch without texts or labels leaves the weights that read them without gradient
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     cpu = {"cpu": True} if config.device == "cpu" else {}
-    return Accelerator(mixed_precision=config.mixed_precision, kwargs_handlers=[unused], **cpu)
+    return Accelerator(mixed_precision=config.mixed_precision, **cpu)
 
 
 @contextmanager
 def own_randomness(device: torch.device) -> Iterator[None]:
-    """Leave torch's global generators as they were."""
+    """Restores torch's global random state at the end."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         yield
 
 
 def keyed_noise(device: torch.device, *key: object) -> torch.Generator:
-    """A generator on `device` that the key determines; torch's global ones, which dropout draws from, are set alike."""
+    """Returns a generator on `device` seeded by the key, and seeds torch's global ones, which dropout uses, alike."""
     seed = keyed_seed(*key)
     torch.manual_seed(seed)
     return torch.Generator(device).manual_seed(seed)

@@ -21,6 +21,10 @@ class LatentCrops:
         self.silence = dataset.silence
         self.crop_chunks = dataset.spec.nearest_chunks(config.crop_s)
 
+    @property
+    def num_items(self) -> int:
+        return len(self.dataset)
+
     def keys(self, samples_seen: int) -> Iterator[tuple[int, int]]:
         return self.sampler.iter_from(samples_seen)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Protocol
@@ -14,6 +14,11 @@ class Examples(Protocol):
 
     `keys(n)` starts at the n-th example; `load(key)` depends on nothing but the key.
     """
+
+    @property
+    def num_items(self) -> int:
+        """Number of recordings or dataset items that the examples are cut from."""
+        ...
 
     def keys(self, samples_seen: int) -> Iterator[Any]:
         """What tells the examples apart, from the `samples_seen`-th on."""
@@ -38,7 +43,7 @@ def micro_batches(
     world_size: int = 1,
     num_threads: int = 1,
     prefetch_batches: int = 4,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Batches for the loop, `parts` of them a step, from step `first_step` on, without end.
 
     The order of examples depends on `batch_size` alone: process `rank` takes every `world_size`-th of each batch.

@@ -1,4 +1,4 @@
-"""Figures of a run: one JSON line each in `metrics.jsonl`, and the same in TensorBoard where that is installed."""
+"""The figures of a run: lines of `metrics.jsonl` and of the job's log, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...core.extras import is_installed
 from ...core.files import write_text
+from ...core.job_log import job_logger
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Writes figures below a run's folder. A resumed run forgets the figures of steps that it will do again."""
+    """Writes figures to a run's folder. A resumed run drops the figures of steps that it will do again."""
 
     def __init__(self, folder: Path, first_step: int):
         self.path = folder / "metrics.jsonl"
@@ -31,21 +32,22 @@ class MetricsLog:
         self.board = _tensorboard(folder / "tensorboard", first_step)
 
     def write(self, step: int, figures: dict[str, float]) -> None:
-        """Log `figures` under the number of steps done. NaN and inf become null in the file."""
+        """Logs `figures` under the number of steps done. NaN and inf become null in the file."""
         plain: dict[str, Any] = {k: (v if math.isfinite(v) else None) for k, v in figures.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **plain}) + "\n")
         if self.board is not None:
             for name, value in figures.items():
                 self.board.add_scalar(name, value, step)
+        job_logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
     def audio(self, step: int, name: str, audio: Tensor, sample_rate: int) -> None:
-        """Put audio [C, N] into TensorBoard, as mono."""
+        """Adds audio [C, N] to TensorBoard, as mono."""
         if self.board is not None:
             self.board.add_audio(name, audio.mean(0, keepdim=True).clamp(-1, 1), step, sample_rate)
 
     def close(self) -> None:
-        """Write out what TensorBoard's writer still holds."""
+        """Flushes and closes TensorBoard's writer."""
         if self.board is not None:
             self.board.close()
 
@@ -68,21 +70,21 @@ def _step_of(line: str) -> float:
 
 
 class Averages:
-    """Running means of named scalars, fetched from the device only when asked for."""
+    """Running means of named scalars, which stay on the device until `take`."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.weights: dict[str, float] = {}
 
     def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
-        """Count one set of scalars."""
+        """Adds one set of scalars."""
         for name, value in values.items():
             value = value.detach().float() * weight
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.weights[name] = self.weights.get(name, 0.0) + weight
 
     def take(self) -> dict[str, float]:
-        """The means so far; then start anew."""
+        """Returns the means so far and resets them."""
         names = list(self.sums)
         values = torch.stack([self.sums[name] for name in names]).tolist() if names else []
         means = {name: value / self.weights[name] for name, value in zip(names, values, strict=True)}

@@ -1,8 +1,9 @@
-"""Where a run begins: anew, or at a checkpoint that fits it."""
+"""What a checkpoint holds of a run: where a run starts, and how its state is loaded and saved."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,17 +13,27 @@ from torch import nn
 from ...core.config import config_to_dict
 from ...core.configured import ConfiguredModel
 from ...core.errors import CheckpointError, MismatchError
+from ..data.checkpoints import (
+    CRITIC,
+    CRITIC_OPTIMIZER,
+    CriticState,
+    Progress,
+    last_checkpoint,
+    list_checkpoints,
+    read_progress,
+    read_tensors,
+    save_checkpoint,
+)
 from .config import TrainConfig
 from .ema import AveragedModel
-from .optim import load_optimizer_tensors
-from .state import CRITIC, CRITIC_OPTIMIZER, last_checkpoint, list_checkpoints, read_progress, read_tensors
+from .optim import load_optimizer_tensors, optimizer_tensors
 from .trainee import Trainee
 
 logger = logging.getLogger(__name__)
 
-# what a resumed run may not change, for it would be another run
+# keys that a resumed run must not change, since it would be another run
 FIXED = ("model.class_name", "model.config", "optimizer.name", "batch_size", "seed")
-# what may change without a word, for the weights do not depend on it
+# keys that may change without a warning, since the weights do not depend on them
 FREE = (
     "output",
     "device",
@@ -36,22 +47,31 @@ FREE = (
 FREE_SECTIONS = ("preview", "fad", "data")
 
 
-def find_start(config: TrainConfig, resume: str | Path | None) -> Path | None:
-    """The checkpoint to go on from, whole and of this run; None to begin anew.
+@dataclass(frozen=True)
+class Start:
+    """A whole checkpoint of this run to resume from."""
+
+    folder: Path
+    progress: Progress
+
+
+def find_start(config: TrainConfig, resume: str | Path | None) -> Start | None:
+    """Returns the checkpoint to resume from, or None to start from the beginning.
 
     Args:
+        config: of the run.
         resume: `auto`, a checkpoint's folder, or None; see `train`.
 
     Raises:
-        CheckpointError: a damaged checkpoint, or one that a run begun anew would overwrite.
+        CheckpointError: a damaged checkpoint, or, if `resume` is None, one that the run would overwrite.
         MismatchError: a checkpoint of another run.
     """
     if resume is None:
-        found = list_checkpoints(Path(config.output) / "checkpoints")
+        found = list_checkpoints(config.folder / "checkpoints")
         if found:
             raise CheckpointError(f"{config.output} holds a run ({found[-1].name}): resume it or choose another output")
         return None
-    start = last_checkpoint(config.output) if str(resume) == "auto" else Path(resume)
+    start = last_checkpoint(config.folder) if str(resume) == "auto" else Path(resume)
     if start is None:
         return None
     saved = read_progress(start)
@@ -60,54 +80,101 @@ def find_start(config: TrainConfig, resume: str | Path | None) -> Path | None:
     if _critic_optimizer(theirs) != _critic_optimizer(ours) and "optimizer.name" not in changed:
         changed.append("critic_optimizer.name")
     if changed:
-        raise MismatchError(f"{start} is of a run with other {', '.join(changed)}: take its values or another output")
+        raise MismatchError(f"{start} is of a run with other {', '.join(changed)}: use its values or another output")
     if saved.step > config.steps:
         raise MismatchError(f"{start} has done {saved.step} steps, more than steps={config.steps}")
     other = [key for key in ours if key not in FREE + FREE_SECTIONS and theirs.get(key) != ours[key]]
     if other:
-        logger.warning("%s was saved with other %s: the run goes on with the new values", start, ", ".join(other))
-    logger.info("resuming from %s", start)
-    return start
+        logger.warning("%s was saved with other %s: the run continues with the new values", start, ", ".join(other))
+    return Start(start, saved)
 
 
 def load_state(
-    start: Path, trained: Trainee, critic: Trainee | None, average: AveragedModel, scaler: Any | None
-) -> int:
-    """Load weights, averaged weights, the critic, and the state of optimisers and gradient scaler.
+    start: Start, trained: Trainee, critic: Trainee | None, average: AveragedModel, scaler: Any | None
+) -> None:
+    """Loads weights, averaged weights, the critic, and the state of optimizers and gradient scaler.
 
-    Returns:
-        The steps done.
+    Args:
+        start: the checkpoint.
+        trained: the model.
+        critic: of an adversarial objective.
+        average: the averaged weights.
+        scaler: of fp16 gradients.
 
     Raises:
         MismatchError: the checkpoint's model or critic has another config, or was trained on another dataset.
     """
-    model = cast(ConfiguredModel, trained.module)
+    folder, model = start.folder, cast(ConfiguredModel, trained.module)
     for target, name in ((model, "model"), (average.model, "ema")):
-        saved = type(model).from_pretrained(start / name)
+        saved = type(model).from_pretrained(folder / name)
         if saved.settings != model.settings:
             raise MismatchError(
-                f"{start} was trained on another dataset or with another model.config: choose another output"
+                f"{folder} was trained on another dataset or with another model.config: choose another output"
             )
         target.load_state_dict(saved.state_dict())
-    load_optimizer_tensors(trained.optimizer, trained.module, read_tensors(start))
+    load_optimizer_tensors(trained.optimizer, trained.module, read_tensors(folder))
     if critic is not None:
-        load_critic(critic.module, start / f"{CRITIC}.safetensors")
-        load_optimizer_tensors(critic.optimizer, critic.module, read_tensors(start, CRITIC_OPTIMIZER))
-    progress = read_progress(start)
-    if scaler is not None and progress.scaler:
-        scaler.load_state_dict(progress.scaler)
-    return progress.step
+        load_critic(critic.module, folder / f"{CRITIC}.safetensors")
+        load_optimizer_tensors(critic.optimizer, critic.module, read_tensors(folder, CRITIC_OPTIMIZER))
+    if scaler is not None and start.progress.scaler:
+        scaler.load_state_dict(start.progress.scaler)
+
+
+def save_state(
+    step: int,
+    config: TrainConfig,
+    trained: Trainee,
+    critic: Trainee | None,
+    average: AveragedModel,
+    scaler: Any | None,
+) -> Path:
+    """Saves what `load_state` loads as a checkpoint of the run's folder.
+
+    Args:
+        step: optimizer steps done.
+        config: of the run.
+        trained: the model.
+        critic: of an adversarial objective.
+        average: the averaged weights.
+        scaler: of fp16 gradients.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        OSError: it could not be written; nothing half-written is left behind.
+    """
+    progress = Progress(
+        step=step,
+        samples_seen=step * config.batch_size,
+        config=config_to_dict(config),
+        scaler=scaler.state_dict() if scaler is not None else {},
+    )
+    return save_checkpoint(
+        config.folder / "checkpoints",
+        progress,
+        cast(ConfiguredModel, trained.module),
+        average.model,
+        optimizer_tensors(trained.optimizer, trained.module),
+        config.keep_checkpoints,
+        None if critic is None else _critic_state(critic),
+    )
+
+
+def _critic_state(critic: Trainee) -> CriticState:
+    weights = {name: value.detach().cpu().contiguous() for name, value in critic.module.state_dict().items()}
+    return CriticState(weights=weights, optimizer=optimizer_tensors(critic.optimizer, critic.module))
 
 
 def load_critic(critic: nn.Module, path: Path) -> None:
-    """Load a critic's weights from a checkpoint's `critic.safetensors`.
+    """Loads a critic's weights from a checkpoint's `critic.safetensors`.
 
     Raises:
-        CheckpointError: no such file.
-        MismatchError: weights of another critic.
+        CheckpointError: there is no such file.
+        MismatchError: the weights are those of another critic.
     """
     if not path.is_file():
-        raise CheckpointError(f"there is no {path}: it is of a run without a critic, or no checkpoint's critic at all")
+        raise CheckpointError(f"there is no {path}: the run has no critic, or the path does not name one")
     try:
         critic.load_state_dict(load_file(path))
     except RuntimeError as error:
@@ -115,7 +182,7 @@ def load_critic(critic: nn.Module, path: Path) -> None:
 
 
 def _critic_optimizer(config: dict[str, Any]) -> str:
-    """Which optimiser a run's critic has, or would have."""
+    """Returns which optimizer the critic of a run has, or would have."""
     return (config.get("critic_optimizer") or config["optimizer"])["name"]
 
 

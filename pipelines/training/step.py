@@ -1,4 +1,4 @@
-"""One optimiser step: of the model, and of an adversarial objective's critic."""
+"""One optimizer step of the model, and of the critic of an adversarial objective."""
 
 from __future__ import annotations
 
@@ -22,16 +22,22 @@ from .trainee import Trainee
 
 
 class Stepper:
-    """Model and critic at work, each with its optimiser.
+    """Trains a model and, for an adversarial objective, its critic, each with its own optimizer.
 
     Raises:
-        ValueError: the config speaks of a critic, and the objective has none.
+        ValueError: the config has options of a critic, and the objective has none.
     """
 
     def __init__(self, config: TrainConfig, accelerator: Any, objective: Objective, model: ConfiguredModel):
         self.config, self.accelerator = config, accelerator
         self.objective = objective.to(accelerator.device)
-        self.model = Trainee(cast(nn.Module, model), config.optimizer, accelerator, config.compile)
+        self.model = Trainee(
+            cast(nn.Module, model),
+            config.optimizer,
+            accelerator,
+            uses_all_parameters=objective.uses_all_parameters,
+            compile=config.compile,
+        )
         self.critic = self._make_critic()
 
     def _make_critic(self) -> Trainee | None:
@@ -40,15 +46,29 @@ class Stepper:
             critic = self.objective.critic.train()
             if config.model.init_critic_from is not None:
                 load_critic(critic, Path(config.model.init_critic_from))
-            return Trainee(critic, config.critic_optimizer or config.optimizer, self.accelerator)
-        told = {"critic_optimizer": config.critic_optimizer, "model.init_critic_from": config.model.init_critic_from}
-        for name, value in told.items():
+            return Trainee(
+                critic,
+                config.critic_optimizer or config.optimizer,
+                self.accelerator,
+                uses_all_parameters=self.objective.uses_all_parameters,
+            )
+        given = {"critic_optimizer": config.critic_optimizer, "model.init_critic_from": config.model.init_critic_from}
+        for name, value in given.items():
             if value is not None:
                 raise ValueError(f"{name} is given, but {type(self.objective).__name__} has no critic: leave it out")
         return None
 
     def do(self, step: int, batches: Iterator[Any], averages: Averages, stop: StopRequest) -> bool:
-        """Step number `step`, 0 being the first; returns whether some process was asked to stop.
+        """Does one step.
+
+        Args:
+            step: number of the step; the first one is 0.
+            batches: gives the parts of the step's batch.
+            averages: takes the figures.
+            stop: says whether this process was asked to stop.
+
+        Returns:
+            Whether any process was asked to stop.
 
         Raises:
             TrainingError: NaN or inf in a loss or a gradient.
@@ -85,7 +105,7 @@ class Stepper:
     def _train_critic(
         self, critic: Trainee, step: int, ids: list[str], pairs: list[CriticPair], averages: Averages
     ) -> None:
-        """Update the critic: after the model, for fp16's gradient scale may change with each update."""
+        """Updates the critic, after the model, since the gradient scale of fp16 may change with each update."""
         losses = []
         for part, pair in enumerate(pairs):
             with critic.part(last=part == len(pairs) - 1):
@@ -97,19 +117,19 @@ class Stepper:
         self._update(critic, "critic_", finite, _Place(step, ids, losses), averages)
 
     def _update(self, trainee: Trainee, prefix: str, finite: bool, place: _Place, averages: Averages) -> None:
-        """The optimiser's step of one of the two, where loss and gradient are finite."""
+        """Does the optimizer's step of the model or the critic if loss and gradient are finite."""
         whose = prefix.replace("_", " ")
         if not finite:
             raise TrainingError(place.not_finite(f"the {whose}loss"))
         norm = trainee.clip(self.config.clip_norm)
-        # gradient scaling (fp16) meets inf as a matter of course, and skips such a step by itself
+        # inf is normal with gradient scaling (fp16), which skips such a step by itself
         if self.accelerator.scaler is None and not torch.isfinite(norm):
             raise TrainingError(place.not_finite(f"the {whose}gradient"))
         averages.add({f"{prefix}gradient_norm": norm})
         trainee.update()
 
     def _agree(self, stop: bool, losses: Tensor) -> tuple[bool, bool]:
-        """Whether any process was asked to stop, and whether all processes' losses are finite."""
+        """Returns whether any process was asked to stop, and whether the losses of all processes are finite."""
         flags = torch.stack([torch.full_like(losses[0], float(stop)), (~torch.isfinite(losses)).any().float()])
         if self.accelerator.num_processes > 1:
             flags = self.accelerator.reduce(flags, "sum")
@@ -118,7 +138,7 @@ class Stepper:
 
 
 class _Place:
-    """Where in the run something happened, for a message."""
+    """The place in the run where something happened, for a message."""
 
     def __init__(self, step: int, ids: list[str], losses: list[Tensor]):
         self.step, self.ids, self.losses = step, ids, losses

@@ -1,4 +1,4 @@
-"""A network that is being trained: the model itself, and an adversarial objective's critic."""
+"""A network that is being trained: the model, or the critic of an adversarial objective."""
 
 from __future__ import annotations
 
@@ -14,27 +14,47 @@ from .optim import build_optimizer, set_learning_rate
 
 
 class Trainee:
-    """A network with its optimiser, and both as accelerate wraps them."""
+    """A network with its optimizer, and both as accelerate wraps them.
 
-    def __init__(self, module: nn.Module, config: OptimizerConfig, accelerator: Any, compile: bool = False):
+    Args:
+        module: the network.
+        config: of the optimizer.
+        accelerator: of the run.
+        uses_all_parameters: each backward pass reaches every parameter that learns. Without it several processes look
+            for unused ones in each step, which costs a pass over the graph.
+        compile: use `torch.compile`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        config: OptimizerConfig,
+        accelerator: Any,
+        *,
+        uses_all_parameters: bool,
+        compile: bool = False,
+    ):
+        from accelerate import DistributedDataParallelKwargs
+
         self.module, self.config, self.accelerator = module, config, accelerator
         self.optimizer = build_optimizer(module, config)
         wrapped = torch.compile(module) if compile else module
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=not uses_all_parameters)
         self.wrapped, self._prepared = accelerator.prepare(wrapped, self.optimizer)
 
     def set_rate(self, factor: float) -> None:
-        """Set the learning rate to `factor` times the highest."""
+        """Sets the learning rate to `factor` times the highest."""
         set_learning_rate(self.optimizer, self.config.lr * factor)
 
     def part(self, last: bool) -> AbstractContextManager[Any]:
-        """Around forward and backward pass of a part of a step: processes share gradients in the last part alone."""
+        """Surrounds forward and backward pass of a part of a step: processes share gradients only in the last part."""
         return nullcontext() if last else self.accelerator.no_sync(self.wrapped)
 
     def clip(self, clip_norm: float) -> Tensor:
-        """Limit the norm of the whole gradient (0: leave it); returns what it was."""
+        """Limits the norm of the whole gradient (0: does not) and returns the norm before that."""
         return self.accelerator.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
 
     def update(self) -> None:
-        """Do the optimiser's step and forget the gradient."""
+        """Does the optimizer's step and drops the gradient."""
         self._prepared.step()
         self._prepared.zero_grad(set_to_none=True)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from latentune.pipelines.training.state import last_checkpoint
+from latentune.pipelines.data.checkpoints import last_checkpoint
 
 
 class Killed(Exception):

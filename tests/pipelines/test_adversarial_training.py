@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from latentune.core.errors import CheckpointError, MismatchError, TrainingError
 from latentune.core.settings import load_settings
+from latentune.pipelines.data.checkpoints import last_checkpoint, run_weights
 from latentune.pipelines.train import TrainSummary, train, train_config
-from latentune.pipelines.training.state import last_checkpoint, run_weights
 from latentune.tokenizers.load import load_tokenizer
 from latentune.tokenizers.taae.objective import TAAEObjective
 
@@ -145,7 +145,7 @@ def test_a_stage_can_start_from_the_weights_of_another(audio: Path, whole: Path,
     assert all(torch.allclose(before[key], after[key], atol=1e-9) for key in before)
     with pytest.raises(MismatchError, match="holds a critic of another config"):
         run(audio, tmp_path / "other", start[1], "model.objective.critic.filters=3")
-    with pytest.raises(CheckpointError, match="it is of a run without a critic"):
+    with pytest.raises(CheckpointError, match="the run has no critic"):
         run(audio, tmp_path / "none", f"model.init_critic_from={whole / 'critic.safetensors'}")
 
 
@@ -206,15 +206,16 @@ import sys
 import torch
 from latentune.core.settings import load_settings
 from latentune.pipelines.train import train_config
+from latentune.pipelines.training.build import build_task
 from latentune.pipelines.training.environment import make_accelerator
 from latentune.pipelines.training.run import Run
 from latentune.pipelines.training.stop import StopRequest
 
 config = train_config(load_settings("train/taae-tiny", sys.argv[1:]))
 accelerator = make_accelerator(config)
-run = Run(config, accelerator, "auto")
+run = Run(config, accelerator, build_task(config, accelerator), None, [])
 with StopRequest() as stop:
-    run.go(stop, None)
+    run.go(stop)
 for module in (run.stepper.model.module, run.stepper.critic.module):
     for name, weight in module.named_parameters():
         mine, other = accelerator.gather(weight.detach()[None].contiguous())

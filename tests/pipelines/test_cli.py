@@ -136,6 +136,9 @@ def test_train_and_sample_work_together(dataset: Path, codec_folder: Path, tmp_p
     assert np.isfinite(summary["loss"])
     again = json.loads(call("train", "train/dit-tiny", *keys, "steps=2", "--json").stdout)
     assert again["loss"] is None  # nothing was left to do
+    finished = call("train", "train/dit-tiny", *keys, "steps=2")
+    assert "2 steps, already complete" in finished.stdout
+    assert "nan" not in finished.output
     assert "3 steps" in call("train", "train/dit-tiny", *keys, "steps=3").stdout
     arguments = ["sample", tmp_path / "run", tmp_path / "out", "-p", "one", "-p", "two", "--seconds", 0.1, "--steps", 1]
     records = json.loads(call(*arguments, "spectrograms=false", "decode_options.steps=1", "--json").stdout)["samples"]
@@ -256,6 +259,9 @@ def test_a_stopped_run_is_exit_code_1(audio: Path, tmp_path: Path, monkeypatch: 
         return step(self, *arguments)
 
     monkeypatch.setattr(library.Stepper, "do", interrupted)
-    line = fails("train", "train/codicodec-tiny", f"data.source={audio / '0.wav'}", f"output={tmp_path / 'run'}")
-    assert "stopped by SIGTERM after step 1" in line
+    keys = [f"data.source={audio / '0.wav'}", f"output={tmp_path / 'run'}"]
+    lines = call("train", "train/codicodec-tiny", *keys, code=1).stderr.splitlines()
+    assert lines[-1].startswith("error: stopped by SIGTERM after step 1")
+    assert "training CoDiCodec" in lines[0]
+    assert "step 1: loss" in lines[1], "the lines of a job are shown also without a terminal and without -v"
     assert (tmp_path / "run" / "checkpoints" / "00000001").is_dir()

@@ -1,6 +1,8 @@
 """A run that was interrupted and resumed is the run that was not; checkpoints are whole or refused."""
 
+import logging
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -15,8 +17,8 @@ import torch
 
 from latentune.core.errors import CheckpointError, MismatchError, TrainingError
 from latentune.core.settings import load_settings
+from latentune.pipelines.data.checkpoints import list_checkpoints, read_progress, run_weights
 from latentune.pipelines.train import TrainConfig, train, train_config
-from latentune.pipelines.training.state import list_checkpoints, read_progress, run_weights
 from latentune.pipelines.training.stop import StopRequest
 
 RATE = 48000
@@ -111,11 +113,27 @@ def test_a_second_signal_acts_as_usual() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_finished_run_is_not_done_again(runs: Any, audio: Path, copied: Path) -> None:
+def test_a_finished_run_is_not_done_again(
+    runs: Any, audio: Path, copied: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     before = runs.contents(copied / "checkpoints" / "00000006")
-    summary = train(settings(audio, copied))
+    with caplog.at_level(logging.INFO, "latentune.job"):
+        summary = train(settings(audio, copied))
+    assert summary.already_complete
+    assert "already complete: all 6 steps are done" in caplog.text
     assert np.isnan(summary.loss)
     assert all(torch.equal(before[key], value) for key, value in runs.contents(Path(summary.checkpoint)).items())
+
+
+def test_a_long_job_describes_itself(audio: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "latentune.job"):
+        summary = train(settings(audio, tmp_path / "run", "steps=3", "log_every=2", "device=cpu"))
+    assert not summary.already_complete
+    first, *steps = [record.message for record in caplog.records if "valid_" not in record.message]
+    assert re.search(r"training CoDiCodec \([\d,]+ parameters, [\d,]+ of them learn\) on 3 items, device cpu", first)
+    assert "mixed precision no, steps 1 to 3 of 2 examples each" in first
+    assert [line.split(":")[0] for line in steps if line.startswith("step")] == ["step 2", "step 3"]
+    assert all("loss" in line for line in steps if line.startswith("step"))
 
 
 def test_a_run_goes_on_from_the_checkpoint_that_is_named(runs: Any, audio: Path, whole: Path, copied: Path) -> None:
@@ -186,7 +204,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(
         raise OSError(28, "No space left on device")
 
     before = sorted(path for path in copied.rglob("*") if "tensorboard" not in str(path))
-    monkeypatch.setattr("latentune.pipelines.training.state.os.fsync", full)
+    monkeypatch.setattr("latentune.pipelines.data.checkpoints.os.fsync", full)
     config = settings(audio, copied, "steps=7")
     with pytest.raises(OSError, match="No space left"):
         train(config)
@@ -214,7 +232,7 @@ def test_another_run_is_not_resumed(audio: Path, whole: Path, override: str, mes
 
 def test_what_may_change_on_resuming_is_told(audio: Path, copied: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(settings(audio, copied, "steps=7", "optimizer.lr=1e-5", "log_every=7"))
-    assert "saved with other model, steps, optimizer: the run goes on" in caplog.text
+    assert "saved with other model, steps, optimizer: the run continues" in caplog.text
 
 
 def test_a_run_begun_anew_does_not_overwrite_another(audio: Path, whole: Path) -> None:

@@ -12,10 +12,10 @@ from latentune.core.errors import CheckpointError, ConfigError, MismatchError
 from latentune.core.settings import load_settings
 from latentune.generators.base import LatentGenerator, TokenizerBinding
 from latentune.generators.load import generator_class
+from latentune.pipelines.data.checkpoints import Progress, save_checkpoint
 from latentune.pipelines.generation.load import load_pipeline
 from latentune.pipelines.generation.pipeline import GenerationPipeline
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
-from latentune.pipelines.training.state import Progress, save_checkpoint
 
 OPTIONS = {"dit-tiny": {"steps": 2}, "lm-tiny": {"temperature": 0.9, "top_k": 5, "top_p": 0.9}}
 CALL = {"dit-tiny": {"num_inference_steps": 2}, "lm-tiny": {"temperature": 0.9}}

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from latentune.core.errors import MismatchError, TrainingError
 from latentune.core.settings import load_settings
 from latentune.generators.load import load_generator
+from latentune.pipelines.data.checkpoints import last_checkpoint, run_weights
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.train import TrainSummary, train, train_config
-from latentune.pipelines.training.state import last_checkpoint, run_weights
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 from latentune.tokenizers.load import load_tokenizer
 

@@ -50,6 +50,7 @@ class ConsistencyObjective(Objective):
     """
 
     config_class = ConsistencyConfig
+    uses_all_parameters = True
 
     def __init__(self, config: ConsistencyConfig, codec: CoDiCodecConfig):
         self.config, self.codec = config, codec

@@ -127,6 +127,7 @@ class NeuCodecObjective(AdversarialObjective):
             )
         if not any(self._weights(0).values()):
             raise ValueError("all terms have weight 0 at the start (see mse_start_step): there is nothing to train on")
+        self.uses_all_parameters = self._reaches_all_parameters()
         self.teacher: NeuCodec | None = None
         self.given: dict[str, dict[str, Tensor]] = {}  # weights of whole parts that the codec takes over
         if config.teacher is not None:
@@ -203,6 +204,13 @@ class NeuCodecObjective(AdversarialObjective):
             "adversarial": len(fake_output) * squared_model_loss(fake_output),
             "feature_matching": layers * feature_matching(real_output, fake_output, normalise=False),
         }
+
+    def _reaches_all_parameters(self) -> bool:
+        """Returns False if a part that learns has only terms of weight 0."""
+        c = self.config
+        decodes = any((c.mel_weight, c.adversarial_weight, c.feature_matching_weight))
+        predicts = c.stage == "train" and self.codec.predict_semantic
+        return (decodes or c.stage == "distil") and (not predicts or c.semantic_weight > 0)
 
     def _weights(self, step: int) -> dict[str, float]:
         c = self.config

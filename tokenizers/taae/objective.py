@@ -74,6 +74,7 @@ class TAAEObjective(AdversarialObjective):
     """
 
     config_class = TAAEObjectiveConfig
+    uses_all_parameters = True
 
     def __init__(self, config: TAAEObjectiveConfig, codec: TAAEConfig):
         self.config, self.codec = config, codec

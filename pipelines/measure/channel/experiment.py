@@ -20,9 +20,9 @@ from ....core.outputs import prepare_output
 from ....core.random import keyed_generator
 from ....core.settings import save_config
 from ....tokenizers.base import AudioTokenizer, Encoded
+from ....tokenizers.inputs import check_decode_options
 from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import AudioItem, find_distinct_audio
-from ...decode import check_decode_options
 from ..codecs.figures.distances import SI_SDR_LIMIT_DB, mel_distance, si_sdr_db
 from ..results import silence_warning
 from .build import Sources, build_systems

@@ -9,9 +9,9 @@ from typing import Any
 from ....core.config import config_to_dict
 from ....core.device import pick_device
 from ....tokenizers.base import STREAMS, AudioTokenizer, Stream
+from ....tokenizers.inputs import check_decode_options
 from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import AudioItem, find_distinct_audio
-from ...decode import check_decode_options
 from ..embedders import Embedder, load_embedder
 from ..results import MIN_FILES, few, silence_warning
 from ..sets.sources import choose_items

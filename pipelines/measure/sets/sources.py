@@ -23,8 +23,8 @@ from ....tokenizers.base import AudioTokenizer
 from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import find_audio
 from ...data.audio.read import read_audio
+from ...data.shards.decode import choose_stream, decode_item
 from ...data.shards.read import DATASET_FILE, LatentDataset, check_tokenizer
-from ...decode import choose_stream, decode_item
 
 DECODE_SEED = 0  # with an item's number it determines the noise of a codec that draws some
 

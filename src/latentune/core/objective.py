@@ -20,9 +20,14 @@ class Objective(ABC):
     The model may be wrapped (DistributedDataParallel, torch.compile), so an objective calls `model(...)` and nothing
     else of it. All randomness comes from `generator`, all else from the arguments: a resumed run repeats an
     uninterrupted one.
+
+    Attributes:
+        uses_all_parameters: each backward pass reaches every parameter that learns, of the model and of a critic,
+            whatever the batch holds. If it is False, several processes search the graph for unused ones in each step.
     """
 
     config_class: ClassVar[type]
+    uses_all_parameters: bool = False
 
     @abstractmethod
     def __init__(self, config: Any, settings: Any):

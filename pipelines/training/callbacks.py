@@ -1,0 +1,32 @@
+"""Work at intervals of a training run, such as previews: handed to `train`, called by the loop."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...core.configured import ConfiguredModel
+from .log import MetricsLog
+
+
+class Callback(Protocol):
+    """Called in the main process after every `every`-th optimizer step and after the last one, and nowhere else."""
+
+    @property
+    def every(self) -> int:
+        """Optimizer steps between two calls; with 0 there are no calls."""
+        ...
+
+    def __call__(self, step: int, model: ConfiguredModel, log: MetricsLog) -> None:
+        """Looks at the run.
+
+        Args:
+            step: number of optimizer steps done; the checkpoint of this step, if it is due, is already saved.
+            model: the averaged weights, in eval mode. The callback must not change them.
+            log: takes figures and audio of this step.
+        """
+        ...
+
+
+def is_due(every: int, step: int, last_step: int) -> bool:
+    """Returns whether something that happens at intervals of `every` steps (0: never) happens after `step` steps."""
+    return every > 0 and (step % every == 0 or step == last_step)

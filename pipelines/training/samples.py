@@ -1,0 +1,46 @@
+"""Audio from a generator that is being trained, for previews and distances.
+
+Shape letters: C audio channels, N audio samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...generators.base import Conditions, Generated, LatentGenerator
+from ...tokenizers.base import AudioTokenizer
+
+
+def draw_streams(
+    model: LatentGenerator,
+    prompts: Sequence[str],
+    labels: Sequence[str | None] | None,
+    seconds: float,
+    options: Mapping[str, Any],
+    generator: torch.Generator,
+) -> Generated:
+    """Samples one item for each prompt.
+
+    Args:
+        model: in eval mode.
+        prompts: one text per item.
+        labels: one class label per item, or None.
+        seconds: length of each item.
+        options: keyword arguments of the model's `sample`.
+        generator: source of the randomness.
+    """
+    lengths = torch.full((len(prompts),), round(seconds * model.binding.spec.sample_rate))
+    conditions = Conditions.of(prompts, seconds, labels)
+    return model.sample(conditions, lengths, generator=generator, **options)
+
+
+def decode_streams(tokenizer: AudioTokenizer, made: Generated, generator: torch.Generator) -> list[Tensor]:
+    """Returns the audio [C, N] float32 of each item, on the CPU."""
+    streams = {"latents": made.latents} if made.tokens is None else {"tokens": made.tokens}
+    frames = {name: value.to(tokenizer.device) for name, value in streams.items() if value is not None}
+    audio = tokenizer.decode(**frames, lengths_samples=made.lengths_samples, generator=generator).float().cpu()
+    return [one[:, : int(length)] for one, length in zip(audio, made.lengths_samples, strict=True)]
