@@ -7,11 +7,12 @@ that every engine gives the same, and a task that was lost can be done again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import Generic, TypeVar
+
+from ...core.read_ahead import read_ahead
 
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
@@ -43,30 +44,19 @@ class Engine(ABC):
 def work_through(
     worker: Worker[Item, Prepared, Result], items: Sequence[Item], task_size: int, num_threads: int
 ) -> Iterator[Result]:
-    """All tasks, one after the other; `num_threads` threads read ahead, also into the next task. 0: none."""
-    if task_size < 1 or num_threads < 0:
-        raise ValueError(f"task_size must be at least 1 and num_threads at least 0, got {task_size} and {num_threads}")
-    stream = _prepared(worker, items, num_threads)
-    try:
+    """Does all tasks, one after the other.
+
+    Args:
+        worker: does the work.
+        items: to work on.
+        task_size: items per task.
+        num_threads: prepare items ahead, also those of the next task; with 0 each item is prepared in its turn.
+
+    Raises:
+        ValueError: a task size below 1 or a number of threads below 0.
+    """
+    if task_size < 1:
+        raise ValueError(f"task_size must be at least 1, got {task_size}")
+    with closing(read_ahead(worker.prepare, items, num_threads=num_threads, num_ahead=num_threads + 1)) as prepared:
         for begin in range(0, len(items), task_size):
-            task = islice(stream, min(task_size, len(items) - begin))
-            yield from worker.finish(task)
-    finally:
-        stream.close()  # type: ignore[attr-defined]
-
-
-def _prepared(worker: Worker[Item, Prepared, Result], items: Sequence[Item], num_threads: int) -> Iterator[Prepared]:
-    """What `prepare` gives for each item, in order; at most `num_threads` + 1 are ready or in work."""
-    if not num_threads:
-        yield from map(worker.prepare, items)
-        return
-    pool, ahead = ThreadPoolExecutor(num_threads, thread_name_prefix="prepare"), iter(items)
-    waiting: deque[Future[Prepared]] = deque()
-    try:
-        waiting.extend(pool.submit(worker.prepare, item) for item in islice(ahead, num_threads + 1))
-        while waiting:
-            done = waiting.popleft().result()
-            waiting.extend(pool.submit(worker.prepare, item) for item in islice(ahead, 1))
-            yield done
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            yield from worker.finish(islice(prepared, min(task_size, len(items) - begin)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,12 +18,15 @@ from torch import Tensor
 from ...core.config import nearest_hint
 from ...core.errors import AudioError, ConfigError, TrainingError
 from ...core.objective import AudioBatch
+from ...core.read_ahead import read_ahead
 from ...layers.audio import to_channels, to_rate
 from ..data.audio.find import AudioItem, find_audio
 from ..data.audio.read import probe, read_audio
 from .config import AudioDataConfig
 
 logger = logging.getLogger(__name__)
+
+PROBES_AHEAD = 64  # files
 
 
 class AudioStore(Protocol):
@@ -47,13 +49,13 @@ class AudioFiles:
         self.failures: list[tuple[str, str]] = []
         self.items: list[AudioItem] = []
         lengths = []
-        with ThreadPoolExecutor(num_threads) as pool:
-            for item, length in zip(items, pool.map(self._length, items), strict=True):
-                if isinstance(length, str):
-                    self.failures.append((str(item.path), length))
-                else:
-                    self.items.append(item)
-                    lengths.append(length)
+        probed = read_ahead(self._length, items, num_threads=num_threads, num_ahead=PROBES_AHEAD)
+        for item, length in zip(items, probed, strict=True):
+            if isinstance(length, str):
+                self.failures.append((str(item.path), length))
+            else:
+                self.items.append(item)
+                lengths.append(length)
         self.lengths = np.array(lengths, dtype=np.int64)
 
     def _length(self, item: AudioItem) -> int | str:

@@ -7,9 +7,8 @@ import json
 import logging
 import os
 import shutil
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ...core.errors import AudioError
 from ...core.files import write_json
+from ...core.read_ahead import read_ahead
 from ...layers.audio import to_channels, to_rate
 from ..data.audio.find import AudioItem
 from ..data.audio.read import read_audio
@@ -81,8 +81,9 @@ def _build(folder: Path, items: Sequence[AudioItem], sample_rate: int, channels:
     lengths: list[int] = []
     failures: list[tuple[str, str]] = []
     try:
-        with open(part / "samples.i16", "wb") as file:
-            for number, audio in enumerate(_decoded(items, sample_rate, channels, num_threads)):
+        decoded = _decoded(items, sample_rate, channels, num_threads)
+        with open(part / "samples.i16", "wb") as file, closing(decoded):
+            for number, audio in enumerate(decoded):
                 if isinstance(audio, str):
                     failures.append((str(items[number].path), audio))
                     lengths.append(0)
@@ -105,8 +106,8 @@ def _build(folder: Path, items: Sequence[AudioItem], sample_rate: int, channels:
 
 def _decoded(
     items: Sequence[AudioItem], sample_rate: int, channels: int, num_threads: int
-) -> Iterator[np.ndarray | str]:
-    """Samples [N, C] int16 of each item, or why there are none, in the items' order."""
+) -> Generator[np.ndarray | str, None, None]:
+    """Yields samples [N, C] int16 of each item, or why there are none, in the order of the items."""
 
     def decode(item: AudioItem) -> np.ndarray | str:
         try:
@@ -118,11 +119,4 @@ def _decoded(
             return f"{item.path}: holds NaN or inf"
         return (audio.clamp(-1, 1) * FULL_SCALE).round().numpy().T.astype("<i2")
 
-    with ThreadPoolExecutor(num_threads) as pool:
-        waiting: deque[Future[np.ndarray | str]] = deque()
-        for item in items:
-            waiting.append(pool.submit(decode, item))
-            if len(waiting) > 2 * num_threads:  # bounds the memory
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return read_ahead(decode, items, num_threads=num_threads, num_ahead=2 * num_threads)

@@ -35,14 +35,16 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(audio: Path, output: Path, *overrides: str, name: str = "train/taae-tiny", **options: Any) -> TrainSummary:
-    return train(train_config(load_settings(name, [f"data.source={audio}", f"output={output}", *overrides])), **options)
+    keys = [f"data.source={audio}", f"output={output}", *overrides]
+    if "data.valid_examples=2" in overrides:
+        keys.append(f"data.valid_source={audio}")
+    return train(train_config(load_settings(name, keys)), **options)
 
 
 LONGER = (
     "grad_accum=2",
     "schedule={kind: cosine, warmup_steps: 2}",
     "critic_optimizer={name: radam, lr: 2e-3}",
-    "data.valid_source=${data.source}",
     "data.valid_examples=2",
     "validate_every=3",
 )

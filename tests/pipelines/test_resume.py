@@ -25,7 +25,6 @@ RATE = 48000
 OPTIONS = (
     "data.gain_db=[-6, 3]",
     "data.mix_probability=0.3",
-    "data.valid_source=${data.source}",
     "data.valid_examples=2",
     "validate_every=3",
     "grad_accum=2",
@@ -46,7 +45,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(audio: Path, output: Path, *overrides: str) -> TrainConfig:
-    keys = [f"data.source={audio}", f"output={output}", *OPTIONS, *overrides]
+    keys = [f"data.source={audio}", f"data.valid_source={audio}", f"output={output}", *OPTIONS, *overrides]
     return train_config(load_settings("train/codicodec-tiny", keys))
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ....core.errors import AudioError
+from ....core.read_ahead import read_groups_ahead
 from ....tokenizers.base import AudioTokenizer, TokenizerSpec
 from ..audio.convert import measure_loudness, normalise_loudness, resample, select_channels
 from ..audio.read import read_audio
@@ -94,27 +93,21 @@ def load_batches(
     tokenizer: AudioTokenizer,
     settings: ShardSettings,
     num_threads: int,
-) -> Iterator[list[LoadedItem | Failure]]:
-    """The batches in order, decoded by background threads a few batches ahead."""
-    pool = ThreadPoolExecutor(num_threads, "latentune-read")
-    pending: deque[list[Future[LoadedItem | Failure]]] = deque()
-    upcoming = iter(batches)
+) -> Generator[list[LoadedItem | Failure], None, None]:
+    """Yields the batches in order, decoded by background threads a few batches ahead.
 
-    def submit() -> None:
-        for batch in upcoming:
-            pending.append([pool.submit(load_item, item, file_of(item, root), tokenizer, settings) for item in batch])
-            return
+    Args:
+        batches: planned items that are encoded together.
+        root: folder that the items' paths are relative to.
+        tokenizer: the codec that the audio is for.
+        settings: of the dataset.
+        num_threads: that decode.
+    """
 
-    try:
-        for _ in range(BATCHES_AHEAD):
-            submit()
-        while pending:
-            current = pending.popleft()
-            loaded = [future.result() for future in current]
-            submit()
-            yield loaded
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    def load(item: PlannedItem) -> LoadedItem | Failure:
+        return load_item(item, file_of(item, root), tokenizer, settings)
+
+    return read_groups_ahead(load, batches, num_threads=num_threads, num_ahead=BATCHES_AHEAD)
 
 
 def stack_audio(loaded: Sequence[LoadedItem]) -> tuple[Tensor, Tensor]:

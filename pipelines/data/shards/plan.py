@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -14,10 +14,13 @@ from typing import Any
 
 from ....core.errors import AudioError, DatasetError
 from ....core.files import write_text
+from ....core.read_ahead import read_ahead
 from ....tokenizers.base import TokenizerSpec
 from ..audio.find import AudioItem
 from ..audio.read import AudioInfo, probe
 from .settings import ShardSettings
+
+PROBES_AHEAD = 64  # files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +115,8 @@ def make_plan(
     items: list[PlannedItem] = []
     failures: list[Failure] = []
     shard, shard_bytes, shard_s = 0, 0.0, 0.0
-    with ThreadPoolExecutor(num_threads, "latentune-probe") as pool:
-        for done, (file, name, found) in enumerate(
-            zip(files, _unique_names(files), pool.map(_try_probe, files), strict=True), start=1
-        ):
+    with closing(read_ahead(_try_probe, files, num_threads=num_threads, num_ahead=PROBES_AHEAD)) as probed:
+        for done, (file, name, found) in enumerate(zip(files, _unique_names(files), probed, strict=True), start=1):
             if progress is not None:
                 progress(done, len(files))
             if isinstance(found, AudioInfo) and found.duration_s < settings.min_duration_s:
