@@ -175,7 +175,7 @@ def test_a_run_without_a_critic_is_not_told_of_one(audio: Path, tmp_path: Path, 
 )
 def test_another_critic_is_not_resumed(audio: Path, whole: Path, override: str, message: str) -> None:
     with pytest.raises(MismatchError, match=message):
-        run(audio, whole, *LONGER, override)
+        run(audio, whole, *LONGER, "steps=5", override)
 
 
 @pytest.mark.parametrize("name", CRITIC_FILES)
