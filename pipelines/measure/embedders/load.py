@@ -24,7 +24,6 @@ class EmbedderCard:
     weights: str  # file names and hub ids that fit
     shipped: bool  # weights are part of the library; else a checkpoint must be given
     num_classes: int | None = None  # of its classifier, for KL of posteriors
-    extra: str | None = None  # that must be installed
 
 
 LAION_FILES = (
@@ -60,7 +59,6 @@ EMBEDDERS = {
         weights=f"{LAION_FILES}, laion/clap-htsat-unfused, laion/larger_clap_general, laion/larger_clap_music, "
         f"laion/larger_clap_music_and_speech; fused ones as well: {LAION_FUSION_FILES}",
         shipped=False,
-        extra="clap",
     ),
     "clap_fusion": EmbedderCard(
         factory="clap:ClapFusionEmbedder",
@@ -69,7 +67,6 @@ EMBEDDERS = {
         dim="512",
         weights=LAION_FUSION_FILES,
         shipped=False,
-        extra="clap",
     ),
     "vggish": EmbedderCard(
         factory="vggish:VggishEmbedder",
@@ -86,7 +83,6 @@ EMBEDDERS = {
         dim="128",
         weights="facebook/encodec_24khz, facebook/encodec_48khz",
         shipped=False,
-        extra="encodec",
     ),
 }
 
@@ -104,7 +100,6 @@ def load_embedder(
     Raises:
         ConfigError: an unknown name, or a name and a checkpoint that do not go together.
         CheckpointError: a checkpoint that cannot be used.
-        ImportError: the extra it needs is not installed.
     """
     if name == "auto":
         name = "musicnn" if checkpoint is None else "clap"
