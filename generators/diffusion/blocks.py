@@ -6,8 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import silu
 
+from ...layers.attention import KeyPadding, attend
 from ...layers.norm import RMSNorm
 from ..parts.rotary import rotate
 
@@ -45,9 +46,8 @@ class Attention(nn.Module):
         q, k = self.norm_q(q), self.norm_k(k)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        seen = None if mask is None else mask[:, None, None]
         # under autocast the norms leave q and k in float32 while v is in half precision
-        out = scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=seen)
+        out = attend(q.to(v.dtype), k.to(v.dtype), v, None if mask is None else KeyPadding(mask))
         return self.to_out(out.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:

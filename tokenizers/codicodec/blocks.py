@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.attention import attend
+
 NORM_EPS = 1e-4  # of layer and RMS norms; the group norms keep torch's 1e-5
 
 KeyValue = tuple[Tensor, Tensor]
@@ -137,11 +139,11 @@ class HalfCausalAttention(nn.Module):
         k, v = (t.flatten(1, 2).transpose(1, 2) for t in (k, v))  # [P, heads, H * S, head_dim]
         keys, values = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
         if halves == 1:
-            mixed = F.scaled_dot_product_attention(q[:, 0], keys, values).unsqueeze(1)
+            mixed = attend(q[:, 0], keys, values).unsqueeze(1)
         else:
             left = x.shape[2]
-            first = F.scaled_dot_product_attention(q[:, 0], k[:, :, :left], v[:, :, :left])
-            mixed = torch.stack((first, F.scaled_dot_product_attention(q[:, 1], k, v)), dim=1)
+            first = attend(q[:, 0], k[:, :, :left], v[:, :, :left])
+            mixed = torch.stack((first, attend(q[:, 1], k, v)), dim=1)
         return self.out(mixed.transpose(2, 3).flatten(-2)), (k, v)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.attention import attend
 from .head import SpectralHead
 
 GROUPS = 32  # of the group norms, whose statistics run over the whole time axis
@@ -104,5 +105,5 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         heads = self.qkv(self.attn_norm(x)).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # [B, heads, T, features] each
-        x = x + self.attn_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        x = x + self.attn_out(attend(q, k, v).transpose(1, 2).flatten(2))
         return x + self.mlp_down(F.silu(self.mlp_up(self.mlp_norm(x))))

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.attention import attend
+
 BLOCK_QUERIES = 256  # queries of one attention call: keys that lie in the future of all of them are never touched
 
 
@@ -106,7 +108,7 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, window: int) 
             stop = min(start + BLOCK_QUERIES, first + window, num_frames)
             seen = slice(max(first - window, 0), stop)
             mask = causal_bias(bias, stop - start, stop - seen.start)
-            blocks.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, seen], v[:, :, seen], mask))
+            blocks.append(attend(q[:, :, start:stop], k[:, :, seen], v[:, :, seen], bias=mask))
     return torch.cat(blocks, dim=2)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.errors import CheckpointError
+from ...layers.attention import attend
 from .filterbank import NUM_BINS, STACK, BinMoments, log_mel, normalised_frames
 
 BLOCK_QUERIES = 512  # of attention at once: memory grows linearly with the length
@@ -125,7 +125,7 @@ class RelativeKeyAttention(nn.Module):
         distance = torch.arange(k.shape[2], device=q.device) - queries[:, None]
         places = distance.clamp(-self.left, self.right) + self.left
         bias = scores.gather(-1, places.expand(*scores.shape[:2], -1, -1))
-        return F.scaled_dot_product_attention(q, k, v, bias).transpose(1, 2).flatten(2)
+        return attend(q, k, v, bias=bias).transpose(1, 2).flatten(2)
 
 
 def semantic_state(official: Mapping[str, Tensor], num_layers: int) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers.attention import windowed_attention
+from ...layers.attention import Mask, attend
 from ...layers.rotary import rotary_angles, rotate_halves
 from .config import TAAEConfig
 
@@ -108,9 +108,9 @@ class WindowedAttention(nn.Module):
         q, k = (rotate_halves(t, *rotation).to(v.dtype) for t in (self.q_norm(q), self.k_norm(k)))
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None, first_query: int = 0) -> Tensor:
-        """Queries [B, H, T, E] over keys and values [B, H, S, E] -> [B, T, W]; see `windowed_attention`."""
-        mixed = windowed_attention(q, k, v, self.config.window, lengths, first_query=first_query)
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, first_query: int = 0) -> Tensor:
+        """Queries [B, H, T, E] over keys and values [B, H, S, E] -> [B, T, W]; see `attend`."""
+        mixed = attend(q, k, v, mask, first_query=first_query)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -141,9 +141,9 @@ class TransformerBlock(nn.Module):
         self.mlp = GatedMLP(config.width, config.mlp_ratio)
         self.mlp_scale = nn.Parameter(torch.full((config.width,), config.layer_scale_init))
 
-    def forward(self, x: Tensor, rotation: Rotation, lengths: Tensor | None = None) -> Tensor:
-        """x [B, T, W] -> [B, T, W]; with `lengths` [B] no frame sees one beyond its item's end."""
-        return self.join(x, self.attention.mix(*self.project(x, rotation), lengths))
+    def forward(self, x: Tensor, rotation: Rotation, mask: Mask) -> Tensor:
+        """x [B, T, W] -> [B, T, W], each frame attending to those that the mask shows it."""
+        return self.join(x, self.attention.mix(*self.project(x, rotation), mask))
 
     def project(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, T, W] to its queries, keys and values [B, H, T, E]."""

@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ...layers.attention import SlidingWindow
+from ...layers.cache import KVCache
 from .blocks import FrameConv, FrameTransposedConv, TransformerBlock, frame_rotation
 
 
@@ -154,42 +156,43 @@ class BlockStream:
 
     def __init__(self, block: TransformerBlock):
         self.block = block
-        self.before, self.after = block.attention.config.window
-        self.seen = 0  # frames pushed
+        self.window = SlidingWindow(*block.attention.config.window)
         self.given = 0  # frames returned
-        self.first_key = 0  # frame of the oldest key
         self.waiting: tuple[Tensor, Tensor] | None = None  # residual [B, n, W] and queries [B, H, n, E], not yet given
-        self.cache: tuple[Tensor, Tensor] | None = None  # keys and values [B, H, S, E] from first_key on
+        self.cache: KVCache | None = None  # of the frames that a waiting or a later query sees
 
     def push(self, x: Tensor) -> Tensor:
-        self._take(x)
-        return self._give(max(0, self.seen - self.after - self.given))
+        cache = self._take(x)
+        return self._give(cache, max(0, cache.end_position - self.window.after - self.given))
 
     def flush(self, x: Tensor) -> Tensor:
-        self._take(x)
-        return self._give(self.seen - self.given)
+        cache = self._take(x)
+        return self._give(cache, cache.end_position - self.given)
 
-    def _take(self, x: Tensor) -> None:
-        rotation = frame_rotation(self.block.attention.config, self.seen, x.shape[1], x.device)
+    def _take(self, x: Tensor) -> KVCache:
+        first = 0 if self.cache is None else self.cache.end_position
+        rotation = frame_rotation(self.block.attention.config, first, x.shape[1], x.device)
         q, k, v = self.block.project(x, rotation)
-        self.seen += x.shape[1]
-        if self.waiting is None or self.cache is None:
-            self.waiting, self.cache = (x, q), (k, v)
-        else:
-            self.waiting = torch.cat((self.waiting[0], x), 1), torch.cat((self.waiting[1], q), 2)
-            self.cache = torch.cat((self.cache[0], k), 2), torch.cat((self.cache[1], v), 2)
+        if self.cache is None:
+            batch, heads, count, head_dim = k.shape
+            # room for two windows: short pushes seldom have to move what is kept
+            capacity = 2 * (self.window.before + self.window.after + 1) + count
+            self.cache = KVCache(batch, heads, head_dim, capacity, dtype=k.dtype, device=k.device)
+        self.cache.reserve(k.shape[2])
+        self.cache.append(k, v)
+        waiting = self.waiting
+        self.waiting = (x, q) if waiting is None else (torch.cat((waiting[0], x), 1), torch.cat((waiting[1], q), 2))
+        return self.cache
 
-    def _give(self, count: int) -> Tensor:
+    def _give(self, cache: KVCache, count: int) -> Tensor:
         assert self.waiting is not None
-        assert self.cache is not None
-        (x, q), (k, v) = self.waiting, self.cache
+        x, q = self.waiting
         if count == 0:
             return x[:, :0]
-        mixed = self.block.attention.mix(q[:, :, :count], k, v, first_query=self.given - self.first_key)
+        first_query = self.given - cache.first_position
+        mixed = self.block.attention.mix(q[:, :, :count], cache.keys, cache.values, self.window, first_query)
         ready = self.block.join(x[:, :count], mixed)
         self.given += count
         self.waiting = x[:, count:], q[:, :, count:]
-        spent = max(0, self.given - self.before - self.first_key)
-        self.first_key += spent
-        self.cache = k[:, :, spent:], v[:, :, spent:]
+        cache.drop_before(self.given - self.window.before)
         return ready

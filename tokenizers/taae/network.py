@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...layers.attention import KeyPadding, Mask, SlidingWindow
 from .blocks import FrameConv, FrameTransposedConv, Snake, TransformerBlock, frame_rotation
 from .config import TAAEConfig
 from .layer_stream import LayerStreams
@@ -42,11 +43,14 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """[B, T, W] -> [B, T, W]."""
         rotation = frame_rotation(self.config, 0, x.shape[1], x.device)
+        mask: Mask = SlidingWindow(*self.config.window)
+        if lengths is not None:
+            mask = KeyPadding.from_lengths(lengths.to(x.device), x.shape[1], mask)
         for block in self.blocks:
             if self.config.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, rotation, lengths, use_reentrant=False)
+                x = checkpoint(block, x, rotation, mask, use_reentrant=False)
             else:
-                x = block(x, rotation, lengths)
+                x = block(x, rotation, mask)
         return x
 
 

@@ -1,0 +1,71 @@
+"""Attention over flash-attn (extra `flash`), where it is installed and can serve the inputs.
+
+Shape letters: B batch, H heads, T queries, S keys, E features of a head.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from .masks import Causal, Pattern, SlidingWindow
+
+UNLIMITED = -1  # flash-attn's word for a window without an end
+
+
+def flash_serves(pattern: Pattern | None) -> bool:
+    """Returns whether flash-attn has a kernel for the pattern."""
+    return pattern is None or isinstance(pattern, (Causal, SlidingWindow))
+
+
+def flash_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | None, seen: Tensor | None) -> Tensor:
+    """Computes `attend` for q [B, H, T, E] and k, v [B, H, S, E]; items with padding one by one.
+
+    Args:
+        q: queries, in half precision on CUDA.
+        k: keys.
+        v: values.
+        pattern: which keys a query sees by position; None: all.
+        seen: [B, S] bool, True where a key is real, which in each item must be the first ones; None: all are. With a
+            pattern, queries at the position of padding give zeros.
+
+    Returns:
+        [B, H, T, E].
+
+    Raises:
+        ImportError: flash-attn is not installed.
+        ValueError: it cannot serve these inputs; the message says why.
+    """
+    try:
+        from flash_attn import flash_attn_func
+    except ImportError as error:
+        raise ImportError("attention backend 'flash' needs flash-attn: pip install 'latentune[flash]'") from error
+    if not q.is_cuda or q.dtype not in (torch.float16, torch.bfloat16):
+        raise ValueError(f"flash-attn takes half precision on CUDA, got {q.dtype} on {q.device}: use 'auto'")
+    if not flash_serves(pattern):
+        raise ValueError(f"flash-attn has no kernel for {pattern}: use 'auto'")
+    if pattern is not None and q.shape[2] != k.shape[2]:
+        raise ValueError("flash-attn needs as many queries as keys for a pattern: use 'sdpa' for streams")
+    before, after = (UNLIMITED, UNLIMITED)
+    if isinstance(pattern, SlidingWindow):
+        before, after = pattern.before, pattern.after
+    options = {"causal": isinstance(pattern, Causal), "window_size": (before, after)}
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # [B, T, H, E]
+    if seen is None:
+        return cast(Tensor, flash_attn_func(q, k, v, **options)).transpose(1, 2)
+    out = torch.zeros_like(q)
+    for item, length in enumerate(_lengths(seen)):
+        keys = slice(item, item + 1), slice(0, length)
+        queries = keys if pattern is not None else (keys[0], slice(None))
+        if length:
+            out[queries] = flash_attn_func(q[queries], k[keys], v[keys], **options)
+    return out.transpose(1, 2)
+
+
+def _lengths(seen: Tensor) -> list[int]:
+    lengths = seen.sum(1)
+    if not torch.equal(seen, torch.arange(seen.shape[1], device=seen.device) < lengths[:, None]):
+        raise ValueError("flash-attn needs padding at the end of each item: use 'auto'")
+    return [int(length) for length in lengths.tolist()]

@@ -1,0 +1,107 @@
+"""Attention masks as small objects: which keys a query sees, stated without building a [T, S] tensor.
+
+A pattern depends on positions alone; key padding depends on the items of a batch, and may be combined with a pattern.
+Shape letters: B batch, T queries, S keys.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Position = TypeVar("Position", int, Tensor)
+FAR = 2**30  # positions before a query that "all before it" means; half of an int32, which kernels compute in
+
+
+class Pattern(ABC):
+    """A query sees all keys from a first to a last position; neither bound decreases from one query to the next."""
+
+    @abstractmethod
+    def bounds(self, query: Position) -> tuple[Position, Position]:
+        """Returns the positions of the first and the last key that a query at position `query` sees.
+
+        They may lie outside the keys there are. Integers and integer tensors are accepted alike.
+        """
+
+    @property
+    def period(self) -> int:
+        """The bounds of a query that many positions later are the same, shifted by as much."""
+        return 1
+
+    def sees_all(self, first_query: int, num_queries: int, num_keys: int) -> bool:
+        """Returns whether every one of the queries sees every key, so that no mask is needed."""
+        return self.bounds(first_query + num_queries - 1)[0] <= 0 and self.bounds(first_query)[1] >= num_keys - 1
+
+
+@dataclass(frozen=True)
+class Causal(Pattern):
+    """A query sees the key at its own position and all keys before it."""
+
+    def bounds(self, query: Position) -> tuple[Position, Position]:
+        return query - FAR, query
+
+
+@dataclass(frozen=True)
+class ChunkCausal(Pattern):
+    """A query sees all keys of its own chunk and of the chunks before it; key 0 is the first of a chunk."""
+
+    chunk_size: int  # positions
+    past_chunks: int | None = None  # chunks before its own that a query sees; None: all
+
+    def __post_init__(self) -> None:
+        if self.chunk_size < 1 or (self.past_chunks is not None and self.past_chunks < 0):
+            raise ValueError(
+                f"chunk_size must be at least 1 and past_chunks None or at least 0, got {self.chunk_size} and "
+                f"{self.past_chunks}"
+            )
+
+    def bounds(self, query: Position) -> tuple[Position, Position]:
+        chunk = query // self.chunk_size
+        first = query - FAR if self.past_chunks is None else (chunk - self.past_chunks) * self.chunk_size
+        return first, (chunk + 1) * self.chunk_size - 1
+
+    @property
+    def period(self) -> int:
+        return self.chunk_size
+
+
+@dataclass(frozen=True)
+class SlidingWindow(Pattern):
+    """A query at position t sees the keys at t - before ... t + after."""
+
+    before: int
+    after: int
+
+    def __post_init__(self) -> None:
+        if min(self.before, self.after) < 0:
+            raise ValueError(
+                f"window must be (before, after), neither of them negative, got {(self.before, self.after)}"
+            )
+
+    def bounds(self, query: Position) -> tuple[Position, Position]:
+        return query - self.before, query + self.after
+
+
+@dataclass(frozen=True, eq=False)
+class KeyPadding:
+    """Keys that are padding are seen by no query; among the other keys, a query sees those that `pattern` allows."""
+
+    seen: Tensor  # [B, S] bool, True where a key is real
+    pattern: Pattern | None = None
+
+    def __post_init__(self) -> None:
+        if self.seen.ndim != 2 or self.seen.dtype != torch.bool:
+            shape = tuple(self.seen.shape)
+            raise ValueError(f"key padding must be a bool tensor [B, S], got {self.seen.dtype} of shape {shape}")
+
+    @classmethod
+    def from_lengths(cls, lengths: Tensor, num_keys: int, pattern: Pattern | None = None) -> KeyPadding:
+        """Returns the mask of items whose first `lengths` [B] keys of `num_keys` are real."""
+        return cls(torch.arange(num_keys, device=lengths.device) < lengths[:, None], pattern)
+
+
+Mask = Pattern | KeyPadding

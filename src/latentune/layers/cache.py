@@ -1,0 +1,132 @@
+"""Keys and values of the past, for attention over a sequence that arrives in pieces.
+
+Shape letters: B batch, H heads, S positions kept, T new positions, E features of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """Keys and values in buffers that are allocated once; old positions are dropped so that a stream never ends.
+
+    Keys are stored as attention compares them, rotary position included, so that nothing is computed twice. The kept
+    positions stay in order and contiguous: they are `first_position` ... `end_position` - 1 of the sequence, and with
+    `layers.attention.attend` query 0 of a piece that starts at position p has `first_query = p - first_position`.
+    """
+
+    def __init__(
+        self,
+        batch: int,
+        heads: int,
+        head_dim: int,
+        capacity: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ):
+        """Allocates the buffers.
+
+        Args:
+            batch: B.
+            heads: H.
+            head_dim: E.
+            capacity: positions that fit at the same time. With room for more than are kept after each `drop_before`,
+                a moving window is copied to the start of the buffer only now and then.
+            dtype: of the keys and values.
+            device: of the buffers.
+
+        Raises:
+            ValueError: a size below 1.
+        """
+        if min(batch, heads, head_dim, capacity) < 1:
+            raise ValueError(
+                f"batch, heads, head_dim and capacity must be at least 1, got {(batch, heads, head_dim, capacity)}"
+            )
+        self._keys, self._values = _buffers((batch, heads, capacity, head_dim), dtype, device)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all positions; the buffers stay allocated."""
+        self._start = self._stop = 0  # of what is kept, in the buffers
+        self.first_position = 0  # of the sequence, of the oldest key
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @property
+    def capacity(self) -> int:
+        """Positions that fit at the same time."""
+        return self._keys.shape[2]
+
+    @property
+    def end_position(self) -> int:
+        """Position of the sequence that the next piece starts at."""
+        return self.first_position + len(self)
+
+    @property
+    def keys(self) -> Tensor:
+        """Kept keys [B, H, S, E], oldest first: a view that the next `append` may overwrite."""
+        return self._keys[:, :, self._start : self._stop]
+
+    @property
+    def values(self) -> Tensor:
+        """Kept values [B, H, S, E], oldest first: a view that the next `append` may overwrite."""
+        return self._values[:, :, self._start : self._stop]
+
+    @torch.no_grad()
+    def append(self, k: Tensor, v: Tensor) -> None:
+        """Stores keys and values [B, H, T, E] of the next T positions, without gradient.
+
+        Raises:
+            ValueError: another shape than the cache was made for, or no room for T more positions.
+        """
+        expected = (*self._keys.shape[:2], self._keys.shape[3])
+        if k.shape != v.shape or k.ndim != 4 or (*k.shape[:2], k.shape[3]) != expected:
+            batch, heads, head_dim = expected
+            raise ValueError(
+                f"this cache takes keys and values [{batch}, {heads}, T, {head_dim}], got {tuple(k.shape)} and "
+                f"{tuple(v.shape)}"
+            )
+        count = k.shape[2]
+        if len(self) + count > self.capacity:
+            raise ValueError(
+                f"{len(self)} positions are kept and {count} more do not fit a capacity of {self.capacity}: drop old "
+                "ones first or reserve room"
+            )
+        if self._stop + count > self.capacity:
+            self._move_to(self._keys, self._values)
+        self._keys[:, :, self._stop : self._stop + count] = k
+        self._values[:, :, self._stop : self._stop + count] = v
+        self._stop += count
+
+    def drop_before(self, position: int) -> None:
+        """Drops the keys and values of all positions before `position`; a window that moves on calls it."""
+        count = min(max(position - self.first_position, 0), len(self))
+        self._start += count
+        self.first_position += count
+
+    def reserve(self, count: int) -> None:
+        """Makes room for `count` more positions; larger buffers are allocated only where the capacity is too small."""
+        needed = len(self) + count
+        if needed > self.capacity:
+            batch, heads, _, head_dim = self._keys.shape
+            shape = (batch, heads, max(needed, 2 * self.capacity), head_dim)
+            self._move_to(*_buffers(shape, self._keys.dtype, self._keys.device))
+
+    @torch.no_grad()
+    def _move_to(self, keys: Tensor, values: Tensor) -> None:
+        """Copies what is kept to the start of these buffers, which may be the present ones."""
+        count = len(self)
+        # cloned, since source and target may overlap
+        keys[:, :, :count], values[:, :, :count] = self.keys.clone(), self.values.clone()
+        self._keys, self._values = keys, values
+        self._start, self._stop = 0, count
+
+
+@torch.inference_mode(False)
+def _buffers(shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Plain tensors also in inference mode, so that a stream may leave it and continue."""
+    return torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device)
