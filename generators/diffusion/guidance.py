@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Velocity = Callable[[Tensor, float], Tensor]
 
 
-def guided_velocity(model: DiffusionTransformer, conditions: Conditions, mask: Tensor, scale: float) -> Velocity:
+def guided_velocity(model: DiffusionTransformer, conditions: Conditions, mask: Tensor | None, scale: float) -> Velocity:
     """A function of (latents [B, T, D], t) that gives null + scale * (conditional - null), in float32.
 
     The conditions are encoded once. A scale of 1 costs one pass of B items a step, any other one pass of 2B.
@@ -35,7 +35,7 @@ def guided_velocity(model: DiffusionTransformer, conditions: Conditions, mask: T
         return plain
 
     both = encoded.followed_by(model.condition_encoder.null(conditions))
-    mask_twice = mask.repeat(2, 1)
+    mask_twice = None if mask is None else mask.repeat(2, 1)
 
     def guided(x: Tensor, t: float) -> Tensor:
         times = torch.full((2 * len(x),), t, device=x.device)

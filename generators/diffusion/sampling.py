@@ -56,7 +56,9 @@ def sample_latents(
     for item, count in enumerate(frames):
         noise[item, :count] = randn((count, spec.latent_dim), generator, noise)
     known, known_mask = _known(model, request, prefix, like=noise)
-    velocity = guided_velocity(model, conditions, mask, guidance_scale)
+    # fused attention kernels take no mask tensor, so a full batch passes none
+    padding = None if min(frames) == max(frames) else mask
+    velocity = guided_velocity(model, conditions, padding, guidance_scale)
     x = _integrate(
         velocity,
         noise,

@@ -43,9 +43,10 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """[B, T, W] -> [B, T, W]."""
         rotation = frame_rotation(self.config, 0, x.shape[1], x.device)
-        mask: Mask = SlidingWindow(*self.config.window)
+        window = SlidingWindow(*self.config.window)
+        mask: Mask = window
         if lengths is not None:
-            mask = KeyPadding.from_lengths(lengths.to(x.device), x.shape[1], mask)
+            mask = KeyPadding.from_lengths(lengths.to(x.device), x.shape[1], window)
         for block in self.blocks:
             if self.config.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, rotation, mask, use_reentrant=False)
