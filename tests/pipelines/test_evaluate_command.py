@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compared_sets import run, three_sets, write
+
+from latentune.core.errors import ConfigError
+from latentune.pipelines.evaluate import EvaluateConfig
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> tuple[Path, Path, Path]:
+    return three_sets(tmp_path)
+
+
+def test_bad_settings_are_refused(sets: tuple[Path, Path, Path]) -> None:
+    for settings, message in (
+        ({"metrics": ("fda",)}, "no metric 'fda'.*fad"),
+        ({"metrics": ()}, "metrics is empty"),
+        ({"names": ("one",)}, "1 names for 2 systems"),
+        ({"names": ("one", "one")}, "two systems are called 'one'"),
+        ({"bootstrap": 5}, "at least 20"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"num_threads": -1}, "num_threads"),
+        ({"metrics": ("clap-score",)}, "clap_checkpoint"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run(*sets, **settings)
+    config = EvaluateConfig(reference="r", generated="a/x", systems=("b/x", "b/y"))
+    assert config.system_names() == ("a/x", "b/x", "b/y")
+    with pytest.raises(ConfigError, match="two systems are called"):
+        EvaluateConfig(reference="r", generated="a", systems=("a",))
+    (sets[0] / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write"):
+        run(*sets, html=str(sets[0] / "file" / "x.html"))
+
+
+def test_the_command_takes_systems_options_and_keys(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from latentune.pipelines.commands.main import app
+
+    def call(*arguments: object) -> Any:
+        return CliRunner().invoke(app, ["evaluate", *map(str, arguments)], env={"COLUMNS": "200"})
+
+    found = call(*sets, "-m", "fad,kl", "--csv", tmp_path / "r.csv", "max_files=2", "device=cpu")
+    assert found.exit_code == 0, found.output
+    assert "fad_musicnn ↓" in found.stdout
+    assert "kl_musicnn ↓" in found.stdout
+    assert "far 2 files" in found.stdout
+    assert (tmp_path / "r.csv").is_file()
+    for arguments, message in (
+        ((sets[0],), "generated"),
+        (("--tokenizer", "codicodec-mini"), "--tokenizer NAME and --audio PATH go together"),
+        ((*sets, "-m", "fid"), "no metric 'fid'"),
+        ((*sets, "--engine", "spark"), "engine"),
+    ):
+        wrong = call(*arguments)
+        assert wrong.exit_code == 1
+        assert message in wrong.stderr
+
+
+def test_a_tokenizer_is_measured_by_its_reconstructions(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from latentune.pipelines.commands.main import app
+
+    audio, folder = write(tmp_path / "audio", 1), tmp_path / "out"
+    arguments = ["--tokenizer", "codicodec-mini", "--audio", str(audio), "-o", str(folder), "--device", "cpu"]
+    found = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert found.exit_code == 0, found.output
+    for shown in ("mel_distance", "loudness_error_lu", "decode_rtf", "fad_musicnn", "tokens per"):
+        assert shown in found.stdout
+    assert "files: 1 measured, 0 left out" in found.stdout
+    assert {path.suffix for path in folder.iterdir()} == {".csv", ".json", ".html", ".png"}
+    facts = json.loads((folder / "reconstruction.json").read_text())
+    assert facts["codec"]["tokens_per_second"] == pytest.approx(125)
+    assert facts["codec"]["tokens"]["entropy_bitrate_bps"] > 0
+    assert [row["num_files"] for row in facts["by_length"] if row["system"] == "tokens"].count(0) == 6
+
+
+@pytest.mark.parametrize(("figure", "package", "most"), [("pesq_wb", "pesq", 4.65), ("estoi", "pystoi", 1.0)])
+def test_a_tokenizer_is_measured_by_the_figures_of_a_listener(
+    tmp_path: Path, figure: str, package: str, most: float
+) -> None:
+    pytest.importorskip(package)
+    from typer.testing import CliRunner
+
+    from latentune.pipelines.commands.main import app
+
+    audio, folder = write(tmp_path / "audio", 1), tmp_path / "out"
+    arguments = ["--tokenizer", "codicodec-mini", "--audio", str(audio), "-o", str(folder), "--device", "cpu"]
+    found = CliRunner().invoke(app, ["evaluate", *arguments, "--figure", figure, "embedder=none", "num_players=0"])
+    assert found.exit_code == 0, found.output
+    facts = json.loads((folder / "reconstruction.json").read_text())
+    assert figure not in facts["absent_figures"]
+    for row in facts["summary"]:
+        assert row[figure]["num_values"] == 1
+        assert -1.0 <= row[figure]["mean"] <= most
+
+
+@pytest.mark.parametrize(
+    "option", [("--html", "a"), ("--csv", "a"), ("-m", "kad"), ("--name", "a"), ("--engine", "ray")]
+)
+def test_what_a_tokenizer_is_not_measured_with_is_refused(tmp_path: Path, option: tuple[str, str]) -> None:
+    from typer.testing import CliRunner
+
+    from latentune.pipelines.commands.main import app
+
+    arguments = ["evaluate", "--tokenizer", "codicodec-mini", "--audio", str(tmp_path), *option]
+    found = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert found.exit_code == 1
+    assert "cannot be given then" in found.stderr
