@@ -1,33 +1,37 @@
-"""Audio in, latent shards out: `latentune encode` as a function.
+"""Encodes audio into latent shards: `latentune encode` as a function.
 
-A run can be killed at any moment and run again: what is committed stays, and the result is the same, byte for byte.
+A run can be killed at any moment and started again: what is committed stays, and the result is the same, byte for byte.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from torch import nn
 
 from ..core.config import config_to_dict, option
 from ..core.device import pick_device
 from ..core.errors import AudioError, ConfigError
+from ..core.job_log import job_logger
 from ..tokenizers.base import AudioTokenizer
 from ..tokenizers.load import load_tokenizer
 from .data.audio.find import find_audio
 from .data.shards.create import describe_dataset, first_reasons, open_or_create, wait_for_plan
-from .data.shards.index import all_failures, finalise
+from .data.shards.index import all_failures, finalise, is_finalised
 from .data.shards.plan import Failure, Plan
+from .data.shards.progress import EncodeProgress, ProgressCallback, ProgressReport
 from .data.shards.settings import ShardSettings
-from .data.shards.shard import ShardFile, shard_name
-from .data.shards.write import encode_shard, open_committed
+from .data.shards.write import ShardJob, encode_missing
+
+__all__ = ["EncodeConfig", "EncodeProgress", "EncodeSummary", "encode_dataset"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeConfig(ShardSettings):
-    """What to encode, with what, into which folder, and how to go about it."""
+    """The audio to encode, the tokenizer, the output folder, and how to work."""
 
     source: str = option(
         help="Audio file, folder of audio, or manifest (.jsonl, .jsonl.gz, .csv, .parquet).", positional=True
@@ -44,6 +48,7 @@ class EncodeConfig(ShardSettings):
     device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
     batch_s: float = option(24.0, "Seconds of audio that are encoded at once, padding included.")
     num_threads: int = option(2, "Number of threads that read and convert audio in the background.")
+    log_every_s: float = option(30.0, "Seconds between two lines about the progress.", hidden=True)
     rank: int = option(0, "Number of this process among those that encode into the same folder.", hidden=True)
     world_size: int = option(1, "Number of processes that encode into the same folder.", hidden=True)
     wait_s: float = option(3600.0, "Seconds that the other processes wait for the plan of the first one.", hidden=True)
@@ -54,38 +59,24 @@ class EncodeConfig(ShardSettings):
             raise ValueError(
                 f"batch_s must be above 0 and num_threads at least 1, got {self.batch_s} and {self.num_threads}"
             )
+        if not self.log_every_s > 0:
+            raise ValueError(f"log_every_s must be above 0, got {self.log_every_s}")
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank must be within 0..world_size - 1, got {self.rank} of {self.world_size}")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The part that determines the dataset's bytes, as it is recorded."""
+        """The part that determines the bytes of the dataset, as it is recorded."""
         names = {f.name for f in fields(ShardSettings)}
         return {name: value for name, value in config_to_dict(self).items() if name in names}
 
 
-@dataclass(kw_only=True)
-class EncodeProgress:
-    """How far a run is."""
-
-    phase: str  # "probe", then "encode"
-    items_done: int
-    items_total: int
-    num_failed: int
-    audio_s: float  # seconds of audio encoded by this run
-    elapsed_s: float  # since this phase began
-
-    @property
-    def audio_hours_per_hour(self) -> float:
-        return self.audio_s / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-
 @dataclass(frozen=True, kw_only=True)
 class EncodeSummary:
-    """What a run did and what the dataset holds now."""
+    """The work of a run, and what the dataset holds now."""
 
     path: str
-    complete: bool  # False where other processes have not finished their shards yet
+    complete: bool  # False while other processes have not finished their shards
     num_items: int
     num_failed: int
     hours: float  # of audio in the committed shards
@@ -96,179 +87,120 @@ class EncodeSummary:
     failures: tuple[Failure, ...]
 
     @property
+    def already_complete(self) -> bool:
+        """All shards were there before this run."""
+        return self.complete and self.num_shards_encoded == 0
+
+    @property
     def audio_hours_per_hour(self) -> float:
         return self.encoded_hours * 3600 / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "audio_hours_per_hour": self.audio_hours_per_hour}
+        """Returns plain values for JSON."""
+        more = {"already_complete": self.already_complete, "audio_hours_per_hour": self.audio_hours_per_hour}
+        return {**asdict(self), **more}
 
 
 def encode_dataset(
-    config: EncodeConfig,
-    *,
-    tokenizer: AudioTokenizer | None = None,
-    progress: Callable[[EncodeProgress], None] | None = None,
+    config: EncodeConfig, *, tokenizer: AudioTokenizer | None = None, progress: ProgressCallback | None = None
 ) -> EncodeSummary:
-    """Encode audio into a shard dataset, or complete one that a killed run left.
+    """Encodes audio into a shard dataset, or completes one that a killed run left.
 
-    Files that cannot be decoded or hold nothing are left out, listed in `failed.jsonl` and in the summary.
+    Files that cannot be decoded or hold nothing are left out, and listed in `failed.jsonl` and in the summary.
 
     Args:
-        tokenizer: the codec, in place of loading `config.tokenizer`.
-        progress: called now and then with how far it is.
+        config: the audio, the tokenizer, the output and the settings of the dataset.
+        tokenizer: a loaded codec, in place of `config.tokenizer`.
+        progress: called now and then with how far the run is.
 
     Raises:
         AudioError: nothing could be encoded, or something could not and `strict` is set.
-        ConfigError: tokens are wanted of a codec that has none.
+        ConfigError: tokens are wanted, but the codec has none.
         MismatchError: the folder holds a dataset with other settings, another tokenizer or other source files.
         DatasetError: the folder holds something else, or a corrupt shard.
         OSError: the output cannot be written.
     """
     begun_s = time.monotonic()
     files = find_audio(config.source, path_column=config.path_column, where=config.where)
-    given = tokenizer
-    tokenizer = (load_tokenizer(config.tokenizer) if given is None else given).to(pick_device(config.device)).eval()
+    named = config.tokenizer if tokenizer is None else _origin(tokenizer)
+    tokenizer = load_tokenizer(config.tokenizer) if tokenizer is None else tokenizer
+    tokenizer = tokenizer.to(pick_device(config.device)).eval()
     if "tokens" in config.streams and not tokenizer.spec.tokens_per_frame:
-        raise ConfigError(f"this {tokenizer.spec.name} has no quantiser and so no tokens: set streams to [latents]")
-    folder = Path(config.output).expanduser().absolute()
-    source = Path(config.source).expanduser().absolute()
-    wanted = describe_dataset(
-        source,
-        files,
-        tokenizer,
-        tokenizer_source=config.tokenizer if given is None else _origin(given),
-        settings=config.settings,
-    )
+        raise ConfigError(f"this {tokenizer.spec.name} has no quantizer and so no tokens: set streams to [latents]")
+    folder, source = (Path(path).expanduser().absolute() for path in (config.output, config.source))
+    wanted = describe_dataset(source, files, tokenizer, tokenizer_source=named, settings=config.settings)
     if config.rank == 0:
-        report = _probe_progress(progress)
-        info, plan = open_or_create(folder, wanted, files, tokenizer, config, config.num_threads, report)
+        probed = ProgressReport("probe", len(files), callback=progress, log_every_s=config.log_every_s)
+        info, plan = open_or_create(folder, wanted, files, tokenizer, config, config.num_threads, probed)
     else:
         info, plan = wait_for_plan(folder, wanted, config.wait_s)
-    root = source if source.is_dir() else source.parent
-    run = _Run(
-        config,
-        folder,
-        root,
-        tokenizer,
-        plan,
-        {"fingerprint": info["tokenizer"]["fingerprint"], "job": info["job"]},
-        progress,
+    job = ShardJob(
+        folder=folder,
+        root=source if source.is_dir() else source.parent,
+        tokenizer=tokenizer,
+        settings=config,
+        identity={"fingerprint": info["tokenizer"]["fingerprint"], "job": info["job"]},
+        batch_s=config.batch_s,
+        num_threads=config.num_threads,
     )
-    run.encode_missing()
-    shards = run.open_all()
-    complete = shards is not None
-    if shards is not None and (run.num_encoded or not info["complete"] or not _closed(folder)):
+    _announce(config, job, plan)
+    report = ProgressReport(
+        "encode",
+        len(plan.items),
+        num_failed=len(plan.failures),
+        callback=progress,
+        log_every_s=config.log_every_s,
+    )
+    mine = (shard for shard in plan.shards() if shard[0] % config.world_size == config.rank)
+    num_encoded = encode_missing(job, mine, report)
+    complete = all(job.path(number).exists() for number in range(plan.num_shards))
+    shards = [job.open_shard(number) for number in range(plan.num_shards)] if complete else []
+    if complete and (num_encoded or not info["complete"] or not is_finalised(folder)):
         info = finalise(folder, info, plan, shards)
-    summary = run.summary(info, shards, time.monotonic() - begun_s)
+    totals, state = info.get("totals", {}), report.state
+    summary = EncodeSummary(
+        path=str(folder),
+        complete=complete,
+        num_items=totals.get("num_items", state.items_done),
+        num_failed=totals.get("num_failed", state.num_failed),
+        hours=totals.get("duration_s", state.audio_s) / 3600,
+        num_shards=plan.num_shards,
+        num_shards_encoded=num_encoded,
+        encoded_hours=state.audio_s / 3600,
+        elapsed_s=time.monotonic() - begun_s,
+        failures=tuple(all_failures(plan, shards)),
+    )
     if complete:
         _raise_on_failures(summary, config.strict)
     return summary
 
 
 def _origin(tokenizer: AudioTokenizer) -> str:
-    """Where a tokenizer was loaded from, or its class if it never was."""
+    """Returns where a tokenizer was loaded from, or its class if it was not loaded."""
     return str(tokenizer.config.get("_name_or_path") or type(tokenizer).__name__)
 
 
-class _Run:
-    """One process at work on the shards that are its own."""
-
-    def __init__(
-        self,
-        config: EncodeConfig,
-        folder: Path,
-        root: Path,
-        tokenizer: AudioTokenizer,
-        plan: Plan,
-        identity: dict[str, str],
-        progress: Callable[[EncodeProgress], None] | None,
-    ):
-        self.config, self.folder, self.root, self.tokenizer = config, folder, root, tokenizer
-        self.plan, self.identity, self.progress = plan, identity, progress
-        self.num_encoded = 0
-        self.begun_s = time.monotonic()
-        self.state = EncodeProgress(
-            phase="encode",
-            items_done=0,
-            items_total=len(plan.items),
-            num_failed=len(plan.failures),
-            audio_s=0.0,
-            elapsed_s=0.0,
-        )
-
-    def encode_missing(self) -> None:
-        """Encode the shards of this process that are not there yet."""
-        for number, items in self.plan.shards():
-            if number % self.config.world_size != self.config.rank:
-                continue
-            path = self.folder / "shards" / shard_name(number)
-            if path.exists():
-                self._advance(len(items), 0.0, len(open_committed(path, self.identity).failures))
-                continue
-            encode_shard(
-                number,
-                items,
-                self.folder,
-                self.root,
-                self.tokenizer,
-                self.config,
-                identity=self.identity,
-                batch_s=self.config.batch_s,
-                num_threads=self.config.num_threads,
-                progress=self._advance,
-            )
-            self.num_encoded += 1
-
-    def _advance(self, items: int, audio_s: float, failed: int) -> None:
-        self.state.items_done += items
-        self.state.audio_s += audio_s
-        self.state.num_failed += failed
-        self.state.elapsed_s = time.monotonic() - self.begun_s
-        if self.progress is not None:
-            self.progress(self.state)
-
-    def open_all(self) -> list[ShardFile] | None:
-        """All shards of the dataset, or None while other processes are still at work."""
-        paths = [self.folder / "shards" / shard_name(number) for number in range(self.plan.num_shards)]
-        if not all(path.exists() for path in paths):
-            return None
-        return [open_committed(path, self.identity) for path in paths]
-
-    def summary(self, info: dict[str, Any], shards: list[ShardFile] | None, elapsed_s: float) -> EncodeSummary:
-        totals = info.get("totals", {})
-        return EncodeSummary(
-            path=str(self.folder),
-            complete=shards is not None,
-            num_items=totals.get("num_items", self.state.items_done),
-            num_failed=totals.get("num_failed", self.state.num_failed),
-            hours=totals.get("duration_s", self.state.audio_s) / 3600,
-            num_shards=self.plan.num_shards,
-            num_shards_encoded=self.num_encoded,
-            encoded_hours=self.state.audio_s / 3600,
-            elapsed_s=elapsed_s,
-            failures=tuple(all_failures(self.plan, shards or [])),
-        )
-
-
-def _probe_progress(progress: Callable[[EncodeProgress], None] | None) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    begun_s = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        progress(
-            EncodeProgress(
-                phase="probe",
-                items_done=done,
-                items_total=total,
-                num_failed=0,
-                audio_s=0.0,
-                elapsed_s=time.monotonic() - begun_s,
-            )
-        )
-
-    return report
+def _announce(config: EncodeConfig, job: ShardJob, plan: Plan) -> None:
+    """Logs what is encoded, with what, and where, or that nothing is left to do."""
+    there = sum(job.path(number).exists() for number in range(plan.num_shards))
+    if there == plan.num_shards:
+        job_logger.info("already complete: all %d shards are in %s", there, job.folder)
+        return
+    job_logger.info(
+        "encoding %d items (%.3f h of audio) with %s (%s parameters), device %s, %s, process %d of %d; "
+        "%d of %d shards are already in %s",
+        len(plan.items),
+        plan.duration_s / 3600,
+        type(job.tokenizer).__name__,
+        f"{sum(p.numel() for p in cast(nn.Module, job.tokenizer).parameters()):,}",
+        job.tokenizer.device,
+        config.compute_dtype,
+        config.rank + 1,
+        config.world_size,
+        there,
+        plan.num_shards,
+        job.folder,
+    )
 
 
 def _raise_on_failures(summary: EncodeSummary, strict: bool) -> None:
@@ -277,7 +209,3 @@ def _raise_on_failures(summary: EncodeSummary, strict: bool) -> None:
         raise AudioError(f"nothing could be encoded: {listed}")
     if strict and summary.num_failed:
         raise AudioError(f"{summary.num_failed} items could not be encoded (strict): {listed}")
-
-
-def _closed(folder: Path) -> bool:
-    return (folder / "index.parquet").exists() and (folder / "failed.jsonl").exists()

@@ -112,6 +112,8 @@ def encode(
     text = f"{summary.path}: {summary.num_items} items, {summary.hours:.3f} h, {summary.num_failed} left out"
     if summary.num_failed:
         text += " (see failed.jsonl)"
+    if summary.already_complete:
+        text += ", already complete"
     show(summary.to_dict(), as_json, text)
 
 

@@ -215,6 +215,7 @@ from latentune.pipelines.training.stop import StopRequest
 
 config = train_config(load_settings("train/taae-tiny", sys.argv[1:]))
 accelerator = make_accelerator(config)
+config.folder.mkdir(parents=True, exist_ok=True)
 run = Run(config, accelerator, build_task(config, accelerator), None, [])
 with StopRequest() as stop:
     run.go(stop)

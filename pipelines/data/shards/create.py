@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ....tokenizers.base import AudioTokenizer
 from ..audio.find import AudioItem
 from .index import LEFTOVER
 from .plan import Failure, Plan, make_plan, source_digest
+from .progress import ProgressReport
 from .read import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, read_dataset_json
 from .settings import ShardSettings
 from .write import write_silence
@@ -66,7 +67,7 @@ def open_or_create(
     tokenizer: AudioTokenizer,
     settings: ShardSettings,
     num_threads: int,
-    progress: Callable[[int, int], None] | None,
+    report: ProgressReport,
 ) -> tuple[dict[str, Any], Plan]:
     """Description and plan of the dataset in `folder`; they are made and written if there is none yet.
 
@@ -88,7 +89,7 @@ def open_or_create(
     if strange:
         raise DatasetError(f"{folder} holds other files, such as {sorted(strange)[0]}: give a new or empty folder")
     (folder / "shards").mkdir(parents=True, exist_ok=True)  # before the long work, to fail early where it must
-    plan = make_plan(files, tokenizer.spec, settings, num_threads=num_threads, progress=progress)
+    plan = make_plan(files, tokenizer.spec, settings, num_threads=num_threads, report=report)
     if not plan.items:
         _remove_if_empty(folder)
         raise AudioError(f"nothing could be encoded of {wanted['source']['path']}: {first_reasons(plan.failures)}")

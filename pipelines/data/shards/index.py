@@ -55,6 +55,11 @@ def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence
     return final
 
 
+def is_finalised(folder: Path) -> bool:
+    """Returns whether the files that `finalise` writes beside `dataset.json` are there."""
+    return (folder / "index.parquet").exists() and (folder / "failed.jsonl").exists()
+
+
 def all_failures(plan: Plan, shards: Sequence[ShardFile]) -> list[Failure]:
     """What failed to be probed, then what failed to be encoded, each in the plan's order."""
     return [*plan.failures, *(failure for shard in shards for failure in shard.failures)]

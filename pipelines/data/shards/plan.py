@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, pairwise
@@ -18,6 +18,7 @@ from ....core.read_ahead import read_ahead
 from ....tokenizers.base import TokenizerSpec
 from ..audio.find import AudioItem
 from ..audio.read import AudioInfo, probe
+from .progress import ProgressReport
 from .settings import ShardSettings
 
 PROBES_AHEAD = 64  # files
@@ -105,36 +106,42 @@ def make_plan(
     settings: ShardSettings,
     *,
     num_threads: int = 2,
-    progress: Callable[[int, int], None] | None = None,
+    report: ProgressReport | None = None,
 ) -> Plan:
-    """Probe every file, split the long ones, and fill shards in order.
+    """Probes every file, splits the long ones, and fills shards in order.
 
     Args:
-        progress: called with (files probed, files in all).
+        files: the source.
+        spec: of the codec.
+        settings: of the dataset.
+        num_threads: that probe files.
+        report: counts the probed files.
     """
-    items: list[PlannedItem] = []
+    found: list[PlannedItem] = []
     failures: list[Failure] = []
-    shard, shard_bytes, shard_s = 0, 0.0, 0.0
     with closing(read_ahead(_try_probe, files, num_threads=num_threads, num_ahead=PROBES_AHEAD)) as probed:
-        for done, (file, name, found) in enumerate(zip(files, _unique_names(files), probed, strict=True), start=1):
-            if progress is not None:
-                progress(done, len(files))
-            if isinstance(found, AudioInfo) and found.duration_s < settings.min_duration_s:
-                found = f"{found.duration_s:.3f} s is shorter than min_duration_s {settings.min_duration_s}"
-            if not isinstance(found, AudioInfo):
-                failures.append(Failure(id=_printable(name), path=_printable(file.name), reason=found))
-                continue
-            for item in _items_of(file, name, found, settings):
-                size = item_bytes(item.duration_s, spec, settings)
-                full = (
-                    shard_bytes + size > settings.shard_mb * 1e6
-                    or shard_s + item.duration_s > settings.shard_hours * 3600
-                )
-                if items and full and shard_s > 0:
-                    shard, shard_bytes, shard_s = shard + 1, 0.0, 0.0
-                shard_bytes, shard_s = shard_bytes + size, shard_s + item.duration_s
-                items.append(replace(item, shard=shard))
-    return Plan(tuple(items), tuple(failures))
+        for file, name, info in zip(files, _unique_names(files), probed, strict=True):
+            if report is not None:
+                report.advance(1)
+            if isinstance(info, AudioInfo) and info.duration_s < settings.min_duration_s:
+                info = f"{info.duration_s:.3f} s is shorter than min_duration_s {settings.min_duration_s}"
+            if isinstance(info, AudioInfo):
+                found += _items_of(file, name, info, settings)
+            else:
+                failures.append(Failure(id=_printable(name), path=_printable(file.name), reason=info))
+    return Plan(tuple(_fill_shards(found, spec, settings)), tuple(failures))
+
+
+def _fill_shards(items: Iterable[PlannedItem], spec: TokenizerSpec, settings: ShardSettings) -> Iterator[PlannedItem]:
+    """Yields the items with the numbers of their shards. A shard holds at least one item."""
+    shard, shard_bytes, shard_s = 0, 0.0, 0.0
+    for item in items:
+        size = item_bytes(item.duration_s, spec, settings)
+        full = shard_bytes + size > settings.shard_mb * 1e6 or shard_s + item.duration_s > settings.shard_hours * 3600
+        if full and shard_s > 0:
+            shard, shard_bytes, shard_s = shard + 1, 0.0, 0.0
+        shard_bytes, shard_s = shard_bytes + size, shard_s + item.duration_s
+        yield replace(item, shard=shard)
 
 
 def item_bytes(duration_s: float, spec: TokenizerSpec, settings: ShardSettings) -> int:

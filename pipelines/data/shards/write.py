@@ -1,100 +1,124 @@
-"""Encode one shard: the unit of work and of commit, the same whoever does it and however often."""
+"""Encodes shards, the units of work and of commit. Their bytes do not depend on who encodes them, or how often."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ....core.errors import MismatchError
-from ....tokenizers.base import AudioTokenizer, TokenizerSpec
+from ....core.files import atomic_path
+from ....tokenizers.base import AudioTokenizer
 from .load import LoadedItem, load_batches, make_batches, stack_audio
 from .plan import Failure, PlannedItem
+from .progress import ProgressReport
 from .settings import ShardSettings
 from .shard import CODEC_GAIN, EncodedItem, ShardFile, shard_name, write_shard
 
 
-def encode_shard(
-    number: int,
-    items: Sequence[PlannedItem],
-    folder: Path,
-    root: Path,
-    tokenizer: AudioTokenizer,
-    settings: ShardSettings,
-    *,
-    identity: dict[str, str],
-    batch_s: float,
-    num_threads: int = 1,
-    progress: Callable[[int, float, int], None] | None = None,
-) -> ShardFile:
-    """Encode the planned items of one shard and commit it. Idempotent: a shard that is there already is only opened.
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """What all shards of a dataset are encoded with."""
+
+    folder: Path  # of the dataset
+    root: Path  # folder that the paths of the items are relative to
+    tokenizer: AudioTokenizer
+    settings: ShardSettings
+    identity: dict[str, str]  # the codec's `fingerprint`, and the `job` of the plan and the settings
+    batch_s: float  # seconds of audio that are encoded at once, padding included
+    num_threads: int  # that read audio in the background
+
+    def path(self, number: int) -> Path:
+        """Returns the file of shard `number`."""
+        return self.folder / "shards" / shard_name(number)
+
+    def open_shard(self, number: int) -> ShardFile:
+        """Opens a shard that is already there.
+
+        Raises:
+            DatasetError: it is missing or corrupt.
+            MismatchError: it is of another job.
+        """
+        shard = ShardFile(self.path(number))
+        if any(shard.header.get(key) != value for key, value in self.identity.items()):
+            raise MismatchError(f"shard {shard.path} was made with another plan or tokenizer: encode to another folder")
+        return shard
+
+
+def encode_missing(job: ShardJob, shards: Iterable[tuple[int, list[PlannedItem]]], report: ProgressReport) -> int:
+    """Encodes those of the planned shards that are not there yet.
 
     Args:
-        folder: where `shards/` is.
-        root: what the items' paths are relative to.
-        identity: the codec's `fingerprint` and the `job` of this plan and these settings.
-        batch_s: seconds of audio that are encoded at once, padding included.
-        progress: called after each batch with its (items, seconds of audio, failures).
+        job: what to encode them with.
+        shards: number and items of each.
+        report: counts the items, also those of shards that are there.
+
+    Returns:
+        Number of shards that were encoded.
 
     Raises:
-        DatasetError: the shard is there, but corrupt.
-        MismatchError: the shard is there, but of another job.
-        OSError: it cannot be written.
+        DatasetError: a shard is there, but corrupt.
+        MismatchError: a shard is there, but of another job.
+        OSError: a shard cannot be written.
     """
-    path = folder / "shards" / shard_name(number)
-    if path.exists():
-        return open_committed(path, identity)
-    spec = tokenizer.spec
+    num_encoded = 0
+    for number, items in shards:
+        if job.path(number).exists():
+            report.advance(len(items), failed=len(job.open_shard(number).failures))
+        else:
+            encode_shard(job, number, items, report)
+            num_encoded += 1
+    return num_encoded
+
+
+def encode_shard(job: ShardJob, number: int, items: Sequence[PlannedItem], report: ProgressReport) -> None:
+    """Encodes the planned items of one shard and commits it."""
+    spec = job.tokenizer.spec
     encoded: dict[str, EncodedItem] = {}
     failed: dict[str, Failure] = {}
-    for batch in load_batches(make_batches(items, spec, batch_s), root, tokenizer, settings, num_threads):
-        loaded = [entry for entry in batch if isinstance(entry, LoadedItem)]
-        results: list[EncodedItem | Failure] = [entry for entry in batch if isinstance(entry, Failure)]
-        if loaded:
-            results += _encode_batch(loaded, tokenizer, spec, settings)
-        encoded |= {entry.item.id: entry for entry in results if isinstance(entry, EncodedItem)}
-        failed |= {entry.id: entry for entry in results if isinstance(entry, Failure)}
-        if progress is not None:
-            seconds = sum(entry.num_samples for entry in results if isinstance(entry, EncodedItem)) / spec.sample_rate
-            progress(len(batch), seconds, sum(isinstance(entry, Failure) for entry in results))
+    batches = make_batches(items, spec, job.batch_s)
+    with closing(load_batches(batches, job.root, job.tokenizer, job.settings, job.num_threads)) as loaded_batches:
+        for batch in loaded_batches:
+            done, lost = encode_batch(batch, job.tokenizer, job.settings)
+            encoded |= {entry.item.id: entry for entry in done}
+            failed |= {entry.id: entry for entry in lost}
+            seconds = sum(entry.num_samples for entry in done) / spec.sample_rate
+            report.advance(len(batch), seconds, len(lost))
     write_shard(
-        path,
+        job.path(number),
         number,
         [encoded[item.id] for item in items if item.id in encoded],
         [failed[item.id] for item in items if item.id in failed],
         spec=spec,
-        settings=settings,
-        identity=identity,
+        settings=job.settings,
+        identity=job.identity,
     )
-    return ShardFile(path)
 
 
-def open_committed(path: Path, identity: dict[str, str]) -> ShardFile:
-    """A shard that an earlier run committed; raises MismatchError if that was for another job."""
-    shard = ShardFile(path)
-    if any(shard.header.get(key) != value for key, value in identity.items()):
-        raise MismatchError(f"shard {path} was made with another plan or tokenizer: encode into another folder")
-    return shard
-
-
-def _encode_batch(
-    loaded: Sequence[LoadedItem], tokenizer: AudioTokenizer, spec: TokenizerSpec, settings: ShardSettings
-) -> list[EncodedItem | Failure]:
+def encode_batch(
+    batch: Sequence[LoadedItem | Failure], tokenizer: AudioTokenizer, settings: ShardSettings
+) -> tuple[list[EncodedItem], list[Failure]]:
+    """Encodes the loaded items of a batch together; returns them, and the failures, earlier ones included."""
+    loaded = [entry for entry in batch if isinstance(entry, LoadedItem)]
+    failures = [entry for entry in batch if isinstance(entry, Failure)]
+    entries: list[EncodedItem] = []
+    if not loaded:
+        return entries, failures
     audio, lengths = stack_audio(loaded)
     with torch.inference_mode(), _autocast(tokenizer.device, settings):
         result = tokenizer.encode(
             audio.to(tokenizer.device), tokenizer.encoder_rate, lengths=lengths, **settings.encode_options
         )
-    latents, tokens = result.latents.to(settings.latent_dtype).cpu(), result.tokens.cpu()
+    spec, latents, tokens = tokenizer.spec, result.latents.to(settings.latent_dtype).cpu(), result.tokens.cpu()
     gains_db = [None] * len(loaded) if result.gain_db is None else result.gain_db.tolist()
-    entries: list[EncodedItem | Failure] = []
     for row, (entry, length) in enumerate(zip(loaded, result.lengths_samples.tolist(), strict=True)):
         mine = latents[row, : spec.num_latents(length)]
         if not torch.isfinite(mine).all():
             reason = f"the codec gave latents with NaN or inf (stored as {settings.dtype})"
-            entries.append(Failure(id=entry.item.id, path=entry.item.path, reason=reason))
+            failures.append(Failure(id=entry.item.id, path=entry.item.path, reason=reason))
             continue
         entries.append(
             EncodedItem(
@@ -105,7 +129,7 @@ def _encode_batch(
                 facts={**entry.facts, CODEC_GAIN: gains_db[row]} if gains_db[row] is not None else entry.facts,
             )
         )
-    return entries
+    return entries, failures
 
 
 def _autocast(device: torch.device, settings: ShardSettings) -> AbstractContextManager[object]:
@@ -115,10 +139,8 @@ def _autocast(device: torch.device, settings: ShardSettings) -> AbstractContextM
 
 
 def write_silence(path: Path, tokenizer: AudioTokenizer, settings: ShardSettings) -> None:
-    """Write one chunk of the codec's silence, from the middle of a longer one, atomically."""
+    """Writes one chunk of the codec's silence, taken from the middle of a longer one, atomically."""
     from safetensors.torch import save
-
-    from ....core.files import atomic_path
 
     spec = tokenizer.spec
     num_samples = max(8 * spec.chunk_samples, spec.sample_rate)
