@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from ..tokenizers.base import STREAMS, AudioTokenizer
 from .data.audio.find import find_audio
 from .data.audio.read import read_audio
 from .evaluate import EvaluateConfig, evaluate, evaluate_tokenizer, silence
+from .measure.codecs.systems import untrained
 from .measure.embedders import load_embedder
+from .measure.results import summary_records
 from .measure.results.page import Report
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, 
         source,
         options={_label(config): config.decode_options},
         baselines={"silence": silence},
-        untrained=_untrained(tokenizer, config.seed),
+        untrained=untrained(tokenizer, config.seed),
         seed=config.seed,
     )
-    result.reconstruction = reconstruction.means()
+    num_files = reconstruction.facts["num_files"]
+    result.reconstruction = [{**row, "num_files": num_files} for row in summary_records(reconstruction)]
     result.warnings += [f"left out: {one['path']}: {one['reason']}" for one in reconstruction.failures]
     embedder = load_embedder("musicnn")
     for place in [*sorted((folder / "decoded").iterdir()), *sorted((folder / "samples").iterdir())]:
@@ -133,10 +134,3 @@ def _decoded(folder: Path) -> dict[str, list[Path]]:
 def _label(config: DemoConfig) -> str:
     """The decoding options in words, such as `steps=3`; empty for the codec's own."""
     return ", ".join(f"{name}={value}" for name, value in config.decode_options.items())
-
-
-def _untrained(tokenizer: AudioTokenizer, seed: int) -> AudioTokenizer:
-    """The same network with random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return type(tokenizer)(tokenizer.settings).eval()

@@ -13,7 +13,8 @@ from .. import __version__
 from ..core.config import config_to_dict
 from ..core.files import write_json, write_text
 from ..core.outputs import prepare_output
-from .measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer, silence
+from .measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer
+from .measure.codecs.systems import silence
 from .measure.embedders import Embedder
 from .measure.results import MIN_FILES, Resampling, ResultsTable
 from .measure.sets.compare import add_metric, side_warnings, unpaired_warnings

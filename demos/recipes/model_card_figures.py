@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from latentune.core.files import write_json
 from latentune.pipelines.data.audio.find import find_audio
-from latentune.pipelines.measure.codecs.evaluate import evaluate_tokenizer, silence
+from latentune.pipelines.measure.codecs.evaluate import evaluate_tokenizer
+from latentune.pipelines.measure.codecs.systems import silence, untrained
+from latentune.pipelines.measure.results import summary_records
 from latentune.tokenizers.load import load_tokenizer
 
 
@@ -30,8 +30,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="from the start of each file")
     arguments = parser.parse_args()
     codec = load_tokenizer(arguments.codec)
-    torch.manual_seed(0)
-    untrained = type(codec)(codec.settings).eval()
     figures = {}
     for kind in arguments.kinds:
         items = find_audio(arguments.manifest, where={"kind": kind, "split": "test"})
@@ -41,10 +39,10 @@ def main() -> None:
             items[:: max(1, len(items) // arguments.files)][: arguments.files],
             options={f"{n} steps": {"steps": n} for n in arguments.steps},
             baselines={"silence": silence},
-            untrained=untrained,
+            untrained=untrained(codec),
             max_duration_s=arguments.seconds,
         )
-        figures[kind] = result.means()
+        figures[kind] = summary_records(result)
     write_json(arguments.output, {"codec": codec.fingerprint(), "seconds": arguments.seconds, "figures": figures})
 
 

@@ -58,13 +58,13 @@ def measure_codec(name: str, settings: ExperimentConfig, as_json: bool) -> None:
     """Run an experiment and print what came out."""
     from rich.console import Console
 
-    from ..measure.codecs.run import render, run_experiment
+    from ..measure.codecs.run import run_experiment
 
     with progress_bar("measuring") as update:
         result = run_experiment(name, settings, progress=update)
     if as_json:
         show(result.to_dict(), True, "")
         return
-    Console().print(render(result))
+    Console().print(result.view())
     if settings.output is not None:
         show({}, False, f"written: {settings.output}/{name}.html, with CSV, JSON and PNG beside it")

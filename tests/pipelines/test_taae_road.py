@@ -21,7 +21,7 @@ from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.evaluate import EvaluateConfig, evaluate, evaluate_tokenizer
 from latentune.pipelines.generation.load import load_pipeline, shipped_pipelines
 from latentune.pipelines.info import dataset_info
-from latentune.pipelines.measure.codecs.evaluate import CodecSystems
+from latentune.pipelines.measure.codecs.systems import CodecSystems
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
 from latentune.tokenizers.load import load_tokenizer
 from latentune.tokenizers.taae import TAAE
@@ -124,7 +124,7 @@ def test_a_dataset_of_before_gains_were_recorded_decodes_as_it_is(
 def test_reconstruction_is_measured_at_the_level_of_the_audio(audio: Path, codec_folder: Path) -> None:
     codec = load_tokenizer(codec_folder)
     result = evaluate_tokenizer(codec, audio / "manifest.jsonl", options={"": {}, "chunked": {"chunk_frames": 64}})
-    assert {row["system"] for row in result.means()} == {"latents", "tokens", "latents, chunked", "tokens, chunked"}
+    assert set(result.systems) == {"latents", "tokens", "latents, chunked", "tokens, chunked"}
     for name, level in LEVELS.items():
         mono = torch.from_numpy(soundfile.read(audio / name, dtype="float32")[0].T).mean(0, keepdim=True)
         made = CodecSystems(codec).system("latents")(mono, RATE).audio

@@ -11,7 +11,7 @@ from torch import Tensor
 from ....core.errors import AudioError
 from ....tokenizers.base import AudioTokenizer, Encoded
 from ...data.audio.find import AudioItem, find_distinct_audio, left_out
-from ..codecs.evaluate import read_reference
+from ..codecs.audio import read_reference
 from .channel import PACKET_CHANNEL
 from .config import RobustnessConfig
 from .labelling import Labelling

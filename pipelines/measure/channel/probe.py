@@ -17,7 +17,7 @@ from torch import Tensor
 from ....core.errors import AudioError, MismatchError
 from ....tokenizers.base import AudioTokenizer
 from ...data.audio.find import find_distinct_audio, left_out
-from ..codecs.evaluate import read_reference
+from ..codecs.audio import read_reference
 from .labelling import Labelling
 
 logger = logging.getLogger(__name__)

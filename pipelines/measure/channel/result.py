@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....core.files import write_json, write_text
-from ..codecs.codec_result import csv_text
+from ..results import csv_text
 from .plots import TITLES, robustness_png
 from .statistics import bootstrap
 from .systems import CHANNEL_FIGURES, CLEAN

@@ -1,4 +1,4 @@
-"""What an experiment on a codec is told."""
+"""The config of experiments on a codec."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, Literal
 from ....core.config import option
 from ....core.errors import ConfigError
 from ....tokenizers.base import STREAMS
-from .codec_result import LENGTH_EDGES_S, check_edges
 from .figures.catalog import ALL_FIGURES, check_figures
+from .lengths import LENGTH_EDGES_S, check_edges
+from .references import ALL_REFERENCES, check_references
 
 NO_EMBEDDER = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """A codec, audio, and what to measure; keys that an experiment does not know of it leaves alone."""
+    """A codec, audio, and figures to measure; an experiment ignores the keys of the others."""
 
     audio: str = option(help="Audio to measure on: a file, folder or manifest.", positional=True)
     output: str | None = option(
@@ -33,6 +34,11 @@ class ExperimentConfig:
         factory=dict, help="Options of the codec's own `decode`, such as steps=1.", name="decode-option"
     )
     figures: tuple[str, ...] = option(ALL_FIGURES, "Figures of reconstruction and gap; repeat it.", name="figure")
+    references: tuple[str, ...] = option(
+        ALL_REFERENCES,
+        "Reference systems measured on the same files (reconstruction); repeat it, or set references=[] for none.",
+        name="reference",
+    )
     embedder: str = option(
         "auto", "Embedder of the Fréchet distance, or none; `latentune list embedders` shows the names."
     )
@@ -60,6 +66,7 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         try:
             check_figures(self.figures)
+            check_references(self.references)
             check_edges(self.length_edges_s)
         except ValueError as error:
             raise ConfigError(str(error)) from error

@@ -1,60 +1,48 @@
-"""How well a codec gives back what it was given: files through systems, figures for each.
+"""Figures of a codec's reconstructions: files through systems, one row of results per system, file and figure.
 
-A system is any function from audio [C, N] and its sample rate to audio [C, N]: a codec under some options, silence, an
-untrained network. Shape letters: C channels, N samples, T' token frames, Q codebooks.
+Shape letters: C channels, N samples.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ....core.errors import AudioError
 from ....tokenizers.base import STREAMS, AudioTokenizer, Stream
-from ...data.audio.convert import resample, select_channels
 from ...data.audio.find import AudioItem, find_distinct_audio, left_out
-from ...data.audio.read import read_audio
 from ..embedders.base import Embedder
-from .codec_result import ReconstructionResult
-from .figures.catalog import PAIR_FIGURES, SIGNAL_FIGURES, SPEED_FIGURES, check_figures, split_available
+from ..results import Resampling, ResultsTable
+from .audio import ReadAudio, read_reference
+from .figures.borders import SEAM_WINDOW_S
+from .figures.catalog import (
+    OTHER_FIGURES,
+    PAIR_FIGURES,
+    SEAM_FIGURE,
+    SIGNAL_FIGURES,
+    SPEED_FIGURES,
+    check_figures,
+    split_available,
+)
 from .figures.common import Undefined
 from .frechet import ReconstructionSets
-from .systems import CodecSystems, Reconstruction, System, original, silence
+from .lengths import SECONDS
+from .metrics import Case, Metric, OtherOriginal, PairMetric, SeamMetric, SpeedMetric
+from .references import UNTRAINED
+from .systems import CodecSystems, Reconstruction, System
 
 logger = logging.getLogger(__name__)
 
-__all__ = [
-    "CodecSystems",
-    "FileMetric",
-    "Reconstruction",
-    "ReconstructionResult",
-    "System",
-    "evaluate_files",
-    "evaluate_systems",
-    "evaluate_tokenizer",
-    "original",
-    "read_reference",
-    "silence",
-]
-
-
-class FileMetric(Protocol):
-    """Further figures of a file, such as those of speech, each with the model that makes it."""
-
-    @property
-    def models(self) -> Mapping[str, str]:
-        """Figure -> the model that makes it."""
-        ...
-
-    def measure(self, item: AudioItem, reference: Tensor, estimate: Tensor, sample_rate: int) -> dict[str, Any]:
-        """Figures of a file of audio [C, N]; in place of a value that it has not, the `Undefined` that says why."""
-        ...
+SCHEMA = "latentune-reconstruction-2"
+# Figures that are ratios: weighted by their denominator, the mean over files is the ratio of the means
+WEIGHTS = {"wer": "num_words", "cer": "num_characters", "other_own_ratio": "own_mel_distance"}
+Progress = Callable[[int, int], None]  # (files done, files in all)
 
 
 def evaluate_tokenizer(
@@ -66,26 +54,34 @@ def evaluate_tokenizer(
     baselines: Mapping[str, System] | None = None,
     untrained: AudioTokenizer | None = None,
     figures: Sequence[str] = SIGNAL_FIGURES,
-    metrics: Sequence[FileMetric] = (),
+    metrics: Sequence[Metric] = (),
     embedder: Embedder | None = None,
     seed: int = 0,
     max_duration_s: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> ReconstructionResult:
-    """Figures of files and their reconstructions, for every stream and set of decoding options.
+    resampling: Resampling | None = None,
+    progress: Progress | None = None,
+) -> ResultsTable:
+    """Measures files and their reconstructions, for every stream and set of decoding options.
 
     Args:
+        tokenizer: the codec.
         source: a file, folder or manifest, of which each file is measured once, or items found before.
         streams: by default all that the codec has.
         options: label -> options of `decode`, such as `{"1 step": {"steps": 1}}`; by default one set, the codec's own.
             A system is called by stream and label: `latents, 1 step`.
-        baselines: further systems by name, such as `{"silence": silence}`.
+        baselines: further systems by name, such as `{"silence": silence}`; see also `references.reference_systems`.
         untrained: a codec of the same kind with random weights; measured as `untrained` with the first options.
-        figures: names out of `figures.ALL_FIGURES`; those whose package is missing are listed in the result.
+        figures: names out of `catalog.ALL_FIGURES`; those that cannot be measured are listed in the table's facts.
         metrics: further figures of every file, such as `SpeechMetrics`.
-        embedder: also measure the Fréchet distance of each system's reconstructions to the originals.
+        embedder: also measures the Fréchet distance of each system's reconstructions to the originals.
+        seed: of the decoder's noise.
         max_duration_s: measure at most this much of each file, from its start.
+        resampling: how intervals are computed.
         progress: called with (files done, files in all).
+
+    Returns:
+        The table; its facts hold `codec` (rates, and how the tokens use their codebooks) and those of
+        `evaluate_systems`.
 
     Raises:
         AudioError: no file could be read.
@@ -100,23 +96,24 @@ def evaluate_tokenizer(
             systems[f"{stream}, {label}" if label else stream] = codec.system(stream, **chosen)
     extra = dict(baselines or {})
     if untrained is not None:
-        extra["untrained"] = CodecSystems(untrained, seed).system("latents", **next(iter(sets.values())))
+        extra[UNTRAINED] = CodecSystems(untrained, seed).system("latents", **next(iter(sets.values())))
     if both := systems.keys() & extra.keys():
         raise ValueError(f"two systems are called {sorted(both)[0]!r}: rename the baseline")
-    items = find_distinct_audio(source) if isinstance(source, (str, Path)) else source
-    result = evaluate_systems(
+    table = evaluate_systems(
         {**systems, **extra},
-        items,
+        find_distinct_audio(source) if isinstance(source, (str, Path)) else source,
         sample_rate=spec.sample_rate,
         channels=spec.channels,
+        chunk=(spec.chunk_samples, int(getattr(tokenizer, "lead_samples", 0))),
         figures=figures,
         metrics=metrics,
         embedder=embedder,
         max_duration_s=max_duration_s,
+        resampling=resampling,
         progress=progress,
     )
-    result.codec = codec.facts()
-    return result
+    table.facts["codec"] = codec.facts()
+    return table
 
 
 def evaluate_systems(
@@ -125,117 +122,115 @@ def evaluate_systems(
     *,
     sample_rate: int,
     channels: int,
+    chunk: tuple[int, int] | None = None,
     figures: Sequence[str] = SIGNAL_FIGURES,
-    metrics: Sequence[FileMetric] = (),
+    metrics: Sequence[Metric] = (),
     embedder: Embedder | None = None,
     max_duration_s: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> ReconstructionResult:
-    """Figures of every file and what each system makes of it, at one rate and channel count.
-
-    Files that cannot be read are listed in `failures`, figures that a file has no value for in `undefined`.
+    resampling: Resampling | None = None,
+    progress: Progress | None = None,
+) -> ResultsTable:
+    """Measures every file and its reconstruction by each system, at one rate and channel count.
 
     Args:
-        figures, metrics, embedder: as of `evaluate_tokenizer`.
+        systems: by name.
+        items: the files.
+        sample_rate: in Hz, at which systems run and figures are measured.
+        channels: C, of all audio.
+        chunk: (chunk_samples, lead_samples) of the codec, for `seam_db`.
+        figures, metrics, embedder, max_duration_s, resampling, progress: as of `evaluate_tokenizer`.
+
+    Returns:
+        The table. Each file has a row `seconds`; a row without a value has the reason as its note. `failures` lists the
+        files that could not be read. Facts: `silent` (files of digital silence), `absent_figures` (figure -> reason),
+        `models` (figure -> model), `num_files`, and with an embedder `frechet` (its figure, identity and windows).
 
     Raises:
         AudioError: no file could be read.
-        ValueError: no system, or one that changes the shape of the audio or gives NaN; an unknown figure.
+        ValueError: no system, or one that changes the shape of the audio or returns NaN; an unknown figure.
     """
-
-    def make(item: AudioItem) -> tuple[Tensor, Iterator[tuple[str, Reconstruction]]]:
-        audio = read_reference(item, sample_rate, channels, max_duration_s)
-        return audio, ((name, _run(name, system, item, audio, sample_rate)) for name, system in systems.items())
-
     if not systems:
         raise ValueError("no system to measure: give at least one")
-    return evaluate_files(
-        make, items, sample_rate, figures=figures, metrics=metrics, embedder=embedder, progress=progress
-    )
 
+    def read(item: AudioItem) -> Tensor:
+        return read_reference(item, sample_rate, channels, max_duration_s)
 
-Made = tuple[Tensor, Iterable[tuple[str, Reconstruction]]]  # the original [C, N], and what each system made of it
-
-
-def evaluate_files(
-    make: Callable[[AudioItem], Made],
-    items: Sequence[AudioItem],
-    sample_rate: int,
-    *,
-    figures: Sequence[str] = SIGNAL_FIGURES,
-    metrics: Sequence[FileMetric] = (),
-    embedder: Embedder | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> ReconstructionResult:
-    """Figures of every file, wherever its reconstructions come from.
-
-    Args:
-        make: gives a file's original and reconstructions, all of one shape; raises AudioError or ValueError for a file
-            that cannot be read, which is then listed in `failures`.
-        figures, metrics, embedder, progress: as of `evaluate_tokenizer`.
-
-    Raises:
-        AudioError: no file could be read.
-        ValueError: an unknown figure.
-    """
-    chosen, absent = split_available(check_figures(figures))
-    for name, reason in absent.items():
-        logger.warning("%s is not measured: %s", name, reason)
-    models = {figure: model for metric in metrics for figure, model in metric.models.items()}
-    result = ReconstructionResult(figures=(*chosen, *models), absent_figures=absent, models=models)
+    chosen, absent = _figure_metrics(figures, items, read, chunk, sample_rate)
+    chosen += metrics
+    table = ResultsTable(schema=SCHEMA, resampling=resampling or Resampling())
+    for metric in chosen:
+        table.figures |= metric.facts
+    models = {name: facts.model for name, facts in table.figures.items() if facts.model}
+    table.facts = {"silent": [], "absent_figures": absent, "models": models}
     gathered: AbstractContextManager[ReconstructionSets | None] = (
         nullcontext() if embedder is None else closing(ReconstructionSets(embedder))
     )
     with gathered as sets:
-        _measure_files(result, make, items, sample_rate, chosen, metrics, sets, progress)
-        if not result.rows:
-            first = "; first: {path}: {reason}".format(**result.failures[0]) if result.failures else ""
+        _measure_files(table, systems, items, read, sample_rate, chosen, sets, progress)
+        if not table.rows:
+            first = "; first: {path}: {reason}".format(**table.failures[0]) if table.failures else ""
             raise AudioError(f"none of {len(items)} audio files could be measured{first}")
         if sets is not None:
-            result.frechet, result.frechet_of_files = sets.to_dict(), sets.of_files()
-    return result
+            sets.add_to(table)
+    table.facts["num_files"] = len(table.files)
+    return table
+
+
+def _figure_metrics(
+    names: Sequence[str],
+    items: Sequence[AudioItem],
+    read: ReadAudio,
+    chunk: tuple[int, int] | None,
+    sample_rate: int,
+) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics of the catalog's figures, and the reasons why others cannot be measured."""
+    available, absent = split_available(check_figures(names))
+    if SEAM_FIGURE in available and (chunk is None or chunk[0] <= SEAM_WINDOW_S * sample_rate):
+        absent[SEAM_FIGURE] = "the system has no chunks that are longer than a frame of 8 ms"
+    for name, reason in absent.items():
+        logger.warning("%s is not measured: %s", name, reason)
+    found: list[Metric] = []
+    for name in available:
+        if name in PAIR_FIGURES:
+            found.append(PairMetric(name))
+        elif name in SPEED_FIGURES:
+            found.append(SpeedMetric(name))
+        elif name == SEAM_FIGURE and chunk is not None and name not in absent:
+            found.append(SeamMetric(*chunk))
+    if chosen := [name for name in OTHER_FIGURES if name in available]:
+        found.append(OtherOriginal(items, read, chosen))
+    return found, absent
 
 
 def _measure_files(
-    result: ReconstructionResult,
-    make: Callable[[AudioItem], Made],
+    table: ResultsTable,
+    systems: Mapping[str, System],
     items: Sequence[AudioItem],
+    read: ReadAudio,
     sample_rate: int,
-    figures: Sequence[str],
-    metrics: Sequence[FileMetric],
+    metrics: Sequence[Metric],
     sets: ReconstructionSets | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
-    """Fill the result's rows and the sets, file by file."""
+    """Fills the table and the sets, file by file."""
     for done, item in enumerate(items, start=1):
         try:
-            audio, made = make(item)
+            audio = read(item)
         except (AudioError, ValueError) as error:
-            result.failures.append(left_out(item.path, error))
+            table.failures.append(left_out(item.path, error))
         else:
             if not audio.any():
-                result.silent.append(item.name)
+                table.facts["silent"].append(item.name)
             if sets is not None:
                 sets.add_reference(audio, sample_rate)
-            for name, found in made:
-                _add_row(result, name, item, audio, found, sample_rate, figures, metrics)
+            for name, system in systems.items():
+                made = _run(name, system, item, audio, sample_rate)
+                case = Case(item=item, system=name, reference=audio, made=made, sample_rate=sample_rate)
+                _add_rows(table, case, metrics)
                 if sets is not None:
-                    sets.add(name, found.audio, sample_rate)
+                    sets.add(name, item.name, made.audio, sample_rate)
         if progress is not None:
             progress(done, len(items))
-
-
-def read_reference(item: AudioItem, sample_rate: int, channels: int, max_duration_s: float | None) -> Tensor:
-    """A file as audio [C, N] at a rate and channel count.
-
-    Raises:
-        AudioError: it cannot be read, or holds NaN.
-        ValueError: its channels cannot be converted.
-    """
-    audio, rate = read_audio(item.path, duration_s=max_duration_s)
-    if not torch.isfinite(audio).all():
-        raise AudioError(f"{item.path}: holds NaN or inf")
-    return resample(select_channels(audio, channels), rate, sample_rate)
 
 
 def _run(name: str, system: System, item: AudioItem, audio: Tensor, sample_rate: int) -> Reconstruction:
@@ -247,37 +242,17 @@ def _run(name: str, system: System, item: AudioItem, audio: Tensor, sample_rate:
     if estimate.shape != audio.shape or not torch.isfinite(estimate).all():
         raise ValueError(
             f"system {name!r} made audio {tuple(estimate.shape)} of {item.name} with shape {tuple(audio.shape)}: "
-            "it must keep the shape and give no NaN"
+            "it must keep the shape and return no NaN"
         )
     return found
 
 
-def _add_row(
-    result: ReconstructionResult,
-    name: str,
-    item: AudioItem,
-    audio: Tensor,
-    found: Reconstruction,
-    sample_rate: int,
-    figures: Sequence[str],
-    metrics: Sequence[FileMetric],
-) -> None:
-    """Measure one file under one system; what has no value is None, with a note."""
-    seconds = audio.shape[-1] / sample_rate
-    row: dict[str, Any] = {"system": name, "file": item.name, "seconds": seconds}
-    for figure in figures:
-        if figure in SPEED_FIGURES:
-            spent = found.encode_s if figure == "encode_rtf" else found.decode_s
-            row[figure] = None if spent is None else spent / seconds
-        else:
-            try:
-                row[figure] = PAIR_FIGURES[figure].measure(audio, found.audio, sample_rate)
-            except Undefined as error:
-                row[figure] = error
+def _add_rows(table: ResultsTable, case: Case, metrics: Sequence[Metric]) -> None:
+    """Measures one file under one system; a figure without a value is a row with its reason."""
+    table.add(case.system, case.item.name, SECONDS, case.reference.shape[-1] / case.sample_rate)
     for metric in metrics:
-        row |= metric.measure(item, audio, found.audio, sample_rate)
-    for figure, value in row.items():
-        if isinstance(value, Undefined):
-            result.undefined.append({"system": name, "file": item.name, "figure": figure, "reason": str(value)})
-            row[figure] = None
-    result.rows.append(row)
+        found = metric.measure(case)
+        for figure, value in found.items():
+            weight = float(found.get(WEIGHTS.get(figure, "")) or 1.0)
+            note = str(value) if isinstance(value, Undefined) else ""
+            table.add(case.system, case.item.name, figure, None if note else value, weight=weight, note=note)

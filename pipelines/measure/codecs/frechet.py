@@ -1,10 +1,16 @@
-"""Fréchet distances of what systems make of files to the files themselves, gathered while the files go by."""
+"""Fréchet distances of reconstructions to the originals, gathered while the files go by.
+
+Shape letters: C channels, N samples, n windows of all files, D width of an embedding.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...data.audio.convert import resample
@@ -12,69 +18,89 @@ from ..embedders.base import Embedder
 from ..metrics.factored import FileFrechetDistance
 from ..metrics.frechet import GaussianStatistics, frechet_distance
 from ..metrics.spool import Spool
+from ..results import FigureFacts, ResultsTable, SetFigure
 
 BATCH_WINDOWS = 16
 
 
 class ReconstructionSets:
-    """Statistics of the embeddings of the originals and of each system's reconstructions; these also file by file."""
+    """Statistics of the embeddings of the originals and of each system's reconstructions; the latter also per file."""
 
     def __init__(self, embedder: Embedder):
         self.embedder = embedder
+        self.figure = f"fad_{embedder.name}"
         self._reference = self._empty()
         self._systems: dict[str, GaussianStatistics] = {}
         self._spools: dict[str, Spool] = {}
-        self._num_windows: dict[str, list[int]] = {}  # of each file that has any
+        self._num_windows: dict[str, dict[str, int]] = {}  # by system, of each file
 
     def add_reference(self, audio: Tensor, sample_rate: int) -> None:
-        """Take in an original [C, N]."""
+        """Adds an original [C, N]."""
         self._reference.update(self._embed(audio, sample_rate))
 
-    def add(self, system: str, audio: Tensor, sample_rate: int) -> None:
-        """Take in what `system` made [C, N]."""
+    def add(self, system: str, file: str, audio: Tensor, sample_rate: int) -> None:
+        """Adds the reconstruction [C, N] of a file by a system."""
         if system not in self._systems:
-            self._systems[system], self._spools[system], self._num_windows[system] = self._empty(), Spool(), []
+            self._systems[system], self._spools[system], self._num_windows[system] = self._empty(), Spool(), {}
         rows = self._embed(audio, sample_rate)
         self._systems[system].update(rows)
-        if len(rows):
-            self._spools[system].add(rows)
-            self._num_windows[system].append(len(rows))
+        self._spools[system].add(rows)
+        self._num_windows[system][file] = len(rows)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The metric's name, its embedder, the windows a side, and the distance of each system.
+    def add_to(self, table: ResultsTable) -> None:
+        """Adds the distance of each system to a table, as a figure of the set; no file can be added after it.
 
-        Distances are None below two windows. Few windows bias all distances upwards, so only those on as many compare.
+        There is no value below two windows. Few windows bias all distances upwards, so that only distances on equally
+        many windows can be compared.
         """
-        enough = self._reference.num >= 2
-        return {
-            "metric": f"fad_{self.embedder.name}",
-            "embedder": self.embedder.identity(),
-            "num_windows": self._reference.num,
-            "values": {
-                name: frechet_distance(self._reference, found) if enough else None
-                for name, found in self._systems.items()
-            },
-        }
-
-    def of_files(self) -> dict[str, FileFrechetDistance]:
-        """Each system's distance for any choice of files, empty below two windows; nothing can be added after it."""
-        if self._reference.num < 2:
-            return {}
-        mapped = {name: spool.mapped() for name, spool in self._spools.items()}
-        return {
-            name: FileFrechetDistance(self._reference, rows, self._num_windows[name])
-            for name, rows in mapped.items()
-            if rows is not None
-        }
+        num_windows = self._reference.num
+        table.figures[self.figure] = FigureFacts(better="lower", title=self.figure, bounds=(0.0, math.inf))
+        table.facts["frechet"] = self._facts()
+        for name, found in self._systems.items():
+            if num_windows < 2:
+                note = f"the files give {num_windows} windows and a distance needs at least 2"
+                table.add_set(name, self.figure, SetFigure(value=None, note=note))
+                continue
+            rows = self._spools[name].mapped()
+            assert rows is not None
+            counts = self._num_windows[name]
+            value = frechet_distance(self._reference, found)
+            of_files = FileFrechetDistance(self._reference, rows, list(counts.values()))
+            table.add_set(name, self.figure, SetFigure(value=value, of_files=of_files, names=list(counts)))
 
     def close(self) -> None:
-        """Let go of the files on disk; what `of_files` gave stays."""
+        """Releases the files on disk; distances that were added stay."""
         for spool in self._spools.values():
             spool.close()
+
+    def _facts(self) -> dict[str, Any]:
+        identity = self.embedder.identity()
+        return {
+            "metric": self.figure,
+            "embedder": identity,
+            "num_windows": self._reference.num,
+            "dim": self.embedder.dim,
+        }
 
     def _empty(self) -> GaussianStatistics:
         return GaussianStatistics.empty(self.embedder.dim, self.embedder.identity())
 
-    def _embed(self, audio: Tensor, sample_rate: int) -> np.ndarray:
+    def _embed(self, audio: Tensor, sample_rate: int) -> NDArray[Any]:
         mono = resample(audio.mean(0, keepdim=True), sample_rate, self.embedder.sample_rate)[0]
-        return self.embedder.embed(mono, BATCH_WINDOWS).numpy()
+        self.embedder.check(mono)
+        windows = torch.cat([self.embedder.windows(x) for x in overlapping(mono, self.embedder.window_samples)])
+        rows = [self.embedder.embed_windows(batch) for batch in windows.split(BATCH_WINDOWS)]
+        return np.asarray(torch.cat(rows).numpy())
+
+
+def overlapping(audio: Tensor, window_samples: int) -> list[Tensor]:
+    """Returns windows of audio [N], evenly spaced at half a window or less, so that they cover it whole.
+
+    Audio that is not longer than a window is returned as it is.
+    """
+    free = audio.shape[-1] - window_samples
+    if free <= 0:
+        return [audio]
+    num_steps = math.ceil(free / (window_samples / 2))
+    starts = [round(free * step / num_steps) for step in range(num_steps + 1)]
+    return [audio[start : start + window_samples] for start in starts]

@@ -8,39 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from ...data.audio.find import AudioItem
-
-ORIGINAL = "original"
+from ..results import FigureFacts
+from ..results.audio import AudioCell, AudioRow
+from .metrics import Case
+from .systems import ORIGINAL
 
 
 class Players:
-    """Keeps the beginnings of some files and of what the systems made of them: a `FileMetric` that gives no figure."""
-
-    models: Mapping[str, str] = {}
+    """Keeps the beginnings of some files and of their reconstructions: a `Metric` without figures."""
 
     def __init__(self, items: Sequence[AudioItem], seconds: float):
         self.seconds = seconds
-        self._files: dict[str, list[Tensor]] = {item.name: [] for item in items}
-        self._sample_rate = 0
+        self.facts: Mapping[str, FigureFacts] = {}
+        self._files: dict[str, list[AudioCell]] = {item.name: [] for item in items}
 
-    def measure(self, item: AudioItem, reference: Tensor, estimate: Tensor, sample_rate: int) -> dict[str, Any]:
-        """Keep audio [C, N]; called once for each system, in their order."""
-        if (kept := self._files.get(item.name)) is not None:
-            end, self._sample_rate = max(1, round(self.seconds * sample_rate)), sample_rate
-            kept += [x[:, :end].clone() for x in ((estimate,) if kept else (reference, estimate))]
+    def measure(self, case: Case) -> dict[str, Any]:
+        """Keeps one reconstruction, and with the first one of a file its original."""
+        if (kept := self._files.get(case.item.name)) is not None:
+            end = max(1, round(self.seconds * case.sample_rate))
+            if not kept:
+                kept.append((ORIGINAL, case.reference[:, :end].clone(), case.sample_rate))
+            if case.system != ORIGINAL:  # which is not shown twice
+                kept.append((case.system, case.estimate[:, :end].clone(), case.sample_rate))
         return {}
 
-    def rows(self, systems: Sequence[str]) -> list[tuple[str, list[tuple[str, Tensor, int]]]]:
-        """Each file that was measured with its original and what `systems`, in their order, made of it."""
-        return [
-            (name, [(label, audio, self._sample_rate) for label, audio in self._cells(systems, kept).items()])
-            for name, kept in self._files.items()
-            if kept
-        ]
-
-    @staticmethod
-    def _cells(systems: Sequence[str], kept: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Audio by label; a system that is the original itself is not shown twice."""
-        return dict(zip((ORIGINAL, *systems), kept, strict=True))
+    def rows(self) -> list[AudioRow]:
+        """Returns each file that was measured: its original and what each system made of it."""
+        return [AudioRow(caption=name, cells=cells) for name, cells in self._files.items() if cells]

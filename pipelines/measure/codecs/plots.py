@@ -7,18 +7,24 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ....core.figures import new_figure, save_png
-from .figures.catalog import figure_title
+from ..results import FigureFacts
 
 PANEL_INCHES = (4.4, 3.4)
-PANELS_A_ROW = 4
-STYLES = ("-", "--", "-.", ":")  # lines of several systems often lie on each other
+PANELS_PER_ROW = 4
+STYLES = ("-", "--", "-.", ":")  # lines of several systems often overlap
 APART = 0.12  # of the points of two systems in one bin
+
+
+def figure_title(name: str, facts: FigureFacts) -> str:
+    """Returns a figure in words, with its unit."""
+    title = facts.title or name
+    return f"{title} ({facts.unit})" if facts.unit else title
 
 
 def steps_png(
     target: str | Path | BinaryIO, *, rows: Sequence[Mapping[str, Any]], title: str, metric: str | None
 ) -> None:
-    """Draw the mel distance with its interval, and the Fréchet distance where there is one, over the steps."""
+    """Draws the mel distance with its interval, and the Fréchet distance where there is one, over the steps."""
     panels = [("mel_distance", "mel distance")] + ([("fad", metric)] if metric else [])
     figure = new_figure(PANEL_INCHES[0] * len(panels), PANEL_INCHES[1])
     for axes, (key, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -37,8 +43,8 @@ def steps_png(
 
 
 def gap_png(target: str | Path | BinaryIO, *, rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draw each figure by latents and by tokens, with intervals, a panel a figure; below it their paired difference."""
-    columns = min(PANELS_A_ROW, len(rows))
+    """Draws each figure by latents and by tokens, one panel per figure; below it their paired difference."""
+    columns = min(PANELS_PER_ROW, len(rows))
     lines = -(-len(rows) // columns)
     figure = new_figure(2.4 * columns, 2.5 * lines + 0.4)
     grid = figure.subplots(lines, columns, squeeze=False).flatten()
@@ -61,12 +67,15 @@ def gap_png(target: str | Path | BinaryIO, *, rows: Sequence[Mapping[str, Any]],
 
 
 def lengths_png(
-    target: str | Path | BinaryIO, *, bins: Sequence[Mapping[str, Any]], figures: Sequence[str], title: str
+    target: str | Path | BinaryIO, *, bins: Sequence[Mapping[str, Any]], figures: Mapping[str, FigureFacts], title: str
 ) -> None:
-    """Draw figures with their intervals over bins of lengths, a panel a figure.
+    """Draws figures with their intervals over groups of lengths, one panel per figure.
 
     Args:
-        bins: of `ReconstructionResult.by_length`.
+        target: a path, or a binary file.
+        bins: of `lengths.by_length`.
+        figures: drawn, by name.
+        title: of the plot.
     """
     columns = min(3, len(figures))
     lines = -(-len(figures) // columns)
@@ -76,7 +85,7 @@ def lengths_png(
     counts = {(row["from_s"], row["to_s"] or float("inf")): row["num_files"] for row in bins}
     names = (f"{low:g}+" if high == float("inf") else f"{low:g}-{high:g}" for low, high in ends)
     labels = [f"{name}\n{counts[end]}" for name, end in zip(names, ends, strict=True)]
-    for axes, name in zip(grid, figures, strict=False):
+    for axes, (name, facts) in zip(grid, figures.items(), strict=False):
         systems = list(dict.fromkeys(row["system"] for row in bins))
         for number, system in enumerate(systems):
             rows = [row for row in bins if row["system"] == system and row[name]["mean"] is not None]
@@ -89,7 +98,7 @@ def lengths_png(
                 [0.0 if v is None else max(0.0, v - m) for m, v in zip(means, high, strict=True)],
             ]
             axes.errorbar(places, means, yerr=spread, fmt=f"C{number}o-", markersize=4, capsize=3, label=system)
-        axes.set(xlabel="length (s), number of files", ylabel=figure_title(name), xlim=(-0.5, len(labels) - 0.5))
+        axes.set(xlabel="length (s), number of files", ylabel=figure_title(name, facts), xlim=(-0.5, len(labels) - 0.5))
         axes.set_xticks(range(len(labels)), labels, fontsize="x-small")
         axes.grid(alpha=0.3)
     for axes in grid[len(figures) :]:
@@ -106,7 +115,7 @@ def boundaries_png(
     profiles: Mapping[str, Sequence[float | None]],
     title: str,
 ) -> None:
-    """Draw the mean error over the place in a chunk, a line a system; the border is at 0."""
+    """Draws the mean error over the place in a chunk, one line per system; the border is at 0."""
     figure = new_figure(8.0, 3.4)
     axes = figure.subplots()
     for number, (name, values) in enumerate(profiles.items()):

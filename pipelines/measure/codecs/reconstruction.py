@@ -1,78 +1,75 @@
-"""All figures of a codec's reconstructions, per file, in means with intervals and over bins of lengths."""
+"""All figures of a codec's reconstructions, per file, as means with intervals, and over groups of lengths.
+
+This is what `latentune evaluate --tokenizer` measures.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ....core.device import pick_device
+from ....tokenizers.base import STREAMS
+from ..results import Grid, ResultsTable, heading, interval_text, records
+from ..results.findings import Findings
 from ..sets.sources import choose_items
-from .codec_result import KEYS, ReconstructionResult
 from .config import ExperimentConfig
-from .evaluate import FileMetric, evaluate_tokenizer, original
-from .figures.catalog import figure_heading
-from .figures.speech import SpeechMetrics
 from .figures.speech_models import load_opinion_predictor, load_speaker, load_transcriber
 from .figures.tokens import FEW_TOKENS, too_few_tokens
-from .players import ORIGINAL, Players
+from .lengths import SECONDS, by_length, lengths_grid
+from .players import Players
 from .plots import lengths_png
-from .result import ExperimentResult, Row, Table, with_interval
+from .references import UNTRAINED, reference_systems
 from .setup import Setup
+from .speech_metrics import SpeechMetrics
+from .systems import untrained
 
-DRAWN = ("mel_distance", "stft_distance", "si_sdr_db", "pesq_wb", "stoi", "wer")  # over lengths, as TAAE's A.6
+DRAWN = ("mel_distance", "estoi", "si_sdr_db", "pesq_wb", "stoi", "wer")  # over lengths, as TAAE's appendix A.6 does
 
 
-def reconstruction_experiment(setup: Setup, progress: Callable[[int, int], None] | None = None) -> ExperimentResult:
-    """Every figure of the config on every file, by each stream: a row a file and system.
-
-    With speech models the originals themselves are a system too (`original`): its word error rate and opinion score
-    are what a perfect codec would reach.
+def reconstruction_experiment(setup: Setup) -> Findings:
+    """Measures every figure of the config on every file, by each stream and reference system.
 
     Raises:
         AudioError: no file could be read.
         CheckpointError, ImportError: a speech model that cannot be loaded.
     """
     config = setup.config
-    speech = speech_metrics(config)
     shown: list[Any] = choose_items(list[Any](setup.items), config.num_players) if config.output is not None else []
     players = Players(shown, config.player_s)
-    result = evaluate_tokenizer(
-        setup.tokenizer,
-        setup.items,
-        streams=setup.streams,
-        options={"": config.options},
-        baselines={ORIGINAL: original} if speech else None,
+    baselines, absent = reference_systems([name for name in config.references if name != UNTRAINED])
+    table = setup.measure(
+        baselines=baselines,
+        untrained=untrained(setup.tokenizer, config.seed) if UNTRAINED in config.references else None,
         figures=config.figures,
-        metrics=[*speech, players],
+        metrics=[*speech_metrics(config), players],
         embedder=setup.embedder,
-        seed=config.seed,
-        max_duration_s=config.max_duration_s,
-        progress=progress,
     )
-    options: dict[str, Any] = {"confidence": config.confidence, "seed": config.seed}
-    summary, by_length = result.summary(**options), result.by_length(config.length_edges_s, **options)
-    frechet = None if result.frechet is None else result.frechet | {"intervals": result.frechet_intervals(**options)}
-    drawn = [name for name in DRAWN if name in result.figures]
-    return ExperimentResult(
+    codec = table.facts["codec"]
+    table.warnings[:0] = [f"{name}: left out, {reason}" for name, reason in absent.items()]
+    table.warnings += [FEW_TOKENS] * too_few_tokens(codec.get("tokens"))
+    table.facts |= {"absent_references": absent, "by_length": by_length(table, config.length_edges_s)}
+    drawn = [name for name in DRAWN if name in table.figures]
+    of_files = [name for name in table.figures if not name.startswith("fad_")]
+    return Findings(
         name="reconstruction",
-        columns=(*KEYS, *result.figures),
-        rows=result.rows,
-        tables=[
-            _figures_table(result, summary, frechet, config.confidence),
-            _lengths_table(by_length, drawn),
-            _codec_table(result.codec or {}),
+        title=setup.page_title("reconstruction"),
+        table=table,
+        columns=("system", "file", SECONDS, *of_files),
+        rows=records(table),
+        grids=[
+            *_figure_grids(table, config.confidence),
+            lengths_grid(table.facts["by_length"], {name: table.figures[name] for name in drawn}),
+            codec_grid(codec),
         ],
-        facts=setup.facts(result) | {"summary": summary, "by_length": by_length, "frechet": frechet},
-        warnings=setup.warnings(result) + [FEW_TOKENS] * too_few_tokens((result.codec or {}).get("tokens")),
-        draw=partial(lengths_png, bins=by_length, figures=drawn, title=setup.title(result)) if drawn else None,
-        players=players.rows(result.systems),
+        draw=_draw_lengths(setup, table, drawn) if drawn else None,
+        players=players.rows(),
     )
 
 
-def speech_metrics(config: ExperimentConfig) -> list[FileMetric]:
-    """The speech figures that the config asks for, their models loaded; empty for none."""
+def speech_metrics(config: ExperimentConfig) -> list[SpeechMetrics]:
+    """Returns the speech figures that the config asks for, with their models loaded; empty if there are none."""
     if config.transcriber is None and config.speaker is None and not config.opinion:
         return []
     device = pick_device(config.device)
@@ -89,45 +86,29 @@ def speech_metrics(config: ExperimentConfig) -> list[FileMetric]:
     ]
 
 
-def _figures_table(
-    result: ReconstructionResult, summary: list[Row], frechet: dict[str, Any] | None, confidence: float
-) -> Table:
-    """A row a figure, a column a system."""
-    rows: list[list[Any]] = [
-        [figure_heading(name), *(with_interval(*map(row[name].get, ("mean", "low", "high"))) for row in summary)]
-        for name in result.figures
-    ]
-    if frechet is not None:
-        values, ends = frechet["values"], frechet["intervals"]
-        cells = (with_interval(values[row["system"]], *ends[row["system"]]) for row in summary)
-        rows.append([f"{frechet['metric']} ↓", *cells])
-    return Table(
-        caption=f"means and {confidence:.0%} intervals",
-        columns=("figure", *(row["system"] for row in summary)),
-        rows=rows,
-    )
+def _figure_grids(table: ResultsTable, confidence: float) -> list[Grid]:
+    """The codec's own figures with intervals, one column per stream; then the means of the reference systems."""
+    own = [name for name in table.systems if name.split(",")[0] in STREAMS]
+    references = [name for name in table.systems if name not in own]
+    heads = [heading(name, facts) for name, facts in table.figures.items()]
+    cells = [[interval_text(table.estimate(system, name)) for system in own] for name in table.figures]
+    rows = [[head, *row] for head, row in zip(heads, cells, strict=True)]
+    grids = [Grid(caption=f"means and {confidence:.0%} intervals", columns=("figure", *own), rows=rows)]
+    if references:
+        values = [[table.estimate(system, name).value for system in references] for name in table.figures]
+        rows = [[head, *row] for head, row in zip(heads, values, strict=True)]
+        grids.append(Grid(caption="reference systems, means", columns=("figure", *references), rows=rows))
+    return grids
 
 
-def _lengths_table(by_length: list[Row], figures: list[str]) -> Table:
-    """A row a system and bin; bins without a file are named in the caption."""
-    empty = dict.fromkeys(_length(row) for row in by_length if not row["num_files"])
-    return Table(
-        caption="means by length" + (f"; no file of {', '.join(empty)}" if empty else ""),
-        columns=("length", "system", "files", *map(figure_heading, figures)),
-        rows=[
-            [_length(row), row["system"], row["num_files"], *(row[name]["mean"] for name in figures)]
-            for row in by_length
-            if row["num_files"]
-        ],
-    )
+def _draw_lengths(setup: Setup, table: ResultsTable, figures: list[str]) -> partial[None]:
+    titles = {name: table.figures[name] for name in figures}
+    bins = [row for row in table.facts["by_length"] if row["system"] in setup.streams]
+    return partial(lengths_png, bins=bins, figures=titles, title=setup.plot_title(table))
 
 
-def _length(row: Row) -> str:
-    return f"{row['from_s']:g}+ s" if row["to_s"] is None else f"{row['from_s']:g}-{row['to_s']:g} s"
-
-
-def _codec_table(codec: dict[str, Any]) -> Table:
-    """Rates of the codec, and how much its tokens carry."""
+def codec_grid(codec: dict[str, Any]) -> Grid:
+    """Returns the rates of the codec, and how much its tokens carry."""
     rows = [
         ["audio", f"{codec['sample_rate']} Hz, {codec['channels']} channels"],
         ["latents", f"{codec['latent_rate_hz']:.4g} Hz of {codec['latent_dim']} dims"],
@@ -137,14 +118,15 @@ def _codec_table(codec: dict[str, Any]) -> Table:
             ["tokens per second", f"{codec['tokens_per_second']:.4g}"],
             ["tokens per frame", f"{codec['tokens_per_frame']}"],
             ["bit rate, log2 of the codebooks", f"{codec['bitrate_bps']:.1f} bit/s"],
-            ["bit rate, whole bits a token", f"{codec['packed_bitrate_bps']:.1f} bit/s"],
+            ["bit rate, whole bits per token", f"{codec['packed_bitrate_bps']:.1f} bit/s"],
         ]
     if "tokens" in codec:
         books = codec["tokens"]["codebooks"]
         entropies = [f"{book['entropy_bits']:.2f} of {math.log2(book['size']):.2f}" for book in books]
+        used = [f"{book['num_used']} of {book['size']} ({book['used_share']:.1%})" for book in books]
         rows += [
             ["bit rate by entropy of these files", f"{codec['tokens']['entropy_bitrate_bps']:.1f} bit/s"],
             ["entropy of each codebook, bits", ", ".join(entropies)],
-            ["entries used", ", ".join(f"{book['num_used']} of {book['size']}" for book in books)],
+            ["entries used", ", ".join(used)],
         ]
-    return Table(caption="codec", columns=(codec["name"], ""), rows=rows)
+    return Grid(caption="codec", columns=(codec["name"], ""), rows=rows)

@@ -1,7 +1,8 @@
-"""What every experiment begins with: the codec, the files, the embedder, and what the result says of them."""
+"""What every experiment shares: codec, files and embedder from the config, the measurement, and its warnings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -13,10 +14,12 @@ from ....tokenizers.inputs import check_decode_options
 from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import AudioItem, find_distinct_audio
 from ..embedders import Embedder, load_embedder
-from ..results import MIN_FILES, few, silence_warning
+from ..results import MIN_FILES, Resampling, ResultsTable, few, silence_warning
 from ..sets.sources import choose_items
-from .codec_result import ReconstructionResult
 from .config import NO_EMBEDDER, ExperimentConfig
+from .evaluate import Progress, evaluate_tokenizer
+
+SCHEMA = "latentune-experiment-2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +31,26 @@ class Setup:
     items: list[AudioItem]
     streams: tuple[Stream, ...]
     embedder: Embedder | None
+    progress: Progress | None = None  # called with (files done, files in all)
 
     @classmethod
     def of(
-        cls, config: ExperimentConfig, tokenizer: AudioTokenizer | None = None, *, embedder: Embedder | None = None
+        cls,
+        config: ExperimentConfig,
+        tokenizer: AudioTokenizer | None = None,
+        *,
+        embedder: Embedder | None = None,
+        progress: Progress | None = None,
     ) -> Setup:
-        """Load what the config names; a tokenizer or embedder loaded before takes the place of its own.
+        """Loads what the config names.
+
+        Args:
+            config: of the experiment.
+            tokenizer, embedder: loaded before, in place of the config's.
+            progress: called with (files done, files in all).
+
+        Returns:
+            The setup.
 
         Raises:
             FileNotFoundError, ValueError: no such audio or none in it, or tokens of a codec that has none.
@@ -48,56 +65,73 @@ class Setup:
             embedder = load_embedder(config.embedder, checkpoint=config.checkpoint, device=device)
         has = STREAMS if tokenizer.spec.levels else ("latents",)
         if missing := [name for name in config.streams if name not in has]:
-            raise ValueError(f"this {tokenizer.spec.name} has no {missing[0]} (no quantiser): measure its latents")
+            raise ValueError(f"this {tokenizer.spec.name} has no {missing[0]} (no quantizer): measure its latents")
         streams: Any = config.streams or has
-        return cls(config=config, tokenizer=tokenizer, items=items, streams=streams, embedder=embedder)
+        return cls(
+            config=config, tokenizer=tokenizer, items=items, streams=streams, embedder=embedder, progress=progress
+        )
 
     def decode_takes(self, option: str) -> bool:
-        """Whether the codec's `decode` has an option of that name."""
+        """Returns whether the codec's `decode` has an option of that name."""
         return option in signature(self.tokenizer.decode).parameters
 
-    def facts(self, result: ReconstructionResult) -> dict[str, Any]:
-        """What the JSON says beside the table."""
-        frechet = None if result.frechet is None else {k: v for k, v in result.frechet.items() if k != "values"}
-        return {
-            "config": config_to_dict(self.config),
-            "codec": result.codec,
-            "frechet": frechet,
-            "models": result.models,
-            "num_files": _num_files(result),
-            "absent_figures": result.absent_figures,
-            "undefined": result.undefined,
-            "silent": result.silent,
-            "failures": result.failures,
-        }
+    def measure(self, options: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any) -> ResultsTable:
+        """Measures the files, with facts and warnings.
 
-    def title(self, result: ReconstructionResult, *, intervals: bool = True) -> str:
-        """Over a plot, which may draw intervals."""
+        Args:
+            options: label -> options of `decode`, besides those of the config; by default these alone.
+            kwargs: of `evaluate_tokenizer`.
+
+        Returns:
+            The table.
+
+        Raises:
+            AudioError: no file could be read.
+        """
+        config = self.config
+        sets = {label: {**config.options, **chosen} for label, chosen in (options or {"": {}}).items()}
+        table = evaluate_tokenizer(
+            self.tokenizer,
+            self.items,
+            streams=self.streams,
+            options=sets,
+            seed=config.seed,
+            max_duration_s=config.max_duration_s,
+            resampling=Resampling(confidence=config.confidence, seed=config.seed),
+            progress=self.progress,
+            **kwargs,
+        )
+        table.schema = SCHEMA
+        table.facts["config"] = config_to_dict(config)
+        table.warnings += measurement_warnings(table)
+        return table
+
+    def plot_title(self, table: ResultsTable, *, intervals: bool = True) -> str:
+        """Returns the title of a plot, which may draw intervals."""
         drawn = f", {self.config.confidence:.0%} intervals" if intervals else ""
-        return f"{self.tokenizer.spec.name}: means over {_num_files(result)} files{drawn}"
+        return f"{self.tokenizer.spec.name}: means over {len(table.files)} files{drawn}"
 
-    def warnings(self, result: ReconstructionResult) -> list[str]:
-        """What makes the figures unreliable, in sentences."""
-        lines = [f"{name}: not measured, {reason}" for name, reason in result.absent_figures.items()]
-        lines += [f"left out: {one['path']}: {one['reason']}" for one in result.failures]
-        if result.silent:
-            lines.append(silence_warning(result.silent))
-        lines += _undefined_lines(result)
-        if (num_files := _num_files(result)) < MIN_FILES:
-            lines.append(f"an interval over files tells little below {MIN_FILES} of them, there are {num_files}")
-        if self.embedder is not None and result.frechet is not None:
-            lines += _frechet_lines(result.frechet, self.embedder.dim)
-        return lines
+    def page_title(self, name: str) -> str:
+        """Returns the title of the page of an experiment."""
+        return f"{name}: {self.config.tokenizer} on {self.config.audio}"
 
 
-def _num_files(result: ReconstructionResult) -> int:
-    return len({row["file"] for row in result.rows})
+def measurement_warnings(table: ResultsTable) -> list[str]:
+    """Returns what makes the figures of a table unreliable, in sentences."""
+    lines = [f"{name}: not measured, {reason}" for name, reason in table.facts["absent_figures"].items()]
+    lines += [f"left out: {one['path']}: {one['reason']}" for one in table.failures]
+    if silent := table.facts["silent"]:
+        lines.append(silence_warning(silent))
+    lines += _undefined_lines(table)
+    if (num_files := len(table.files)) < MIN_FILES:
+        lines.append(f"an interval over files says little below {MIN_FILES} of them, there are {num_files}")
+    return lines + _frechet_lines(table.facts.get("frechet"))
 
 
-def _undefined_lines(result: ReconstructionResult) -> list[str]:
-    """Which figures which files have no value for, a line a reason."""
+def _undefined_lines(table: ResultsTable) -> list[str]:
+    """Which figures have no value for which files, one line per reason."""
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-    for one in result.undefined:
+    for one in table.undefined:
         figures, files = found.setdefault(one["reason"], ({}, {}))
         figures[one["figure"]] = files[one["file"]] = None
     return [
@@ -105,8 +139,10 @@ def _undefined_lines(result: ReconstructionResult) -> list[str]:
     ]
 
 
-def _frechet_lines(frechet: dict[str, Any], dim: int) -> list[str]:
-    name, windows = frechet["metric"], frechet["num_windows"]
+def _frechet_lines(frechet: dict[str, Any] | None) -> list[str]:
+    if frechet is None:
+        return []
+    name, windows, dim = frechet["metric"], frechet["num_windows"], frechet["dim"]
     if windows < 2:
         return [f"{name}: not measured, the files give {windows} windows and a distance needs at least 2"]
     if windows < 2 * dim:

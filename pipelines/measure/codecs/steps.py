@@ -1,14 +1,13 @@
-"""FAD and mel distance against the number of decoding steps (CoDiCodec's first experiment)."""
+"""Fréchet and mel distance against the number of decoding steps (the first experiment of CoDiCodec)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from .evaluate import evaluate_tokenizer
-from .figures.catalog import figure_heading
+from ..results import Estimate, ResultsTable, comparison
+from ..results.findings import Findings
 from .plots import steps_png
-from .result import ExperimentResult, Row, Table, row_cell
 from .setup import Setup
 
 FIGURES = ("mel_distance", "stft_distance", "si_sdr_db", "encode_rtf", "decode_rtf")
@@ -21,61 +20,48 @@ COLUMNS = (
 )
 
 
-def steps_experiment(setup: Setup, progress: Callable[[int, int], None] | None = None) -> ExperimentResult:
-    """Decode every file in each number of steps, by each stream; means over files with intervals, and the FAD.
+def steps_experiment(setup: Setup) -> Findings:
+    """Decodes every file in each number of steps, by each stream: means over files with intervals, and the FAD.
 
     Raises:
         ValueError: the codec does not decode in steps.
     """
-    config, codec = setup.config, setup.tokenizer.spec.name
+    codec = setup.tokenizer.spec.name
     if not setup.decode_takes("steps"):
         raise ValueError(f"{codec} does not decode in steps: this experiment is for codecs whose decode has `steps`")
-    steps = tuple(dict.fromkeys(config.steps))
-    result = evaluate_tokenizer(
-        setup.tokenizer,
-        setup.items,
-        streams=setup.streams,
-        options={str(number): {**config.options, "steps": number} for number in steps},
-        figures=FIGURES,
-        embedder=setup.embedder,
-        seed=config.seed,
-        max_duration_s=config.max_duration_s,
-        progress=progress,
-    )
-    summary = {row["system"]: row for row in result.summary(confidence=config.confidence, seed=config.seed)}
-    distances = {} if result.frechet is None else result.frechet["values"]
-    ends = result.frechet_intervals(confidence=config.confidence, seed=config.seed)
-    rows: list[Row] = []
+    steps = tuple(dict.fromkeys(setup.config.steps))
+    table = setup.measure({str(n): {"steps": n} for n in steps}, figures=FIGURES, embedder=setup.embedder)
     for stream in setup.streams:
         for number in steps:
-            name = f"{stream}, {number}"
-            row: Row = {"stream": stream, "steps": number}
-            for figure in FIGURES:
-                found = summary[name][figure]
-                row |= {figure: found["mean"], f"{figure}_low": found["low"], f"{figure}_high": found["high"]}
-            low, high = ends.get(name, (None, None))
-            row |= {"fad": distances.get(name), "fad_low": low, "fad_high": high}
-            rows.append({**row, "num_files": summary[name]["num_files"]})
-    metric = None if result.frechet is None else result.frechet["metric"]
-    table = Table(
-        caption=f"means and {config.confidence:.0%} intervals",
-        columns=("stream", "steps", *map(figure_heading, SHOWN), *([f"{metric} ↓"] if metric else [])),
-        rows=[
-            [
-                row["stream"],
-                row["steps"],
-                *(row_cell(row, name) for name in SHOWN),
-                *([row_cell(row, "fad")] if metric else []),
-            ]
-            for row in rows
-        ],
+            table.systems[f"{stream}, {number}"] |= {"stream": stream, "steps": number}
+    rows = _rows(table)
+    distance = table.facts["frechet"]["metric"] if "frechet" in table.facts else None
+    grid = comparison(
+        table,
+        figures=[*SHOWN, *([distance] if distance else [])],
+        leading={key: [facts[key] for facts in table.systems.values()] for key in ("stream", "steps")},
+        transpose=False,
+        caption=f"means and {setup.config.confidence:.0%} intervals",
     )
-    return ExperimentResult(
+    return Findings(
         name="steps",
+        title=setup.page_title("steps"),
+        table=table,
         columns=COLUMNS,
         rows=rows,
-        tables=[table],
-        facts=setup.facts(result),
-        warnings=setup.warnings(result),
-        draw=partial(steps_png, rows=rows, title=setup.title(result), metric=metric),
+        grids=[grid],
+        draw=partial(steps_png, rows=rows, title=setup.plot_title(table), metric=distance),
     )
+
+
+def _rows(table: ResultsTable) -> list[dict[str, Any]]:
+    """One row per system; the Fréchet distance is called `fad`, whatever its embedder."""
+    distance = table.facts["frechet"]["metric"] if "frechet" in table.facts else None
+    rows = []
+    for system, facts in table.systems.items():
+        row: dict[str, Any] = {**facts, "num_files": len(table.select(system, FIGURES[0]))}
+        for column, figure in (*((name, name) for name in FIGURES), ("fad", distance)):
+            found = Estimate(value=None) if figure is None else table.estimate(system, figure)
+            row |= {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
+        rows.append(row)
+    return rows

@@ -12,6 +12,7 @@ from typing import Any
 from .table import ResultsTable
 
 Record = dict[str, Any]
+FIGURE_KEYS = ("value", "low", "high", "num_values", "num_missing", "details", "note")  # of an `Estimate`, in JSON
 DIFFERENCE_SUFFIXES = {"_delta": "value", "_delta_low": "low", "_delta_high": "high", "_p": "p_value"}
 
 
@@ -100,7 +101,7 @@ def finite(value: Any) -> Any:
 
 def _figure(table: ResultsTable, system: str, name: str) -> Record:
     facts, found = table.figures[name], asdict(table.estimate(system, name))
-    kept = {key: found[key] for key in ("value", "low", "high", "details", "note")}
+    kept = {key: value for key, value in found.items() if key in FIGURE_KEYS}
     return {"name": name, "better": facts.better, "unit": facts.unit, **kept}
 
 

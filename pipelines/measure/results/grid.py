@@ -12,7 +12,7 @@ from .samples import Difference, Estimate
 from .table import ResultsTable
 
 MOST_COLUMNS = 4  # figures next to each other before a row becomes a figure
-ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
+ARROWS = {"lower": " ↓", "higher": " ↑", "zero": " → 0", None: ""}
 
 
 @dataclass(frozen=True, kw_only=True)

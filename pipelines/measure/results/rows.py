@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from .intervals import UNBOUNDED, Bounds
 from .samples import OfFiles
 
-Better = Literal["lower", "higher"]
+Better = Literal["lower", "higher", "zero"]
 
 
 class Row(NamedTuple):

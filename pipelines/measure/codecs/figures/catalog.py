@@ -1,4 +1,4 @@
-"""The figures of a reconstruction and its original, by name: how they are measured, their unit, which way is better."""
+"""The figures of a reconstruction by name: how they are measured, their unit, and which direction is better."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Literal
 
 from torch import Tensor
 
+from ...results import FigureFacts
 from .common import INSTALL
 from .distances import (
     mel_distance,
@@ -18,6 +18,8 @@ from .distances import (
     si_sdr_db,
     stft_distance,
 )
+from .listening import envelope_correlation, level_difference_db, low_mel_distance
+from .pitch import gross_pitch_error
 from .quality import loudness_error_lu, pesq, stoi
 
 Measure = Callable[[Tensor, Tensor, int], float]  # reference and estimate [C, N], sample rate
@@ -27,68 +29,68 @@ Measure = Callable[[Tensor, Tensor, int], float]  # reference and estimate [C, N
 class PairFigure:
     """One figure of a reconstruction and its original."""
 
-    title: str
-    better: Literal["lower", "higher"]
+    facts: FigureFacts
     measure: Measure  # raises `Undefined` where the audio has no value
-    unit: str = ""
     package: str | None = None  # optional one that it needs
+
+
+def _lower(title: str, measure: Measure, *, unit: str = "", package: str | None = None) -> PairFigure:
+    return PairFigure(facts=FigureFacts(title=title, better="lower", unit=unit), measure=measure, package=package)
+
+
+def _higher(title: str, measure: Measure, *, unit: str = "", package: str | None = None) -> PairFigure:
+    return PairFigure(facts=FigureFacts(title=title, better="higher", unit=unit), measure=measure, package=package)
 
 
 # Figures of a file are means over its channels; SI-SDR takes them as one signal.
 PAIR_FIGURES: dict[str, PairFigure] = {
-    "mel_distance": PairFigure(
-        title="mel distance", better="lower", measure=lambda r, e, rate: mel_distance(r, e, rate).mean().item()
+    "mel_distance": _lower("mel distance", lambda r, e, rate: mel_distance(r, e, rate).mean().item()),
+    "stft_distance": _lower("STFT distance", lambda r, e, rate: stft_distance(r, e).mean().item()),
+    "si_sdr_db": _higher("SI-SDR", lambda r, e, rate: si_sdr_db(r.flatten(), e.flatten()).item(), unit="dB"),
+    "multi_resolution_mel_distance": _lower(
+        "multi-resolution mel distance", lambda r, e, rate: multi_resolution_mel_distance(r, e, rate).mean().item()
     ),
-    "stft_distance": PairFigure(
-        title="STFT distance", better="lower", measure=lambda r, e, rate: stft_distance(r, e).mean().item()
+    "multi_resolution_stft_distance": _lower(
+        "multi-resolution STFT distance", lambda r, e, rate: multi_resolution_stft_distance(r, e).mean().item()
     ),
-    "si_sdr_db": PairFigure(
-        title="SI-SDR",
-        unit="dB",
-        better="higher",
-        measure=lambda r, e, rate: si_sdr_db(r.flatten(), e.flatten()).item(),
+    "pesq_wb": _higher("PESQ, wide band", partial(pesq, band="wb"), package="pesq"),
+    "pesq_nb": _higher("PESQ, narrow band", partial(pesq, band="nb"), package="pesq"),
+    "stoi": _higher("STOI", stoi, package="pystoi"),
+    "estoi": _higher("ESTOI", partial(stoi, extended=True), package="pystoi"),
+    "loudness_error_lu": _lower("loudness error", loudness_error_lu, unit="LU"),
+    "low_mel_distance": _lower("mel distance at 0-4 kHz", low_mel_distance),
+    "envelope_correlation": _higher("correlation of 16-band envelopes", envelope_correlation),
+    "gross_pitch_error": _lower("gross pitch error of voiced frames", gross_pitch_error, package="swift_f0"),
+    "level_difference_db": PairFigure(
+        facts=FigureFacts(title="level difference", better="zero", unit="dB"), measure=level_difference_db
     ),
-    "multi_resolution_mel_distance": PairFigure(
-        title="multi-resolution mel distance",
-        better="lower",
-        measure=lambda r, e, rate: multi_resolution_mel_distance(r, e, rate).mean().item(),
-    ),
-    "multi_resolution_stft_distance": PairFigure(
-        title="multi-resolution STFT distance",
-        better="lower",
-        measure=lambda r, e, rate: multi_resolution_stft_distance(r, e).mean().item(),
-    ),
-    "pesq_wb": PairFigure(title="PESQ, wide band", better="higher", measure=partial(pesq, band="wb"), package="pesq"),
-    "pesq_nb": PairFigure(title="PESQ, narrow band", better="higher", measure=partial(pesq, band="nb"), package="pesq"),
-    "stoi": PairFigure(title="STOI", better="higher", measure=stoi, package="pystoi"),
-    "estoi": PairFigure(title="ESTOI", better="higher", measure=partial(stoi, extended=True), package="pystoi"),
-    "loudness_error_lu": PairFigure(title="loudness error", unit="LU", better="lower", measure=loudness_error_lu),
 }
 SIGNAL_FIGURES = ("mel_distance", "stft_distance", "si_sdr_db")
-# seconds of computing per second of audio; of codecs alone
-SPEED_FIGURES = ("encode_rtf", "decode_rtf")
-ALL_FIGURES = (*PAIR_FIGURES, *SPEED_FIGURES)
+# Of the codec's own streams alone: seconds of computing per second of audio
+SPEED_FIGURES = {
+    "encode_rtf": FigureFacts(title="encoding time per second of audio", better="lower"),
+    "decode_rtf": FigureFacts(title="decoding time per second of audio", better="lower"),
+}
+# Of one file against another (other.py) and against the codec's chunks (seam.py)
+OTHER_FIGURES = {
+    "other_mel_distance": FigureFacts(title="mel distance to another original", better="higher"),
+    "other_own_ratio": FigureFacts(title="mel distance to another original over that to its own", better="higher"),
+}
+SEAM_FIGURE = "seam_db"
+SEAM_FACTS = FigureFacts(title="level above 4 kHz at borders of chunks over its median", better="zero", unit="dB")
+ALL_FIGURES = (*PAIR_FIGURES, *OTHER_FIGURES, SEAM_FIGURE, *SPEED_FIGURES)
 
 
-HIGHER_OF_SPEECH = ("speaker_similarity", "mos")
-
-
-def figure_heading(name: str) -> str:
-    """The name of a figure, also of one of speech, with the way that is better."""
-    higher = PAIR_FIGURES[name].better == "higher" if name in PAIR_FIGURES else name in HIGHER_OF_SPEECH
-    return f"{name} {'↑' if higher else '↓'}"
-
-
-def figure_title(name: str) -> str:
-    """The figure in words, with its unit."""
-    if name not in PAIR_FIGURES:
-        return name
-    facts = PAIR_FIGURES[name]
-    return f"{facts.title} ({facts.unit})" if facts.unit else facts.title
+def figure_facts(name: str) -> FigureFacts:
+    """Returns how a figure is read; raises ValueError for an unknown one."""
+    check_figures([name])
+    if name in PAIR_FIGURES:
+        return PAIR_FIGURES[name].facts
+    return SEAM_FACTS if name == SEAM_FIGURE else (SPEED_FIGURES | OTHER_FIGURES)[name]
 
 
 def check_figures(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, each once. Raises ValueError for none or an unknown one, and lists the known."""
+    """Returns the names, each once. Raises ValueError for none or an unknown one, and lists the known."""
     chosen = tuple(dict.fromkeys(names))
     unknown = [name for name in chosen if name not in ALL_FIGURES]
     if unknown or not chosen:
@@ -98,7 +100,7 @@ def check_figures(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def split_available(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The figures whose packages are installed, and of the others the reason why they cannot be measured."""
+    """Returns the figures whose packages are installed, and for the others the reason why they cannot be measured."""
     absent = {
         name: f"{package} is not installed: {INSTALL}"
         for name in names

@@ -15,11 +15,16 @@ from latentune.core.errors import ConfigError
 from latentune.pipelines.data.audio.find import AudioItem
 from latentune.pipelines.measure.codecs.config import ExperimentConfig
 from latentune.pipelines.measure.codecs.figures.borders import border_errors
+from latentune.pipelines.measure.codecs.figures.catalog import ALL_FIGURES
 from latentune.pipelines.measure.codecs.figures.common import Undefined
+from latentune.pipelines.measure.codecs.metrics import Case
 from latentune.pipelines.measure.codecs.players import Players
-from latentune.pipelines.measure.codecs.result import ExperimentResult, Table
-from latentune.pipelines.measure.codecs.run import render, run_experiment
+from latentune.pipelines.measure.codecs.references import ALL_REFERENCES
+from latentune.pipelines.measure.codecs.run import run_experiment
+from latentune.pipelines.measure.codecs.systems import Reconstruction
 from latentune.pipelines.measure.embedders.base import Embedder
+from latentune.pipelines.measure.results import Grid, ResultsTable
+from latentune.pipelines.measure.results.findings import Findings
 
 RATE = 48_000
 
@@ -41,7 +46,7 @@ def config(folder: Path, output: Path | None = None, **values: object) -> Experi
         output=None if output is None else str(output),
         embedder="none",
         device="cpu",
-        **{"num_players": 0, **values},  # type: ignore[arg-type]
+        **{"num_players": 0, "references": (), **values},  # type: ignore[arg-type]
     )
 
 
@@ -58,10 +63,10 @@ def test_steps_measures_every_number_by_every_stream(folder: Path, tmp_path: Pat
     rows = list(csv.DictReader(io.StringIO((tmp_path / "steps.csv").read_text())))
     assert float(rows[3]["mel_distance"]) == pytest.approx(result.rows[3]["mel_distance"], rel=1e-5)
     facts = json.loads((tmp_path / "steps.json").read_text())
-    assert facts["schema"] == "latentune-experiment-1"
+    assert facts["schema"] == "latentune-experiment-2"
     assert facts["num_files"] == 3
     assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
-    assert render(result) is not None
+    assert result.view() is not None
 
 
 def test_steps_refuses_a_codec_without_steps(folder: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
@@ -76,7 +81,7 @@ def test_gap_is_the_paired_difference(folder: Path, tmp_path: Path, tiny_codec) 
     assert mel["difference"] == pytest.approx(mel["tokens"] - mel["latents"])
     assert mel["difference_low"] <= mel["difference"] <= mel["difference_high"]
     assert (mel["num_files"], loudness["num_files"]) == (3, 1), "two clips are shorter than a block of loudness"
-    assert len(result.facts["undefined"]) == 4
+    assert len(result.table.undefined) == 4
     assert (tmp_path / "gap.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="latents alone"):
         run_experiment("gap", config(folder, streams=("latents",)), tiny_codec)
@@ -90,7 +95,7 @@ def test_boundaries_finds_the_borders_of_the_codec(folder: Path, tmp_path: Path,
     expected = sum(len([k for k in range(1, 999) if k * chunk - lead < n]) for n in (14_400, 19_200))
     assert result.rows[0]["num_borders"] == expected
     assert result.rows[0]["num_files"] == 2
-    assert {one["file"] for one in result.facts["undefined"]} == {"c.wav"}
+    assert {one["file"] for one in result.table.undefined} == {"c.wav"}
     assert json.loads((tmp_path / "boundaries.json").read_text())["profiles"].keys() == {
         "latents, parallel",
         "latents, autoregressive",
@@ -147,14 +152,14 @@ def test_reconstruction_writes_all_that_was_measured(folder: Path, tmp_path: Pat
     assert facts["codec"]["tokens"]["codebooks"]
     assert len((tmp_path / "reconstruction.csv").read_text().splitlines()) == 1 + 6
     assert (tmp_path / "reconstruction.png").exists()
-    assert render(result) is not None
+    assert result.view() is not None
 
 
 def test_the_page_lets_one_hear_every_system(folder: Path, tmp_path: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
     settings = config(folder, tmp_path, figures=("mel_distance",), num_players=2, player_s=0.1)
     result = run_experiment("reconstruction", settings, tiny_taae)
-    assert [name for name, _ in result.players] == ["a.wav", "b.wav"]
-    cells = result.players[0][1]
+    assert [row.caption for row in result.players] == ["a.wav", "b.wav"]
+    cells = result.players[0].cells
     assert [label for label, _, _ in cells] == ["original", "latents", "tokens"]
     assert [tuple(audio.shape) for _, audio, _ in cells] == [(1, 1600)] * 3
     original, latents, tokens = (audio for _, audio, _ in cells)
@@ -179,56 +184,95 @@ def test_a_file_that_a_manifest_names_again_is_measured_once(
     settings = config(manifest, tmp_path, figures=("mel_distance",), num_players=5, player_s=0.1)
     result = run_experiment("reconstruction", settings, tiny_taae)
     assert [Path(row["file"]).name for row in result.rows if row["system"] == "latents"] == ["a.wav", "b.wav"]
-    assert [len(cells) for _, cells in result.players] == [3, 3]
+    assert [len(row.cells) for row in result.players] == [3, 3]
     assert "1 of 3 rows name a file again" in caplog.text
 
 
 def test_square_brackets_in_a_table_are_no_markup() -> None:
-    table = Table(caption="of [i]x", columns=("file", "[b]y"), rows=[["run[v2]", "[/b]"]])
-    facts = {"models": {}, "num_files": 1, "failures": []}
+    grid = Grid(caption="of [i]x", columns=("file", "[b]y"), rows=[["run[v2]", "[/b]"]])
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(render(ExperimentResult(name="x", columns=(), rows=[], tables=[table], facts=facts)))
+        console.print(Findings(name="x", table=ResultsTable(), columns=(), rows=[], grids=[grid]).view())
     for text in ("of [i]x", "[b]y", "run[v2]", "[/b]"):
         assert text in capture.get()
 
 
+def heard(name: str, system: str, reference: Tensor, estimate: Tensor) -> Case:
+    item, made = AudioItem(path=Path(name), name=name), Reconstruction(audio=estimate)
+    return Case(item=item, system=system, reference=reference, made=made, sample_rate=100)
+
+
 def test_the_original_as_a_system_is_not_heard_twice() -> None:
-    item = AudioItem(path=Path("a.wav"), name="a.wav")
-    players = Players([item], seconds=0.5)
+    players = Players([AudioItem(path=Path("a.wav"), name="a.wav")], seconds=0.5)
     audio = torch.rand(1, 100)
-    for estimate in (audio + 1, audio):
-        players.measure(item, audio, estimate, 100)
-    players.measure(AudioItem(path=Path("b.wav"), name="b.wav"), audio, audio, 100)
-    [(name, cells)] = players.rows(["latents", "original"])
-    assert (name, [label for label, _, _ in cells]) == ("a.wav", ["original", "latents"])
-    assert torch.equal(cells[0][1], audio[:, :50])
-    assert torch.equal(cells[1][1], audio[:, :50] + 1)
+    for system, estimate in (("latents", audio + 1), ("original", audio)):
+        players.measure(heard("a.wav", system, audio, estimate))
+    players.measure(heard("b.wav", "latents", audio, audio))
+    [row] = players.rows()
+    assert (row.caption, [label for label, _, _ in row.cells]) == ("a.wav", ["original", "latents"])
+    assert torch.equal(row.cells[0][1], audio[:, :50])
+    assert torch.equal(row.cells[1][1], audio[:, :50] + 1)
 
 
 def test_of_a_file_at_least_a_sample_is_heard() -> None:
     players = Players([AudioItem(path=Path("a.wav"), name="a.wav")], seconds=1e-5)
-    players.measure(AudioItem(path=Path("a.wav"), name="a.wav"), torch.ones(1, 100), torch.zeros(1, 100), 100)
-    assert [audio.shape for _, audio, _ in players.rows(["latents"])[0][1]] == [(1, 1), (1, 1)]
+    players.measure(heard("a.wav", "latents", torch.ones(1, 100), torch.zeros(1, 100)))
+    assert [audio.shape for _, audio, _ in players.rows()[0].cells] == [(1, 1), (1, 1)]
+
+
+def test_reference_systems_are_measured_on_the_same_files(
+    folder: Path,
+    tmp_path: Path,
+    tiny_taae,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    settings = config(folder, tmp_path, figures=("mel_distance", "level_difference_db"), references=ALL_REFERENCES)
+    result = run_experiment("reconstruction", settings, tiny_taae)
+    systems = ["latents", "tokens", "original", "random-phase", "silence", "untrained"]
+    assert list(result.table.systems) == systems
+    assert result.table.estimate("original", "mel_distance").value == 0
+    assert result.table.estimate("silence", "level_difference_db").num_values == 0
+    assert "opus-6: left out, opusenc is not installed: apt-get install opus-tools" in result.table.warnings
+    facts = json.loads((tmp_path / "reconstruction.json").read_text())
+    assert set(facts["absent_references"]) == {"opus-6", "opus-12", "codec2-3200", "codec2-1200"}
+    assert [one["name"] for one in facts["systems"]] == systems
+    mel = {one["name"]: one["figures"][0]["value"] for one in facts["systems"]}
+    assert mel["untrained"] != mel["latents"]
+    again = run_experiment(
+        "reconstruction", config(folder, figures=("mel_distance",), references=("untrained",)), tiny_taae
+    )
+    assert again.table.estimate("untrained", "mel_distance").value == pytest.approx(mel["untrained"])
+
+
+def test_all_figures_of_a_codec_at_once(folder: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, references=("original", "silence"), options={"steps": 1}, max_duration_s=0.2)
+    table = run_experiment("reconstruction", settings, tiny_codec).table
+    assert {*table.figures, *table.facts["absent_figures"]} == set(ALL_FIGURES)
+    assert table.estimate("latents", "seam_db").num_values == 2, "one clip is shorter than a chunk"
+    assert table.estimate("tokens", "other_own_ratio").num_values == 3
+    assert table.estimate("original", "decode_rtf").num_values == 0
 
 
 def test_bins_without_a_file_are_there_and_named(folder: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
     settings = config(folder, figures=("mel_distance",), streams=("latents",), length_edges_s=(0.1, 5, 10))
     result = run_experiment("reconstruction", settings, tiny_taae)
-    bins = result.facts["by_length"]
+    bins = result.table.facts["by_length"]
     assert [(row["from_s"], row["num_files"]) for row in bins] == [(0.0, 1), (0.1, 2), (5, 0), (10, 0)]
     assert bins[2]["mel_distance"] == {"mean": None, "low": None, "high": None, "num_values": 0, "num_missing": 0}
-    assert result.tables[1].caption == "means by length; no file of 5-10 s, 10+ s"
-    assert len(result.tables[1].rows) == 2
+    assert result.grids[1].caption == "means by length; no file of 5-10 s, 10+ s"
+    assert len(result.grids[1].rows) == 2
 
 
 def test_what_makes_figures_unreliable_is_said(tmp_path: Path, tiny_taae) -> None:  # type: ignore[no-untyped-def]
     soundfile.write(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(4000), 16_000)
     soundfile.write(tmp_path / "silent.wav", np.zeros(1600), 16_000)
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    settings = ExperimentConfig(audio=str(tmp_path), figures=("mel_distance", "loudness_error_lu"), device="cpu")
+    settings = ExperimentConfig(
+        audio=str(tmp_path), figures=("mel_distance", "loudness_error_lu"), references=(), device="cpu"
+    )
     result = run_experiment("reconstruction", settings, tiny_taae)
-    said = "\n".join(result.warnings)
+    said = "\n".join(result.table.warnings)
     for part in (
         "left out: ",
         "broken.wav",
@@ -239,9 +283,9 @@ def test_what_makes_figures_unreliable_is_said(tmp_path: Path, tiny_taae) -> Non
         "fad_musicnn: 2 windows are fewer than twice the 200",
     ):
         assert part in said
-    assert result.facts["silent"] == ["silent.wav"]
+    assert result.table.facts["silent"] == ["silent.wav"]
     one = ExperimentConfig(audio=str(tmp_path / "noise.wav"), figures=("mel_distance",), device="cpu")
-    assert "not measured, the files give 1 windows" in "\n".join(run_experiment("gap", one, tiny_taae).warnings)
+    assert "not measured, the files give 1 windows" in "\n".join(run_experiment("gap", one, tiny_taae).table.warnings)
 
 
 class Levels(Embedder):
@@ -275,17 +319,19 @@ def test_distances_of_reconstructions_have_intervals(folder: Path, tiny_codec) -
     spread = [row[f"{name}_high"] - row[f"{name}_low"] for name in ("latents", "tokens", "difference")]
     assert 0 < spread[2] < min(spread[:2])  # the same files were drawn of both
     found = run_experiment("reconstruction", settings, tiny_codec, embedder=Levels())
-    facts = found.facts["frechet"]
-    for name, cell in zip(("latents", "tokens"), found.tables[0].rows[-1][1:], strict=True):
-        low, high = facts["intervals"][name]
-        assert cell == f"{facts['values'][name]:.4g} [{low:.4g}, {high:.4g}]"
-        assert 0 <= low < high
+    assert found.table.facts["frechet"]["metric"] == "fad_levels"
+    for name, cell in zip(("latents", "tokens"), found.grids[0].rows[-1][1:], strict=True):
+        one = found.table.estimate(name, "fad_levels")
+        assert cell == f"{one.value:.4g} [{one.low:.4g}, {one.high:.4g}]"
+        assert 0 <= one.low < one.high  # type: ignore[operator]
 
 
 def test_a_missing_package_is_named(folder: Path, tiny_taae, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.find_spec", lambda package: None)
     result = run_experiment("reconstruction", config(folder, figures=("mel_distance", "stoi")), tiny_taae)
-    assert "stoi: not measured, pystoi is not installed: pip install 'latentune[speech-metrics]'" in result.warnings
+    assert (
+        "stoi: not measured, pystoi is not installed: pip install 'latentune[speech-metrics]'" in result.table.warnings
+    )
     assert result.columns[-1] == "mel_distance"
 
 
@@ -303,7 +349,7 @@ def test_experiments_take_a_codec_of_two_rates(folder: Path, tiny_neucodec) -> N
     assert run_experiment("gap", settings, tiny_neucodec).rows[0]["num_files"] == 3
     assert run_experiment("boundaries", settings, tiny_neucodec).rows[0]["num_borders"] > 0
     result = run_experiment("reconstruction", settings, tiny_neucodec)
-    assert result.facts["codec"]["sample_rate"] == 24_000
+    assert result.table.facts["codec"]["sample_rate"] == 24_000
     assert result.rows[0]["seconds"] == pytest.approx(0.3, abs=1e-3)
 
 
@@ -318,6 +364,7 @@ def test_wrong_use_is_refused(folder: Path, tiny_codec) -> None:  # type: ignore
         ({"confidence": 1.0}, "confidence"),
         ({"length_edges_s": (0.0, 3.0)}, "edges of length bins"),
         ({"num_players": -1}, "num_players"),
+        ({"references": ("opus-7",)}, "no reference system is called 'opus-7'"),
     ):
         with pytest.raises(ConfigError, match=text):
             config(folder, **values)

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from latentune.core.errors import AudioError
 from latentune.pipelines.data.audio.find import find_audio
-from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer, silence
+from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer
+from latentune.pipelines.measure.codecs.systems import silence
+from latentune.pipelines.measure.results import ResultsTable, records
 
 RATE = 48_000
 
@@ -21,6 +23,11 @@ def folder(tmp_path: Path) -> Path:
         audio = 0.1 * torch.randn(round(rate * seconds), channels, generator=generator)
         soundfile.write(tmp_path / name, audio.numpy(), rate, subtype="FLOAT")
     return tmp_path
+
+
+def means(table: ResultsTable) -> dict[str, dict[str, float | None]]:
+    """Means of each system by figure."""
+    return {name: {figure: table.estimate(name, figure).value for figure in table.figures} for name in table.systems}
 
 
 def halved(audio: Tensor, sample_rate: int) -> Tensor:
@@ -36,20 +43,22 @@ def test_systems_are_measured_on_every_file(folder: Path) -> None:
         channels=2,
         progress=lambda done, total: calls.append((done, total)),
     )
-    assert [(row["system"], row["file"]) for row in result.rows[:3]] == [
+    rows = records(result)
+    assert [(row["system"], row["file"]) for row in rows[:3]] == [
         ("same", "a.wav"),
         ("halved", "a.wav"),
         ("silence", "a.wav"),
     ]
-    assert [row["seconds"] for row in result.rows[::3]] == pytest.approx([0.3, 0.5])
+    assert [row["seconds"] for row in rows[::3]] == pytest.approx([0.3, 0.5])
     assert calls == [(1, 2), (2, 2)]
-    same, half, quiet = result.means()
-    assert (same["mel_distance"], same["stft_distance"], same["num_files"]) == (0, 0, 2)
-    assert result.rows[1]["stft_distance"] == pytest.approx(0.5 + math.log(2), rel=0.02)
+    same, half, quiet = means(result).values()
+    assert (same["mel_distance"], same["stft_distance"]) == (0, 0)
+    assert result.facts["num_files"] == 2
+    assert rows[1]["stft_distance"] == pytest.approx(0.5 + math.log(2), rel=0.02)
     assert half["si_sdr_db"] > 80, "scale does not matter to it"
     assert quiet["si_sdr_db"] == -100
     assert quiet["mel_distance"] > half["mel_distance"]
-    by_hand = sum(row["mel_distance"] for row in result.rows if row["system"] == "halved") / 2
+    by_hand = sum(row["mel_distance"] for row in rows if row["system"] == "halved") / 2
     assert half["mel_distance"] == pytest.approx(by_hand)
 
 
@@ -58,7 +67,7 @@ def test_a_codec_is_measured_in_every_way_it_decodes(folder: Path, tiny_codec) -
     result = evaluate_tokenizer(
         tiny_codec, folder, options=options, baselines={"silence": silence}, untrained=tiny_codec, max_duration_s=0.2
     )
-    rows = {row["system"]: row for row in result.means()}
+    rows = means(result)
     assert list(rows) == [
         "latents, 1 step",
         "latents, 2 steps",
@@ -70,11 +79,13 @@ def test_a_codec_is_measured_in_every_way_it_decodes(folder: Path, tiny_codec) -
     assert rows["untrained"]["mel_distance"] == rows["latents, 1 step"]["mel_distance"], "same network, same noise"
     assert rows["latents, 1 step"]["mel_distance"] != rows["latents, 2 steps"]["mel_distance"]
     assert rows["latents, 1 step"]["mel_distance"] != rows["tokens, 1 step"]["mel_distance"]
-    assert all(row["seconds"] == pytest.approx(0.2) for row in result.rows)
+    assert all(row["seconds"] == pytest.approx(0.2) for row in records(result))
     backwards = evaluate_tokenizer(
         tiny_codec, find_audio(folder)[::-1], streams=["latents"], options={"1 step": {"steps": 1}}, max_duration_s=0.2
     )
-    assert backwards.means()[0] == pytest.approx(rows["latents, 1 step"]), "the order of files does not matter"
+    assert means(backwards)["latents, 1 step"] == pytest.approx(rows["latents, 1 step"]), (
+        "the order of files does not matter"
+    )
 
 
 def test_unreadable_files_are_listed_and_the_rest_is_measured(folder: Path) -> None:
@@ -83,7 +94,7 @@ def test_unreadable_files_are_listed_and_the_rest_is_measured(folder: Path) -> N
     result = evaluate_systems({"halved": halved}, find_audio(folder), sample_rate=RATE, channels=1)
     assert [Path(failure["path"]).name for failure in result.failures] == ["broken.wav", "nan.wav"]
     assert "NaN" in result.failures[1]["reason"]
-    assert len(result.rows) == 2
+    assert len(records(result)) == 2
     for good in ("a.wav", "b.wav"):
         (folder / good).unlink()
     with pytest.raises(AudioError, match="none of 2 audio files"):

@@ -8,14 +8,17 @@ import torch
 
 from latentune.core.errors import CheckpointError
 from latentune.pipelines.data.audio.find import AudioItem, find_audio
-from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, original
+from latentune.pipelines.measure.codecs.evaluate import evaluate_systems
 from latentune.pipelines.measure.codecs.figures.common import Undefined
-from latentune.pipelines.measure.codecs.figures.speech import SpeechMetrics, error_rates, speaker_similarity
+from latentune.pipelines.measure.codecs.figures.speech import error_rates, speaker_similarity
 from latentune.pipelines.measure.codecs.figures.speech_models import (
     load_opinion_predictor,
     load_speaker,
     load_transcriber,
 )
+from latentune.pipelines.measure.codecs.metrics import Case
+from latentune.pipelines.measure.codecs.speech_metrics import SpeechMetrics
+from latentune.pipelines.measure.codecs.systems import Reconstruction, original
 
 RATE = 16_000
 FIXTURES = Path(__file__).resolve().parents[4] / "demos" / "fixtures" / "manifest.jsonl"
@@ -59,6 +62,11 @@ def sound(peak: float, seconds: float = 1.0) -> torch.Tensor:
     return audio * peak / audio.abs().max()
 
 
+def case(item: AudioItem, reference: torch.Tensor, estimate: torch.Tensor) -> Case:
+    made = Reconstruction(audio=estimate)
+    return Case(item=item, system="codec", reference=reference, made=made, sample_rate=RATE)
+
+
 @needs_jiwer
 def test_error_rates_count_words_after_normalisation() -> None:
     rates = error_rates("He was not an ill-disposed young man!", "he was not old-disposed young man")
@@ -84,10 +92,11 @@ def test_each_figure_names_its_model_and_the_original_is_heard_once() -> None:
     says = Says("he was not an ill disposed young man", "he was an ill disposed young man")
     metrics = SpeechMetrics(transcriber=says, speaker=Ends(), opinion=Peak(), text="original")
     reference = sound(0.8)
-    found = [metrics.measure(ITEM, reference, sound(peak), RATE) for peak in (0.8, 0.2)]
-    assert metrics.models == {
+    found = [metrics.measure(case(ITEM, reference, sound(peak))) for peak in (0.8, 0.2)]
+    assert {name: facts.model for name, facts in metrics.facts.items()} == {
         "wer": "says 1, against the transcript of the original",
         "cer": "says 1, against the transcript of the original",
+        "wer_capped": "says 1, against the transcript of the original",
         "speaker_similarity": "ends 1",
         "mos": "peak 1",
     }
@@ -101,12 +110,25 @@ def test_each_figure_names_its_model_and_the_original_is_heard_once() -> None:
 def test_a_missing_text_short_and_silent_audio_are_undefined() -> None:
     metrics = SpeechMetrics(transcriber=Says("a", "a"), opinion=Peak())
     bare = AudioItem(path=Path("b.wav"), name="b.wav")
-    found = metrics.measure(bare, sound(0.8), sound(0.8), RATE)
+    found = metrics.measure(case(bare, sound(0.8), sound(0.8)))
     assert "no 'text' for this file" in str(found["wer"])
     assert found["mos"] == pytest.approx(0.8, abs=0.01)
     for audio in (sound(0.8, 0.1), torch.zeros(1, RATE)):
-        found = metrics.measure(ITEM, audio, audio, RATE)
+        found = metrics.measure(case(ITEM, audio, audio))
         assert all(isinstance(found[name], Undefined) for name in ("wer", "cer", "mos"))
+
+
+@needs_jiwer
+def test_the_capped_rate_is_at_most_1_and_silence_has_no_word_right() -> None:
+    metrics = SpeechMetrics(transcriber=Says("he was not an ill disposed young man", "la " * 100), opinion=Peak())
+    right, babble, silent = (
+        metrics.measure(case(ITEM, sound(0.8), made)) for made in (sound(0.8), sound(0.2), torch.zeros(1, RATE))
+    )
+    assert (right["wer"], right["wer_capped"]) == (0, 0)
+    assert babble["wer"] > 10
+    assert babble["wer_capped"] == 1
+    assert (silent["wer"], silent["wer_capped"], silent["transcript"]) == (1, 1, "")
+    assert isinstance(silent["mos"], Undefined)
 
 
 def test_wrong_use_is_refused(tmp_path: Path) -> None:
@@ -173,7 +195,9 @@ def test_real_models_hear_real_speech_and_what_noise_does_to_it() -> None:
     result = evaluate_systems(
         {"original": original, "noisy": noisy}, items, sample_rate=RATE, channels=1, metrics=[metrics]
     )
-    clean, worse = result.means()
+    clean, worse = (
+        {figure: result.estimate(name, figure).value or 0.0 for figure in result.figures} for name in result.systems
+    )
     assert clean["speaker_similarity"] == pytest.approx(1, abs=1e-4)
     assert 0.3 < worse["speaker_similarity"] < 0.9
     assert 3 < clean["mos"] < 5

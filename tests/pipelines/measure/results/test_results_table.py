@@ -221,7 +221,10 @@ def test_the_json_has_every_figure_and_difference_and_no_nan() -> None:
     assert (facts["schema"], facts["settings"], facts["warnings"]) == ("x-1", {"a": None}, ["few"])
     near, far = facts["systems"]
     assert (near["name"], near["source"], near["deltas"]) == ("near", "here", [])
-    assert near["figures"][0].keys() == {"name", "value", "low", "high", "better", "unit", "details", "note"}
+    assert near["figures"][0].keys() == {
+        *("name", "value", "low", "high", "num_values", "num_missing"),
+        *("better", "unit", "details", "note"),
+    }
     assert far["deltas"][0].keys() == {"name", "value", "low", "high", "p_value", "paired", "note"}
     assert (table.metric, table.value) == ("mel", near["figures"][0]["value"])
     first, other = summary_records(table, differences=True)
