@@ -58,7 +58,6 @@ def run_robustness(
     Raises:
         FileNotFoundError, ValueError: no such audio or none in it, or a tokenizer without tokens.
         AudioError: not one file could be read. Those that could not are listed in the result.
-        ModuleNotFoundError: an RVQ baseline without vector-quantize-pytorch.
         OSError: an output that cannot be written; found out before anything is measured.
     """
     folder = None if config.output is None else prepare_output(config.output)

@@ -410,16 +410,6 @@ def test_the_command_fails_in_one_line(codec_folder: Path, clips: Path, tmp_path
         assert message in result.stderr
 
 
-def test_the_command_names_the_extra_of_an_rvq(
-    codec_folder: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "vector_quantize_pytorch", None)
-    arguments = ["robustness", "--tokenizer", codec_folder, "--audio", clips, "--rvq-audio", clips]
-    result = CliRunner().invoke(app, [*map(str, arguments), "rvq_codebook_size=2", "metrics=[]"])
-    assert result.exit_code == 1
-    assert result.stderr.startswith("error: the RVQ baseline is fitted with vector-quantize-pytorch: pip install")
-
-
 def test_the_probe_command(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
     other = shutil.copytree(codec_folder, tmp_path / "other")
     arguments = ["probe", str(codec_folder), str(other), str(clips / "b.wav"), str(tmp_path / "o")]
