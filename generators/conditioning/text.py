@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from x_transformers import Encoder
 
+from ...layers.rotary import rotary_for_x_transformers
 from ..base import Conditions
-from ..parts.rotary import rotary_for_x_transformers
 from .base import Conditioner, EncodedConditions
 
 logger = logging.getLogger(__name__)

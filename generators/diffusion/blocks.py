@@ -6,11 +6,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from ...layers.attention import KeyPadding, attend
+from ...layers.mlp import GatedMLP
 from ...layers.norm import RMSNorm
-from ..parts.rotary import rotate
+from ...layers.rotary import rotate_pairs
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
@@ -45,26 +45,13 @@ class Attention(nn.Module):
         k, v = (self._split(y) for y in self.to_kv(x if context is None else context).chunk(2, -1))
         q, k = self.norm_q(q), self.norm_k(k)
         if angles is not None:
-            q, k = rotate(q, angles), rotate(k, angles)
+            q, k = rotate_pairs(q, angles), rotate_pairs(k, angles)
         # under autocast the norms leave q and k in float32 while v is in half precision
         out = attend(q.to(v.dtype), k.to(v.dtype), v, None if mask is None else KeyPadding(mask))
         return self.to_out(out.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, head_dim]
-
-
-class GatedMLP(nn.Module):
-    """SwiGLU (Shazeer, arXiv 2002.05202)."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.to_hidden = nn.Linear(width, 2 * hidden, bias=False)
-        self.to_out = nn.Linear(hidden, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.to_hidden(x).chunk(2, -1)
-        return self.to_out(silu(gate) * value)
 
 
 class Block(nn.Module):
@@ -79,7 +66,7 @@ class Block(nn.Module):
         self.table = nn.Parameter(torch.zeros(6, width))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.attention = Attention(width, heads)
-        self.mlp = GatedMLP(width, mlp_hidden)
+        self.mlp = GatedMLP(width, mlp_hidden, names=("to_hidden", "to_out"))
         self.cross_norm = RMSNorm(width) if context_width else None
         self.cross_attention = Attention(width, heads, context_width) if context_width else None
         if self.cross_attention is not None:

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ...layers.rotary import rotary_angles
 from ...tokenizers.base import Encoded
 from ..base import Conditions, Generated, LatentGenerator, TokenizerBinding
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
 from ..parts.request import check_request, refuse_options
-from ..parts.rotary import rotary_angles
 from .blocks import Block, time_features
 from .normalise import check_latents
 from .sampling import sample_latents

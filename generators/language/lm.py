@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from x_transformers import Decoder
 
+from ...layers.rotary import rotary_for_x_transformers
 from ...tokenizers.base import Encoded
 from ..base import Conditions, Generated, LatentGenerator, TokenizerBinding
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
 from ..parts.request import check_request, refuse_options
-from ..parts.rotary import rotary_for_x_transformers
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
 from .sampling import SamplingOptions, sample_tokens
 

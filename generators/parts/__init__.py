@@ -1,1 +1,1 @@
-"""What the kinds of generator share: checked sampling requests, rotary positions, a norm."""
+"""What the kinds of generator share: checked sampling requests."""

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.attention import attend
+from ...layers.mlp import GatedMLP
+from ...layers.norm import rms_norm
 
 NORM_EPS = 1e-4  # of layer and RMS norms; the group norms keep torch's 1e-5
 
@@ -132,9 +134,7 @@ class HalfCausalAttention(nn.Module):
         """
         halves = x.shape[1]
         q, k, v = (t.unflatten(-1, (-1, self.head_dim)) for t in self.qkv(x).chunk(3, dim=-1))
-        # under autocast the gains are float32: torch's fused norm wants them in the type of its input
-        q = F.rms_norm(q[:, :, queries], (self.head_dim,), self.q_gain.to(q.dtype), NORM_EPS)
-        k = F.rms_norm(k, (self.head_dim,), self.k_gain.to(k.dtype), NORM_EPS)
+        q, k = rms_norm(q[:, :, queries], self.q_gain, NORM_EPS), rms_norm(k, self.k_gain, NORM_EPS)
         q = q.transpose(2, 3)  # [P, H, heads, S', head_dim]
         k, v = (t.flatten(1, 2).transpose(1, 2) for t in (k, v))  # [P, heads, H * S, head_dim]
         keys, values = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
@@ -147,19 +147,6 @@ class HalfCausalAttention(nn.Module):
         return self.out(mixed.transpose(2, 3).flatten(-2)), (k, v)
 
 
-class GatedMLP(nn.Module):
-    """SiLU of one half of the hidden units times the other half."""
-
-    def __init__(self, width: int, ratio: int):
-        super().__init__()
-        self.inner = xavier(nn.Linear(width, ratio * width, bias=False))
-        self.out = zeroed(nn.Linear(ratio * width // 2, width, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.inner(x).chunk(2, dim=-1)
-        return self.out(F.silu(gate) * value)
-
-
 class TransformerBlock(nn.Module):
     """Pre-norm attention and gated MLP."""
 
@@ -168,7 +155,9 @@ class TransformerBlock(nn.Module):
         self.attention_norm = ScaledLayerNorm(width, noise_channels)
         self.attention = HalfCausalAttention(width, head_dim)
         self.mlp_norm = ScaledLayerNorm(width, noise_channels)
-        self.mlp = GatedMLP(width, mlp_ratio)
+        self.mlp = GatedMLP(width, mlp_ratio * width // 2)
+        xavier(self.mlp.up)
+        zeroed(self.mlp.down)
 
     def forward(
         self, x: Tensor, noise: Tensor | None = None, past: KeyValue | None = None, queries: slice = slice(None)

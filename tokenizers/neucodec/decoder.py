@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.attention import attend
+from ...layers.norm import RMSNorm
 from .head import SpectralHead
 
 GROUPS = 32  # of the group norms, whose statistics run over the whole time axis
@@ -95,10 +96,10 @@ class TransformerBlock(nn.Module):
     def __init__(self, width: int, num_heads: int, mlp_ratio: int):
         super().__init__()
         self.num_heads = num_heads
-        self.attn_norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.attn_norm = RMSNorm(width, NORM_EPS)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.attn_out = nn.Linear(width, width, bias=False)
-        self.mlp_norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.mlp_norm = RMSNorm(width, NORM_EPS)
         self.mlp_up = nn.Linear(width, mlp_ratio * width, bias=False)
         self.mlp_down = nn.Linear(mlp_ratio * width, width, bias=False)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.attention import attend
+from ...layers.mlp import gated_product
 
 BLOCK_QUERIES = 256  # queries of one attention call: keys that lie in the future of all of them are never touched
 
@@ -80,9 +81,7 @@ class LocalLayer(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         mixed = local_attention(q, k, v, bias, window)
         x = x + self.attention_out(mixed.transpose(1, 2).flatten(2))
-        # the first half is the value here, and the second the gate
-        value, gate = self.mlp_up(self.mlp_norm(x)).chunk(2, dim=-1)
-        return x + self.mlp_down(value * F.gelu(gate))
+        return x + self.mlp_down(gated_product(self.mlp_up(self.mlp_norm(x)), "gelu", gate_first=False))
 
 
 def local_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, window: int) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from x_transformers.x_transformers import RotaryEmbedding, apply_rotary_pos_emb
 
-from latentune.generators.parts.rotary import rotary_angles, rotary_for_x_transformers, rotate
+from latentune.layers.rotary import rotary_angles, rotary_for_x_transformers, rotate_pairs
 
 
 def test_dot_products_depend_on_distance_alone() -> None:
@@ -12,8 +12,8 @@ def test_dot_products_depend_on_distance_alone() -> None:
 
     def score(a: int, b: int) -> torch.Tensor:
         return (
-            rotate(q, rotary_angles(torch.tensor([a]), 8, 100.0))
-            * rotate(k, rotary_angles(torch.tensor([b]), 8, 100.0))
+            rotate_pairs(q, rotary_angles(torch.tensor([a]), 8, 100.0))
+            * rotate_pairs(k, rotary_angles(torch.tensor([b]), 8, 100.0))
         ).sum()
 
     torch.testing.assert_close(score(3, 7), score(103, 107))
@@ -22,7 +22,7 @@ def test_dot_products_depend_on_distance_alone() -> None:
 
 def test_lengths_are_kept_and_position_zero_is_the_identity() -> None:
     x = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
-    turned = rotate(x, rotary_angles(torch.arange(5), 6, 10.0))
+    turned = rotate_pairs(x, rotary_angles(torch.arange(5), 6, 10.0))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
     torch.testing.assert_close(turned[:, 0], x[:, 0])
 
@@ -32,7 +32,7 @@ def test_both_forms_turn_alike() -> None:
     freqs, scale = rotary_for_x_transformers(7, 8, 10_000.0, x)
     theirs, _ = RotaryEmbedding(8)(torch.arange(7))
     torch.testing.assert_close(freqs, theirs)
-    ours = rotate(x, rotary_angles(torch.arange(7), 8, 10_000.0))
+    ours = rotate_pairs(x, rotary_angles(torch.arange(7), 8, 10_000.0))
     torch.testing.assert_close(apply_rotary_pos_emb(x, freqs, scale), ours)
 
 
