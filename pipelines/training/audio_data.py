@@ -120,12 +120,23 @@ class AudioCrops:
         group = self.groups[int(np.searchsorted(self.shares, random.random(), side="right"))]
         place = random.random() * group.cumulative[-1]
         index = int(group.indices[np.searchsorted(group.cumulative, place, side="right")])
-        spare = int(self.store.lengths[index]) - self.crop_samples
+        speed = self._speed(random)
+        wanted = round(self.crop_samples * speed)
+        spare = int(self.store.lengths[index]) - wanted
         start = int(random.integers(min(spare, 0), max(spare, 0) + 1))  # below 0: the item starts inside the crop
-        audio = self.store.read(index, max(start, 0), min(self.crop_samples, int(self.store.lengths[index])))
+        audio = self.store.read(index, max(start, 0), min(wanted, int(self.store.lengths[index])))
         left = max(-start, 0)
-        audio = torch.nn.functional.pad(audio, (left, self.crop_samples - left - audio.shape[-1]))
+        audio = torch.nn.functional.pad(audio, (left, wanted - left - audio.shape[-1]))
+        if wanted != self.crop_samples:
+            audio = to_rate(audio, wanted, self.crop_samples)
         return audio, f"{self.store.items[index].name} at {max(start, 0)}"
+
+    def _speed(self, random: np.random.Generator) -> float:
+        """How many times as fast as it was the next crop is. Nothing is drawn where there is only one speed."""
+        low, high = self.config.speed
+        if not self.augment or low == high == 1.0:
+            return 1.0
+        return float(random.uniform(low, high)) if random.random() < self.config.speed_probability else 1.0
 
 
 def _groups(store: AudioStore, config: AudioDataConfig) -> tuple[list[_Group], np.ndarray]:

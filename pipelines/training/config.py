@@ -57,6 +57,10 @@ class AudioDataConfig:
     )
     valid_examples: int = option(32, "Number of crops that the validation loss is measured on.")
     gain_db: tuple[float, float] = option((0.0, 0.0), "Lowest and highest random gain in dB, drawn uniformly.")
+    speed: tuple[float, float] = option(
+        (1.0, 1.0), "Lowest and highest random speed, drawn uniformly. It changes pitch and tempo together."
+    )
+    speed_probability: float = option(0.5, "Probability that a crop gets a random speed, where `speed` allows one.")
     mix_probability: float = option(0.0, "Probability that a second crop is mixed in.")
     mix_gain_db: tuple[float, float] = option((-12.0, 0.0), "Lowest and highest gain in dB of the second crop.")
     cache_dir: str | None = option(
@@ -66,12 +70,15 @@ class AudioDataConfig:
     prefetch_batches: int = option(4, "Number of batches that are prepared ahead.")
 
     def __post_init__(self) -> None:
-        for name in ("gain_db", "mix_gain_db"):
+        for name in ("gain_db", "speed", "mix_gain_db"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be (lowest, highest), got {low} and {high}")
-        if not 0 <= self.mix_probability <= 1:
-            raise ValueError(f"mix_probability must lie in 0..1, got {self.mix_probability}")
+        for name in ("mix_probability", "speed_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if not self.speed[0] > 0:
+            raise ValueError(f"speed must be above 0, got {self.speed}")
         _at_least(self, 1, "valid_examples", "num_threads", "prefetch_batches")
         if any(weight < 0 for weight in self.weights.values()) or (self.weights and not sum(self.weights.values())):
             raise ValueError(f"weights must be shares, at least one above 0, got {self.weights}")
@@ -124,12 +131,21 @@ class OptimizerConfig:
 class ScheduleConfig:
     """The learning rate over the run."""
 
-    kind: Literal["cosine", "constant"] = option("cosine", "Shape of the learning rate after the warm-up.")
+    kind: Literal["cosine", "constant", "constant_decay"] = option(
+        "cosine",
+        "Shape of the learning rate after the warm-up. `constant_decay` is constant, then falls linearly in the last "
+        "`decay_steps` of the run: resuming with another number of steps prolongs the run or ends it early.",
+    )
     warmup_steps: int = option(0, "Number of steps in which the learning rate rises linearly from 0.")
-    final_lr_ratio: float = option(0.0, "Learning rate of the last step divided by the highest one (cosine).")
+    final_lr_ratio: float = option(
+        0.0, "Learning rate of the last step divided by the highest one (cosine, constant_decay)."
+    )
+    decay_steps: int = option(0, "Number of last steps in which the learning rate falls (constant_decay).")
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "warmup_steps")
+        _at_least(self, 0, "warmup_steps", "decay_steps")
+        if self.decay_steps and self.kind != "constant_decay":
+            raise ValueError(f"decay_steps belongs to kind constant_decay, but the kind is {self.kind}")
         if not 0 <= self.final_lr_ratio <= 1:
             raise ValueError(f"final_lr_ratio must lie in 0..1, got {self.final_lr_ratio}")
 

@@ -30,6 +30,10 @@ def learning_rate_factor(step: int, total_steps: int, config: ScheduleConfig) ->
         return (step + 1) / config.warmup_steps
     if config.kind == "constant":
         return 1.0
+    if config.kind == "constant_decay":
+        left = total_steps - 1 - step
+        share = min(1.0, left / config.decay_steps) if config.decay_steps else 1.0
+        return config.final_lr_ratio + (1 - config.final_lr_ratio) * share
     length = max(1, total_steps - 1 - config.warmup_steps)
     progress = min(1.0, (step - config.warmup_steps) / length)
     return config.final_lr_ratio + (1 - config.final_lr_ratio) * (1 + math.cos(math.pi * progress)) / 2

@@ -20,7 +20,7 @@ from .build import Task
 from .callbacks import Callback, is_due
 from .config import TrainConfig
 from .ema import AveragedModel
-from .loader import micro_batches
+from .loader import endless_batches, micro_batches
 from .log import Averages, MetricsLog
 from .resume import Start, load_state, save_state
 from .step import Stepper
@@ -58,6 +58,8 @@ class Run:
         self, config: TrainConfig, accelerator: Any, task: Task, start: Start | None, callbacks: Sequence[Callback]
     ):
         self.config, self.accelerator, self.task, self.callbacks = config, accelerator, task, callbacks
+        if start is None and config.model.init_from is None:  # every process reads the same examples
+            task.objective.warm_start(cast(nn.Module, task.model), endless_batches(task.examples, config.batch_size))
         self.model: ConfiguredModel = task.model.to(accelerator.device).train()
         self.average = AveragedModel(self.model, config.ema_decay)
         self.stepper = Stepper(config, accelerator, task.objective, self.model)

@@ -104,6 +104,37 @@ def test_gain_and_mixing_are_for_training_only(audio_folder: Path) -> None:
     assert mixed.load(5)[0].abs().sum() > loud.load(5)[0].abs().sum()
 
 
+def test_a_speed_changes_how_much_of_a_file_a_crop_holds(audio_folder: Path) -> None:
+    plain, fast = open_crops(audio_folder), open_crops(audio_folder, speed=(1.25, 1.25), speed_probability=1.0)
+    seen = 0
+    for number in range(20):
+        audio, name = fast.load(number)
+        assert audio.shape == (1, CROP)
+        if not name.startswith("short"):  # the ramp of a file rises by 1.25 per sample
+            steps = (audio[0, 100:-100] * 32768).diff()
+            assert float(steps.mean()) == pytest.approx(1.25, rel=0.01)
+            seen += 1
+    assert seen > 10
+    assert torch.equal(fast.load(3)[0], fast.load(3)[0])
+    clean = open_crops(audio_folder, augment=False, speed=(1.25, 1.25), speed_probability=1.0)
+    assert torch.equal(clean.load(3)[0], plain.load(3)[0])
+    never = open_crops(audio_folder, speed=(1.25, 1.25), speed_probability=0.0)
+    assert float((never.load(3)[0][0, 100:-100] * 32768).diff().mean()) == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"speed": (1.2, 0.8)}, r"speed must be \(lowest, highest\)"),
+        ({"speed": (0.0, 1.0)}, "speed must be above 0"),
+        ({"speed_probability": 1.5}, "speed_probability must lie in 0..1"),
+    ],
+)
+def test_speeds_that_cannot_be(audio_folder: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_crops(audio_folder, **options)
+
+
 def test_the_cache_holds_what_the_files_hold(audio_folder: Path, tmp_path: Path) -> None:
     plain, cached = open_crops(audio_folder), open_crops(audio_folder, cache_dir=str(tmp_path))
     assert plain.store.failures[0][0] == cached.store.failures[0][0]
@@ -234,6 +265,17 @@ def test_the_learning_rate_rises_then_falls() -> None:
     assert factors[-1] == pytest.approx(0.1)
     constant = ScheduleConfig(kind="constant", warmup_steps=2)
     assert [learning_rate_factor(step, 5, constant) for step in range(5)] == [0.5, 1, 1, 1, 1]
+
+
+def test_a_constant_rate_decays_in_the_last_steps_whatever_their_number() -> None:
+    config = ScheduleConfig(kind="constant_decay", warmup_steps=2, decay_steps=4, final_lr_ratio=0.2)
+    short, long = ([learning_rate_factor(step, steps, config) for step in range(steps)] for steps in (10, 14))
+    assert short == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    assert long == pytest.approx([0.5, *[1] * 9, 0.8, 0.6, 0.4, 0.2])  # the same but for more constant steps
+    never = ScheduleConfig(kind="constant_decay")
+    assert [learning_rate_factor(step, 3, never) for step in range(3)] == [1, 1, 1]
+    with pytest.raises(ValueError, match="decay_steps belongs to kind constant_decay"):
+        ScheduleConfig(decay_steps=4)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -42,6 +42,15 @@ class Objective(ABC):
     def prepare(self, model: nn.Module) -> None:
         """Called once, on the bare model, before optimiser and averaged weights are made: freeze what is not to learn,
         or put in weights that a run starts from. A resumed run's weights come after it.
+        """
+        return None
+
+    def warm_start(self, model: nn.Module, batches: Iterable[Any]) -> None:
+        """Called once, on the bare model of a run that begins with random weights, before averaged weights are made.
+
+        Args:
+            model: in which to set what the data give, such as means or principal components.
+            batches: the examples of the run from the first one on, without end; take as many as are needed.
         """
         return None
 
