@@ -69,3 +69,14 @@ def tiny_neucodec():  # type: ignore[no-untyped-def]
 def tiny_distill_neucodec():  # type: ignore[no-untyped-def]
     """DistillNeuCodec at its smallest size, in eval mode; do not change it."""
     return tiny_neucodec_of("DistillNeuCodec")
+
+
+@pytest.fixture(scope="session")
+def tiny_melcodec():  # type: ignore[no-untyped-def]
+    """MelCodec at its smallest size, 8 kHz mono, two codebooks, in eval mode; do not change it."""
+    from latentune.tokenizers.melcodec import MelCodec, MelCodecConfig
+
+    torch.manual_seed(0)
+    codec = MelCodec(MelCodecConfig.tiny())
+    codec.fit(0.2 * torch.randn(4, 8000))  # a start from data spreads the latents over all levels
+    return codec.eval()

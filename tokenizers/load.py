@@ -18,6 +18,7 @@ FAMILIES = {
     "TAAE": ".taae:TAAE",
     "NeuCodec": ".neucodec:NeuCodec",
     "DistillNeuCodec": ".neucodec:DistillNeuCodec",
+    "MelCodec": ".melcodec:MelCodec",
 }
 # shipped name -> folder with config.json and weights, inside the package
 SHIPPED = {

@@ -31,6 +31,7 @@ CASES = [
     Case("tiny_taae"),
     Case("tiny_neucodec"),
     Case("tiny_distill_neucodec"),
+    Case("tiny_melcodec"),
 ]
 
 

@@ -1,0 +1,129 @@
+"""Layers with a bounded view of their neighbours: a signal that comes in pieces gives the same as the whole.
+
+A stage sees `left` steps before and `right` steps after each frame; a frame is `frame_steps` steps of its input (1 but
+for the front, whose steps are samples). Beyond the ends of a signal everything is zero.
+
+Shape letters: B batch, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Stage(nn.Module):
+    """A layer from steps [B, S, ...] to frames [B, S / frame_steps, ...]."""
+
+    def __init__(self, left: int = 0, right: int = 0, frame_steps: int = 1):
+        super().__init__()
+        self.left, self.right, self.frame_steps = left, right, frame_steps
+
+    def valid(self, segment: Tensor) -> Tensor:
+        """Steps [B, left + n * frame_steps + right, ...] to the n frames in the middle."""
+        raise NotImplementedError
+
+    def begin(self) -> Any:
+        """What a stage remembers of a signal beyond its neighbours, at the signal's start; None: nothing."""
+        return None
+
+    def resume(self, segment: Tensor, state: Any) -> Tensor:
+        """As `valid`, for a stage that remembers: `state` is what `begin` gave, and is moved on."""
+        return self.valid(segment)
+
+    def forward(self, steps: Tensor) -> Tensor:
+        """A whole signal."""
+        return self.resume(pad_steps(steps, self.left, self.right), self.begin())
+
+
+def pad_steps(steps: Tensor, left: int, right: int) -> Tensor:
+    """Steps [B, S, ...] with zeros before and after them."""
+    return F.pad(steps, (0, 0) * (steps.ndim - 2) + (left, right)) if left or right else steps
+
+
+class StageStream:
+    """A stage at work on a signal that comes in pieces: the frames of all pieces are those of the whole."""
+
+    def __init__(self, stage: Stage):
+        self.stage = stage
+        self.held: Tensor | None = None  # steps from `left` before the next frame on
+        self.state: Any = None
+
+    def push(self, steps: Tensor) -> Tensor | None:
+        """Takes the next steps [B, n, ...]; returns the frames that they complete, if any.
+
+        Raises:
+            ValueError: another batch than before.
+        """
+        if self.held is None:
+            self.held, self.state = pad_steps(steps, self.stage.left, 0), self.stage.begin()
+        elif len(steps) != len(self.held):
+            raise ValueError(f"the stream has a batch of {len(self.held)}, got one of {len(steps)}")
+        else:
+            self.held = torch.cat((self.held, steps), dim=1)
+        return self._frames()
+
+    def flush(self) -> Tensor | None:
+        """Ends the signal, which must have come in whole frames; returns what waited. The stream starts over."""
+        if self.held is None:
+            return None
+        self.held = pad_steps(self.held, 0, self.stage.right)
+        frames, self.held = self._frames(), None
+        return frames
+
+    def _frames(self) -> Tensor | None:
+        stage, held = self.stage, self.held
+        assert held is not None
+        count = (held.shape[1] - stage.left - stage.right) // stage.frame_steps
+        if count < 1:
+            return None
+        used = count * stage.frame_steps
+        frames = stage.resume(held[:, : stage.left + used + stage.right], self.state)
+        self.held = held[:, used:].clone()  # a view would keep all that ever came
+        return frames
+
+
+class ChainStream:
+    """Stages one after the other on a signal that comes in pieces."""
+
+    def __init__(self, stages: Sequence[Stage]):
+        self.streams = [StageStream(stage) for stage in stages]
+
+    def push(self, steps: Tensor) -> Tensor | None:
+        """As of `StageStream`."""
+        frames: Tensor | None = steps
+        for stream in self.streams:
+            if frames is None:
+                return None
+            frames = stream.push(frames)
+        return frames
+
+    def flush(self) -> Tensor | None:
+        """As of `StageStream`."""
+        frames: Tensor | None = None
+        for stream in self.streams:
+            pushed = None if frames is None else stream.push(frames)
+            parts = [part for part in (pushed, stream.flush()) if part is not None]
+            frames = torch.cat(parts, dim=1) if parts else None
+        return frames
+
+
+def run_stages(stages: Sequence[Stage], steps: Tensor, piece_frames: int | None = None) -> Tensor:
+    """A whole signal [B, S, ...] of whole frames through stages.
+
+    Args:
+        piece_frames: frames worked on at a time, which bounds the memory and does not change the result beyond the
+            order of sums; None: all.
+    """
+    size = stages[0].frame_steps * piece_frames if piece_frames is not None else steps.shape[1]
+    if steps.shape[1] <= size:
+        for stage in stages:
+            steps = stage(steps)
+        return steps
+    stream = ChainStream(stages)
+    parts = [stream.push(piece) for piece in steps.split(size, dim=1)] + [stream.flush()]
+    return torch.cat([part for part in parts if part is not None], dim=1)
