@@ -9,10 +9,13 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+
+from ....core.errors import ConfigError
 
 
 class Embedder(ABC):
@@ -29,6 +32,25 @@ class Embedder(ABC):
         self.network = network.eval().requires_grad_(False)
         self.dim = dim  # D
         self.source = source  # where the weights came from; not part of the identity
+
+    @classmethod
+    def from_package(cls) -> Self:
+        """Builds the embedder with the weights that it ships.
+
+        Raises:
+            ConfigError: it ships none.
+        """
+        raise ConfigError(f"{cls.__qualname__} ships no weights: give a checkpoint")
+
+    @classmethod
+    def from_checkpoint(cls, source: str | Path) -> Self:
+        """Builds the embedder with the weights at `source`.
+
+        Raises:
+            ConfigError: it takes no checkpoint.
+            CheckpointError: the checkpoint cannot be used.
+        """
+        raise ConfigError(f"{cls.__qualname__} takes no checkpoint: leave it out")
 
     @abstractmethod
     def windows(self, audio: Tensor) -> Tensor:
@@ -71,7 +93,7 @@ class Embedder(ABC):
             ValueError: another shape, empty, or NaN or inf in it.
         """
         self.check(audio)
-        return torch.cat([self.embed_windows(batch) for batch in self.windows(audio).split(batch_size)])
+        return torch.cat([self.embed_windows(batch) for batch in torch.split(self.windows(audio), batch_size)])
 
     def check(self, audio: Tensor) -> None:
         """Raise ValueError unless `audio` is finite, [N], and not empty."""

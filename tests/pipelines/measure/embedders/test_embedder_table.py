@@ -1,21 +1,30 @@
 """The table of embedders says what its rows are, and load_embedder follows it."""
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
+import torch
 
 from latentune.core.errors import ConfigError
-from latentune.pipelines.measure.embedders import EMBEDDERS, load_embedder
+from latentune.pipelines.measure.embedders import EMBEDDERS, Embedder, load_embedder
+
+
+def overrides(embedder: type[Embedder], method: str) -> bool:
+    return getattr(embedder, method).__func__ is not getattr(Embedder, method).__func__
 
 
 @pytest.mark.parametrize("name", sorted(EMBEDDERS))
 def test_rows_name_classes_that_are_what_they_say(name: str) -> None:
     card = EMBEDDERS[name]
-    module, kind = card.factory.split(":")
-    embedder = getattr(import_module(f"latentune.pipelines.measure.embedders.{module}"), kind)
+    module, kind = card.path.split(":")
+    embedder = getattr(import_module(module, "latentune.pipelines.measure.embedders"), kind)
     assert embedder.name == name
     assert embedder.num_classes == card.num_classes
-    assert hasattr(embedder, "from_package" if card.shipped else "from_checkpoint")
+    assert overrides(embedder, "from_package") == card.shipped
+    assert overrides(embedder, "from_checkpoint") != card.shipped
+    assert card.licence
+    assert card.size
     if card.sample_rate.isdecimal():
         assert int(card.sample_rate) == embedder.sample_rate
         assert float(card.window_s.split(",")[0]) == embedder.window_samples / embedder.sample_rate
@@ -33,9 +42,50 @@ def test_embedders_are_chosen_by_name() -> None:
     assert load_embedder().name == "musicnn"
     with pytest.raises(ConfigError, match="did you mean 'musicnn'"):
         load_embedder("musican")
-    for name in ("clap", "clap_fusion", "vggish", "encodec"):
+    for name in ("clap", "clap_fusion", "clap_laion", "vggish", "encodec"):
         with pytest.raises(ConfigError, match="ships no weights: give a checkpoint"):
             load_embedder(name)
     for name in ("musicnn", "yamnet"):
         with pytest.raises(ConfigError, match=f"the embedder is {name}"):
             load_embedder(name, checkpoint="x.pt")
+
+
+def test_an_embedder_of_your_own_is_found_by_its_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_embedders.py").write_text(
+        """
+import torch
+from latentune.pipelines.measure.embedders import Embedder
+
+class Levels(Embedder):
+    name, sample_rate, window_samples, preprocessing = "levels", 8000, 80, "none"
+
+    @classmethod
+    def from_package(cls):
+        return cls(torch.nn.Linear(1, 1), 1, "nowhere")
+
+    def windows(self, audio):
+        return audio[: len(audio) // 80 * 80].reshape(-1, 80)
+
+    def network_output(self, windows):
+        return windows.square().mean(1, keepdim=True)
+
+class NotOne:
+    pass
+"""
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = load_embedder("my_embedders:Levels")
+    assert found.embed(torch.ones(200)).tolist() == [[1.0], [1.0]]
+    with pytest.raises(ConfigError, match="Levels takes no checkpoint"):
+        load_embedder("my_embedders:Levels", checkpoint="x.pt")
+    with pytest.raises(ConfigError, match="not a subclass"):
+        load_embedder("my_embedders:NotOne")
+    with pytest.raises(ConfigError, match="no module nowhere"):
+        load_embedder("nowhere:Levels")
+
+
+def test_cards_say_whether_their_packages_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert EMBEDDERS["musicnn"].installed
+    monkeypatch.setattr("latentune.pipelines.measure.embedders.cards.is_installed", lambda package: False)
+    assert not EMBEDDERS["clap_laion"].installed
+    assert EMBEDDERS["clap_laion"].extra == "laion-clap"

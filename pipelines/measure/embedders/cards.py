@@ -1,0 +1,116 @@
+"""The table of embedders: where each is, what it takes, what it gives, and the terms of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ....core.extras import is_installed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderCard:
+    """One row of the table of embedders."""
+
+    path: str  # module:Class, the module relative to this package
+    sample_rate: str  # Hz; some depend on the checkpoint
+    window_s: str  # of audio under one window
+    dim: str  # embedding width
+    size: str  # of the network
+    weights: str  # file names and hub ids that fit
+    licence: str  # of the weights
+    shipped: bool  # weights are part of the library; otherwise a checkpoint must be given
+    num_classes: int | None = None  # of its classifier, for the KL divergence of posteriors
+    package: str | None = None  # beyond the library's own requirements
+    extra: str | None = None  # which installs that package
+
+    @property
+    def installed(self) -> bool:
+        """Whether the packages that it needs are installed."""
+        return self.package is None or is_installed(self.package)
+
+
+LAION_FILES = (
+    "lukewys/laion_clap/music_audioset_epoch_15_esc_90.14.pt, .../music_speech_epoch_15_esc_89.25.pt, "
+    ".../music_speech_audioset_epoch_15_esc_89.98.pt, .../630k-audioset-best.pt, .../630k-best.pt"
+)
+LAION_FUSION_FILES = "lukewys/laion_clap/630k-audioset-fusion-best.pt, .../630k-fusion-best.pt, laion/clap-htsat-fused"
+LAION_LICENCE = "laion/*: Apache-2.0; .pt files: see where they are from"
+LAION_SIZE = "69 M parameters (HTSAT-base), 28 M (HTSAT-tiny)"
+
+EMBEDDERS = {
+    "musicnn": EmbedderCard(
+        path=".musicnn:MusicnnEmbedder",
+        sample_rate="16000",
+        window_s="2.992",
+        dim="200",
+        size="0.8 M parameters",
+        weights="MSD_musicnn",
+        licence="ISC",
+        shipped=True,
+        num_classes=50,
+    ),
+    "yamnet": EmbedderCard(
+        path=".yamnet:YamnetEmbedder",
+        sample_rate="16000",
+        window_s="0.975",
+        dim="1024",
+        size="3.7 M parameters, int8",
+        weights="yamnet.tflite",
+        licence="Apache-2.0",
+        shipped=True,
+        num_classes=521,
+    ),
+    "clap": EmbedderCard(
+        path=".clap:ClapEmbedder",
+        sample_rate="48000",
+        window_s="10",
+        dim="512",
+        size=LAION_SIZE,
+        weights=f"{LAION_FILES}, laion/clap-htsat-unfused, laion/larger_clap_general, laion/larger_clap_music, "
+        f"laion/larger_clap_music_and_speech; fused ones as well: {LAION_FUSION_FILES}",
+        licence=LAION_LICENCE,
+        shipped=False,
+    ),
+    "clap_fusion": EmbedderCard(
+        path=".clap:ClapFusionEmbedder",
+        sample_rate="48000",
+        window_s="10, or the whole file where it is longer",
+        dim="512",
+        size=LAION_SIZE,
+        weights=LAION_FUSION_FILES,
+        licence=LAION_LICENCE,
+        shipped=False,
+    ),
+    "clap_laion": EmbedderCard(
+        path=".clap_laion:LaionClapEmbedder",
+        sample_rate="48000",
+        window_s="10",
+        dim="512",
+        size=LAION_SIZE,
+        weights=LAION_FILES,
+        licence=LAION_LICENCE,
+        shipped=False,
+        package="laion_clap",
+        extra="laion-clap",
+    ),
+    "vggish": EmbedderCard(
+        path=".vggish:VggishEmbedder",
+        sample_rate="16000",
+        window_s="0.975",
+        dim="128",
+        size="72 M parameters",
+        weights="vggish-10086976.pth of github.com/harritaylor/torchvggish (release v0.1)",
+        licence="Apache-2.0",
+        shipped=False,
+    ),
+    "encodec": EmbedderCard(
+        path=".encodec:EncodecEmbedder",
+        sample_rate="24000 or 48000",
+        window_s="5 (24 kHz), 1 (48 kHz); 75 or 150 embeddings per second",
+        dim="128",
+        size="7.4 M parameters (24 kHz)",
+        weights="facebook/encodec_24khz, facebook/encodec_48khz",
+        licence="see the model's page",
+        shipped=False,
+    ),
+}
