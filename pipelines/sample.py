@@ -19,7 +19,8 @@ from torch import Tensor
 from ..core.config import config_to_dict, nearest_hint, option
 from ..core.device import pick_device
 from ..core.errors import ConfigError
-from ..core.extras import import_extra, is_installed
+from ..core.extras import import_extra
+from ..core.figures import can_draw
 from ..core.files import file_sha256, write_json
 from ..core.outputs import prepare_output, slug
 from ..generators.base import LatentGenerator
@@ -252,10 +253,7 @@ def _draws_spectrograms(config: SampleConfig) -> bool:
     """Returns whether to draw them: as asked, or by default where matplotlib is installed."""
     if config.spectrograms:
         import_extra("matplotlib.figure", "report", "spectrograms=true")
-    if config.spectrograms is None and not is_installed("matplotlib"):
-        logger.info("matplotlib is not installed (pip install 'latentune[report]'): no spectrograms are written")
-        return False
-    return config.spectrograms is not False
+    return can_draw("spectrograms") if config.spectrograms is None else config.spectrograms
 
 
 def _write_sample(

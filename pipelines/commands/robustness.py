@@ -88,6 +88,7 @@ def probe(
 ) -> None:
     """Compare the tokens of two encoders that share a quantiser."""
     from ...core.device import pick_device
+    from ...core.figures import can_draw
     from ...core.files import write_json
     from ...core.outputs import prepare_output
     from ...tokenizers.load import load_tokenizer
@@ -100,5 +101,6 @@ def probe(
     with progress_bar("encoding") as update:
         result = probe_encoders(one, other, audio, max_duration_s=max_duration_s, progress=update)
     write_json(folder / "locality.json", result.to_dict())
-    locality_png(folder / "locality.png", result)
+    if can_draw("plots"):
+        locality_png(folder / "locality.png", result)
     show(result.to_dict(), as_json, f"{result.summary()}; {len(result.failures)} files left out; see {folder}")

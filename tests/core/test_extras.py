@@ -6,7 +6,7 @@ import pytest
 
 from latentune.core.errors import LatentuneError, MissingPackageError
 from latentune.core.extras import import_extra, is_installed
-from latentune.core.figures import new_figure
+from latentune.core.figures import can_draw, new_figure
 
 
 def test_a_module_that_is_there_is_returned() -> None:
@@ -36,3 +36,14 @@ def test_a_plot_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingPackageError, match=r"latentune\[report\]"):
         new_figure(1, 1)
+
+
+def test_plots_that_nobody_asked_for_are_left_out_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert can_draw("spectrograms")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with caplog.at_level("INFO"):
+        assert not can_draw("spectrograms")
+    assert "spectrograms are left out" in caplog.text
+    assert "pip install 'latentune[report]'" in caplog.text

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....core.figures import can_draw
 from ....core.files import write_json, write_text
 from ..results import csv_text
 from .plots import TITLES, robustness_png
@@ -89,7 +90,10 @@ class RobustnessResult:
         return csv_text(["system", "p", "num_files", *places], rows)
 
     def write(self, folder: str | Path) -> None:
-        """robustness.csv, estimates.csv, robustness.json and robustness.png in a folder that exists."""
+        """Writes the tables, and where matplotlib is installed the plot, to a folder that exists.
+
+        The files are robustness.csv, estimates.csv, robustness.json and robustness.png.
+        """
         folder = Path(folder)
         write_text(folder / "robustness.csv", self.csv_text())
         write_text(folder / "estimates.csv", self.estimates_csv_text())
@@ -97,7 +101,8 @@ class RobustnessResult:
         channel, seeds = self.config["channel"], self.config["seeds"]
         codec = f"{self.tokenizer['name']} ({Path(self.tokenizer['source']).name})"
         title = f"{codec}: {self.num_files} files, {seeds} seeds, 95 % intervals over both"
-        robustness_png(folder / "robustness.png", self.estimates, self.metrics, title=title, channel=channel)
+        if can_draw("plots"):
+            robustness_png(folder / "robustness.png", self.estimates, self.metrics, title=title, channel=channel)
 
 
 def render(result: RobustnessResult) -> Group:

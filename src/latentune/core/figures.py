@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .extras import import_extra
+from .extras import import_extra, is_installed
 from .files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
+
 DPI = 100
+
+
+def can_draw(what: str) -> bool:
+    """Returns whether matplotlib is installed; where it is not, a line of the log says what is left out.
+
+    This is for plots that nobody asked for by name. Those that were asked for raise `MissingPackageError` instead.
+
+    Args:
+        what: the plots in the plural, such as `"spectrograms"`.
+    """
+    if is_installed("matplotlib"):
+        return True
+    logger.info("%s are left out: matplotlib is not installed (pip install 'latentune[report]')", what)
+    return False
 
 
 def new_figure(width_inches: float, height_inches: float) -> Figure:

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import soundfile
 from compared_sets import embeddings_of, figures, run, values, write
 
+from latentune.core.errors import MissingPackageError
 from latentune.pipelines.measure.metrics import (
     median_distance,
 )
@@ -123,3 +125,12 @@ def test_square_brackets_in_a_systems_name_are_no_markup(sets: tuple[Path, Path,
             console.print(terminal_table(evaluation_grid(run(*sets, names=("run[v2]", "[/b]"), metrics=metrics))))
         assert "run[v2]" in capture.get()
         assert "[/b]" in capture.get()
+
+
+def test_a_page_without_its_packages_is_refused_before_anything_is_measured(
+    sets: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackageError, match=r"an HTML page needs matplotlib: .*latentune\[report\]"):
+        run(*sets, html=f"{tmp_path}/r.html", output=f"{tmp_path}/r.json")
+    assert not list(tmp_path.iterdir())
