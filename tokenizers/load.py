@@ -7,6 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..core.device import Precision, move_model, pick_device, pick_dtype
 from ..core.errors import CheckpointError
 from ..core.hub import fetch_file, is_hub_id
 from ..core.registry import find_class
@@ -52,18 +55,40 @@ def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
     return find_class(class_name, FAMILIES, base, what="tokenizer class", package=__package__)
 
 
-def load_tokenizer(name_or_path: str | Path, **options: Any) -> AudioTokenizer:
-    """Load a tokenizer in eval mode.
+def load_tokenizer(
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    precision: Precision | None = None,
+    **options: Any,
+) -> AudioTokenizer:
+    """Loads a tokenizer in eval mode.
 
     Args:
         name_or_path: a shipped name (`codicodec-mini`), an official name (`codicodec`, fetched from its hub), a local
             folder with config.json and weights, or a hub id of such a folder.
-        options: handed to `from_pretrained` (`torch_dtype`, `revision`, ...).
+        device: `cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one; None: the CPU.
+        precision: `fp32`, `bf16`, `fp16`, or `auto` (fp32 on the CPU, bf16 on a GPU that supports it); None: as the
+            weights were saved. Half precision is faster and changes the result: of the tokens of the shipped codecs,
+            72 to 99 % stay the same in bf16 and 95 to 99 % in fp16.
+        options: passed to `from_pretrained` (`revision`, `local_files_only`, ...).
+
+    Returns:
+        The tokenizer.
 
     Raises:
-        CheckpointError: nothing usable is there.
+        CheckpointError: there is nothing usable at `name_or_path`.
+        ValueError: the device or the precision is unknown or not available.
     """
-    name = str(name_or_path)
+    place = None if device is None else pick_device(str(device))
+    dtype = None if precision is None else pick_dtype(precision, place or "cpu")
+    tokenizer = _load(str(name_or_path), **options)
+    if place is not None or dtype is not None:
+        move_model(tokenizer, place, dtype)
+    return tokenizer
+
+
+def _load(name: str, **options: Any) -> AudioTokenizer:
     if name in SHIPPED:
         name = str(files("latentune") / SHIPPED[name])
     elif name in OFFICIAL:

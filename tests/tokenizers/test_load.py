@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from latentune.core.device import Precision
 from latentune.core.errors import CheckpointError
 from latentune.tokenizers.load import OFFICIAL, load_official, load_tokenizer, tokenizer_class
 from latentune.tokenizers.taae import TAAE
@@ -71,3 +73,25 @@ def test_what_is_no_tokenizer(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(CheckpointError, match="not the config of a tokenizer"):
             load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_half_precision_stays_near(precision: Precision, dtype: torch.dtype) -> None:
+    audio = 0.1 * torch.randn(1, 1, 16_000, generator=torch.Generator().manual_seed(0))
+    whole, half = load_tokenizer("taae-mini"), load_tokenizer("taae-mini", precision=precision)
+    assert half.dtype == dtype
+    expected, encoded = whole.encode(audio, 16_000), half.encode(audio, 16_000)
+    torch.testing.assert_close(encoded.latents.float(), expected.latents, atol=0.1, rtol=0)
+    played = half.decode_encoded(encoded)
+    assert (played.dtype, played.isfinite().all()) == (torch.float32, True)
+
+
+def test_the_automatic_precision_of_a_cpu_is_fp32() -> None:
+    assert load_tokenizer("taae-mini", device="cpu", precision="auto").dtype == torch.float32
+
+
+def test_unknown_devices_and_precisions_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown precision 'half'"):
+        load_tokenizer("taae-mini", precision="half")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        load_tokenizer("taae-mini", device="gpu")

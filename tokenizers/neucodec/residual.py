@@ -11,7 +11,7 @@ from typing import cast
 
 from torch import Tensor
 
-from ..parts.residual import nearest_entries, sum_of_entries
+from ...layers.residual import nearest_entries, sum_of_entries
 from .quantiser import Quantiser, QuantiserConfig
 
 LIMIT = 1 - 2**-12  # values are within (-1, 1): latents are their atanh

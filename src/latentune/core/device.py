@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
+
+from .config import nearest_hint
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -19,19 +24,38 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"no device {name!r}: use auto, cpu, cuda or cuda:0") from error
+        raise ValueError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:0") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r}: no CUDA device is available here; use cpu")
+        raise ValueError(f"device {name!r}: there is no CUDA device available; use cpu")
     return device
 
 
+def pick_dtype(precision: Precision, device: torch.device | str) -> torch.dtype:
+    """Returns the dtype in which a network computes on `device`.
+
+    `auto` is fp32 on the CPU, so that tokens do not depend on the machine, and on a GPU bf16 if it supports that.
+
+    Raises:
+        ValueError: the precision is unknown.
+    """
+    if precision == "auto":
+        half = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if half else torch.float32
+    if precision not in DTYPES:
+        raise ValueError(f"unknown precision {precision!r}: {nearest_hint(precision, ['auto', *DTYPES])}")
+    return DTYPES[precision]
+
+
 def move_model(model: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
-    """Move a network in place.
+    """Moves a network in place.
 
     Args:
         model: the network, an `nn.Module` (typed `Any`: the lazy imports of diffusers hide it from type checkers).
         device: where it goes; None leaves it where it is.
         dtype: of its floating-point weights; None leaves it as it is.
+
+    Raises:
+        RuntimeError: the device is not available, or its memory is exhausted.
     """
     # not ModelMixin.to: given a dtype, it warns of modules to be kept in float32 even if there are none
     nn.Module.to(model, device=device, dtype=dtype)

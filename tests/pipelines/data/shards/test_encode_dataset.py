@@ -257,7 +257,7 @@ def test_config_is_refused_where_it_makes_no_sense():
 
 
 def test_unknown_device_and_source(encode, corpus):
-    with pytest.raises(ValueError, match="no device 'gpu'"):
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
         encode(device="gpu")
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         encode(source=str(corpus / "nothing"))

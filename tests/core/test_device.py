@@ -1,0 +1,42 @@
+"""Names of devices and precisions."""
+
+import pytest
+import torch
+from torch import nn
+
+from latentune.core.device import move_model, pick_device, pick_dtype
+
+
+def test_auto_is_fp32_on_the_cpu_and_half_precision_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for supported, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
+        assert pick_dtype("auto", "cpu") == torch.float32
+        assert pick_dtype("auto", torch.device("cuda:0")) == dtype
+
+
+def test_a_named_precision_holds_everywhere() -> None:
+    for device in ("cpu", "cuda"):
+        assert pick_dtype("fp32", device) == torch.float32
+        assert pick_dtype("bf16", device) == torch.bfloat16
+        assert pick_dtype("fp16", device) == torch.float16
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="did you mean 'bf16'"):
+        pick_dtype("bfloat16", "cpu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="use auto, cpu, cuda"):
+        pick_device("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(ValueError, match="no CUDA device"):
+        pick_device("cuda")
+
+
+def test_moving_leaves_what_is_not_named() -> None:
+    model = nn.Linear(2, 2)
+    move_model(model, dtype=torch.bfloat16)
+    move_model(model, device="cpu")
+    assert model.weight.dtype == torch.bfloat16
