@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.config import build_config, config_to_dict
+from ..core.config import config_to_dict, option
 from ..core.files import write_json
 from ..core.outputs import prepare_output
 from ..core.settings import load_settings
@@ -37,18 +37,36 @@ OWN_FOLDERS = ("latents", "decoded", "runs", "samples")
 class DemoConfig:
     """What the demo does, and how much of it."""
 
-    output: str = "demo_out"  # a folder of its own; what an earlier demo left in it is replaced
-    fixtures: str | None = None  # audio to work on; by default demos/fixtures of the repository
-    tokenizer: str = "codicodec-mini"
-    generators: tuple[str, ...] | None = None  # pipelines to sample from; by default those that ship for the tokenizer
-    train_configs: tuple[str, ...] = ("train/dit-tiny", "train/lm-tiny")  # generators to train for a short while
-    overrides: tuple[str, ...] = ()  # key=value, of both trainings
-    train_steps: int = 150  # of each training
-    prompts: tuple[str, ...] = ("classical guitar, a gentle melody", "electronic music", "a voice reading a book")
-    seconds: float = 5.0  # of each sample
-    num: int = 1  # samples of each prompt and pipeline
-    decode_options: dict[str, Any] = field(default_factory=dict)  # of the tokenizer's `decode`, such as {steps: 3}
-    seed: int = 0
+    output: str = option(
+        "demo_out", "Folder for everything, report.html included. An earlier demo in it is replaced.", positional=True
+    )
+    audio: str | None = option(
+        None, "Audio to work on: a file, folder or manifest. By default four short recordings that are installed."
+    )
+    tokenizer: str = option("codicodec-mini", "Tokenizer to use: a shipped or official name, a folder, or a hub id.")
+    generators: tuple[str, ...] = option(
+        (),
+        "Pipeline to sample from; repeat it for several. By default those that ship for the tokenizer, or else those "
+        "that the demo trains.",
+        name="generator",
+    )
+    train_configs: tuple[str, ...] = option(
+        ("train/dit-tiny", "train/lm-tiny"), "Config of a generator to train; repeat it.", name="train-config"
+    )
+    overrides: tuple[str, ...] = option((), "KEY=VALUE for each training; repeat it.", name="train-override")
+    train_steps: int = option(150, "Number of steps of each training.")
+    prompts: tuple[str, ...] = option(
+        ("classical guitar, a gentle melody", "electronic music", "a voice reading a book"),
+        "Text to sample from; repeat it for several.",
+        name="prompt",
+        short="p",
+    )
+    seconds: float = option(5.0, "Length of each sample in seconds.")
+    num: int = option(1, "Number of samples per prompt and pipeline.")
+    decode_options: dict[str, Any] = option(
+        factory=dict, help="Options of the tokenizer's own `decode`, such as steps=3.", name="decode-option"
+    )
+    seed: int = option(0, "Seed of training, sampling and resampling.")
 
     def __post_init__(self) -> None:
         for name in ("train_steps", "num"):
@@ -88,24 +106,20 @@ def find_fixtures() -> Path:
     )
 
 
-def run_demo(
-    output: str | Path = "demo_out", *, progress: Callable[[str], None] | None = None, **settings: Any
-) -> DemoResult:
-    """Encode, train both kinds of generator for a short while, sample, decode, measure, report.
+def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = None) -> DemoResult:
+    """Encodes audio, trains both kinds of generator for a short while, samples, decodes, measures and reports.
 
     Samples come from the generators that ship for the tokenizer, or, where there are none, from those just trained.
 
     Args:
-        output: folder for everything; `report.html` in it tells the result.
+        config: the demo's settings.
         progress: called with a line of text as each stage begins.
-        settings: fields of `DemoConfig`.
 
     Raises:
-        ValueError: the folder holds other files, there is no audio to work on, or a setting does not exist.
+        ValueError: the folder holds other files, or there is no audio to work on.
         OSError: it cannot be written to.
     """
-    config = build_config(DemoConfig, {"output": str(output), **settings})
-    source = find_fixtures() if config.fixtures is None else Path(config.fixtures)
+    source = find_fixtures() if config.audio is None else Path(config.audio)
     find_audio(source)  # refuses what holds no audio, before the output is touched
     folder = _fresh_folder(config.output)
     result = DemoResult(report=str(folder / "report.html"))
@@ -187,7 +201,7 @@ def _train(config: DemoConfig, name: str, latents: Path, folder: Path) -> dict[s
 
 def _pipelines(config: DemoConfig, tokenizer: AudioTokenizer, result: DemoResult) -> list[str]:
     """What to sample from; tells the result where it comes from."""
-    if config.generators is not None:
+    if config.generators:
         result.sampled_from = "the generators that were asked for"
         return list(config.generators)
     if shipped := shipped_pipelines(tokenizer):

@@ -2,7 +2,7 @@
 
 python demos/recipes/channel_plot.py channel.png "fsq/:natural:FSQ, natural binary" "rvq/:index:RVQ"
 
-Each system is given as FOLDER:SYSTEM:LABEL, of a folder that `latentune robustness` wrote.
+Each system is given as FOLDER:SYSTEM:LABEL, of a folder that `latentune experiment robustness` wrote.
 """
 
 from __future__ import annotations

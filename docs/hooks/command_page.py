@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import typer.main
-from typer.testing import CliRunner
+import click
+from click.testing import CliRunner
 
 HEAD = """# Commands
 
@@ -19,10 +19,21 @@ def command_page() -> str:
     from latentune.pipelines.commands.main import app
 
     sections = [f"```text\n{_help()}\n```"]
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        if not command.hidden:
-            sections.append(f"## {name}\n\n```text\n{_help(name)}\n```")
+    for words in command_names(app):
+        sections.append(f"## {' '.join(words)}\n\n```text\n{_help(*words)}\n```")
     return HEAD + "\n\n".join(sections) + "\n"
+
+
+def command_names(group: click.Group, *prefix: str) -> list[tuple[str, ...]]:
+    """Returns the words of every command below a group, those of nested groups included."""
+    names: list[tuple[str, ...]] = []
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        names.append((*prefix, name))
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            names += command_names(command, *prefix, name)
+    return names
 
 
 def _help(*command: str) -> str:

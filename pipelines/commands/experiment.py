@@ -1,70 +1,84 @@
-"""The command of experiments on a codec: `latentune experiment`."""
+"""The commands `latentune experiment ...`: measurements of one codec."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from .tools import Config, Device, Json, Overrides, Seed, Tokenizer, make_config, progress_bar, show
+from .options import ConfigCommand
+from .tools import Outcome, progress_bar
 
 if TYPE_CHECKING:
+    from ..measure.channel.config import ProbeConfig, RobustnessConfig
     from ..measure.codecs.config import ExperimentConfig
 
 
-def experiment(
-    name: Annotated[str, typer.Argument(help="steps, gap, boundaries or reconstruction.")],
-    audio: Annotated[str, typer.Argument(help="File, folder or manifest to encode and decode.")],
-    overrides: Overrides = None,
-    config: Config = None,
-    tokenizer: Tokenizer = None,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Folder for CSV, JSON, HTML and plot.", show_default=False)
-    ] = None,
-    embedder: Annotated[str | None, typer.Option(help="Of the Fréchet distance, or none.", show_default=False)] = None,
-    max_files: Annotated[int | None, typer.Option(help="At most this many files.", show_default=False)] = None,
-    max_duration_s: Annotated[float | None, typer.Option(help="Of each file.", show_default=False)] = None,
-    transcriber: Annotated[
-        str | None, typer.Option(help="Folder or hub id of a Whisper, for WER.", show_default=False)
-    ] = None,
-    speaker: Annotated[
-        str | None, typer.Option(help="ecapa, or folder or hub id, for speaker similarity.", show_default=False)
-    ] = None,
-    opinion: Annotated[bool, typer.Option("--opinion", help="Predict the mean opinion score.")] = False,
-    seed: Seed = None,
-    device: Device = None,
-    as_json: Json = False,
-) -> None:
-    """Measure a codec: its decoding steps, its quantiser's cost, its borders; `reconstruction` as evaluate does."""
-    from ..measure.codecs.config import ExperimentConfig
-
-    given = {
-        "audio": audio,
-        "tokenizer": tokenizer,
-        "output": output,
-        "embedder": embedder,
-        "max_files": max_files,
-        "max_duration_s": max_duration_s,
-        "transcriber": transcriber,
-        "speaker": speaker,
-        "opinion": opinion or None,
-        "seed": seed,
-        "device": device,
-    }
-    measure_codec(name, make_config(ExperimentConfig, config, overrides, given), as_json)
+def reconstruction(config: ExperimentConfig) -> Outcome:
+    """Measure what a codec loses: distances, level, speech figures, bit rate, speed."""
+    return _measure("reconstruction", config)
 
 
-def measure_codec(name: str, settings: ExperimentConfig, as_json: bool) -> None:
-    """Run an experiment and print what came out."""
-    from rich.console import Console
+def steps(config: ExperimentConfig) -> Outcome:
+    """Measure a codec at several numbers of decoding steps."""
+    return _measure("steps", config)
 
+
+def gap(config: ExperimentConfig) -> Outcome:
+    """Measure what the quantizer of a codec costs: tokens compared with latents."""
+    return _measure("gap", config)
+
+
+def boundaries(config: ExperimentConfig) -> Outcome:
+    """Measure the errors of a codec at the boundaries of its chunks."""
+    return _measure("boundaries", config)
+
+
+def robustness(config: RobustnessConfig) -> Outcome:
+    """Measure what a channel that damages tokens does to the audio of a codec."""
+    from ..measure.channel.experiment import run_robustness
+    from ..measure.channel.result import render
+
+    with progress_bar("measuring") as update:
+        result = run_robustness(config, progress=update)
+    return Outcome(facts=result.to_dict(), text=render(result))
+
+
+def probe(config: ProbeConfig) -> Outcome:
+    """Compare the tokens of two encoders that share a quantizer."""
+    from ...core.device import pick_device
+    from ...core.figures import can_draw
+    from ...core.files import write_json
+    from ...core.outputs import prepare_output
+    from ...tokenizers.load import load_tokenizer
+    from ..measure.channel.plots import locality_png
+    from ..measure.channel.probe import probe_encoders
+
+    folder, device = prepare_output(config.output), pick_device(config.device)
+    first, second = (load_tokenizer(name).to(device) for name in (config.first, config.second))
+    with progress_bar("encoding") as update:
+        result = probe_encoders(first, second, config.audio, max_duration_s=config.max_duration_s, progress=update)
+    write_json(folder / "locality.json", result.to_dict())
+    if can_draw("plots"):
+        locality_png(folder / "locality.png", result)
+    text = f"{result.summary()}; {len(result.failures)} files left out; see {folder}"
+    return Outcome(facts=result.to_dict(), text=text)
+
+
+def _measure(name: str, config: ExperimentConfig) -> Outcome:
     from ..measure.codecs.run import run_experiment
 
     with progress_bar("measuring") as update:
-        result = run_experiment(name, settings, progress=update)
-    if as_json:
-        show(result.to_dict(), True, "")
-        return
-    Console().print(result.view())
-    if settings.output is not None:
-        show({}, False, f"written: {settings.output}/{name}.html, with CSV, JSON and PNG beside it")
+        result = run_experiment(name, config, progress=update)
+    return Outcome(facts=result.to_dict(), text=result.view())
+
+
+@click.group(no_args_is_help=True)
+def command() -> None:
+    """Measure one codec: reconstruction, steps, gap, boundaries, robustness, probe."""
+
+
+for run in (reconstruction, steps, gap, boundaries):
+    command.add_command(ConfigCommand(run, "measure.codecs.config:ExperimentConfig"))
+command.add_command(ConfigCommand(robustness, "measure.channel.config:RobustnessConfig"))
+command.add_command(ConfigCommand(probe, "measure.channel.config:ProbeConfig"))

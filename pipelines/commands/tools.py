@@ -1,4 +1,4 @@
-"""What the commands share: options, errors as one line, progress bars, results. All imports are light."""
+"""What the commands share: results, errors as one line, logging, progress bars. All imports are light."""
 
 from __future__ import annotations
 
@@ -7,57 +7,63 @@ import logging
 import math
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
 from ...core.errors import LatentuneError
 from ...core.job_log import job_logger
-from ...core.settings import load_config
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Config = Annotated[
-    str | None, typer.Option("--config", "-c", help="YAML file with any of the keys, or a shipped name.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Further keys of the config.", show_default=False)
-]
-Tokenizer = Annotated[str | None, typer.Option(help="Shipped name, folder, or hub id.", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...", show_default=False)]
-Seed = Annotated[int | None, typer.Option(min=0, help="Same seed, same result.", show_default=False)]
+LINE_EVERY_S = 30.0  # time between two lines of progress where there is no terminal
 
 
-class CommandGroup(TyperGroup):
-    """Runs a command and turns what it raises into one line on stderr and exit code 1."""
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The result of a command."""
 
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise
-        except Exception as error:
-            if hasattr(error, "exit_code"):  # wrong usage, which typer itself reports with exit code 2
-                raise
-            if ctx.params.get("debug"):
-                traceback.print_exc()
-            typer.echo(f"error: {one_line(error)}", err=True)
-            raise typer.Exit(1) from error
+    facts: Mapping[str, Any] | None  # printed as JSON with --json; None prints nothing
+    text: RenderableType = ""  # printed otherwise; nothing is printed if it is empty
+    exit_code: int = 0
+
+    def show(self, as_json: bool) -> None:
+        """Prints the result to stdout."""
+        if self.facts is None:
+            return
+        if as_json:
+            click.echo(json.dumps(plain(self.facts), indent=2, ensure_ascii=False, default=str))
+        elif isinstance(self.text, str):
+            if self.text:
+                click.echo(self.text)
+        else:
+            from rich.console import Console
+
+            Console().print(self.text)
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error without line breaks; of an unexpected one with its kind."""
+    """Returns the message of an error without line breaks; that of an unexpected error with its class."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
     if isinstance(error, (LatentuneError, ValueError, OSError, ModuleNotFoundError)):
         return text
     return f"unexpected {type(error).__name__}: {text} (latentune --debug ... shows where)"
+
+
+def start_logging(verbose: bool) -> None:
+    """Logs to stderr: warnings and the lines that a long job writes about itself, with `verbose` everything."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[_StderrHandler()], force=True
+    )
+    logging.getLogger("latentune").setLevel(logging.INFO if verbose else logging.WARNING)
+    job_logger.setLevel(logging.INFO)
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
@@ -71,28 +77,8 @@ class _StderrHandler(logging.StreamHandler[Any]):
         return sys.stderr
 
 
-def start_logging(verbose: bool) -> None:
-    """Logs to stderr: warnings and the lines that a long job writes about itself, with `verbose` everything."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[_StderrHandler()], force=True
-    )
-    logging.getLogger("latentune").setLevel(logging.INFO if verbose else logging.WARNING)
-    job_logger.setLevel(logging.INFO)
-
-
-def make_config(cls: type[T], source: str | None, overrides: Sequence[str] | None, given: Mapping[str, Any]) -> T:
-    """A config dataclass from a YAML file, the options that were given, and `key=value` overrides, which win."""
-    present = {key: value for key, value in given.items() if value not in (None, (), [])}
-    return load_config(cls, source, overrides or (), present)
-
-
-def show(facts: Mapping[str, Any], as_json: bool, text: str) -> None:
-    """Print a result to stdout: `text`, or `facts` as one JSON object."""
-    typer.echo(json.dumps(plain(facts), indent=2, ensure_ascii=False, default=str) if as_json else text)
-
-
 def plain(value: Any) -> Any:
-    """A value with NaN and inf, which JSON does not know, as null."""
+    """Returns a value with NaN and infinity, which JSON does not have, as null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -101,17 +87,28 @@ def plain(value: Any) -> Any:
 
 
 def process_rank() -> tuple[int, int]:
-    """This process's number and how many there are, as torchrun and accelerate tell."""
+    """Returns the number of this process and how many there are, as torchrun and accelerate set them."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr, where that is a terminal and this is the first process.
+def progress_bar(title: str, *, lines: bool = True) -> Iterator[Callable[..., None]]:
+    """Shows progress on stderr: a bar in a terminal, else a line now and then. Only the first process shows it.
 
-    Yields `update(done, total, note="")`.
+    Yields `update(done, total, note="")`. Jobs that log their own lines turn `lines` off.
     """
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if process_rank()[0] == 0 and console.is_terminal:
+        yield from _bar(title, console)
+    elif process_rank()[0] == 0 and lines:
+        yield _lines(title)
+    else:
+        yield lambda done, total, note="": None
+
+
+def _bar(title: str, console: Console) -> Iterator[Callable[..., None]]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -121,20 +118,30 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),  # names of files, in which square brackets are no markup
+        TextColumn("{task.fields[note]}", markup=False),  # square brackets in the name of a file are not markup
     )
-    hidden = not console.is_terminal or process_rank()[0] > 0
-    with Progress(*columns, console=console, disable=hidden) as progress:
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=None, note="")
 
         def update(done: float, total: float, note: str = "") -> None:
             progress.update(task, completed=done, total=total, note=note)
 
         yield update
+
+
+def _lines(title: str) -> Callable[..., None]:
+    written_s = time.monotonic()
+
+    def update(done: float, total: float, note: str = "") -> None:
+        nonlocal written_s
+        if time.monotonic() - written_s >= LINE_EVERY_S:
+            written_s = time.monotonic()
+            click.echo(f"{title}: {done:g} of {total:g}{f', {note}' if note else ''}", err=True)
+
+    return update

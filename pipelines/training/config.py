@@ -196,7 +196,7 @@ class TrainConfig:
 
     model: ModelConfig = option(help="Model to train and its objective.")
     data: AudioDataConfig | LatentDataConfig = option(help="Data to train on.")
-    output: str = option(help="Folder of the run.")
+    output: str = option(help="Folder of the run. By default the one that the config names.", positional=True)
     steps: int = option(help="Number of optimizer steps.")
     batch_size: int = option(help="Number of examples per optimizer step, over all processes and accumulation.")
     grad_accum: int = option(1, "Number of parts that the batch of a process is split into.")

@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import nn
 
 from ...core.configured import ConfiguredModel
-from ...core.errors import TrainingError
+from ...core.errors import TrainingInterrupted
 from ...core.job_log import job_logger
 from ...core.settings import save_config
 from ..data.checkpoints import remove_unfinished
@@ -100,7 +100,8 @@ class Run:
         """Does the steps that are left.
 
         Raises:
-            TrainingError: NaN or inf in a loss or a gradient, or `stop` was requested.
+            TrainingError: NaN or inf in a loss or a gradient.
+            TrainingInterrupted: `stop` was requested; a checkpoint is saved.
         """
         config, started = self.config, time.perf_counter()
         averages, figures, valid_loss = Averages(), {"loss": math.nan}, None
@@ -169,7 +170,7 @@ class Run:
     def _stop(self, done: int, stop: StopRequest) -> None:
         if self.saved_step != done:
             self._save(done)
-        raise TrainingError(
+        raise TrainingInterrupted(
             f"stopped by {stop.name or 'a signal to another process'} after step {done}; {self._checkpoint(done)} is "
             "saved: run the same command again to resume"
         )

@@ -1,26 +1,33 @@
 """The command line: what it parses, what it prints, and how it fails."""
 
+import dataclasses
 import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import click
 import numpy as np
 import pytest
 import soundfile
 import torch
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 from latentune import __version__
+from latentune.core.config import option
+from latentune.pipelines.commands import tools
 from latentune.pipelines.commands.main import app
-from latentune.pipelines.commands.tools import progress_bar
+from latentune.pipelines.commands.options import ConfigCommand, default_text, fields_of, nested_configs
+from latentune.pipelines.commands.tools import Outcome, progress_bar
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 
-COMMANDS = ("encode", "decode", "train", "sample", "evaluate", "convert", "info", "demo")
+COMMANDS = ("encode", "decode", "train", "sample", "evaluate", "experiment", "convert", "info", "list", "demo")
+EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "robustness", "probe")
 RATE = 48000
 
 
@@ -100,7 +107,9 @@ def test_encode_info_and_decode_work_together(dataset: Path, codec_folder: Path,
     book = analysis["codebooks"][0]  # an untrained codec has zeros before its bottleneck: one token, over and over
     assert (book["num_tokens"], book["num_used"], book["entropy_bits"]) == (96, 1, 0)
     assert "Huffman, bits" in call("info", dataset, "--codebook").stdout
-    result = call("decode", dataset, tmp_path / "wavs", "--tokenizer", codec_folder, "--limit", 1, "steps=1", "--json")
+    result = call(
+        "decode", dataset, tmp_path / "wavs", "--tokenizer", codec_folder, "--num", 1, "-o", "steps=1", "--json"
+    )
     record = json.loads(result.stdout)["items"][0]
     assert record["seconds"] == 0.25
     assert soundfile.info(tmp_path / "wavs" / record["file"]).frames == RATE // 4
@@ -182,8 +191,8 @@ def test_demo_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
     seen: dict[str, Any] = {}
 
-    def run(output: str, *, progress: Any, **settings: Any) -> Any:
-        seen.update(output=output, **settings)
+    def run(config: Any, *, progress: Any) -> Any:
+        seen.update(output=config.output, num=config.num)
         progress("encoding")
         return library.DemoResult(report="r.html")
 
@@ -200,6 +209,7 @@ def test_demo_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["info", "nowhere"], "no dataset at nowhere"),
         (["encode", "nowhere", "out", "--tokenizer", "nowhere"], "nowhere"),
+        (["evaluate", "real", "-c", "evaluate/musicnn"], "lacks the required key(s) generated"),
         (["encode", "a", "b", "tokeniser=c"], "unknown config key tokeniser: did you mean 'tokenizer'?"),
         (["encode", "a", "b", "wrong"], "'wrong' is not key=value"),
         (["train", "train/codicodec-tiny", "data.source=x", "stepz=1"], "did you mean 'steps'"),
@@ -222,7 +232,14 @@ def test_a_mistake_is_one_line_and_exit_code_1(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["train"], ["frobnicate"], ["info", "a", "--frob"], ["encode", "a"], ["sample", "a", "b", "--num", "x"]],
+    [
+        ["train"],
+        ["frobnicate"],
+        ["info", "a", "--frob"],
+        ["encode", "a"],
+        ["sample", "a", "b", "--num", "x"],
+        ["evaluate"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     result = call(*arguments, code=2)
@@ -231,7 +248,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 def test_an_option_that_the_codec_lacks_is_a_mistake(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:
-    assert "no option stepz" in fails("decode", dataset, tmp_path / "o", "--tokenizer", codec_folder, "stepz=1")
+    assert "no option stepz" in fails("decode", dataset, tmp_path / "o", "--tokenizer", codec_folder, "-o", "stepz=1")
 
 
 def test_a_traceback_is_shown_only_when_asked_for() -> None:
@@ -249,7 +266,7 @@ def test_an_unexpected_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fails("info", "x") == "error: unexpected RuntimeError: two lines (latentune --debug ... shows where)\n"
 
 
-def test_a_stopped_run_is_exit_code_1(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_is_exit_code_130(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import latentune.pipelines.training.step as library
 
     step = library.Stepper.do
@@ -260,8 +277,189 @@ def test_a_stopped_run_is_exit_code_1(audio: Path, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(library.Stepper, "do", interrupted)
     keys = [f"data.source={audio / '0.wav'}", f"output={tmp_path / 'run'}"]
-    lines = call("train", "train/codicodec-tiny", *keys, code=1).stderr.splitlines()
-    assert lines[-1].startswith("error: stopped by SIGTERM after step 1")
+    lines = call("train", "train/codicodec-tiny", *keys, code=130).stderr.splitlines()
+    assert lines[-1].startswith("interrupted: stopped by SIGTERM after step 1")
+    assert "run the same command again to resume" in lines[-1]
     assert "training CoDiCodec" in lines[0]
     assert "step 1: loss" in lines[1], "the lines of a job are shown also without a terminal and without -v"
     assert (tmp_path / "run" / "checkpoints" / "00000001").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "hint"),
+    [
+        (["encode", "a", "b"], "latentune.pipelines.encode.encode_dataset", "run the same command again to resume"),
+        (["sample", "a", "b"], "latentune.pipelines.sample.sample_to_folder", "it starts from the beginning"),
+    ],
+)
+def test_an_interruption_says_how_to_resume(
+    command: list[str], function: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(function, interrupted)
+    result = call(*command, code=130)
+    assert result.stdout == ""
+    assert result.stderr.startswith("interrupted: ")
+    assert hint in result.stderr
+
+
+# ---------------------------------------------------------------------- generated options
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"experiment {name}" for name in EXPERIMENTS)])
+def test_every_key_is_documented_with_its_default(command: str) -> None:
+    """A default of None or of nothing is described in words."""
+    words = command.split()
+    found: Any = app
+    for word in words:
+        found = found.get_command(click.Context(found), word)
+    if not isinstance(found, ConfigCommand):
+        assert isinstance(found, click.Group)
+        return
+    text = " ".join(call(*words, "--help").stdout.split())
+    for field, hint in fields_of(found.config_class):
+        if nested_configs(hint):
+            continue
+        name = str(field.metadata.get("name") or field.name)
+        assert name.upper() in text or name in text or f"--{name.replace('_', '-')}" in text
+        sentence = str(field.metadata["help"])
+        assert sentence[0].isupper()
+        assert sentence.endswith("."), sentence
+        assert " ".join(sentence.split()) in text
+        default = default_text(field)
+        assert not default or f"[default: {default}]" in text or "By default" in sentence
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Everything:
+    """One field of each kind that an option can be made of."""
+
+    source: str = option(help="Source.", positional=True)
+    more: tuple[str, ...] = option((), "More sources.", positional=True)
+    count: int = option(1, "Count.", short="n")
+    rate: float | None = option(None, "Rate.")
+    kind: Literal["a", "b"] = option("a", "Kind.")
+    fast: bool = option(True, "Fast.")
+    names: tuple[str, ...] = option(("x",), "Names.", name="name")
+    parts: tuple[str, ...] = option((), "Parts.", commas=True)
+    sizes: tuple[int, ...] = option((), "Sizes.")
+    pair: tuple[float, float] = option((0.0, 1.0), "Pair.")
+    where: dict[str, Any] = option(factory=dict, help="Where.")
+    secret: int = option(0, "Secret.", hidden=True)
+
+
+def parse(*arguments: str, code: int = 0) -> tuple[Everything | None, Result]:
+    seen: list[Everything] = []
+
+    def run(config: Everything) -> Outcome:
+        seen.append(config)
+        return Outcome(facts={})
+
+    result = CliRunner().invoke(ConfigCommand(run, Everything), list(arguments))
+    assert result.exit_code == code, result.output
+    return (seen[0] if seen else None), result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["s"], {}),
+        (["s", "t", "u"], {"more": ("t", "u")}),
+        (["s", "-n", "3", "--rate", "-2.5"], {"count": 3, "rate": -2.5}),
+        (["--kind", "b", "s", "--no-fast"], {"kind": "b", "fast": False}),
+        (["s", "--name", "a,b", "--name", "c"], {"names": ("a,b", "c")}),
+        (["s", "--parts", "a,b", "--parts", "c"], {"parts": ("a", "b", "c")}),
+        (["s", "--sizes", "1", "--sizes", "2", "--pair", "0", "2"], {"sizes": (1, 2), "pair": (0.0, 2.0)}),
+        (["s", "--where", "split=test", "--where", "n=2"], {"where": {"split": "test", "n": 2}}),
+        (["s", "secret=5", "where.a=[1, x]"], {"secret": 5, "where": {"a": [1, "x"]}}),
+        (["s", "--count", "3", "count=4"], {"count": 4}),  # key=value wins
+        (["s", "--name", "${oc.env:HOME}", "--name", "???"], {"names": ("${oc.env:HOME}", "???")}),
+        (["./a=b", "--name", "k=v"], {"source": "./a=b", "names": ("k=v",)}),
+    ],
+)
+def test_options_become_fields(arguments: list[str], expected: dict[str, Any]) -> None:
+    assert parse(*arguments)[0] == Everything(**{"source": "s", **expected})
+
+
+def test_options_win_over_a_file_and_keys_over_options(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("source: f\ncount: 5\nkind: b\nwhere: {a: 1}\n")
+    file = str(tmp_path / "c.yaml")
+    assert parse("-c", file)[0] == Everything(source="f", count=5, kind="b", where={"a": 1})
+    assert parse("-c", file, "s", "-n", "6", "--where", "b=2", "kind=a")[0] == Everything(
+        source="s", count=6, where={"a": 1, "b": 2}
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing argument 'SOURCE'"),
+        (["s", "--kind", "c"], "'c' is not one of 'a', 'b'"),
+        (["s", "--count", "x"], "'x' is not a valid integer"),
+        (["s", "--secret", "1"], "No such option"),
+    ],
+)
+def test_a_wrong_option_is_wrong_usage(arguments: list[str], message: str) -> None:
+    found, result = parse(*arguments, code=2)
+    assert found is None
+    assert message in result.stderr
+
+
+def test_the_help_shows_types_choices_and_defaults() -> None:
+    text = " ".join(parse("--help")[1].stdout.split())
+    for part in (
+        "SOURCE [MORE]... [KEY=VALUE]... [OPTIONS]",
+        "-n, --count INTEGER Count. [default: 1]",
+        "--rate FLOAT Rate. [default: none]",
+        "--kind [a|b] Kind. [default: a]",
+        "--fast / --no-fast Fast. [default: true]",
+        "--where KEY=VALUE",
+        "secret Secret. [default: 0]",
+        "--config FILE",
+    ):
+        assert part in text
+
+
+def test_the_help_of_a_training_config_shows_its_keys_and_values(tmp_path: Path) -> None:
+    text = " ".join(call("train", "train/dit-tiny", "steps=7", "--help").stdout.split())
+    for part in (
+        "model.class = DiffusionTransformer",
+        "model.config.width = 64",
+        "data.source = required",
+        "data.crop_s = 2.0",
+        "steps = 7 Number of optimizer steps.",
+        "optimizer.eps = 1e-08",
+    ):
+        assert part in text
+    assert "model.config.binding" not in text
+    assert "data.weight_column" in call("train", "train/codicodec-tiny", "-h").stdout
+    assert "no config 'train/nothing'" in fails("train", "train/nothing", "--help")
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_verbose_and_debug_work_before_and_after_the_command(where: str) -> None:
+    for flag, shown in (("--debug", "Traceback"), ("-v", "error: ")):
+        arguments = [flag, "info", "nowhere"] if where == "before" else ["info", "nowhere", flag]
+        assert shown in call(*arguments, code=1).stderr
+        assert logging.getLogger("latentune").level == logging.INFO
+    call("info", "nowhere", code=1)
+    assert logging.getLogger("latentune").level == logging.WARNING
+
+
+@pytest.mark.parametrize(("old", "new"), [("robustness", "experiment robustness"), ("probe", "experiment probe")])
+def test_an_old_name_is_answered_with_the_new_one(old: str, new: str) -> None:
+    assert f"is now '{new}'" in call(old, "x", code=2).stderr
+
+
+def test_progress_is_written_in_lines_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    now = iter([0.0, 1.0, 40.0, 40.0])
+    monkeypatch.setattr(tools.time, "monotonic", lambda: next(now))
+    with progress_bar("training") as update:
+        update(1, 50)
+        update(20, 50, "loss 0.5")
+    assert capsys.readouterr().err == "training: 20 of 50, loss 0.5\n"

@@ -13,7 +13,7 @@ from latentune.core.errors import ConfigError
 from latentune.core.settings import load_settings
 from latentune.generators.base import TokenizerBinding
 from latentune.generators.load import generator_class
-from latentune.pipelines.demo import STATE, DemoConfig, find_fixtures, run_demo
+from latentune.pipelines.demo import STATE, DemoConfig, DemoResult, find_fixtures, run_demo
 from latentune.pipelines.generation.pipeline import GenerationPipeline
 
 
@@ -42,7 +42,7 @@ def parts(tiny_codec: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         rows.append({"path": f"{name}.wav", "text": "<b>a voice</b>", "label": "speech"})
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {
-        "fixtures": str(folder / "manifest.jsonl"),
+        "audio": str(folder / "manifest.jsonl"),
         "tokenizer": str(folder / "codec"),
         "generators": [str(folder / "dit-tiny"), str(folder / "lm-tiny")],
         "overrides": ["batch_size=2", "data.crop_s=0.17"],
@@ -53,10 +53,14 @@ def parts(tiny_codec: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     }
 
 
+def demo(output: Path, progress: Any = None, **settings: Any) -> DemoResult:
+    return run_demo(build_config(DemoConfig, {"output": str(output), **settings}), progress=progress)
+
+
 def test_the_demo_runs_from_audio_to_report(parts: dict[str, Any], tmp_path: Path) -> None:
     lines: list[str] = []
     (tmp_path / "out").mkdir()
-    result = run_demo(tmp_path / "out", progress=lines.append, **parts)
+    result = demo(tmp_path / "out", progress=lines.append, **parts)
     assert len(lines) == len(result.stages_s) == 8
     assert set(result.training) == {"train/dit-tiny", "train/lm-tiny"}
     assert all(run["curve"][-1][0] == 2 for run in result.training.values())
@@ -86,7 +90,7 @@ def test_the_demo_runs_from_audio_to_report(parts: dict[str, Any], tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_demo_runs_again_over_itself_to_the_same_figures(parts: dict[str, Any], tmp_path: Path) -> None:
-    first, again = (run_demo(tmp_path, **parts) for _ in range(2))
+    first, again = (demo(tmp_path, **parts) for _ in range(2))
     assert again.reconstruction == first.reconstruction
     assert again.distances == first.distances
     assert again.samples == first.samples
@@ -95,17 +99,17 @@ def test_the_demo_runs_again_over_itself_to_the_same_figures(parts: dict[str, An
 def test_a_folder_with_other_files_is_left_alone(parts: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("dear")
     with pytest.raises(ValueError, match="choose a new folder"):
-        run_demo(tmp_path, **parts)
+        demo(tmp_path, **parts)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_bad_settings_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'train_steps'"):
-        run_demo(tmp_path / "out", train_step=3)
+        demo(tmp_path / "out", train_step=3)
     with pytest.raises(ConfigError, match="seconds must be a positive number"):
-        run_demo(tmp_path / "out", seconds=0.0)
+        demo(tmp_path / "out", seconds=0.0)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        run_demo(tmp_path / "out", fixtures=str(tmp_path / "nowhere"))
+        demo(tmp_path / "out", audio=str(tmp_path / "nowhere"))
     assert not (tmp_path / "out").exists()
 
 

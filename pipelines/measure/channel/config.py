@@ -97,6 +97,18 @@ class RobustnessConfig:
             raise ConfigError("packets are lost whole, however they are labelled: leave out labellings")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Two encoders that share a quantizer, and the audio that both encode."""
+
+    first: str = option(help="Tokenizer: a shipped name, a folder, or a hub id.", positional=True)
+    second: str = option(help="Another one with the same FSQ, such as a distilled one.", positional=True)
+    audio: str = option(help="Audio that both encode: a file, folder or manifest.", positional=True)
+    output: str = option(help="Folder for locality.json and locality.png.", positional=True)
+    max_duration_s: float | None = option(None, "Number of seconds encoded from the start of each file.")
+    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
+
+
 def _check_names(field_name: str, names: tuple[str, ...], known: Any) -> None:
     for name in names:
         if name not in known:

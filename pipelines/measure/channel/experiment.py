@@ -1,4 +1,4 @@
-"""Tokens on a damaging channel, measured at the decoder's output: what `latentune robustness` does."""
+"""Tokens on a damaging channel, measured at the decoder's output: what `latentune experiment robustness` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An experiment by its name: what `latentune experiment` and `latentune evaluate --tokenizer` do."""
+"""Runs the experiment of a name: `latentune experiment` as a function."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ class EvaluateConfig:
         "clap-score; repeat it, or separate names by commas.",
         name="metric",
         short="m",
+        commas=True,
     )
     embedder: str = option(
         "auto",

@@ -23,6 +23,7 @@ def option(
     short: str | None = None,
     name: str | None = None,
     hidden: bool = False,
+    commas: bool = False,
 ) -> Any:
     """Returns a dataclass field that documents itself: the command line and the reference are generated from it.
 
@@ -35,8 +36,16 @@ def option(
         short: the letter of a short option, such as `"p"` for `-p`.
         name: the name on the command line, where it differs from the field's, such as `"prompt"` for `prompts`.
         hidden: the command line has no option of its own for the field; `key=value` still sets it.
+        commas: on the command line, one option may hold several values, separated by commas.
     """
-    metadata = {"help": help, "positional": positional, "short": short, "name": name, "hidden": hidden}
+    metadata = {
+        "help": help,
+        "positional": positional,
+        "short": short,
+        "name": name,
+        "hidden": hidden,
+        "commas": commas,
+    }
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -7,10 +7,12 @@ LatentuneError
  +-- DatasetError         a shard dataset that is missing, corrupt or of another format
  +-- MismatchError        two things that do not belong together (dataset and generator, statistics and embedder)
  +-- TrainingError        a run that cannot continue (NaN in the loss, nothing to train on)
+ |    +-- TrainingInterrupted  a run that was stopped by a signal, after it saved a checkpoint
  +-- MissingPackageError  a feature whose optional package is not installed
 
 A wrong argument of a Python call is a plain `ValueError` or `TypeError`. The command line turns a
-`LatentuneError`, `ValueError` or `OSError` into one line and exit code 1, wrong usage into exit code 2.
+`LatentuneError`, `ValueError` or `OSError` into one line and exit code 1 (130 for an interruption), wrong usage into
+exit code 2.
 """
 
 
@@ -40,6 +42,10 @@ class MismatchError(LatentuneError):
 
 class TrainingError(LatentuneError):
     """A training run that cannot continue."""
+
+
+class TrainingInterrupted(TrainingError):
+    """A training run that was stopped by a signal, after it saved a checkpoint; the message says how to resume."""
 
 
 class MissingPackageError(LatentuneError, ImportError):

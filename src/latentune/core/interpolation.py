@@ -26,12 +26,13 @@ def literal(values: dict[str, Any]) -> dict[str, Any]:
     return marked
 
 
-def resolve(values: dict[str, Any], source: str | Path | None) -> dict[str, Any]:
+def resolve(values: dict[str, Any], source: str | Path | None, allow_missing: bool = False) -> dict[str, Any]:
     """Returns the values with every reference replaced by what it refers to.
 
     Args:
         values: nested mappings, lists and scalars.
         source: where they are from, for messages.
+        allow_missing: leave a value that is `???` as it is.
 
     Raises:
         ConfigError: a reference to a key that does not exist, or a value that is still `???`.
@@ -41,7 +42,8 @@ def resolve(values: dict[str, Any], source: str | Path | None) -> dict[str, Any]
 
     held: dict[str, str] = {}
     try:
-        resolved = OmegaConf.to_container(OmegaConf.create(_hold(values, held)), resolve=True, throw_on_missing=True)
+        tree = OmegaConf.create(_hold(values, held))
+        resolved = OmegaConf.to_container(tree, resolve=True, throw_on_missing=not allow_missing)
     except OmegaConfBaseException as error:
         raise ConfigError(_explain(error, source)) from error
     assert isinstance(resolved, dict)

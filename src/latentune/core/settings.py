@@ -50,7 +50,11 @@ def load_config(
 
 
 def load_settings(
-    source: str | Path | None, overrides: Sequence[str] = (), given: Mapping[str, Any] | None = None
+    source: str | Path | None,
+    overrides: Sequence[str] = (),
+    given: Mapping[str, Any] | None = None,
+    *,
+    allow_missing: bool = False,
 ) -> dict[str, Any]:
     """Returns the mapping of a YAML file with the given values and overrides on top, includes and references resolved.
 
@@ -58,13 +62,14 @@ def load_settings(
         source: a path or a shipped name; None starts from no keys.
         overrides: `key=value` texts, which win over everything else.
         given: values that win over the file.
+        allow_missing: leave a key without a value as `???`.
 
     Raises:
         ConfigError: no such file, not YAML, or a key without a value.
     """
     root, folder = ({}, Path.cwd()) if source is None else _read(source, None)
     on_top = literal(_merge(dict(given or {}), parse_overrides(overrides)))
-    resolved = resolve(_expand(_merge(_own_include(root, folder), on_top), folder), source)
+    resolved = resolve(_expand(_merge(_own_include(root, folder), on_top), folder), source, allow_missing)
     renamed: dict[str, Any] = _rename(resolved, "class", "class_name")
     return renamed
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 from rich.console import Console
-from typer.testing import CliRunner
 
 from latentune.core.errors import AudioError, ConfigError
 from latentune.core.settings import load_config
@@ -377,9 +377,9 @@ def codec_folder(tmp_path_factory: pytest.TempPathFactory, tiny_codec: Any) -> P
 
 
 def test_the_command(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
-    arguments = ["robustness", "--tokenizer", codec_folder, "--audio", clips / "b.wav", "--p", "0.01", "--p", "0.1"]
+    arguments = ["experiment", "robustness", clips / "b.wav", "--tokenizer", codec_folder, "--p", "0.01", "--p", "0.1"]
     arguments += ["--seeds", 1, "--labelling", "natural", "--labelling", "gray", "metrics=[]", "options.steps=1"]
-    result = CliRunner().invoke(app, [*map(str, arguments), "--output", str(tmp_path / "o")])
+    result = CliRunner().invoke(app, [*map(str, arguments), str(tmp_path / "o")])
     assert result.exit_code == 0, result.output
     assert "mel distance" in result.stdout
     assert "1 seeds say little" in result.stdout
@@ -397,12 +397,12 @@ def test_the_command(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_fails_in_one_line(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
-    common = ["robustness", "--tokenizer", str(codec_folder), "--output", str(tmp_path / "o")]
+    common = ["experiment", "robustness", "--tokenizer", str(codec_folder)]
+    output = str(tmp_path / "o")
     for arguments, message in (
-        (["--audio", str(clips), "--p", "2"], "in [0, 1]"),
-        (["--audio", str(tmp_path / "nowhere")], "no audio at"),
-        ([], "audio"),
-        (["--audio", str(clips), "sedes=3"], "seeds"),
+        ([str(clips), output, "--p", "2"], "in [0, 1]"),
+        ([str(tmp_path / "nowhere"), output], "no audio at"),
+        ([str(clips), output, "sedes=3"], "seeds"),
     ):
         result = CliRunner().invoke(app, [*common, *arguments])
         assert result.exit_code == 1, result.output
@@ -412,7 +412,7 @@ def test_the_command_fails_in_one_line(codec_folder: Path, clips: Path, tmp_path
 
 def test_the_probe_command(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
     other = shutil.copytree(codec_folder, tmp_path / "other")
-    arguments = ["probe", str(codec_folder), str(other), str(clips / "b.wav"), str(tmp_path / "o")]
+    arguments = ["experiment", "probe", str(codec_folder), str(other), str(clips / "b.wav"), str(tmp_path / "o")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "tokens equal 100.00%" in result.stdout

@@ -1,0 +1,37 @@
+"""The command `latentune convert`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.config import option
+from .options import ConfigCommand
+from .tools import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    """Official weights, and the folder for ours."""
+
+    source: str = option(
+        help="Official weights: an official name or its hub id, or a file or folder of weights.", positional=True
+    )
+    output: str = option(help="Folder for config.json and safetensors.", positional=True)
+    class_name: str | None = option(
+        None, "Class of the codec. By default the source tells which one it is.", name="class"
+    )
+    options: dict[str, Any] = option(
+        factory=dict, help="Options of the codec, such as semantic=FOLDER of NeuCodec.", name="option", short="o"
+    )
+
+
+def convert(config: ConvertConfig) -> Outcome:
+    """Convert the official weights of a codec to safetensors and a config."""
+    from ...tokenizers.load import load_official
+
+    load_official(config.source, config.class_name, **config.options).save_pretrained(config.output)
+    return Outcome(facts={"output": config.output}, text=f"{config.output}: converted from {config.source}")
+
+
+command = ConfigCommand(convert, "commands.convert:ConvertConfig")

@@ -1,0 +1,61 @@
+"""The keys of a training config with their values and meanings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ...core.settings import load_settings
+from ...generators.load import generator_class
+from ...tokenizers.load import tokenizer_class
+from ..training.config import AudioDataConfig, TrainConfig, data_class
+from ..training.objectives import KIND
+from .options import default_text, fields_of, nested_configs
+
+MISSING = "???"
+BINDING = "binding"  # of a generator's config; it comes from the dataset
+
+
+def key_rows(source: str, overrides: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns `key = value` and the meaning of each key of a training config, the nested configs included.
+
+    Args:
+        source: a path or a shipped name.
+        overrides: `key=value` texts.
+
+    Raises:
+        ConfigError: no such config, or a class that does not exist.
+    """
+    values = load_settings(source, overrides, allow_missing=True)
+    class_name = values.get("model", {}).get("class_name", MISSING)
+    known = {} if class_name == MISSING else _chosen_configs(class_name, values["model"])
+    return [(key.replace("class_name", "class"), text) for key, text in _rows(TrainConfig, values, "", known)]
+
+
+def _chosen_configs(class_name: str, model: Mapping[str, Any]) -> dict[str, type[Any]]:
+    """The config dataclasses that depend on the class of the model, by their dotted keys."""
+    data = data_class(class_name)
+    cls: Any = tokenizer_class(class_name) if data is AudioDataConfig else generator_class(class_name)
+    objective = cls.objective_class(model.get("objective", {}).get(KIND))
+    return {"data": data, "model.config": cls.config_class, "model.objective": objective.config_class}
+
+
+def _rows(
+    cls: type[Any], values: Mapping[str, Any], prefix: str, known: Mapping[str, type[Any]]
+) -> Iterator[tuple[str, str]]:
+    for field, hint in fields_of(cls):
+        key = f"{prefix}{field.name}"
+        nested = known.get(key) or next(iter(nested_configs(hint)), None)
+        value = values.get(field.name)
+        if nested is not None and key != f"model.config.{BINDING}":
+            yield from _rows(nested, value if isinstance(value, Mapping) else {}, f"{key}.", known)
+        elif field.name != BINDING:
+            text = _text(values[field.name]) if field.name in values else default_text(field) or "required"
+            yield f"{key} = {text}", str(field.metadata.get("help", ""))
+
+
+def _text(value: Any) -> str:
+    if value == MISSING:
+        return "required"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,296 @@
+"""Commands whose arguments, options and help are generated from a config dataclass.
+
+A positional field is an argument, another one an option. `--config FILE` reads any of the keys from a YAML file, and
+`key=value` arguments set any of them, nested ones included; these win over options, and options over the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ...core.config import build_config
+from ...core.settings import load_settings, parse_overrides
+from .tools import Outcome, start_logging
+
+OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")  # the start of a `key=value` argument
+START_AGAIN = "run the same command again; it starts from the beginning"
+ARGUMENTS = "arguments"  # the name of the click argument that takes all positional texts
+
+Field = dataclasses.Field[Any]
+
+
+class ConfigCommand(click.Command):
+    """A command that builds a config dataclass from its arguments and hands it to a function.
+
+    Args:
+        run: function of the config and of the `extra` options by name.
+        config: the dataclass, or `module:Class` relative to `latentune.pipelines`, imported when the command is used.
+        build: function that builds the config from a mapping, as `module:function`; by default `build_config`.
+        extra: options that are not fields of the config.
+        file_first: the first argument is the config file, in place of the option `--config`.
+        resume: what to do after an interruption, for the message.
+    """
+
+    def __init__(
+        self,
+        run: Callable[..., Outcome],
+        config: str | type[Any],
+        *,
+        name: str | None = None,
+        build: str | None = None,
+        extra: Sequence[click.Option] = (),
+        file_first: bool = False,
+        resume: str = START_AGAIN,
+    ):
+        super().__init__((name or run.__name__).replace("_", "-"), help=run.__doc__)
+        self.run, self.config, self.builder = run, config, build
+        self.extra, self.file_first, self.resume = list(extra), file_first, resume
+
+    @property
+    def config_class(self) -> type[Any]:
+        """The config dataclass."""
+        return _load(self.config) if isinstance(self.config, str) else self.config
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if not self.params:
+            self.params = [
+                click.Argument([ARGUMENTS], nargs=-1),
+                *(_option(field, hint) for field, hint in fields_of(self.config_class) if _has_option(field, hint)),
+                *self.extra,
+                *general_options(not self.file_first),
+            ]
+        return super().get_params(ctx)
+
+    def invoke(self, ctx: click.Context) -> None:
+        extra = {str(option.name): ctx.params[str(option.name)] for option in self.extra if option.expose_value}
+        config = self.settings(ctx)
+        try:
+            outcome = self.run(config, **extra)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(self.resume) from error
+        outcome.show(ctx.params["as_json"])
+        ctx.exit(outcome.exit_code)
+
+    def settings(self, ctx: click.Context) -> Any:
+        """Returns the config that the command line asks for.
+
+        Raises:
+            ConfigError: an unknown, missing or ill-typed key.
+            click.UsageError: a missing argument.
+        """
+        texts = list(ctx.params[ARGUMENTS])
+        source = ctx.params.get("config_file")
+        if self.file_first:
+            if not texts or OVERRIDE.match(texts[0]):
+                raise click.UsageError("Missing argument 'CONFIG'.", ctx)
+            source = texts.pop(0)
+        given, overrides = _assign(texts, self._positional())
+        for field, hint in fields_of(self.config_class):
+            value = ctx.params.get(field.name)
+            if _has_option(field, hint) and value is not None and value != ():
+                given[field.name] = _value(field, hint, value)
+        self._refuse_missing(ctx, source, given, overrides)
+        values = load_settings(source, overrides, given)
+        return _load(self.builder)(values) if self.builder else build_config(self.config_class, values)
+
+    def _positional(self) -> list[tuple[Field, Any]]:
+        return [(field, hint) for field, hint in fields_of(self.config_class) if field.metadata.get("positional")]
+
+    def _refuse_missing(
+        self, ctx: click.Context, source: str | None, given: Mapping[str, Any], overrides: Sequence[str]
+    ) -> None:
+        if source is not None:
+            return  # the file may hold it
+        known = {*given, *parse_overrides(overrides)}
+        for field, _ in self._positional():
+            if _required(field) and field.name not in known:
+                raise click.UsageError(f"Missing argument '{_metavar(field)}'.", ctx)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        names = []
+        for field, hint in self._positional():
+            name = _metavar(field) if _required(field) and not self.file_first else f"[{_metavar(field)}]"
+            names.append(f"{name}..." if _is_many(hint) else name)
+        return [*(["CONFIG"] if self.file_first else []), *names, "[KEY=VALUE]...", "[OPTIONS]"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = {field.name for field, _ in fields_of(self.config_class)} | {option.name for option in self.extra}
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        sections = {
+            "Arguments": self._argument_records(),
+            "Options": [record for param in options if param.name in own and (record := param.get_help_record(ctx))],
+            "Further keys": list(_key_records(self.config_class)),
+            "General options": [
+                record for param in options if param.name not in own and (record := param.get_help_record(ctx))
+            ],
+        }
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    def _argument_records(self) -> list[tuple[str, str]]:
+        file = ("CONFIG", "YAML file of the keys, or the name of a config that ships, such as train/dit-tiny.")
+        keys = ("KEY=VALUE", "Sets any key of the config, nested ones with dots. The value is YAML, such as [1, 2].")
+        positional = [(_metavar(field), _help(field)) for field, _ in self._positional()]
+        return [*([file] if self.file_first else []), *positional, keys]
+
+
+def general_options(config_file: bool) -> list[click.Option]:
+    """Returns the options that every command has; with `config_file`, also `--config`."""
+    file = click.Option(
+        ["config_file", "--config", "-c"], metavar="FILE", help="YAML file with any of the keys, or a shipped name."
+    )
+    return [
+        *([file] if config_file else []),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print the result as JSON."),
+        click.Option(
+            ["--verbose", "-v"], is_flag=True, expose_value=False, callback=_verbose, help="Log every step of the work."
+        ),
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show the traceback of an error."
+        ),
+    ]
+
+
+def fields_of(cls: type[Any]) -> list[tuple[Field, Any]]:
+    """Returns the fields of a config dataclass with their types."""
+    hints = typing.get_type_hints(cls)
+    return [(field, hints[field.name]) for field in dataclasses.fields(cls) if field.init]
+
+
+def default_text(field: Field) -> str:
+    """Returns the default value of a field as a help text shows it; empty for a required field."""
+    if _required(field):
+        return ""
+    factory = field.default_factory
+    value = factory() if callable(factory) else field.default
+    if value is None or (isinstance(value, (tuple, dict, str)) and not value):
+        return "none"
+    return ", ".join(map(_shown, value)) if isinstance(value, tuple) else _shown(value)
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
+
+
+def part_of(hint: Any) -> Any:
+    """Returns a type without its `None` alternative."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        return parts[0] if len(parts) == 1 else hint
+    return hint
+
+
+def nested_configs(hint: Any) -> list[type[Any]]:
+    """Returns the dataclasses that a field of this type may hold."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return [part for part in parts if isinstance(part, type) and dataclasses.is_dataclass(part)]
+
+
+def _load(path: str) -> Any:
+    module, name = path.split(":")
+    return getattr(import_module(f"..{module}", __package__), name)
+
+
+def _assign(texts: Sequence[str], positional: Sequence[tuple[Field, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Positional texts as values of the fields, and the rest, which are overrides or mistakes."""
+    plain_texts = [text for text in texts if not OVERRIDE.match(text)]
+    given: dict[str, Any] = {}
+    for field, hint in positional:
+        if _is_many(hint):
+            given[field.name], plain_texts = tuple(plain_texts), []
+        elif plain_texts:
+            given[field.name] = plain_texts.pop(0)
+    given = {name: value for name, value in given.items() if value != ()}
+    return given, [*plain_texts, *(text for text in texts if OVERRIDE.match(text))]
+
+
+def _required(field: Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _metavar(field: Field) -> str:
+    return str(field.metadata.get("name") or field.name).upper()
+
+
+def _is_many(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple and typing.get_args(hint)[-1] is Ellipsis
+
+
+def _has_option(field: Field, hint: Any) -> bool:
+    hidden = field.metadata.get("positional") or field.metadata.get("hidden")
+    return not (hidden or nested_configs(hint))
+
+
+def _help(field: Field) -> str:
+    text, default = str(field.metadata.get("help", "")), default_text(field)
+    if not default or (default == "none" and "default" in text):
+        return text
+    return f"{text}  [default: {default}]"
+
+
+def _option(field: Field, hint: Any) -> click.Option:
+    """The click option of a field. Its default is None throughout: what is not given is left to the dataclass."""
+    name = str(field.metadata.get("name") or field.name).replace("_", "-")
+    part, arguments = part_of(hint), typing.get_args(part_of(hint))
+    declarations = [field.name, f"--{name}"]
+    kind: dict[str, Any] = {"type": _click_type(part)}
+    if part is bool:
+        declarations[1] += f"/--no-{name}"
+        kind = {}
+    elif _is_many(part):
+        kind = {"type": _click_type(arguments[0]), "multiple": True}
+    elif typing.get_origin(part) is tuple:
+        kind = {"type": tuple(_click_type(argument) for argument in arguments)}
+    elif typing.get_origin(part) is dict or part is dict:
+        kind = {"multiple": True, "metavar": "KEY=VALUE"}
+    if short := field.metadata.get("short"):
+        declarations.append(f"-{short}")
+    return click.Option(declarations, default=None, help=_help(field), **kind)
+
+
+def _click_type(hint: Any) -> Any:
+    if typing.get_origin(hint) is typing.Literal:
+        return click.Choice([str(value) for value in typing.get_args(hint)])
+    return hint if hint in (int, float) else str
+
+
+def _value(field: Field, hint: Any, value: Any) -> Any:
+    """What click parsed as a value of the field."""
+    if typing.get_origin(part_of(hint)) is dict:
+        return parse_overrides(value)
+    if field.metadata.get("commas"):
+        return tuple(part for text in value for part in text.split(",") if part)
+    return value
+
+
+def _key_records(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name and help of the keys that have no option: hidden fields, and those of nested configs."""
+    for field, hint in fields_of(cls):
+        nested = nested_configs(hint)
+        if len(nested) == 1:
+            yield from _key_records(nested[0], f"{prefix}{field.name}.")
+        elif nested:  # which one it is depends on other keys
+            yield f"{prefix}{field.name}.*", _help(field)
+        elif prefix or field.metadata.get("hidden"):
+            yield prefix + field.name.replace("class_name", "class"), _help(field)
+
+
+def _verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        start_logging(True)
+
+
+def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        start_logging(True)
+        ctx.ensure_object(dict)["debug"] = True
