@@ -1,52 +1,26 @@
-"""What a generator takes in and gives out. A generator knows of its codec only the `TokenizerSpec`.
+"""The interface of a generator: what it takes and gives. It knows of its codec only the `TokenizerSpec`.
 
 Shape letters: B batch, T latent frames, D latent width, T' token frames, Q codebooks, N audio samples.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
 
+from ..core.config import build_config, nearest_hint, option
 from ..core.configured import ConfiguredModel
-from ..tokenizers.base import Encoded, TokenizerSpec
-
-
-@dataclass(kw_only=True)
-class Conditions:
-    """What the user asks for, one entry an item. An empty text, a None label or a NaN time means: not given."""
-
-    text: list[str]
-    labels: list[str | None]
-    seconds_start: Tensor  # [B] float, where in its recording the item starts
-    seconds_total: Tensor  # [B] float, length of the whole recording
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-    @classmethod
-    def of(
-        cls,
-        text: Sequence[str],
-        seconds_total: float | Sequence[float],
-        labels: Sequence[str | None] | None = None,
-        seconds_start: float = 0.0,
-    ) -> Conditions:
-        """Conditions for sampling: whole recordings of `seconds_total` with one prompt each."""
-        total = [seconds_total] * len(text) if isinstance(seconds_total, (int, float)) else list(seconds_total)
-        if len(total) != len(text) or (labels is not None and len(labels) != len(text)):
-            raise ValueError(f"{len(text)} prompts, but {len(total)} durations and {len(labels or text)} labels")
-        return cls(
-            text=list(text),
-            labels=list(labels) if labels is not None else [None] * len(text),
-            seconds_start=torch.full((len(text),), float(seconds_start)),
-            seconds_total=torch.tensor(total, dtype=torch.float32),
-        )
+from ..tokenizers.base import TokenizerSpec
+from .conditioning import ConditionEncoder
+from .conditions import Conditions, PreparedConditions
+from .given import Given
+from .upgrade import CONFIG_FORMAT, FORMAT_KEY, rename_weights, upgrade_config
 
 
 @dataclass(kw_only=True)
@@ -57,14 +31,14 @@ class LatentBatch:
     latent_mask: Tensor | None  # [B, T] bool
     tokens: Tensor | None  # [B, T', Q] int64
     token_mask: Tensor | None  # [B, T'] bool
-    conditions: Conditions
+    conditions: Conditions | PreparedConditions
     ids: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> LatentBatch:
-        """The same batch with its stream tensors on `device`."""
+        """Returns the same batch with its tensors on `device`."""
 
         def move(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.to(device, non_blocking=True)
@@ -74,19 +48,40 @@ class LatentBatch:
             latent_mask=move(self.latent_mask),
             tokens=move(self.tokens),
             token_mask=move(self.token_mask),
-            conditions=self.conditions,
+            conditions=self.conditions.to(device),
             ids=self.ids,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerBinding:
-    """Which codec's streams a generator was made for; part of every generator's config."""
+    """The codec whose streams a generator was made for; part of every generator's config."""
 
     spec: TokenizerSpec
     fingerprint: str  # AudioTokenizer.fingerprint() of the codec that encoded the training data
     latent_mean: tuple[float, ...] = ()  # [D] of the training data, to normalise; empty: no latent stream
     latent_std: tuple[float, ...] = ()  # [D]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedOn:
+    """Facts about a generator's training data, as far as they are known; part of every generator's config."""
+
+    crop_s: float | None = None  # length of an example
+    seconds_start: tuple[float, float, float] | None = None  # lowest, median, highest of the items, in seconds
+    seconds_total: tuple[float, float, float] | None = None
+    conditions: tuple[str, ...] | None = None  # names of those that at least one item had a value of
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Options that the `sample` of every kind of generator has; each kind adds its own."""
+
+    guidance_scale: float = option(1.0, "Scale of classifier-free guidance; 1 turns guidance off.", name="guidance")
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 0):
+            raise ValueError(f"guidance_scale must be 0 or more, got {self.guidance_scale}: 1 turns guidance off")
 
 
 @dataclass(kw_only=True)
@@ -99,13 +94,38 @@ class Generated:
 
 
 class LatentGenerator(ConfiguredModel):
-    """A model that samples one stream of a codec. Its config has a field `binding: TokenizerBinding`."""
+    """A model that samples one stream of a codec.
 
+    Its config has a field `binding: TokenizerBinding` and, where `latentune train` is to fill it in, `trained_on:
+    TrainedOn`. A generator that is trained with conditions encodes them with its `condition_encoder`.
+    """
+
+    sampling_class: ClassVar[type[SamplingConfig]] = SamplingConfig  # options of `sample`
     stream: Literal["latents", "tokens"]
+    condition_encoder: ConditionEncoder
 
     @property
     def binding(self) -> TokenizerBinding:
-        return self.settings.binding
+        return cast(TokenizerBinding, self.settings.binding)
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """Facts about the training data; all unknown where the config has no such field."""
+        return getattr(self.settings, "trained_on", None) or TrainedOn()
+
+    @classmethod
+    def make_sampling(cls, options: Mapping[str, Any]) -> SamplingConfig:
+        """Returns the sampling config of these options.
+
+        Raises:
+            TypeError: an option that this kind of generator does not have (with the nearest known one).
+            ConfigError: a value that does not fit.
+        """
+        known = [f.name for f in fields(cls.sampling_class)]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"no sampling option {name!r} of a {cls.__name__}: {nearest_hint(name, known)}")
+        return build_config(cls.sampling_class, options, "sampling")
 
     @abstractmethod
     def sample(
@@ -113,18 +133,45 @@ class LatentGenerator(ConfiguredModel):
         conditions: Conditions,
         lengths_samples: Tensor,
         *,
+        sampling: SamplingConfig | None = None,
+        given: Given | None = None,
         generator: torch.Generator | None = None,
-        guidance_scale: float = 1.0,
-        prefix: Encoded | None = None,
         callback: Callable[[int, int], None] | None = None,
-        **options: Any,
     ) -> Generated:
-        """Sample one item for each condition.
+        """Samples one item per condition.
 
         Args:
-            lengths_samples: [B] length of each item in audio samples at the codec's rate, the prefix included.
-            guidance_scale: classifier-free guidance; 1 is none.
-            prefix: encoded audio (batch of 1 or B) that every item starts with; only whole chunks of it are kept.
+            conditions: what is asked of each item.
+            lengths_samples: [B] length of each item in audio samples at the codec's rate, what is given included.
+            sampling: options, an instance of `sampling_class`; by default its defaults.
+            given: encoded audio whose chunks the items keep.
+            generator: source of all noise. The same state of the generator gives the same result.
             callback: called with (steps done, steps in all).
-            options: of the kind of generator, such as `num_inference_steps` or `temperature`.
+
+        Raises:
+            ValueError: a request that cannot be met; see `parts.request.check_request` and `ConditionEncoder.request`.
+            TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
+
+    def check_sampling(self, sampling: SamplingConfig | None) -> Any:
+        """Returns `sampling`, or the default one; raises TypeError if it is of another kind of generator."""
+        if sampling is None:
+            return self.sampling_class()
+        if not isinstance(sampling, self.sampling_class):
+            raise TypeError(
+                f"a {type(self).__name__} takes a {self.sampling_class.__name__}, got {type(sampling).__name__}"
+            )
+        return sampling
+
+    @classmethod
+    def upgrade(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return upgrade_config(values)
+
+    def to_json_string(self) -> str:
+        self.register_to_config(**{FORMAT_KEY: CONFIG_FORMAT})
+        return super().to_json_string()
+
+    def _fix_state_dict_keys_on_load(self, state_dict: dict[str, Tensor]) -> None:
+        """Renames weights of earlier formats; diffusers calls it with what it read from the file."""
+        super()._fix_state_dict_keys_on_load(state_dict)
+        rename_weights(state_dict, self.state_dict().keys())

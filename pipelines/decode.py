@@ -11,11 +11,11 @@ from typing import Any, Literal
 from ..core.config import nearest_hint, option
 from ..core.device import pick_device
 from ..core.errors import DatasetError
-from ..core.files import write_json
-from ..core.outputs import prepare_output, slug
+from ..core.outputs import slug
 from ..tokenizers.base import AudioTokenizer, Stream
 from ..tokenizers.inputs import check_decode_options
 from ..tokenizers.load import load_tokenizer
+from .data.audio.record import RecordedFolder
 from .data.audio.write import write_audio
 from .data.shards import LatentDataset
 from .data.shards.decode import choose_stream, decode_item
@@ -62,6 +62,8 @@ def decode_dataset(
 ) -> list[dict[str, Any]]:
     """Decodes items of a shard dataset to wav files of exactly the length, and at the level, that was encoded.
 
+    `decode.json` lists the files; a second call with the same folder replaces those that the first one lists.
+
     Args:
         config: the dataset, the output and how to decode.
         tokenizer: a loaded tokenizer, in place of the one that the config or the dataset names.
@@ -73,7 +75,8 @@ def decode_dataset(
     Raises:
         DatasetError: no dataset there, or a corrupt shard.
         MismatchError: the tokenizer is not the one that encoded the dataset.
-        ValueError: an unknown id, a stream that the dataset does not hold, or an option that the codec does not have.
+        ValueError: an unknown id, a stream that the dataset does not hold, an option that the codec does not have, or a
+            folder that holds audio of others.
         OSError: the output cannot be written; this is checked before anything is decoded.
     """
     dataset = LatentDataset(config.dataset)
@@ -84,28 +87,26 @@ def decode_dataset(
         tokenizer = load_tokenizer(source).to(pick_device(config.device))
     check_tokenizer(dataset, tokenizer)
     check_decode_options(tokenizer, config.options)
-    folder = prepare_output(config.output)
+    names = [f"{index:05d}_{slug(Path(dataset.meta(index)['id']).stem)}.wav" for index in chosen]
+    folder = RecordedFolder(config.output, "decode.json", names)
+    contents: dict[str, Any] = {
+        "dataset": config.dataset,
+        "tokenizer_fingerprint": dataset.fingerprint,
+        "stream": stream,
+        "seed": config.seed,
+        "options": config.options,
+    }
+    folder.begin(contents)
     records = []
-    for done, index in enumerate(chosen, start=1):
+    for done, (index, name) in enumerate(zip(chosen, names, strict=True), start=1):
         item, meta = dataset[index], dataset.meta(index)
         audio = decode_item(dataset, index, tokenizer, stream, seed=config.seed, **config.options)
-        name = f"{index:05d}_{slug(Path(item.id).stem)}.wav"
-        write_audio(folder / name, audio, dataset.spec.sample_rate, config.subtype)
+        write_audio(folder.path / name, audio, dataset.spec.sample_rate, config.subtype)
         records.append({"file": name, "id": item.id, "path": meta["path"], "index": index, "seconds": item.duration_s})
         if progress is not None:
             progress(done, len(chosen))
-    write_json(
-        folder / "decode.json",
-        {
-            "dataset": config.dataset,
-            "tokenizer_fingerprint": dataset.fingerprint,
-            "stream": stream,
-            "seed": config.seed,
-            "options": config.options,
-            "items": records,
-        },
-    )
-    logger.info("decoded %d items to %s", len(records), folder)
+    folder.finish({**contents, "items": records})
+    logger.info("decoded %d items to %s", len(records), folder.path)
     return records
 
 

@@ -1,14 +1,12 @@
-"""Prompts in, a folder of audio out: what `latentune sample` does."""
+"""Samples prompts to a folder of audio: `latentune sample` as a function."""
 
 from __future__ import annotations
 
-import inspect
-import json
 import logging
 import math
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -16,19 +14,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..core.config import config_to_dict, nearest_hint, option
+from ..core.config import config_to_dict, option
 from ..core.device import pick_device
 from ..core.errors import ConfigError
 from ..core.extras import import_extra
 from ..core.figures import can_draw
 from ..core.files import file_sha256, write_json
-from ..core.outputs import prepare_output, slug
+from ..core.outputs import slug
 from ..generators.base import LatentGenerator
 from ..tokenizers.inputs import check_decode_options
 from .data.audio.read import read_audio
+from .data.audio.record import RecordedFolder
 from .data.audio.write import write_audio
 from .generation.load import build_pipeline, load_pipeline
 from .generation.pipeline import AudioOutput, GenerationPipeline
+from .generation.prompts import PromptLine, read_prompts
 
 __all__ = [
     "AudioOutput",
@@ -44,12 +44,13 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("latentune", "torch", "diffusers", "x-transformers", "numpy")  # whose versions can change a sample
+SHORT_OPTIONS = ("steps", "guidance", "temperature", "top_k", "top_p")  # fields that a generator may or may not have
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-    """What `latentune sample` takes."""
+    """The options of `latentune sample`."""
 
     pipeline: str = option(
         help="Pipeline to sample from: a shipped name, a pipeline folder, a training run, or a checkpoint.",
@@ -63,9 +64,15 @@ class SampleConfig:
         short="p",
     )
     prompts_file: str | None = option(
-        None, "File of prompts: .txt with one prompt per line, or .jsonl of objects with text, label and seconds."
+        None,
+        "File of prompts: .txt with one per line, or .jsonl of objects with text, label, seconds and conditions.",
     )
     label: str | None = option(None, "Class label of all prompts that have none of their own.")
+    conditions: dict[str, Any] = option(
+        factory=dict,
+        help="Further condition of all prompts that have none of their own, such as bpm=120.",
+        name="condition",
+    )
     seconds: float | None = option(None, "Length of each sample in seconds. By default the pipeline's own length.")
     num: int = option(1, "Number of samples per prompt.")
     seed: int = option(0, "Seed of the first batch; each later batch adds its offset. The same seed repeats a sample.")
@@ -97,47 +104,43 @@ class SampleConfig:
             raise ValueError(f"seconds must be a positive number, got {self.seconds}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PromptLine:
-    """One prompt and what it brings with it."""
-
-    text: str
-    label: str | None = None
-    seconds: float | None = None
-
-
 def sample_to_folder(
     config: SampleConfig, *, pipeline: GenerationPipeline | None = None, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
-    """Sample every prompt and write `000_a-prompt.wav`, `.png` and `.json` for each sample.
+    """Samples every prompt and writes `000_a-prompt.wav`, `.png` and `.json` for each sample.
 
-    Each JSON holds what is needed to make the sample again; `sample.json` holds the config of the whole call. Files
-    of an earlier call that have the same name are replaced.
+    Each JSON holds what is needed to repeat the sample; `sample.json` holds the config of the whole call and lists the
+    files. A second call with the same folder replaces the files that the first one lists.
 
     Args:
-        pipeline: one that is loaded already, in place of `config.pipeline`.
+        config: what to sample, and where to write it.
+        pipeline: a loaded pipeline, in place of `config.pipeline`.
         progress: called with (samples done, samples in all).
 
     Returns:
         The contents of the JSON files, in order.
 
     Raises:
-        ValueError: no prompts in the file, an option the generator does not have, an unknown label.
-        CheckpointError, MismatchError, AudioError: what cannot be loaded.
+        ValueError: no prompts in the file, an option that the generator does not have, a condition that it does not
+            have or never saw, or a folder that holds audio of others.
+        CheckpointError, MismatchError, AudioError: something cannot be loaded.
         MissingPackageError: spectrograms are asked for and matplotlib is not installed.
-        OSError: the output folder cannot be written to; found out before anything is sampled.
+        OSError: the output folder cannot be written to; this is checked before anything is sampled.
     """
-    lines = read_prompts(config)
+    lines = read_prompts(config.prompts, config.prompts_file)
     draw = _draws_spectrograms(config)
     prefix = None if config.continue_from is None else read_audio(config.continue_from)
     if pipeline is None:
         pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, device=pick_device(config.device))
-    options = _generator_options(config, pipeline)
+    options = _sampling_options(config, type(pipeline.generator))
     check_decode_options(pipeline.tokenizer, config.decode_options)
-    output = prepare_output(config.output)  # last: a wrong request leaves no folder behind
-    write_json(output / "sample.json", config_to_dict(config))
-    facts = _facts(config, pipeline, options)
     todo = [line for line in lines for _ in range(config.num)]
+    names = [f"{number:03d}_{slug(line.text)}" for number, line in enumerate(todo)]
+    suffixes = ("wav", "png", "json") if draw else ("wav", "json")
+    # last: a wrong request leaves no folder behind
+    folder = RecordedFolder(config.output, "sample.json", [f"{name}.{suffix}" for name in names for suffix in suffixes])
+    folder.begin(config_to_dict(config))
+    facts = _facts(config, pipeline, options)
     records: list[dict[str, Any]] = []
     for start in range(0, len(todo), config.batch_size):
         batch, seed = todo[start : start + config.batch_size], config.seed + start
@@ -150,88 +153,52 @@ def sample_to_folder(
             **options,
         )
         for row, line in enumerate(batch):
-            name = f"{start + row:03d}_{slug(line.text)}"
+            name = names[start + row]
             record = {"file": f"{name}.wav", **facts, "prompt": line.text, "seed": seed, "row": row, "call": call}
-            _write_sample(output / name, result.item(row), result.sample_rate, record, config.subtype, draw)
+            _write_sample(folder.path / name, result.item(row), result.sample_rate, record, config.subtype, draw)
             records.append(record)
-            logger.info("wrote %s", output / f"{name}.wav")
+            logger.info("wrote %s", folder.path / f"{name}.wav")
         if progress is not None:
             progress(len(records), len(todo))
+    folder.finish(config_to_dict(config))
     return records
 
 
-def read_prompts(config: SampleConfig) -> list[PromptLine]:
-    """The prompts of a config: its own, then those of its file. Blank lines of the file are no prompts.
+def _sampling_options(config: SampleConfig, generator: type[LatentGenerator]) -> dict[str, Any]:
+    """Returns the given options under the names that the generator's sampling config has for them.
 
     Raises:
-        ValueError: a line that is not a prompt (named), a file with none, or one of another kind.
-        OSError: the file cannot be read.
+        ConfigError: an option that this kind of generator does not have, or a value that does not fit.
     """
-    lines = [PromptLine(text=text) for text in config.prompts]
-    if config.prompts_file is not None:
-        path = Path(config.prompts_file)
-        if path.suffix.lower() not in (".txt", ".jsonl"):
-            raise ValueError(f"prompts file {path}: use .txt (a prompt a line) or .jsonl (objects with a text)")
-        try:
-            rows = list(enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"prompts file {path} is not UTF-8 text ({error.reason})") from error
-        parse = _json_prompt if path.suffix.lower() == ".jsonl" else _text_prompt
-        found = [parse(text, f"{path}, line {number}") for number, text in rows if text.strip()]
-        if not found:
-            raise ValueError(f"prompts file {path} holds no prompt")
-        lines += found
-    return lines or [PromptLine(text="")]
-
-
-def _text_prompt(text: str, where: str) -> PromptLine:
-    return PromptLine(text=text.strip())
-
-
-def _json_prompt(text: str, where: str) -> PromptLine:
+    known = fields(generator.sampling_class)
+    names = {field.metadata.get("name") or field.name: field.name for field in known}
+    given = {name: value for name in SHORT_OPTIONS if (value := getattr(config, name)) is not None}
+    if wrong := [name for name in given if name not in names]:
+        raise ConfigError(
+            f"{', '.join(wrong)} is not an option of a {generator.__name__}: it has {', '.join(sorted(names))}"
+        )
+    options = {**config.options, **{names[name]: value for name, value in given.items()}}
     try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON ({error})") from error
-    if not isinstance(row, dict) or not isinstance(prompt := row.get("text", row.get("prompt")), str):
-        raise ValueError(f'{where}: expected an object with a text, such as {{"text": "calm piano"}}')
-    label, seconds = row.get("label"), row.get("seconds")
-    if not (label is None or isinstance(label, str)):
-        raise ValueError(f"{where}: label is {label!r}, not a text")
-    if not (seconds is None or (isinstance(seconds, (int, float)) and 0 < seconds < math.inf)):
-        raise ValueError(f"{where}: seconds is {seconds!r}, not a positive number")
-    return PromptLine(text=prompt, label=label, seconds=seconds)
-
-
-def _generator_options(config: SampleConfig, pipeline: GenerationPipeline) -> dict[str, Any]:
-    """The given options under the generator's own names; raises ConfigError for one that it does not have."""
-    name = type(pipeline.generator).__name__
-    common = set(inspect.signature(LatentGenerator.sample).parameters)
-    known = [p for p in inspect.signature(pipeline.generator.sample).parameters if p not in common]
-    if unknown := [key for key in config.options if key not in known]:
-        raise ConfigError(f"{unknown[0]} is no option of a {name}: {nearest_hint(unknown[0], known)}")
-    diffusion = {"num_inference_steps": ("steps", config.steps)}
-    language = {key: (key, getattr(config, key)) for key in ("temperature", "top_k", "top_p")}
-    mine, other = (diffusion, language) if pipeline.generator.stream == "latents" else (language, diffusion)
-    if wrong := [key for key, value in other.values() if value is not None]:
-        has = ", ".join(key for key, _ in mine.values())
-        raise ConfigError(f"{', '.join(wrong)} is no option of a {name}: it has {has} and guidance")
-    return {**config.options, **{key: value for key, (_, value) in mine.items() if value is not None}}
+        generator.make_sampling(options)
+    except TypeError as error:
+        raise ConfigError(str(error)) from error
+    return options
 
 
 def _call_arguments(batch: list[PromptLine], config: SampleConfig, pipeline: GenerationPipeline) -> dict[str, Any]:
     default_s = pipeline.defaults.duration_s if config.seconds is None else config.seconds
-    guidance = pipeline.defaults.guidance_scale if config.guidance is None else config.guidance
+    asked = [{**config.conditions, **line.conditions} for line in batch]
+    conditions = {name: [values.get(name) for values in asked] for name in sorted({n for v in asked for n in v})}
     return {
         "prompt": [line.text for line in batch],
         "labels": [config.label if line.label is None else line.label for line in batch],
+        "conditions": conditions,
         "duration_s": [default_s if line.seconds is None else line.seconds for line in batch],
-        "guidance_scale": guidance,
     }
 
 
 def _facts(config: SampleConfig, pipeline: GenerationPipeline, options: dict[str, Any]) -> dict[str, Any]:
-    """What all samples of a call share, for their JSON."""
+    """Returns what all samples of a call share, for their JSON."""
     source = None
     if config.continue_from is not None:
         path = Path(config.continue_from).absolute()
@@ -240,7 +207,7 @@ def _facts(config: SampleConfig, pipeline: GenerationPipeline, options: dict[str
         "pipeline": config.pipeline,
         "tokenizer": {"class": type(pipeline.tokenizer).__name__, "fingerprint": pipeline.fingerprint},
         "generator": {"class": type(pipeline.generator).__name__, "fingerprint": pipeline.generator.fingerprint()},
-        "options": {**pipeline.defaults.sample, **options},
+        "options": {"guidance_scale": pipeline.defaults.guidance_scale, **pipeline.defaults.sample, **options},
         "decode_options": {**pipeline.defaults.decode, **config.decode_options},
         "continue_from": source,
         "device": str(pipeline.device),
@@ -259,7 +226,7 @@ def _draws_spectrograms(config: SampleConfig) -> bool:
 def _write_sample(
     stem: Path, audio: Tensor, sample_rate: int, record: dict[str, Any], subtype: str, draw: bool
 ) -> None:
-    """The JSON comes last: where it is, the other files are whole."""
+    """Writes one sample. The JSON comes last: where it is, the other files are whole."""
     write_audio(stem.with_name(f"{stem.name}.wav"), audio, sample_rate, subtype)
     if draw:
         from .data.audio.spectrogram import spectrogram_png

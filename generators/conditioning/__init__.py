@@ -1,6 +1,14 @@
-"""What the user asks for, as vectors: text, class labels and times, each with a learned "not given"."""
+"""What a generator is asked for, as vectors: text, class labels, numbers and times, each with a learned null."""
 
-from .base import Conditioner, EncodedConditions
-from .fuse import ConditionEncoder, ConditioningConfig
+from .base import Conditioner, ConditionerConfig, Encoding
+from .config import ConditioningConfig
+from .fuse import ConditionEncoder, EncodedConditions
 
-__all__ = ["ConditionEncoder", "Conditioner", "ConditioningConfig", "EncodedConditions"]
+__all__ = [
+    "ConditionEncoder",
+    "Conditioner",
+    "ConditionerConfig",
+    "ConditioningConfig",
+    "EncodedConditions",
+    "Encoding",
+]

@@ -1,63 +1,76 @@
-"""The interface of a conditioner. Shape letters: B batch, S condition tokens, W conditioning width."""
+"""The interface of a conditioner. Shape letters: B batch, S condition tokens, T latent frames, W conditioning width."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from ..base import Conditions
+from ...core.config import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionerConfig:
+    """Options that every conditioner has; each kind adds its own."""
+
+    drop_probability: float = option(
+        0.0, "Probability that an item's value is dropped in training, on top of the objective's own for all at once."
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop_probability <= 1:
+            raise ValueError(f"drop_probability must lie in 0..1, got {self.drop_probability}")
+
+    def check(self, width: int) -> None:
+        """Raises ValueError if a conditioner of this config cannot give vectors of `width`."""
 
 
 @dataclass(kw_only=True)
-class EncodedConditions:
-    """Conditions as a generator consumes them."""
+class Encoding:
+    """The result of a conditioner: one or more of these."""
 
-    global_vector: Tensor  # [B, W]
-    tokens: Tensor  # [B, S, W]; S may be 0
-    mask: Tensor | None = None  # [B, S] bool, True where a token is real; None: all are
-
-    def __len__(self) -> int:
-        return len(self.global_vector)
-
-    def followed_by(self, other: EncodedConditions) -> EncodedConditions:
-        """Both along the batch axis; they must have the same number of tokens."""
-        masks = None
-        if self.mask is not None or other.mask is not None:
-            masks = torch.cat([self.full_mask(), other.full_mask()])
-        return EncodedConditions(
-            global_vector=torch.cat([self.global_vector, other.global_vector]),
-            tokens=torch.cat([self.tokens, other.tokens]),
-            mask=masks,
-        )
-
-    def full_mask(self) -> Tensor:
-        """[B, S] bool, also where `mask` is None."""
-        if self.mask is not None:
-            return self.mask
-        return torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
+    vector: Tensor | None = None  # [B, W], of the item as a whole
+    cross: Tensor | None = None  # [B, S, W], for cross-attention or before a sequence
+    cross_mask: Tensor | None = None  # [B, S] bool, True where `cross` is real; None: all is
+    frames: Tensor | None = None  # [B, T, W], one vector per latent frame
 
 
 class Conditioner(nn.Module, ABC):
-    """One kind of condition as a vector and, if it has parts, as tokens.
+    """One condition as vectors, in two steps: `prepare` on the host, and `forward` on the device.
 
-    What is dropped or not given becomes a learned null, the same for both. All parameters take part in every call,
-    whatever is given, because DistributedDataParallel waits for the gradient of each.
+    A value that is dropped or not given becomes a learned null, the same for both. All parameters take part in every
+    call, whatever is given, because DistributedDataParallel waits for the gradient of each.
     """
 
+    config_class: ClassVar[type[ConditionerConfig]] = ConditionerConfig
+    takes_any_value: ClassVar[bool] = False  # True: `prepare` refuses no value, so that data need not be checked
+    may_be_absent: ClassVar[bool] = False  # True: a dataset without the column of this condition is trained on as well
     num_tokens: int = 0  # S, at most
+    gives_frames: bool = False  # whether there are `frames`
 
     @abstractmethod
-    def forward(self, conditions: Conditions, drop_mask: Tensor) -> EncodedConditions:
-        """Encode B conditions; those where `drop_mask` [B] bool is True as if not given."""
+    def __init__(self, width: int, config: Any):
+        """Takes the width W and a `config_class`."""
+        super().__init__()
 
     @abstractmethod
-    def refuse(self, conditions: Conditions) -> None:
-        """Raise ValueError if a condition asks for something that does not exist, such as an unknown label."""
+    def prepare(self, values: Sequence[Any]) -> dict[str, Tensor]:
+        """Returns B values as tensors [B, ...] on the CPU. It reads the config alone, and no weights.
 
+        Args:
+            values: of metadata, of the command line or of a call; what is not given is None, a blank text or NaN.
 
-def vector_only(vector: Tensor) -> EncodedConditions:
-    """A global vector [B, W] without tokens."""
-    return EncodedConditions(global_vector=vector, tokens=vector.new_zeros(len(vector), 0, vector.shape[-1]))
+        Raises:
+            ValueError: a value that does not exist, such as an unknown label.
+        """
+
+    @abstractmethod
+    def forward(self, prepared: Mapping[str, Tensor], drop: Tensor) -> Encoding:
+        """Returns the vectors of B prepared values, those where `drop` [B] bool is True as if not given."""
+
+    def later(self, value: Any, seconds: float) -> Any:
+        """Returns the value of an item that is cut at its start by `seconds`; most conditions do not depend on it."""
+        return value

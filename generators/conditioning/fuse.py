@@ -1,40 +1,52 @@
-"""All conditions of a generator in one module. Shape letters: B batch, S condition tokens, W width."""
+"""All conditions of a generator in one module. Shape letters: B batch, S condition tokens, T latent frames, W width."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ..base import Conditions
-from .base import Conditioner, EncodedConditions
-from .labels import LabelConditioner
-from .seconds import SecondsConditioner
-from .text import ByteTextEncoder
+from ..conditions import SECONDS, Conditions, PreparedConditions, is_given
+from .base import Conditioner, Encoding
+from .config import ConditioningConfig
+
+Drop = Tensor | Mapping[str, Tensor]  # [B] bool for all conditions, or by the name of the condition
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConditioningConfig:
-    """What a generator can be asked for. The defaults take text and times, and no labels."""
+@dataclass(kw_only=True)
+class EncodedConditions:
+    """Conditions as a generator consumes them."""
 
-    width: int = 256  # W, of vectors and tokens
-    text_layers: int = 2  # of the byte-level text encoder; 0: the generator takes no text
-    text_heads: int = 4
-    text_max_bytes: int = 256  # of UTF-8; longer texts are cut
-    text_tokens: int = 8  # summary tokens per text
-    labels: tuple[str, ...] = ()  # the table of class labels; empty: the generator takes none
-    seconds: bool = True  # start of the item and length of the whole recording
+    global_vector: Tensor  # [B, W]
+    tokens: Tensor  # [B, S, W]; S may be 0
+    mask: Tensor | None = None  # [B, S] bool, True where a token is real; None: all are
+    frames: Tensor | None = None  # [B, T, W]
 
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.text_layers < 0:
-            raise ValueError(f"width must be positive and text_layers 0 or more, got {self.width}, {self.text_layers}")
-        if self.text_layers and (self.width % self.text_heads or self.width // self.text_heads % 2):
-            raise ValueError(f"text_heads {self.text_heads} must divide width {self.width} into even parts")
-        if self.text_layers and min(self.text_max_bytes, self.text_tokens) < 1:
-            raise ValueError("text_max_bytes and text_tokens must be at least 1")
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels must differ from each other, got {', '.join(self.labels)}")
+    def __len__(self) -> int:
+        return len(self.global_vector)
+
+    def followed_by(self, other: EncodedConditions) -> EncodedConditions:
+        """Returns both along the batch axis; they must have the same number of tokens."""
+        mask = frames = None
+        if self.mask is not None or other.mask is not None:
+            mask = torch.cat([self.full_mask(), other.full_mask()])
+        if self.frames is not None and other.frames is not None:
+            frames = torch.cat([self.frames, other.frames])
+        return EncodedConditions(
+            global_vector=torch.cat([self.global_vector, other.global_vector]),
+            tokens=torch.cat([self.tokens, other.tokens]),
+            mask=mask,
+            frames=frames,
+        )
+
+    def full_mask(self) -> Tensor:
+        """Returns the mask [B, S] bool, also where `mask` is None."""
+        if self.mask is not None:
+            return self.mask
+        return torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
 
 
 class ConditionEncoder(nn.Module):
@@ -43,68 +55,102 @@ class ConditionEncoder(nn.Module):
     def __init__(self, config: ConditioningConfig):
         super().__init__()
         self.config = config
-        parts: dict[str, Conditioner] = {}
-        if config.text_layers:
-            parts["text"] = ByteTextEncoder(
-                config.width, config.text_layers, config.text_heads, config.text_max_bytes, config.text_tokens
-            )
-        if config.labels:
-            parts["labels"] = LabelConditioner(config.width, config.labels)
-        if config.seconds:
-            parts["seconds"] = SecondsConditioner(config.width)
+        parts = config.build()
+        self.num_tokens = sum(part.num_tokens for part in parts.values())  # S, at most
+        self.gives_frames = any(part.gives_frames for part in parts.values())
         self.parts = nn.ModuleDict(parts)
         # a learned bias: gives the vector of a generator without any condition a device and a dtype, and a gradient
         self.bias = nn.Parameter(torch.zeros(config.width))
 
     @property
-    def num_tokens(self) -> int:
-        """S, how many tokens `forward` yields."""
-        return sum(part.num_tokens for part in self._conditioners())
+    def conditioners(self) -> dict[str, Conditioner]:
+        """The conditioners by the name of the condition."""
+        return {name: cast(Conditioner, part) for name, part in self.parts.items()}
 
-    def forward(self, conditions: Conditions, drop_mask: Tensor | None = None) -> EncodedConditions:
-        """Encode B conditions on the device of the weights.
-
-        Args:
-            drop_mask: [B] bool, True where all of an item's conditions are replaced by the learned nulls, for
-                classifier-free guidance (Ho and Salimans, arXiv 2207.12598).
+    def prepare(self, conditions: Conditions) -> PreparedConditions:
+        """Returns the tensors of B conditions, on the CPU; values of conditions that the generator lacks are ignored.
 
         Raises:
-            ValueError: an unknown label, a negative time, or lists of different lengths.
+            ValueError: no items, or a value that its conditioner refuses.
         """
-        batch = len(conditions)
-        sizes = {len(conditions.labels), len(conditions.seconds_start), len(conditions.seconds_total)}
-        if sizes != {batch} or batch == 0:
-            raise ValueError(f"conditions need one entry per item: {batch} texts, but {sorted(sizes)} labels and times")
-        device = self.bias.device
-        drop = torch.zeros(batch, dtype=torch.bool) if drop_mask is None else drop_mask
-        if drop.shape != (batch,):
-            raise ValueError(f"drop_mask must be [{batch}], got {tuple(drop.shape)}")
-        vector = self.bias.expand(batch, -1)
-        encoded = [part(conditions, drop.to(device)) for part in self._conditioners()]
-        for part in encoded:
-            vector = vector + part.global_vector
-        with_tokens = [part for part in encoded if part.tokens.shape[1]]
-        if not with_tokens:
-            return EncodedConditions(global_vector=vector, tokens=vector.new_zeros(batch, 0, self.config.width))
-        masked = any(part.mask is not None for part in with_tokens)
-        return EncodedConditions(
-            global_vector=vector,
-            tokens=torch.cat([part.tokens for part in with_tokens], 1),
-            mask=torch.cat([part.full_mask() for part in with_tokens], 1) if masked else None,
-        )
+        size = len(conditions)
+        if not size:
+            raise ValueError("conditions need one entry per item, and there is no item")
+        absent = [None] * size
+        tensors = {name: part.prepare(conditions.values.get(name, absent)) for name, part in self.conditioners.items()}
+        return PreparedConditions(tensors=tensors, size=size)
 
-    def null(self, conditions: Conditions) -> EncodedConditions:
-        """The same items with nothing given."""
-        return self(conditions, torch.ones(len(conditions), dtype=torch.bool))
+    def request(self, conditions: Conditions) -> PreparedConditions:
+        """Returns the tensors of conditions that are asked for in sampling.
 
-    def refuse(self, conditions: Conditions) -> None:
-        """Raise ValueError if sampling is asked for something that this generator cannot take; training ignores it."""
-        if "text" not in self.parts and any(text.strip() for text in conditions.text):
-            raise ValueError("this generator was made without text: leave the prompt empty")
-        if "labels" not in self.parts and any(label is not None for label in conditions.labels):
-            raise ValueError("this generator was made without class labels: leave the label out")
-        for part in self._conditioners():
-            part.refuse(conditions)
+        Raises:
+            ValueError: a condition that this generator does not have, or a value that its conditioner refuses.
+        """
+        for name, values in conditions.values.items():
+            if name not in self.parts and name != SECONDS and any(map(is_given, values)):
+                has = ", ".join(self.parts) or "none"
+                raise ValueError(f"this generator was made without {name}: leave it out (its conditions: {has})")
+        return self.prepare(conditions)
 
-    def _conditioners(self) -> list[Conditioner]:
-        return list(self.parts.values())  # type: ignore[arg-type]
+    def later(self, conditions: Conditions, seconds: float) -> Conditions:
+        """Returns the conditions of items that are cut at their start by `seconds`."""
+        moved = {
+            name: [self.conditioners[name].later(value, seconds) for value in values]
+            for name, values in conditions.values.items()
+            if name in self.parts
+        }
+        return conditions.replaced(**moved)
+
+    def forward(self, conditions: Conditions | PreparedConditions, drop_mask: Drop | None = None) -> EncodedConditions:
+        """Encodes B conditions on the device of the weights.
+
+        Args:
+            conditions: prepared ones; raw ones are prepared here, which nothing that is compiled can do.
+            drop_mask: [B] bool, True where an item's conditions are replaced by the learned nulls, for classifier-free
+                guidance (Ho and Salimans, arXiv 2207.12598); or one such mask per name of a condition.
+
+        Raises:
+            ValueError: a value that its conditioner refuses, or a mask of another size.
+        """
+        prepared = self.prepare(conditions) if isinstance(conditions, Conditions) else conditions
+        prepared = prepared.to(self.bias.device)
+        encodings = [
+            part(prepared.tensors[name], self._drop(drop_mask, name, len(prepared)))
+            for name, part in self.parts.items()
+        ]
+        return _fuse(self.bias.expand(len(prepared), -1), encodings)
+
+    def null(self, conditions: Conditions | PreparedConditions) -> EncodedConditions:
+        """Returns the same items with nothing given."""
+        return cast(EncodedConditions, self(conditions, torch.ones(len(conditions), dtype=torch.bool)))
+
+    def _drop(self, drop_mask: Drop | None, name: str, size: int) -> Tensor:
+        mask = drop_mask.get(name) if isinstance(drop_mask, Mapping) else drop_mask
+        if mask is None:
+            return torch.zeros(size, dtype=torch.bool, device=self.bias.device)
+        if mask.shape != (size,):
+            raise ValueError(f"drop_mask must be [{size}], got {tuple(mask.shape)}")
+        return mask.to(self.bias.device)
+
+
+def _fuse(vector: Tensor, encodings: list[Encoding]) -> EncodedConditions:
+    """Adds vectors and frames to `vector` [B, W], and sets tokens end to end."""
+    for encoding in encodings:
+        if encoding.vector is not None:
+            vector = vector + encoding.vector
+    frames = [encoding.frames for encoding in encodings if encoding.frames is not None]
+    total = torch.stack(frames).sum(0) if frames else None
+    crossed = [(encoding.cross, encoding.cross_mask) for encoding in encodings if encoding.cross is not None]
+    if not crossed:
+        nothing = vector.new_zeros(len(vector), 0, vector.shape[-1])
+        return EncodedConditions(global_vector=vector, tokens=nothing, frames=total)
+    masks = [
+        torch.ones(cross.shape[:2], dtype=torch.bool, device=cross.device) if mask is None else mask
+        for cross, mask in crossed
+    ]
+    return EncodedConditions(
+        global_vector=vector,
+        tokens=torch.cat([cross for cross, _ in crossed], 1),
+        mask=torch.cat(masks, 1) if any(mask is not None for _, mask in crossed) else None,
+        frames=total,
+    )

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...core.config import nearest_hint
-from ..base import Conditions
-from .base import Conditioner, EncodedConditions, vector_only
+from ...core.config import nearest_hint, option
+from ..conditions import is_given
+from .base import Conditioner, ConditionerConfig, Encoding
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig(ConditionerConfig):
+    """The table of labels."""
+
+    labels: tuple[str, ...] = option(help="The class labels, in any order that then stays.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must be at least one and differ from each other, got {', '.join(self.labels)}")
 
 
 class LabelConditioner(Conditioner):
-    """A learned vector for each label, and one for "not given"."""
+    """A learned vector per label, and one for "not given"."""
 
-    def __init__(self, width: int, labels: Sequence[str]):
-        super().__init__()
-        self.index = {label: i for i, label in enumerate(labels)}
-        self.table = nn.Embedding(len(labels) + 1, width)  # the last row is the null
+    config_class = LabelConfig
+
+    def __init__(self, width: int, config: LabelConfig):
+        super().__init__(width, config)
+        self.index = {label: i for i, label in enumerate(config.labels)}
+        self.table = nn.Embedding(len(config.labels) + 1, width)  # the last row is the null
         nn.init.normal_(self.table.weight, std=width**-0.5)
 
-    def forward(self, conditions: Conditions, drop_mask: Tensor) -> EncodedConditions:
-        """Labels to vectors [B, W].
+    def prepare(self, values: Sequence[Any]) -> dict[str, Tensor]:
+        """Returns rows [B] int64 of the table.
 
         Raises:
             ValueError: an unknown label.
         """
-        self.refuse(conditions)
-        null = len(self.index)
-        rows = torch.tensor([null if label is None else self.index[label] for label in conditions.labels])
-        rows = rows.to(self.table.weight.device)
-        return vector_only(self.table(rows.masked_fill(drop_mask.to(rows.device), null)))
+        return {"row": torch.tensor([self._row(value) for value in values])}
 
-    def refuse(self, conditions: Conditions) -> None:
-        for label in conditions.labels:
-            if label is not None and label not in self.index:
-                raise ValueError(
-                    f"unknown label {label!r}: {nearest_hint(label, self.index)}; all: {', '.join(self.index)}"
-                )
+    def forward(self, prepared: Mapping[str, Tensor], drop: Tensor) -> Encoding:
+        """Returns vectors [B, W]."""
+        return Encoding(vector=self.table(prepared["row"].masked_fill(drop, len(self.index))))
+
+    def _row(self, value: Any) -> int:
+        if not is_given(value):
+            return len(self.index)
+        label = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if label not in self.index:
+            raise ValueError(
+                f"unknown label {label!r}: {nearest_hint(label, self.index)}; all: {', '.join(self.index)}"
+            )
+        return self.index[label]

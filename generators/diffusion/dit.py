@@ -6,20 +6,23 @@ Shape letters: B batch, T latent frames, D latent width, S condition tokens, W w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ...core.config import option
 from ...layers.rotary import rotary_angles
-from ...tokenizers.base import Encoded
-from ..base import Conditions, Generated, LatentGenerator, TokenizerBinding
+from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
-from ..parts.request import check_request, refuse_options
+from ..conditioning.fuse import Drop
+from ..conditions import Conditions, PreparedConditions
+from ..given import Given
+from ..parts.request import check_request
 from .blocks import Block, time_features
 from .normalise import check_latents
-from .sampling import sample_latents
+from .sampling import DiffusionSampling, sample_latents
 
 TIME_FEATURES = 256  # sinusoids of the diffusion time
 
@@ -28,14 +31,15 @@ TIME_FEATURES = 256  # sinusoids of the diffusion time
 class DiffusionTransformerConfig:
     """Sizes of a diffusion transformer."""
 
-    binding: TokenizerBinding  # the codec whose latents it models
-    width: int = 512  # W
-    depth: int = 12  # blocks
-    heads: int = 8
-    mlp_ratio: float = 2.75  # hidden width of the gated MLP, in units of the width
-    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
-    max_frames: int = 8192  # longest item, in latent frames
-    rotary_base: float = 10_000.0
+    binding: TokenizerBinding = option(help="Codec whose latents are modelled. Training fills it in.")
+    width: int = option(512, "Width of the network.")
+    depth: int = option(12, "Number of transformer blocks.")
+    heads: int = option(8, "Number of attention heads.")
+    mlp_ratio: float = option(2.75, "Hidden width of the gated MLP, in units of the width.")
+    conditioning: ConditioningConfig = option(factory=ConditioningConfig, help="Conditions that can be asked for.")
+    max_frames: int = option(8192, "Length of the longest item in latent frames.")
+    rotary_base: float = option(10_000.0, "Base of the rotary positions.")
+    trained_on: TrainedOn = option(factory=TrainedOn, help="Facts about the training data. Training fills them in.")
 
     def __post_init__(self) -> None:
         if min(self.width, self.depth, self.heads, self.max_frames) < 1 or self.mlp_ratio <= 0:
@@ -61,6 +65,7 @@ class DiffusionTransformer(LatentGenerator):
 
     config_class = DiffusionTransformerConfig
     objectives: ClassVar[Mapping[str, str]] = {"rectified_flow": ".objective:RectifiedFlowObjective"}
+    sampling_class: ClassVar[type[SamplingConfig]] = DiffusionSampling
     settings: DiffusionTransformerConfig
     stream: Literal["latents", "tokens"] = "latents"
 
@@ -72,6 +77,8 @@ class DiffusionTransformer(LatentGenerator):
         self.frame_embedding = nn.Parameter(torch.randn(spec.chunk_latents, width) * 0.02)
         self.from_time = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.from_global = nn.Linear(config.conditioning.width, width)
+        if self.condition_encoder.gives_frames:
+            self.from_frames = nn.Linear(config.conditioning.width, width)
         self.to_modulation = nn.Linear(width, 6 * width)
         context_width = config.conditioning.width if self.condition_encoder.num_tokens else None
         hidden = round(width * config.mlp_ratio)
@@ -88,16 +95,19 @@ class DiffusionTransformer(LatentGenerator):
         noisy: Tensor,
         t: Tensor,
         *,
-        conditions: Conditions | EncodedConditions,
+        conditions: Conditions | PreparedConditions | EncodedConditions,
         mask: Tensor | None = None,
-        drop_mask: Tensor | None = None,
+        drop_mask: Drop | None = None,
     ) -> Tensor:
-        """Velocity [B, T, D] at normalised latents `noisy` [B, T, D] and times t [B] in [0, 1], 1 being pure noise.
+        """Returns the velocity [B, T, D].
 
         Args:
-            conditions: of B items; raw ones are encoded here, so that data-parallel wrappers see those weights used.
+            noisy: [B, T, D] normalised latents.
+            t: [B] times in [0, 1], 1 being pure noise.
+            conditions: of B items; they are encoded here unless they are, so that data-parallel wrappers see those
+                weights used.
             mask: [B, T] bool, True where a frame is real; what lies elsewhere has no effect on these.
-            drop_mask: [B] bool, True where the conditions are replaced by "not given".
+            drop_mask: [B] bool, True where the conditions are replaced by "not given"; or such masks by condition.
 
         Raises:
             ValueError: latents of a wrong shape, longer than `max_frames`, or another number of times than items.
@@ -116,6 +126,10 @@ class DiffusionTransformer(LatentGenerator):
         )
         dtype = self.to_velocity.weight.dtype
         x = self.from_latents(noisy.to(dtype)) + self.frame_embedding.repeat(num_chunks, 1)
+        if encoded.frames is not None:
+            if encoded.frames.shape[1] != noisy.shape[1]:
+                raise ValueError(f"conditions of {encoded.frames.shape[1]} frames for {noisy.shape[1]} latent frames")
+            x = x + self.from_frames(encoded.frames.to(dtype))
         vector = self.from_time(time_features(t, TIME_FEATURES).to(dtype)) + self.from_global(encoded.global_vector)
         vector = nn.functional.silu(vector)
         modulation = self.to_modulation(vector).unflatten(-1, (6, -1))
@@ -124,45 +138,37 @@ class DiffusionTransformer(LatentGenerator):
         for block in self.blocks:
             x = block(x, modulation, mask, angles, encoded.tokens, encoded.mask)
         shift, scale = self.final_modulation(vector).unsqueeze(1).chunk(2, -1)
-        return self.to_velocity(self.final_norm(x) * (1 + scale) + shift)
+        velocity: Tensor = self.to_velocity(self.final_norm(x) * (1 + scale) + shift)
+        return velocity
 
     def sample(
         self,
         conditions: Conditions,
         lengths_samples: Tensor,
         *,
+        sampling: SamplingConfig | None = None,
+        given: Given | None = None,
         generator: torch.Generator | None = None,
-        guidance_scale: float = 1.0,
-        prefix: Encoded | None = None,
         callback: Callable[[int, int], None] | None = None,
-        num_inference_steps: int = 50,
-        scheduler: Any | None = None,
-        **options: Any,
     ) -> Generated:
-        """Sample latents; see `LatentGenerator.sample`.
+        """Samples latents; see `LatentGenerator.sample`.
 
-        Noise is drawn item after item, so an item does not depend on how many are sampled with it.
-
-        Args:
-            num_inference_steps: steps of the scheduler.
-            scheduler: any flow-matching scheduler of diffusers; `FlowMatchEulerDiscreteScheduler` by default.
+        Noise is drawn item after item, so an item does not depend on how many are sampled with it. Any chunks of an
+        item can be given.
 
         Raises:
-            ValueError: see `check_request`, `ConditionEncoder.refuse` and `sample_latents`.
-            TypeError: an option that does not exist.
+            ValueError: see `check_request`, `ConditionEncoder.request` and `sample_latents`.
+            TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
-        refuse_options(options, ("num_inference_steps", "scheduler"))
-        request = check_request(self.binding.spec, conditions, lengths_samples, guidance_scale, prefix)
-        self.condition_encoder.refuse(conditions)
+        options: DiffusionSampling = self.check_sampling(sampling)
+        request = check_request(self.binding.spec, conditions, lengths_samples, given)
         latents = sample_latents(
             self,
-            conditions,
+            self.condition_encoder.request(conditions),
             request,
+            options,
+            encoded=None if given is None else given.encoded,
             generator=generator,
-            guidance_scale=guidance_scale,
-            prefix=prefix,
             callback=callback,
-            num_inference_steps=num_inference_steps,
-            scheduler=scheduler,
         )
         return Generated(latents=latents, tokens=None, lengths_samples=request.lengths_samples)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from ..base import Conditions
+from ..conditions import PreparedConditions
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer
@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 Velocity = Callable[[Tensor, float], Tensor]
 
 
-def guided_velocity(model: DiffusionTransformer, conditions: Conditions, mask: Tensor | None, scale: float) -> Velocity:
-    """A function of (latents [B, T, D], t) that gives null + scale * (conditional - null), in float32.
+def guided_velocity(
+    model: DiffusionTransformer, conditions: PreparedConditions, mask: Tensor | None, scale: float
+) -> Velocity:
+    """Returns a function of (latents [B, T, D], t) that gives null + scale * (conditional - null), in float32.
 
-    The conditions are encoded once. A scale of 1 costs one pass of B items a step, any other one pass of 2B.
+    The conditions are encoded once. A scale of 1 costs one pass of B items per step, any other one pass of 2B.
+
+    Args:
+        model: whose velocity it is.
+        conditions: of B items.
+        mask: [B, T] bool, True where a frame is real; None: all are.
+        scale: of the guidance.
     """
     encoded = model.condition_encoder(conditions)
     network = cast(nn.Module, model)  # the lazy imports of diffusers hide it from type checkers
@@ -30,7 +38,7 @@ def guided_velocity(model: DiffusionTransformer, conditions: Conditions, mask: T
 
         def plain(x: Tensor, t: float) -> Tensor:
             times = torch.full((len(x),), t, device=x.device)
-            return network(x, times, conditions=encoded, mask=mask).float()
+            return cast(Tensor, network(x, times, conditions=encoded, mask=mask).float())
 
         return plain
 
@@ -40,6 +48,6 @@ def guided_velocity(model: DiffusionTransformer, conditions: Conditions, mask: T
     def guided(x: Tensor, t: float) -> Tensor:
         times = torch.full((2 * len(x),), t, device=x.device)
         given, null = network(x.repeat(2, 1, 1), times, conditions=both, mask=mask_twice).float().chunk(2)
-        return null + scale * (given - null)
+        return cast(Tensor, null + scale * (given - null))
 
     return guided

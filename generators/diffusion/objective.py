@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...core.objective import Objective
 from ...core.random import rand, randn
 from ..base import LatentBatch
+from ..conditioning.drops import draw_drops
 from .dit import DiffusionTransformerConfig
 from .normalise import normalise
 
@@ -43,7 +44,7 @@ class RectifiedFlowObjective(Objective):
     uses_all_parameters = True
 
     def __init__(self, config: RectifiedFlowConfig, settings: DiffusionTransformerConfig):
-        self.config, self.binding = config, settings.binding
+        self.config, self.binding, self.conditioning = config, settings.binding, settings.conditioning
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
@@ -67,7 +68,7 @@ class RectifiedFlowObjective(Objective):
         clean = clean.masked_fill(~mask[..., None], 0.0)
         t = self.draw_times(clean, generator)
         noise = randn(clean.shape, generator, clean)
-        drop = rand((len(clean),), generator, clean) < self.config.cond_drop_prob
+        drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(clean), generator, clean)
         at = t[:, None, None]
         noisy = (1.0 - at) * clean + at * noise
         # fused attention kernels take no mask tensor, so a full batch passes none

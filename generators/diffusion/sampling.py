@@ -1,4 +1,4 @@
-"""From noise to latents along a diffusers scheduler, with continuation of a prefix.
+"""From noise to latents along a diffusers scheduler, around the chunks that are given.
 
 Shape letters: B batch, T latent frames, D latent width.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from ...core.config import option
 from ...core.random import randn
 from ...tokenizers.base import Encoded
-from ..base import Conditions
-from ..parts.request import SampleRequest, prefix_frames
+from ..base import SamplingConfig
+from ..conditions import PreparedConditions
+from ..parts.request import SampleRequest, lay_given
 from .guidance import Velocity, guided_velocity
 from .normalise import check_latents, denormalise, normalise
 
@@ -24,27 +27,48 @@ if TYPE_CHECKING:
     from .dit import DiffusionTransformer
 
 
+@dataclass(frozen=True, kw_only=True)
+class DiffusionSampling(SamplingConfig):
+    """Options of `DiffusionTransformer.sample`."""
+
+    num_inference_steps: int = option(50, "Number of sampling steps.", name="steps")
+    # from Python alone: an object, any flow-matching scheduler of diffusers; None: FlowMatchEulerDiscreteScheduler
+    scheduler: Any = option(None, "Flow-matching scheduler of diffusers, as an object.", hidden=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps must be at least 1, got {self.num_inference_steps}")
+
+
 @torch.no_grad()
 def sample_latents(
     model: DiffusionTransformer,
-    conditions: Conditions,
+    conditions: PreparedConditions,
     request: SampleRequest,
+    options: DiffusionSampling,
     *,
+    encoded: Encoded | None,
     generator: torch.Generator | None,
-    guidance_scale: float,
-    prefix: Encoded | None,
     callback: Callable[[int, int], None] | None,
-    num_inference_steps: int,
-    scheduler: Any | None,
 ) -> Tensor:
-    """Latents [B, T, D] as the codec gives them, float32, zero beyond each item's own frames.
+    """Returns latents [B, T, D] as the codec gives them, float32, zero beyond each item's own frames.
 
-    The frames of a prefix are set, before each step, to the prefix at that step's noise level (with the noise that the
-    item started from), and at the end to the prefix itself: they come out bit for bit.
+    Given frames are set, before each step, to what is given at that step's noise level (with the noise that the item
+    started from), and at the end to what is given itself: they come out bit for bit.
+
+    Args:
+        model: the network.
+        conditions: of the B items.
+        request: their lengths and which chunks are given.
+        options: of the sampler.
+        encoded: the given audio, of 1 or B items; None where nothing is given.
+        generator: source of all noise.
+        callback: called with (steps done, steps in all).
 
     Raises:
-        ValueError: fewer than 1 step, an item longer than the generator's max_frames, a scheduler that is not one of
-            flow matching, or a prefix of another codec or with NaN.
+        ValueError: an item longer than the generator's max_frames, a scheduler that is not one of flow matching, or
+            given latents of another codec or with NaN.
     """
     spec = model.binding.spec
     frames = [n * spec.chunk_latents for n in request.num_chunks]
@@ -55,15 +79,15 @@ def sample_latents(
     noise = torch.zeros(len(request), max(frames), spec.latent_dim, device=model.device)
     for item, count in enumerate(frames):
         noise[item, :count] = randn((count, spec.latent_dim), generator, noise)
-    known, known_mask = _known(model, request, prefix, like=noise)
+    known, known_mask = _known(model, request, encoded, like=noise)
     # fused attention kernels take no mask tensor, so a full batch passes none
     padding = None if min(frames) == max(frames) else mask
-    velocity = guided_velocity(model, conditions, padding, guidance_scale)
+    velocity = guided_velocity(model, conditions, padding, options.guidance_scale)
     x = _integrate(
         velocity,
         noise,
-        _flow_scheduler(scheduler, num_inference_steps, model.device),
-        known=None if prefix is None else (normalise(known, model.binding), known_mask),
+        _flow_scheduler(options, model.device),
+        known=None if encoded is None else (normalise(known, model.binding), known_mask),
         generator=generator,
         callback=callback,
     )
@@ -96,27 +120,22 @@ def _integrate(
 
 
 def _known(
-    model: DiffusionTransformer, request: SampleRequest, prefix: Encoded | None, like: Tensor
+    model: DiffusionTransformer, request: SampleRequest, encoded: Encoded | None, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The prefix laid into [B, T, D], and the mask [B, T, 1] of where it lies."""
-    known, where = torch.zeros_like(like), torch.zeros(*like.shape[:2], 1, dtype=torch.bool, device=like.device)
-    if prefix is None:
-        return known, where
-    check_latents(prefix.latents, model.binding)
-    for item, num_chunks in enumerate(request.prefix_chunks):
-        count = num_chunks * model.binding.spec.chunk_latents
-        given = prefix_frames(prefix.latents, item, count)
-        if not torch.isfinite(given).all():
-            raise ValueError("the latents of the prefix hold NaN or inf")
-        known[item, :count], where[item, :count] = given.to(known), True
-    return known, where
+    """Returns the given latents laid into [B, T, D], and the mask [B, T, 1] of where they lie."""
+    if encoded is None:
+        return torch.zeros_like(like), torch.zeros(*like.shape[:2], 1, dtype=torch.bool, device=like.device)
+    check_latents(encoded.latents, model.binding)
+    known, where = lay_given(encoded.latents, request.keep, model.binding.spec.chunk_latents, like)
+    if not torch.isfinite(known).all():
+        raise ValueError("the given latents hold NaN or inf")
+    return known, where[..., None]
 
 
-def _flow_scheduler(scheduler: Any | None, num_inference_steps: int, device: torch.device) -> Any:
-    """A scheduler of its own state, with its steps set; `sigmas[i]` is the noise level at `timesteps[i]`."""
-    if num_inference_steps < 1:
-        raise ValueError(f"num_inference_steps must be at least 1, got {num_inference_steps}")
-    given: Any = FlowMatchEulerDiscreteScheduler() if scheduler is None else scheduler
+def _flow_scheduler(options: DiffusionSampling, device: torch.device) -> Any:
+    """Returns a scheduler of its own state, with its steps set; `sigmas[i]` is the noise level at `timesteps[i]`."""
+    num_inference_steps = options.num_inference_steps
+    given = FlowMatchEulerDiscreteScheduler() if options.scheduler is None else options.scheduler  # type: ignore[no-untyped-call]
     scheduler = type(given).from_config(given.config)
     if isinstance(given, FlowMatchEulerDiscreteScheduler):
         # its own spacing ends at 1/1000 and would spend the last step on nothing

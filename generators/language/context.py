@@ -5,14 +5,13 @@ Shape letters: B batch, K digits of all codebooks, W width.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..base import Conditions
 from ..conditioning import EncodedConditions
+from ..conditions import Conditions
 
 if TYPE_CHECKING:
     from .lm import TokenLM
@@ -65,8 +64,9 @@ class Context:
     def _start(self) -> tuple[Tensor, Tensor | None]:
         spec = self.model.binding.spec
         seconds = self.first_frame / spec.token_rate_hz
-        conditions = replace(self.conditions, seconds_start=self.conditions.seconds_start + seconds)
-        encoded: EncodedConditions = self.model.condition_encoder(conditions)
+        encoder = self.model.condition_encoder
+        prepared = encoder.prepare(encoder.later(self.conditions, seconds) if seconds else self.conditions)
+        encoded: EncodedConditions = encoder(prepared)
         if self.guided:
-            encoded = encoded.followed_by(self.model.condition_encoder.null(conditions))
+            encoded = encoded.followed_by(encoder.null(prepared))
         return self.model.start_embeddings(encoded)

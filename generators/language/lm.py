@@ -7,35 +7,41 @@ P positions of the conditions before the sequence.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from x_transformers import Decoder
 
+from ...core.config import option
 from ...layers.rotary import rotary_for_x_transformers
-from ...tokenizers.base import Encoded
-from ..base import Conditions, Generated, LatentGenerator, TokenizerBinding
+from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
-from ..parts.request import check_request, refuse_options
+from ..conditioning.fuse import Drop
+from ..conditions import Conditions, PreparedConditions
+from ..given import Given
+from ..parts.request import check_request
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
-from .sampling import SamplingOptions, sample_tokens
+from .sampling import TokenSampling, sample_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenLMConfig:
     """Sizes of a token language model."""
 
-    binding: TokenizerBinding  # the codec whose tokens it models
-    width: int = 512  # W
-    depth: int = 12  # layers
-    heads: int = 8
-    mlp_ratio: float = 2.75  # hidden width of the gated MLP, in units of the width
-    digit_width: int = 128  # of the small network that gives the digits of a token one after the other
-    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
-    max_frames: int = 4096  # context in token frames; longer items are sampled with a window that moves on
-    rotary_base: float = 10_000.0
+    binding: TokenizerBinding = option(help="Codec whose tokens are modelled. Training fills it in.")
+    width: int = option(512, "Width of the network.")
+    depth: int = option(12, "Number of transformer layers.")
+    heads: int = option(8, "Number of attention heads.")
+    mlp_ratio: float = option(2.75, "Hidden width of the gated MLP, in units of the width.")
+    digit_width: int = option(128, "Width of the small network that gives the digits of a token one after the other.")
+    conditioning: ConditioningConfig = option(factory=ConditioningConfig, help="Conditions that can be asked for.")
+    max_frames: int = option(
+        4096, "Length of the context in token frames. Longer items are sampled with a window that moves on."
+    )
+    rotary_base: float = option(10_000.0, "Base of the rotary positions.")
+    trained_on: TrainedOn = option(factory=TrainedOn, help="Facts about the training data. Training fills them in.")
 
     def __post_init__(self) -> None:
         sizes = (self.width, self.depth, self.heads, self.digit_width)
@@ -43,7 +49,6 @@ class TokenLMConfig:
             raise ValueError("width, depth, heads, mlp_ratio and digit_width must be positive")
         if self.width % self.heads or self.width // self.heads % 4:
             raise ValueError(f"heads {self.heads} must divide width {self.width} into multiples of 4")
-
         if self.max_chunks < 1:
             raise ValueError(
                 f"max_frames must hold a chunk of {self.binding.spec.chunk_tokens} tokens, got {self.max_frames}"
@@ -63,6 +68,7 @@ class TokenLM(LatentGenerator):
 
     config_class = TokenLMConfig
     objectives: ClassVar[Mapping[str, str]] = {"next_token": ".objective:NextTokenObjective"}
+    sampling_class: ClassVar[type[SamplingConfig]] = TokenSampling
     settings: TokenLMConfig
     stream: Literal["latents", "tokens"] = "tokens"
 
@@ -73,6 +79,8 @@ class TokenLM(LatentGenerator):
         # half of each head turns, as is x-transformers' default: cached keys are turned anew at each step
         self.rotary_dim = width // config.heads // 2
         self.condition_encoder = ConditionEncoder(config.conditioning)
+        if self.condition_encoder.gives_frames:
+            raise ValueError("a token language model cannot use conditions that change within an item")
         self.from_global = nn.Linear(config.conditioning.width, width)
         self.from_condition = nn.Linear(config.conditioning.width, width) if self.condition_encoder.num_tokens else None
         self.bos = nn.Parameter(torch.randn(width) * width**-0.5)
@@ -97,16 +105,18 @@ class TokenLM(LatentGenerator):
         self,
         tokens: Tensor,
         *,
-        conditions: Conditions | EncodedConditions,
+        conditions: Conditions | PreparedConditions | EncodedConditions,
         mask: Tensor | None = None,
-        drop_mask: Tensor | None = None,
+        drop_mask: Drop | None = None,
     ) -> Tensor:
-        """Digit logits [B, T', K, L] float32 of tokens [B, T', Q], each given the tokens before it.
+        """Returns digit logits [B, T', K, L] float32 of tokens [B, T', Q], each given the tokens before it.
 
         Args:
-            conditions: of B items; raw ones are encoded here, so that data-parallel wrappers see those weights used.
+            tokens: [B, T', Q] int64.
+            conditions: of B items; they are encoded here unless they are, so that data-parallel wrappers see those
+                weights used.
             mask: [B, T'] bool, True where a token is real; the others, which come last, may hold anything.
-            drop_mask: [B] bool, True where the conditions are replaced by "not given".
+            drop_mask: [B] bool, True where the conditions are replaced by "not given"; or such masks by condition.
 
         Raises:
             ValueError: tokens of a wrong shape, out of range or longer than the context.
@@ -168,35 +178,30 @@ class TokenLM(LatentGenerator):
         conditions: Conditions,
         lengths_samples: Tensor,
         *,
+        sampling: SamplingConfig | None = None,
+        given: Given | None = None,
         generator: torch.Generator | None = None,
-        guidance_scale: float = 1.0,
-        prefix: Encoded | None = None,
         callback: Callable[[int, int], None] | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        use_cache: bool = True,
-        **options: Any,
     ) -> Generated:
-        """Sample tokens; see `LatentGenerator.sample`.
+        """Samples tokens; see `LatentGenerator.sample`.
 
-        Randomness is drawn item after item, so an item does not depend on how many are sampled with it.
-
-        Args:
-            temperature: divides each digit's logits; 0 takes the likeliest digit.
-            top_k: keep that many levels of each digit, None: all.
-            top_p: keep the likeliest levels of each digit that together reach this probability.
-            use_cache: keep keys and values of the past; without, the same result in more time.
+        Randomness is drawn item after item, so an item does not depend on how many are sampled with it. Only the first
+        chunks of an item can be given, since each token is drawn from those before it.
 
         Raises:
-            ValueError: see `check_request`, `ConditionEncoder.refuse`, `SamplingOptions` and `sample_tokens`.
-            TypeError: an option that does not exist.
+            ValueError: see `check_request`, `ConditionEncoder.request` and `sample_tokens`.
+            TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
-        refuse_options(options, ("temperature", "top_k", "top_p", "use_cache"))
-        request = check_request(self.binding.spec, conditions, lengths_samples, guidance_scale, prefix)
-        self.condition_encoder.refuse(conditions)
-        how = SamplingOptions(
-            temperature=temperature, top_k=top_k, top_p=top_p, guidance_scale=guidance_scale, use_cache=use_cache
+        options: TokenSampling = self.check_sampling(sampling)
+        request = check_request(self.binding.spec, conditions, lengths_samples, given)
+        self.condition_encoder.request(conditions)  # refuses what cannot be asked for, before anything is computed
+        tokens = sample_tokens(
+            self,
+            conditions,
+            request,
+            options,
+            encoded=None if given is None else given.encoded,
+            generator=generator,
+            callback=callback,
         )
-        tokens = sample_tokens(self, conditions, request, how, generator=generator, prefix=prefix, callback=callback)
         return Generated(latents=None, tokens=tokens, lengths_samples=request.lengths_samples)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core.objective import Objective
-from ...core.random import rand
 from ..base import LatentBatch
+from ..conditioning.drops import draw_drops
 from .digits import check_tokens, tokens_to_digits
 from .lm import TokenLMConfig
 
@@ -33,7 +33,7 @@ class NextTokenObjective(Objective):
     uses_all_parameters = True
 
     def __init__(self, config: NextTokenConfig, settings: TokenLMConfig):
-        self.config, self.spec = config, settings.binding.spec
+        self.config, self.spec, self.conditioning = config, settings.binding.spec, settings.conditioning
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
@@ -54,7 +54,7 @@ class NextTokenObjective(Objective):
             raise ValueError("an item of the batch has no real token: its mask is False throughout")
         tokens = tokens.masked_fill(~mask[..., None], 0)
         weights = mask / mask.sum()
-        drop = rand((len(tokens),), generator, weights) < self.config.cond_drop_prob
+        drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(tokens), generator, weights)
         logits = model(tokens, conditions=batch.conditions, mask=mask, drop_mask=drop)
         digits = tokens_to_digits(tokens, self.spec.levels)
         loss = (frame_nats(logits, digits) * weights).sum() / self.spec.tokens_per_frame

@@ -1,4 +1,4 @@
-"""Drawing tokens digit by digit, with guidance, continuation of a prefix and a window that moves on.
+"""Drawing tokens digit by digit, with guidance, given chunks and a window that moves on.
 
 Shape letters: B batch, T' token frames, Q codebooks, K digits of all codebooks, L most levels of a digit.
 """
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...core.config import option
 from ...core.random import rand
 from ...tokenizers.base import Encoded
-from ..base import Conditions
-from ..parts.request import SampleRequest, prefix_frames
+from ..base import SamplingConfig
+from ..conditions import Conditions
+from ..parts.request import SampleRequest, lay_given
 from .context import Context
 from .digits import check_tokens, digits_to_tokens, tokens_to_digits
 
@@ -25,16 +27,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """How digits are drawn; see `TokenLM.sample`."""
+class TokenSampling(SamplingConfig):
+    """Options of `TokenLM.sample`."""
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    guidance_scale: float = 1.0
-    use_cache: bool = True
+    temperature: float = option(1.0, "Divisor of each digit's logits; 0 takes the likeliest digit.")
+    top_k: int | None = option(None, "Number of likeliest levels of each digit that are drawn from. By default all.")
+    top_p: float = option(1.0, "Probability that the likeliest levels of each digit reach together; the rest is cut.")
+    use_cache: bool = option(True, "Keep keys and values of the past. Without it the result takes longer.", hidden=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise ValueError(f"temperature must be 0 or more, got {self.temperature}: 0 takes the likeliest digit")
         if self.top_k is not None and self.top_k < 1:
@@ -43,8 +45,8 @@ class SamplingOptions:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
 
 
-def draw_digit(logits: Tensor, uniform: Tensor, options: SamplingOptions) -> Tensor:
-    """Digits [B] by inversion of the filtered distribution of logits [B, L] at `uniform` [B] in [0, 1).
+def draw_digit(logits: Tensor, uniform: Tensor, options: TokenSampling) -> Tensor:
+    """Returns digits [B] by inversion of the filtered distribution of logits [B, L] at `uniform` [B] in [0, 1).
 
     Inversion lets the caller draw all randomness beforehand, item by item.
     """
@@ -68,22 +70,36 @@ def sample_tokens(
     model: TokenLM,
     conditions: Conditions,
     request: SampleRequest,
-    options: SamplingOptions,
+    options: TokenSampling,
     *,
+    encoded: Encoded | None,
     generator: torch.Generator | None,
-    prefix: Encoded | None,
     callback: Callable[[int, int], None] | None,
 ) -> Tensor:
-    """Tokens [B, T', Q] int64, zero beyond each item's own frames; those of a prefix are kept as they are.
+    """Returns tokens [B, T', Q] int64, zero beyond each item's own frames; given ones are kept as they are.
+
+    Args:
+        model: the network.
+        conditions: of the B items.
+        request: their lengths and which chunks are given.
+        options: of the sampler.
+        encoded: the given audio, of 1 or B items; None where nothing is given.
+        generator: source of all randomness.
+        callback: called with (frames done, frames in all).
 
     Raises:
-        ValueError: a prefix of another codec or with tokens out of range.
+        ValueError: given tokens of another codec or out of range, or given chunks that are not the first ones.
     """
     spec = model.binding.spec
+    if (request.keep[:, 1:] & ~request.keep[:, :-1]).any():
+        raise ValueError(
+            "a token language model draws each token from those before it, so only the first chunks of an item can be "
+            "given: keep no chunk after one that is to be sampled, or use a diffusion generator"
+        )
     frames = torch.tensor(request.num_chunks) * spec.chunk_tokens
-    known = torch.tensor(request.prefix_chunks) * spec.chunk_tokens
+    known = request.keep.sum(1) * spec.chunk_tokens
     num_frames, first = int(frames.max()), int(known.min())
-    digits = _known_digits(model, request, prefix, num_frames)
+    digits = _known_digits(model, request, encoded, num_frames)
     uniform = torch.zeros(len(request), num_frames, digits.shape[-1], device=model.device)
     for item, (begin, end) in enumerate(zip(known.tolist(), frames.tolist(), strict=True)):
         uniform[item, begin:end] = rand((end - begin, digits.shape[-1]), generator, uniform)
@@ -98,8 +114,8 @@ def sample_tokens(
     return tokens.masked_fill((torch.arange(num_frames) >= frames[:, None]).to(tokens.device)[..., None], 0)
 
 
-def _draw_frame(model: TokenLM, hidden: Tensor, uniform: Tensor, options: SamplingOptions) -> Tensor:
-    """Digits [B, K] of one frame from hidden states [B or 2B, W] (the second half without conditions)."""
+def _draw_frame(model: TokenLM, hidden: Tensor, uniform: Tensor, options: TokenSampling) -> Tensor:
+    """Returns digits [B, K] of one frame from hidden states [B or 2B, W] (the second half without conditions)."""
     state = model.head.start(hidden)
     guided = len(hidden) != len(uniform)
     drawn = []
@@ -114,16 +130,13 @@ def _draw_frame(model: TokenLM, hidden: Tensor, uniform: Tensor, options: Sampli
     return torch.stack(drawn, -1)
 
 
-def _known_digits(model: TokenLM, request: SampleRequest, prefix: Encoded | None, num_frames: int) -> Tensor:
-    """Digits [B, T', K] with those of the prefix in place and zero elsewhere."""
+def _known_digits(model: TokenLM, request: SampleRequest, encoded: Encoded | None, num_frames: int) -> Tensor:
+    """Returns digits [B, T', K] with the given ones in place and zero elsewhere."""
     spec = model.binding.spec
     num_digits = sum(len(levels) for levels in spec.levels)
     digits = torch.zeros(len(request), num_frames, num_digits, dtype=torch.int64, device=model.device)
-    if prefix is None:
+    if encoded is None:
         return digits
-    check_tokens(prefix.tokens, spec)
-    for item, num_chunks in enumerate(request.prefix_chunks):
-        count = num_chunks * spec.chunk_tokens
-        given = prefix_frames(prefix.tokens, item, count)
-        digits[item, :count] = tokens_to_digits(given, spec.levels).to(digits.device)
-    return digits
+    check_tokens(encoded.tokens, spec)
+    known, _ = lay_given(tokens_to_digits(encoded.tokens, spec.levels), request.keep, spec.chunk_tokens, digits)
+    return known

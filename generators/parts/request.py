@@ -1,47 +1,46 @@
-"""The checked form of a call to `LatentGenerator.sample`: lengths in whole chunks, and how much of a prefix is kept.
+"""The checked form of a call to `LatentGenerator.sample`: lengths in whole chunks, and which of them are given.
 
 Shape letters: B batch, T frames of a stream.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...core.config import nearest_hint
-from ...tokenizers.base import Encoded, TokenizerSpec
-from ..base import Conditions
+from ...tokenizers.base import TokenizerSpec
+from ..conditions import Conditions
+from ..given import Given
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """What is to be sampled, per item."""
+    """The length of each item, and what of it is given."""
 
     lengths_samples: Tensor  # [B] int64 on the CPU, at the codec's rate
     num_chunks: tuple[int, ...]  # whole chunks of each item
-    prefix_chunks: tuple[int, ...]  # leading chunks that are given; 0 without a prefix
+    keep: Tensor  # [B, most chunks] bool on the CPU, True where a chunk is given
 
     def __len__(self) -> int:
         return len(self.num_chunks)
 
 
 def check_request(
-    spec: TokenizerSpec,
-    conditions: Conditions,
-    lengths_samples: Tensor,
-    guidance_scale: float,
-    prefix: Encoded | None,
+    spec: TokenizerSpec, conditions: Conditions, lengths_samples: Tensor, given: Given | None
 ) -> SampleRequest:
-    """Validate the arguments that every kind of generator takes.
+    """Validates the arguments that every kind of generator takes.
+
+    Args:
+        spec: of the codec that the generator was made for.
+        conditions: of B items.
+        lengths_samples: [B] samples of each item at the codec's rate.
+        given: what of the items is given.
 
     Raises:
-        ValueError: no items, counts or lengths that do not fit, a length below 1, a prefix that holds no whole chunk
-            or leaves nothing to sample, or a guidance scale that is negative or not finite.
+        ValueError: no items, counts or lengths that do not fit, a length below 1, or given chunks that lie outside an
+            item or leave nothing of it to sample.
         TypeError: lengths that are not integers.
     """
     if lengths_samples.is_floating_point() or lengths_samples.ndim != 1:
@@ -50,46 +49,57 @@ def check_request(
         )
     if not 0 < len(conditions) == len(lengths_samples):
         raise ValueError(f"{len(conditions)} conditions, but {len(lengths_samples)} lengths: give one for each item")
-    if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-        raise ValueError(f"guidance_scale must be 0 or more, got {guidance_scale}: 1 is no guidance")
     lengths = lengths_samples.detach().to("cpu", torch.int64)
     num_chunks = tuple(spec.num_chunks(int(n)) for n in lengths)
-    prefix_chunks = (0,) * len(num_chunks) if prefix is None else _prefix_chunks(spec, prefix, num_chunks)
-    return SampleRequest(lengths_samples=lengths, num_chunks=num_chunks, prefix_chunks=prefix_chunks)
+    keep = torch.zeros(len(num_chunks), max(num_chunks), dtype=torch.bool)
+    if given is not None:
+        _fill_keep(keep, given, num_chunks)
+    return SampleRequest(lengths_samples=lengths, num_chunks=num_chunks, keep=keep)
 
 
-def _prefix_chunks(spec: TokenizerSpec, prefix: Encoded, num_chunks: tuple[int, ...]) -> tuple[int, ...]:
-    """Chunks of the prefix that hold nothing but real audio, for each item."""
-    lengths = [int(n) for n in prefix.lengths_samples]
-    if len(lengths) not in (1, len(num_chunks)):
-        raise ValueError(f"a prefix of {len(lengths)} items for {len(num_chunks)} to sample: give 1 or one for each")
-    if len(lengths) == 1:
-        lengths = lengths * len(num_chunks)
-    # a codec that pads the edges (overlap below zero) ends its chunks inside the audio all the same
-    beyond = max(0, spec.overlap_samples)
-    counts = tuple(max(0, n - beyond) // spec.chunk_samples for n in lengths)
-    for count, length, wanted in zip(counts, lengths, num_chunks, strict=True):
-        if count < 1:
-            least = spec.chunk_samples + beyond
-            raise ValueError(f"a prefix of {length} samples holds no whole chunk: at least {least} are needed")
-        if count >= wanted:
-            raise ValueError(f"a prefix of {count} chunks leaves nothing of {wanted} to sample: ask for a longer item")
-    return counts
+def lay_given(stream: Tensor, keep: Tensor, frames_per_chunk: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Lays the frames of given chunks into the items.
 
+    Args:
+        stream: [1 or B, n, ...] frames of the given audio; how many there are may differ from the items' T.
+        keep: [B, chunks] bool, the chunks of the items that are given.
+        frames_per_chunk: of the stream.
+        like: [B, T, ...], whose shape, dtype and device the result has.
 
-def prefix_frames(stream: Tensor, item: int, num_frames: int) -> Tensor:
-    """The first `num_frames` frames of an item of a prefix stream [1 or B, T, ...].
+    Returns:
+        The frames [B, T, ...], zero where they are not given, and the mask [B, T] bool of those that are.
 
     Raises:
-        ValueError: the stream is shorter than its lengths say.
+        ValueError: the stream is shorter than the chunks that are kept of it.
     """
-    frames = stream[item if len(stream) > 1 else 0][:num_frames]
-    if len(frames) < num_frames:
-        raise ValueError(f"the prefix has {len(frames)} frames, but by its length it should have {num_frames}")
-    return frames
+    where = keep.repeat_interleave(frames_per_chunk, 1)
+    needed = int(where.any(0).nonzero().max()) + 1 if where.any() else 0
+    if stream.shape[1] < needed:
+        raise ValueError(f"the given audio has {stream.shape[1]} frames, but frames up to {needed} are kept of it")
+    known = torch.zeros_like(like)
+    where = where.to(like.device)
+    count = min(stream.shape[1], known.shape[1])
+    shown = where.unflatten(-1, (-1,) + (1,) * (like.ndim - 2)) if like.ndim > 2 else where
+    known[:, :count] = torch.where(shown[:, :count], stream[:, :count].to(known), known[:, :count])
+    return known, where
 
 
-def refuse_options(options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise TypeError for sampling options that this kind of generator does not have."""
-    for name in options:
-        raise TypeError(f"no sampling option {name!r}: {nearest_hint(name, known)}")
+def _fill_keep(keep: Tensor, given: Given, num_chunks: tuple[int, ...]) -> None:
+    """Writes the given chunks into `keep`, all False before."""
+    if given.noise_level:
+        raise ValueError(
+            f"noise_level is {given.noise_level}: generators take given audio without noise so far, noise_level 0"
+        )
+    for name, size in (("audio", len(given.encoded.lengths_samples)), ("keep", len(given.keep))):
+        if size not in (1, len(num_chunks)):
+            raise ValueError(f"given {name} of {size} items for {len(num_chunks)} to sample: give 1 or one for each")
+    rows = given.keep.cpu().expand(len(num_chunks), -1)
+    for row, (kept, wanted) in enumerate(zip(rows, num_chunks, strict=True)):
+        if kept.shape[0] >= wanted and kept[:wanted].all():
+            raise ValueError(
+                f"given audio of {int(kept.sum())} chunks leaves nothing of {wanted} to sample: ask for a longer "
+                "duration or keep less"
+            )
+        if kept[wanted:].any():
+            raise ValueError(f"chunk {int(kept.nonzero().max()) + 1} is given of an item of {wanted} chunks")
+        keep[row, : min(wanted, len(kept))] = kept[:wanted]

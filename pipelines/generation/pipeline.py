@@ -6,42 +6,53 @@ Q codebooks.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from ...core.device import move_model
 from ...core.errors import MismatchError
-from ...generators.base import Conditions, Generated, LatentGenerator
-from ...tokenizers.base import AudioTokenizer, Encoded, TokenizerSpec
+from ...generators.base import Generated, LatentGenerator
+from ...generators.conditions import SECONDS, Conditions, is_given
+from ...generators.given import Given
+from ...tokenizers.base import AudioTokenizer, TokenizerSpec
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 Prompt = str | Sequence[str]
 
 
 @dataclass(kw_only=True)
 class AudioOutput:
-    """What a call gives: one item for each prompt and repetition, in that order."""
+    """The result of a call: one item for each prompt and repetition, in that order."""
 
     audio: Tensor  # [B, C, N] in [-1, 1]; zeros beyond an item's own length
     sample_rate: int  # Hz
     lengths_samples: Tensor  # [B] int64
-    prompts: list[str]  # one an item
+    prompts: list[str]  # one per item
     latents: Tensor | None = None  # [B, T, D], of a diffusion generator
     tokens: Tensor | None = None  # [B, T', Q], of a language generator
 
     def item(self, index: int) -> Tensor:
-        """Audio [C, n] of one item, cut to its own length."""
+        """Returns the audio [C, n] of one item, cut to its own length."""
         return self.audio[index, :, : int(self.lengths_samples[index])]
 
 
 class GenerationPipeline:
     """Samples one stream of a codec and decodes it.
+
+    Args:
+        tokenizer: the codec.
+        generator: a generator of the codec's latents or tokens.
+        defaults: values of a call whose caller gives none.
 
     Raises:
         MismatchError: the generator was trained on another tokenizer's streams.
@@ -58,6 +69,7 @@ class GenerationPipeline:
         self.tokenizer = tokenizer
         self.generator = generator
         self.defaults = defaults or PipelineDefaults()
+        self._warned: set[str] = set()  # conditions that a warning was logged about
 
     @property
     def spec(self) -> TokenizerSpec:
@@ -65,10 +77,11 @@ class GenerationPipeline:
 
     @property
     def device(self) -> torch.device:
-        return self.generator.device
+        device: torch.device = self.generator.device
+        return device
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move both networks; returns self."""
+        """Moves both networks and returns the pipeline."""
         for model in (self.tokenizer, self.generator):
             move_model(model, device, dtype)
         return self
@@ -81,31 +94,37 @@ class GenerationPipeline:
         duration_s: float | Sequence[float] | None = None,
         num_per_prompt: int = 1,
         labels: str | Sequence[str | None] | None = None,
+        conditions: Mapping[str, Any] | None = None,
         generator: torch.Generator | None = None,
         guidance_scale: float | None = None,
         continue_from: tuple[Tensor, int] | None = None,
+        given: Given | None = None,
         callback: Callable[[int, int], None] | None = None,
         decode_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> AudioOutput:
-        """Sample audio for each prompt.
+        """Samples audio for each prompt.
 
         Args:
             prompt: one text or several; an empty one asks for nothing in particular.
-            duration_s: seconds of each item, in all or one for each prompt; what `continue_from` brings is included.
+            duration_s: seconds of each item, one number for all or one per prompt; given audio is included.
             num_per_prompt: items for each prompt, one after the other in the result.
             labels: class label of each prompt, or one for all.
-            generator: source of all noise. Same generator state, same audio; items draw from it in their order.
-            guidance_scale: classifier-free guidance; 1 is none.
+            conditions: further conditions of the generator by name, such as `{"bpm": 120}`: a list has one value per
+                prompt, anything else is for all.
+            generator: source of all noise. The same state gives the same audio; items draw from it in their order.
+            guidance_scale: scale of classifier-free guidance; 1 turns it off.
             continue_from: audio [C, N] and its rate in Hz, which every item begins with; its last incomplete chunk
-                is sampled anew.
+                is sampled again.
+            given: encoded audio and which of its chunks the items keep, in place of `continue_from`.
             callback: called with (steps done, steps in all) while the streams are sampled.
             decode_options: options of `tokenizer.decode`, such as `steps`.
-            options: options of `generator.sample`, such as `num_inference_steps` or `temperature`.
+            options: options of the generator's `sampling_class`, such as `num_inference_steps` or `temperature`.
 
         Raises:
-            ValueError: a duration that is not positive or leaves nothing to sample, an unknown label, counts that do
-                not agree.
+            ValueError: a duration that is not positive or leaves nothing to sample, a condition that the generator
+                does not have or never saw in training, an unknown label, or counts that do not agree.
+            TypeError: an option that the generator does not have.
         """
         prompts = _repeat([prompt] if isinstance(prompt, str) else list(prompt), num_per_prompt)
         seconds = _per_item(
@@ -113,23 +132,34 @@ class GenerationPipeline:
         )
         if isinstance(labels, str):
             labels = [labels] * (len(prompts) // num_per_prompt)
+        asked = Conditions.of(
+            prompts,
+            seconds,
+            None if labels is None else _repeat(list(labels), num_per_prompt),
+            **_values_per_item(conditions or {}, len(prompts), num_per_prompt),
+        )
+        self._refuse_unseen(asked)
         lengths = _lengths(seconds, self.spec)
-        prefix = None if continue_from is None else self._prefix(*continue_from, shortest=min(lengths))
+        chosen = {"guidance_scale": self.defaults.guidance_scale, **self.defaults.sample, **options}
+        if guidance_scale is not None:
+            chosen["guidance_scale"] = guidance_scale
+        sampling = self.generator.make_sampling(chosen)
+        if continue_from is not None:
+            given = self._prefix(*continue_from, given)
         # drawn first, so that an item's noise does not depend on how many items come after it
         decode_seed = int(
             torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
         )
         generated = self.generator.sample(
-            Conditions.of(prompts, seconds, None if labels is None else _repeat(list(labels), num_per_prompt)),
+            asked,
             torch.tensor(lengths, device=self.device),
+            sampling=sampling,
+            given=given,
             generator=generator,
-            guidance_scale=self.defaults.guidance_scale if guidance_scale is None else guidance_scale,
-            prefix=prefix,
             callback=callback,
-            **{**self.defaults.sample, **options},
         )
         noise = torch.Generator().manual_seed(decode_seed)
-        gain_db = None if prefix is None else prefix.gain_db
+        gain_db = None if given is None else given.encoded.gain_db
         return self._decode(generated, gain_db, prompts, noise, {**self.defaults.decode, **(decode_options or {})})
 
     def _decode(
@@ -144,7 +174,7 @@ class GenerationPipeline:
             latents=generated.latents if generated.tokens is None else None,
             tokens=generated.tokens,
             lengths_samples=generated.lengths_samples,
-            # the whole item takes the level of the audio that it goes on from
+            # the whole item takes the level of the audio that it keeps
             gain_db=None if gain_db is None else gain_db.expand(len(prompts)),
             generator=noise,
             **options,
@@ -158,30 +188,29 @@ class GenerationPipeline:
             tokens=generated.tokens,
         )
 
-    def _prefix(self, audio: Tensor, sample_rate: int, shortest: int) -> Encoded:
-        """The whole chunks of audio [C, N] as a batch of one."""
+    def _prefix(self, audio: Tensor, sample_rate: int, given: Given | None) -> Given:
+        """Returns the request to continue audio [C, N]."""
+        if given is not None:
+            raise ValueError("continue_from and given both say what the items keep: leave one out")
         if audio.ndim != 2:
             raise ValueError(f"continue_from takes audio [channels, samples], got shape {tuple(audio.shape)}")
-        encoded = self.tokenizer.encode(audio[None].to(self.device), sample_rate)
-        chunk = self.spec.chunk_samples
-        whole = (int(encoded.lengths_samples[0]) - max(0, self.spec.overlap_samples)) // chunk
-        given_s, wanted_s = audio.shape[-1] / sample_rate, shortest / self.spec.sample_rate
-        if whole < 1:
-            raise ValueError(
-                f"continue_from lasts {given_s:.2f} s, less than one chunk of "
-                f"{chunk / self.spec.sample_rate:.2f} s: give more of it"
-            )
-        if whole >= self.spec.num_chunks(shortest):
-            raise ValueError(
-                f"continue_from lasts {given_s:.2f} s, which leaves nothing of {wanted_s:.2f} s to sample: "
-                "ask for a longer duration"
-            )
-        return Encoded(
-            latents=encoded.latents[:, : whole * self.spec.chunk_latents],
-            tokens=encoded.tokens[:, : whole * self.spec.chunk_tokens],
-            lengths_samples=torch.tensor([whole * chunk + max(0, self.spec.overlap_samples)], device=self.device),
-            gain_db=encoded.gain_db,
-        )
+        return Given.prefix(self.tokenizer.encode(audio[None].to(self.device), sample_rate), self.spec)
+
+    def _refuse_unseen(self, conditions: Conditions) -> None:
+        """Raises ValueError if a condition is asked for that the generator saw no value of in training."""
+        seen = self.generator.trained_on.conditions
+        for name, values in conditions.values.items():
+            if name == SECONDS or not any(map(is_given, values)):
+                continue
+            if seen is not None and name not in seen:
+                has = ", ".join(seen) or "none"
+                raise ValueError(
+                    f"the generator never saw a value of {name} in training, so that it would have no effect: leave it "
+                    f"out (seen: {has})"
+                )
+            if seen is None and name not in self._warned:
+                self._warned.add(name)
+                logger.warning("the generator does not record whether it was trained with %s: it may do nothing", name)
 
     def save_pretrained(self, folder: str | Path, *, tokenizer_name: str | None = None) -> None:
         """Write `pipeline.json`, `generator/` and `tokenizer/`; see `saved.write_pipeline`."""
@@ -193,7 +222,7 @@ class GenerationPipeline:
         return cls(*read_pipeline(folder, tokenizer))
 
 
-def _repeat(items: list, times: int) -> list:
+def _repeat(items: list[T], times: int) -> list[T]:
     if times < 1 or not items:
         raise ValueError(f"{len(items)} prompts, {times} items of each: at least one of both is needed")
     return [item for item in items for _ in range(times)]
@@ -205,8 +234,23 @@ def _per_item(seconds: float | Sequence[float], num_items: int, num_per_prompt: 
     return _repeat([float(s) for s in seconds], num_per_prompt)
 
 
+def _values_per_item(conditions: Mapping[str, Any], num_items: int, num_per_prompt: int) -> dict[str, list[Any]]:
+    """Returns the values of each condition, one per item."""
+    found = {}
+    for name, value in conditions.items():
+        if name in ("text", "label", SECONDS):
+            raise ValueError(f"conditions: {name} has an argument of its own (prompt, labels, duration_s)")
+        if not isinstance(value, (list, tuple)):
+            found[name] = [value] * num_items
+        elif len(value) * num_per_prompt != num_items:
+            raise ValueError(f"{num_items // num_per_prompt} prompts, but {len(value)} values of the condition {name}")
+        else:
+            found[name] = _repeat(list(value), num_per_prompt)
+    return found
+
+
 def _lengths(seconds: list[float], spec: TokenizerSpec) -> list[int]:
-    """Samples of each item at the codec's rate."""
+    """Returns the samples of each item at the codec's rate."""
     if wrong := [s for s in seconds if not (math.isfinite(s) and round(s * spec.sample_rate) >= 1)]:
         raise ValueError(f"a duration of {wrong[0]} s: give a positive number of seconds")
     return [round(s * spec.sample_rate) for s in seconds]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -13,19 +13,21 @@ from ...core.configured import ConfiguredModel
 from ...core.errors import MismatchError
 from ...core.objective import Objective
 from ...core.random import keyed_seed
-from ...generators.base import LatentGenerator, TokenizerBinding
+from ...generators.base import LatentGenerator, TokenizerBinding, TrainedOn
 from ...generators.load import generator_class
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.load import load_tokenizer, tokenizer_class
 from ..data.shards import dataset_binding
 from ..data.shards.read import check_tokenizer
 from .audio_data import AudioCrops, open_audio
+from .conditions import check_conditions
 from .config import AudioDataConfig, LatentDataConfig, TrainConfig
 from .latent_data import LatentCrops, open_latents
 from .loader import Examples
 
 logger = logging.getLogger(__name__)
 
+FACTS = "trained_on"  # field of a generator's config
 HELD_OUT_SEED = 1  # held-out crops are the same in every run, whatever its seed
 
 
@@ -81,15 +83,19 @@ def _generator_task(config: TrainConfig) -> Task:
         check_tokenizer(dataset, tokenizer)
     binding = dataset_binding(dataset)
     model = _build_model(generator_class(config.model.class_name), config, {"binding": binding})
+    assert isinstance(model, LatentGenerator)
+    encoder = getattr(model, "condition_encoder", None)  # a generator of somebody else may do without conditions
+    if encoder is not None:
+        _record_facts(model, check_conditions(dataset, data, encoder), fresh=config.model.init_from is None)
     held_out = None
     if data.valid_where is not None or data.valid_source is not None:
         held_out_set = open_latents(data, held_out=True)
         _check_fingerprint(held_out_set.fingerprint, binding, f"held-out dataset {held_out_set.path}")
-        held_out = LatentCrops(held_out_set, data, HELD_OUT_SEED, shuffle=False)
+        held_out = LatentCrops(held_out_set, data, HELD_OUT_SEED, shuffle=False, encoder=encoder)
     return Task(
         model=model,
         objective=build_objective_of(model, config),
-        examples=LatentCrops(dataset, data, config.seed),
+        examples=LatentCrops(dataset, data, config.seed, encoder=encoder),
         held_out=held_out,
         tokenizer=tokenizer,
     )
@@ -110,14 +116,29 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
     if isinstance(model, LatentGenerator):
         _check_fingerprint(model.binding.fingerprint, extra["binding"], f"weights {config.model.init_from}")
     theirs, ours = config_to_dict(model.settings), config_to_dict(wanted)
-    # the weights bring their own normalisation of the latents
-    differing = sorted(key for key in ours if key != "binding" and ours[key] != theirs[key])
+    # the weights bring their own normalisation of the latents, and what they were trained on
+    differing = sorted(key for key in ours if key not in ("binding", FACTS) and ours[key] != theirs[key])
     if differing:
         raise MismatchError(
             f"weights {config.model.init_from} were made with another model.config: {', '.join(differing)} differ; "
             "copy its config.json's values or leave init_from out"
         )
     return model.float()
+
+
+def _record_facts(model: LatentGenerator, facts: TrainedOn, *, fresh: bool) -> None:
+    """Writes facts about the training data into the model's config, where it has a place for them.
+
+    Conditions that the weights of `init_from` were trained with are added, or all are unknown if those are.
+    """
+    if not any(field.name == FACTS for field in fields(model.settings)):
+        return
+    before = model.trained_on.conditions
+    if not fresh:
+        seen = None if before is None else tuple(sorted({*(facts.conditions or ()), *before}))
+        facts = replace(facts, conditions=seen)
+    model.settings = replace(model.settings, **{FACTS: facts})
+    model.register_to_config(**{FACTS: config_to_dict(facts)})
 
 
 def _check_fingerprint(fingerprint: str, binding: TokenizerBinding, what: str) -> None:

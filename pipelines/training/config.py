@@ -98,8 +98,11 @@ class LatentDataConfig:
         None, "Metadata values of the held-out items. Without it and without `valid_source` there is no validation."
     )
     valid_examples: int = option(32, "Number of crops that the validation loss is measured on.")
-    text_column: str = option("text", "Metadata column that holds the prompt.")
-    label_column: str = option("label", "Metadata column that holds the class label.")
+    conditions: dict[str, str] = option(
+        factory=dict,
+        help="Metadata column that holds the values of a condition, such as {text: caption}. By default the column "
+        "that is called like the condition.",
+    )
     tokenizer: str | None = option(
         None, "Folder or shipped name of the codec, which decodes the previews and is named by the trained pipeline."
     )

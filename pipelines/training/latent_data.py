@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ...core.errors import TrainingError
 from ...core.random import keyed_generator
 from ...generators.base import LatentBatch
+from ...generators.conditioning import ConditionEncoder
+from ...generators.conditions import Conditions
 from ..data.shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
+from .conditions import condition_columns
 from .config import LatentDataConfig
 
 
 class LatentCrops:
-    """Endless examples out of a dataset, every item once an epoch."""
+    """Endless examples out of a dataset, every item once per epoch.
 
-    def __init__(self, dataset: LatentDataset, config: LatentDataConfig, seed: int, shuffle: bool = True):
-        self.dataset, self.config, self.seed = dataset, config, seed
+    Args:
+        dataset: at least one item.
+        config: length of the crops and columns of the conditions.
+        seed: of the order and the crops.
+        shuffle: False takes the items in the dataset's order.
+        encoder: the conditions of the generator, which batches are prepared for; None leaves them as they are read.
+    """
+
+    def __init__(
+        self,
+        dataset: LatentDataset,
+        config: LatentDataConfig,
+        seed: int,
+        shuffle: bool = True,
+        encoder: ConditionEncoder | None = None,
+    ):
+        self.dataset, self.config, self.seed, self.encoder = dataset, config, seed, encoder
         self.sampler = ResumableSampler(len(dataset), seed, shuffle)
         self.silence = dataset.silence
         self.crop_chunks = dataset.spec.nearest_chunks(config.crop_s)
+        self.columns = condition_columns(config.conditions, encoder)
 
     @property
     def num_items(self) -> int:
@@ -29,24 +49,21 @@ class LatentCrops:
         return self.sampler.iter_from(samples_seen)
 
     def load(self, key: tuple[int, int]) -> LatentItem:
-        """A crop of the item of an (epoch, index)."""
+        """Returns a crop of the item of an (epoch, index)."""
         epoch, index = key
         generator = keyed_generator(self.seed, epoch, index)
         return random_crop(self.dataset[index], self.dataset.spec, self.crop_chunks, self.silence, generator)
 
     def collate(self, examples: list[LatentItem]) -> LatentBatch:
-        """Crops as a batch."""
-        return collate(
-            examples,
-            self.dataset.spec,
-            self.silence,
-            text_column=self.config.text_column,
-            label_column=self.config.label_column,
-        )
+        """Returns crops as a batch, its conditions as tensors: a network sees no text."""
+        batch = collate(examples, self.dataset.spec, self.silence, columns=self.columns)
+        if self.encoder is None or not isinstance(batch.conditions, Conditions):
+            return batch
+        return replace(batch, conditions=self.encoder.prepare(batch.conditions))
 
 
 def open_latents(config: LatentDataConfig, held_out: bool = False) -> LatentDataset:
-    """The training or the held-out dataset that `config` names.
+    """Opens the training or the held-out dataset that `config` names.
 
     Raises:
         DatasetError: no dataset there, or a corrupt one.

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...generators.base import Conditions, Generated, LatentGenerator
+from ...generators.base import Generated, LatentGenerator
+from ...generators.conditions import Conditions
 from ...tokenizers.base import AudioTokenizer
 
 
@@ -30,12 +31,12 @@ def draw_streams(
         prompts: one text per item.
         labels: one class label per item, or None.
         seconds: length of each item.
-        options: keyword arguments of the model's `sample`.
+        options: of the model's sampling config.
         generator: source of the randomness.
     """
     lengths = torch.full((len(prompts),), round(seconds * model.binding.spec.sample_rate))
     conditions = Conditions.of(prompts, seconds, labels)
-    return model.sample(conditions, lengths, generator=generator, **options)
+    return model.sample(conditions, lengths, sampling=model.make_sampling(options), generator=generator)
 
 
 def decode_streams(tokenizer: AudioTokenizer, made: Generated, generator: torch.Generator) -> list[Tensor]:

@@ -149,10 +149,12 @@ def test_train_and_sample_work_together(dataset: Path, codec_folder: Path, tmp_p
     assert "2 steps, already complete" in finished.stdout
     assert "nan" not in finished.output
     assert "3 steps" in call("train", "train/dit-tiny", *keys, "steps=3").stdout
-    arguments = ["sample", tmp_path / "run", tmp_path / "out", "-p", "one", "-p", "two", "--seconds", 0.1, "--steps", 1]
+    arguments = ["sample", tmp_path / "run", tmp_path / "out", "--num", 2, "--seconds", 0.1, "--steps", 1]
     records = json.loads(call(*arguments, "spectrograms=false", "decode_options.steps=1", "--json").stdout)["samples"]
     assert len(records) == 2
     assert len(list((tmp_path / "out").glob("*.wav"))) == 2
+    refused = call(*arguments, "-p", "a piano", code=1)
+    assert "never saw a value of text in training" in refused.output
 
 
 def test_a_config_file_and_overrides_reach_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,3 +111,14 @@ def test_a_folder_that_is_no_dataset_and_an_output_that_cannot_be_written(datase
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose another output"):
         decode(dataset, tmp_path / "file")
+
+
+def test_a_second_decoding_replaces_the_first_and_refuses_audio_of_others(dataset: Path, tmp_path: Path) -> None:
+    first = decode(dataset, tmp_path / "out", options={"steps": 1})
+    decode(dataset, tmp_path / "out", ids=("c.wav",), options={"steps": 1})
+    assert len(first) == 3
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [first[2]["file"], "decode.json"]
+    soundfile.write(tmp_path / "out" / "theirs.wav", np.zeros(100), 48000)
+    with pytest.raises(ValueError, match=r"decode\.json does not list, theirs\.wav"):
+        decode(dataset, tmp_path / "out")
+    assert (tmp_path / "out" / "theirs.wav").exists()

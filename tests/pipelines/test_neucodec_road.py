@@ -71,7 +71,7 @@ def test_train_sample_and_evaluate(name: str, dataset: Path, codec_folder: Path,
         SampleConfig(
             pipeline=str(tmp_path / "run"),
             output=str(tmp_path / "samples"),
-            prompts=("one", "two"),
+            num=2,
             seconds=0.3,
             decode_options={"chunk_s": 0.2, "overlap_s": 0.04},
             spectrograms=False,

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,35 @@ import torch
 
 from latentune.core.errors import AudioError, CheckpointError, ConfigError, MismatchError, MissingPackageError
 from latentune.core.random import randn
-from latentune.generators import load as generator_table
-from latentune.generators.base import Conditions, Generated, LatentGenerator, TokenizerBinding
+from latentune.generators.base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
+from latentune.generators.conditions import Conditions
+from latentune.generators.given import Given
+from latentune.generators.parts.request import check_request, lay_given
 from latentune.pipelines.generation import load as pipeline_table
 from latentune.pipelines.generation.load import build_pipeline, load_pipeline
 from latentune.pipelines.generation.pipeline import GenerationPipeline
+from latentune.pipelines.generation.prompts import read_prompts
 from latentune.pipelines.generation.saved import PipelineDefaults
-from latentune.pipelines.sample import SampleConfig, read_prompts, sample_to_folder
+from latentune.pipelines.sample import SampleConfig, sample_to_folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseConfig:
     binding: TokenizerBinding
     stream: str = "latents"
+    trained_on: TrainedOn = field(default_factory=lambda: TrainedOn(conditions=("text", "label", "bpm")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSampling(SamplingConfig):
+    strength: float = 1.0
 
 
 class NoiseGenerator(LatentGenerator):
     """The smallest generator: each item's stream is noise of its own, with its prompt's length added."""
 
     config_class = NoiseConfig
+    sampling_class = NoiseSampling
 
     def __init__(self, config: NoiseConfig):
         super().__init__(config)
@@ -44,19 +54,21 @@ class NoiseGenerator(LatentGenerator):
         conditions: Conditions,
         lengths_samples: torch.Tensor,
         *,
+        sampling: SamplingConfig | None = None,
+        given: Given | None = None,
         generator: torch.Generator | None = None,
-        guidance_scale: float = 1.0,
-        prefix: Any = None,
         callback: Any = None,
-        strength: float = 1.0,
     ) -> Generated:
-        self.calls.append({"conditions": conditions, "guidance_scale": guidance_scale, "strength": strength})
-        spec = self.binding.spec
+        options = self.check_sampling(sampling)
+        self.calls.append({"conditions": conditions, "guidance_scale": options.guidance_scale, "options": options})
+        spec, texts = self.binding.spec, conditions.values["text"]
+        request = check_request(spec, conditions, lengths_samples, given)
         frames = spec.num_latents(int(lengths_samples.max()))
-        noise = torch.stack([randn((frames, spec.latent_dim), generator, self.gain) for _ in conditions.text])
-        latents = noise * self.gain * strength + torch.tensor([len(t) / 50 for t in conditions.text])[:, None, None]
-        if prefix is not None:
-            latents[:, : prefix.latents.shape[1]] = prefix.latents
+        noise = torch.stack([randn((frames, spec.latent_dim), generator, self.gain) for _ in texts])
+        latents = noise * self.gain * options.strength + torch.tensor([len(t) / 50 for t in texts])[:, None, None]
+        if given is not None:
+            known, where = lay_given(given.encoded.latents, request.keep, spec.chunk_latents, latents)
+            latents = torch.where(where[..., None], known, latents)
         if callback is not None:
             callback(1, 1)
         tokens = None
@@ -75,16 +87,6 @@ def binding_of(codec: Any) -> TokenizerBinding:
 @pytest.fixture
 def pipe(tiny_codec: Any) -> GenerationPipeline:
     return GenerationPipeline(tiny_codec, NoiseGenerator(NoiseConfig(binding=binding_of(tiny_codec))).eval())
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`load_generator` knows the class of this file."""
-    monkeypatch.setitem(generator_table.KINDS, "NoiseGenerator", ".noise")
-    real = generator_table.generator_class
-    monkeypatch.setattr(
-        generator_table, "generator_class", lambda name: NoiseGenerator if name == "NoiseGenerator" else real(name)
-    )
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -111,8 +113,8 @@ def test_one_item_for_each_prompt_and_repetition_of_the_length_asked(pipe: Gener
     assert out.latents is not None
     assert out.tokens is None
     conditions = pipe.generator.calls[0]["conditions"]  # type: ignore[operator, index]
-    assert conditions.labels == ["music", "music", None, None]
-    assert conditions.seconds_total.tolist() == pytest.approx([0.1, 0.1, 0.05, 0.05])
+    assert conditions.values["label"] == ["music", "music", None, None]
+    assert conditions.values["seconds"] == [(0.0, 0.1), (0.0, 0.1), (0.0, 0.05), (0.0, 0.05)]
 
 
 def test_the_same_seed_gives_the_same_audio_and_another_seed_another(pipe: GenerationPipeline) -> None:
@@ -144,10 +146,10 @@ def test_options_reach_generator_and_decoder_over_the_defaults(tiny_codec: Any) 
     one_step = pipe(generator=seeded())
     assert one_step.audio.shape[-1] == 2400
     assert generator.calls[-1]["guidance_scale"] == 3.0
-    assert generator.calls[-1]["strength"] == 0.5
+    assert generator.calls[-1]["options"].strength == 0.5
     pipe(generator=seeded(), guidance_scale=1.5, strength=2.0)
     assert generator.calls[-1]["guidance_scale"] == 1.5
-    assert generator.calls[-1]["strength"] == 2.0
+    assert generator.calls[-1]["options"].strength == 2.0
     assert not torch.equal(one_step.audio, pipe(generator=seeded(), decode_options={"steps": 2}).audio)
 
 
@@ -181,7 +183,9 @@ def test_every_item_begins_with_what_it_continues(pipe: GenerationPipeline) -> N
         ({"prompt": []}, "at least one"),
         ({"prompt": ["a", "b"], "duration_s": [1.0]}, "2 prompts, but 1 durations"),
         ({"prompt": ["a", "b"], "labels": ["music"]}, "1 labels"),
-        ({"continue_from": (torch.zeros(2, 100), 48000)}, "less than one chunk"),
+        ({"conditions": {"bpm": [1, 2]}}, "1 prompts, but 2 values of the condition bpm"),
+        ({"conditions": {"text": "a"}}, "text has an argument of its own"),
+        ({"continue_from": (torch.zeros(2, 100), 48000)}, "no whole chunk to continue"),
         ({"continue_from": (torch.zeros(2, 48000), 48000)}, "longer duration"),
         ({"continue_from": (torch.zeros(48000), 48000)}, r"\[channels, samples\]"),
         ({"continue_from": (torch.full((1, 9000), math.nan), 48000)}, "NaN"),
@@ -201,7 +205,6 @@ def test_a_generator_of_another_tokenizer_is_refused(tiny_codec: Any) -> None:
 # ---------------------------------------------------------------------- folders
 
 
-@pytest.mark.usefixtures("known")
 def test_a_saved_pipeline_samples_the_same(pipe: GenerationPipeline, tmp_path: Path) -> None:
     pipe.defaults = PipelineDefaults(duration_s=0.05, decode={"steps": 1})
     pipe.save_pretrained(tmp_path / "deep" / "pipe")
@@ -213,7 +216,6 @@ def test_a_saved_pipeline_samples_the_same(pipe: GenerationPipeline, tmp_path: P
     assert torch.equal(loaded("a", generator=seeded()).audio, pipe("a", generator=seeded()).audio)
 
 
-@pytest.mark.usefixtures("known")
 def test_a_shipped_tokenizer_is_referred_to_by_its_name(
     pipe: GenerationPipeline, tiny_codec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +233,6 @@ def test_a_shipped_tokenizer_is_referred_to_by_its_name(
     assert load_pipeline(tmp_path / "generator").fingerprint == pipe.fingerprint
 
 
-@pytest.mark.usefixtures("known")
 def test_a_pipeline_whose_tokenizer_was_exchanged_is_refused(
     pipe: GenerationPipeline, tiny_codec: Any, tmp_path: Path
 ) -> None:
@@ -345,14 +346,57 @@ def test_spectrograms_are_left_out_without_matplotlib_and_refused_where_asked_fo
     assert not (tmp_path / "asked").exists()
 
 
+def test_a_second_call_replaces_the_samples_of_the_first(pipe: GenerationPipeline, tmp_path: Path) -> None:
+    sample_to_folder(config(tmp_path, prompts=("x", "y"), num=2, spectrograms=False), pipeline=pipe)
+    sample_to_folder(config(tmp_path, prompts=("z",), spectrograms=False), pipeline=pipe)
+    written = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert written == ["000_z.json", "000_z.wav", "sample.json"]
+    assert json.loads((tmp_path / "out" / "sample.json").read_text())["files"] == ["000_z.json", "000_z.wav"]
+    soundfile.write(tmp_path / "out" / "theirs.wav", [0.0] * 100, 48000)
+    calls = len(pipe.generator.calls)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"sample\.json does not list, theirs\.wav"):
+        sample_to_folder(config(tmp_path), pipeline=pipe)
+    assert len(pipe.generator.calls) == calls  # type: ignore[arg-type]
+
+
+def test_conditions_come_from_the_config_and_from_prompts(pipe: GenerationPipeline, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"text": "a", "conditions": {"bpm": 90}}\n{"text": "b"}\n')
+    sample_to_folder(
+        config(tmp_path, prompts_file=str(tmp_path / "p.jsonl"), conditions={"bpm": 120}, spectrograms=False),
+        pipeline=pipe,
+    )
+    assert pipe.generator.calls[-1]["conditions"].values["bpm"] == [90, 120]  # type: ignore[operator, index]
+    pipe(["a", "b"], duration_s=SECONDS, num_per_prompt=2, conditions={"bpm": [1, 2]})
+    assert pipe.generator.calls[-1]["conditions"].values["bpm"] == [1, 1, 2, 2]  # type: ignore[operator, index]
+
+
+def test_a_condition_that_was_never_seen_in_training_is_refused(tiny_codec: Any, caplog: Any) -> None:
+    def piped(trained_on: TrainedOn) -> GenerationPipeline:
+        return GenerationPipeline(
+            tiny_codec, NoiseGenerator(NoiseConfig(binding=binding_of(tiny_codec), trained_on=trained_on)).eval()
+        )
+
+    blind = piped(TrainedOn(conditions=("label",)))
+    with pytest.raises(ValueError, match=r"never saw a value of text in training.*\(seen: label\)"):
+        blind("piano", duration_s=SECONDS)
+    blind(["", " "], duration_s=SECONDS, labels=["music", None])
+    unknown = piped(TrainedOn())
+    with caplog.at_level("WARNING"):
+        unknown("piano", duration_s=SECONDS)
+        unknown("piano", duration_s=SECONDS)
+    assert [r.getMessage() for r in caplog.records if "does not record" in r.getMessage()] == [
+        "the generator does not record whether it was trained with text: it may do nothing"
+    ]
+
+
 def test_prompts_come_from_text_and_jsonl_files(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("one\n\n two \n")
     (tmp_path / "p.jsonl").write_text('{"text": "three", "label": "music", "seconds": 2}\n{"prompt": "four"}\n')
-    lines = read_prompts(config(tmp_path, prompts=("zero",), prompts_file=str(tmp_path / "p.txt")))
+    lines = read_prompts(("zero",), tmp_path / "p.txt")
     assert [line.text for line in lines] == ["zero", "one", "two"]
-    lines = read_prompts(config(tmp_path, prompts_file=str(tmp_path / "p.jsonl")))
+    lines = read_prompts((), str(tmp_path / "p.jsonl"))
     assert [(line.text, line.label, line.seconds) for line in lines] == [("three", "music", 2), ("four", None, None)]
-    assert [line.text for line in read_prompts(config(tmp_path))] == [""]
+    assert [line.text for line in read_prompts(())] == [""]
 
 
 @pytest.mark.parametrize(
@@ -365,16 +409,17 @@ def test_prompts_come_from_text_and_jsonl_files(tmp_path: Path) -> None:
         ("p.jsonl", b'{"words": "a"}', "line 1: expected an object with a text"),
         ("p.jsonl", b'{"text": "a", "seconds": -1}', "seconds is -1"),
         ("p.jsonl", b'{"text": "a", "label": 3}', "label is 3"),
+        ("p.jsonl", b'{"text": "a", "conditions": [3]}', r"conditions are \[3\]"),
     ],
 )
 def test_bad_prompt_files_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        read_prompts(config(tmp_path, prompts_file=str(tmp_path / name)))
+        read_prompts((), tmp_path / name)
 
 
 def test_options_of_the_other_kind_of_generator_are_refused(pipe: GenerationPipeline, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="temperature, top_k is no option of a NoiseGenerator"):
+    with pytest.raises(ConfigError, match="temperature, top_k is not an option of a NoiseGenerator: it has guidance"):
         sample_to_folder(config(tmp_path, temperature=1.0, top_k=3), pipeline=pipe)
     with pytest.raises(ConfigError, match="did you mean 'strength'"):
         sample_to_folder(config(tmp_path, options={"strenght": 1.0}), pipeline=pipe)

@@ -49,7 +49,7 @@ def find_audio(
     if not source.exists():
         raise FileNotFoundError(f"no audio at {source}: there is no such file or folder")
     if source.is_dir():
-        items = [AudioItem(path=source / name, name=name) for name in sorted(_audio_names(source))]
+        items = [AudioItem(path=source / name, name=name) for name in sorted(audio_names(source))]
         if not items:
             raise ValueError(f"no audio in {source}: no file has a suffix such as .wav, .flac, .ogg, .mp3 or .m4a")
     elif source.name.lower().endswith(MANIFEST_SUFFIXES):
@@ -108,7 +108,7 @@ def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
     )
 
 
-def _audio_names(folder: Path) -> Iterator[str]:
+def audio_names(folder: Path) -> Iterator[str]:
     """Names of audio files below `folder`, with / between the parts. Links are followed, each folder once."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):

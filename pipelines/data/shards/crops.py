@@ -5,16 +5,20 @@ Shape letters: B batch, T latent frames, D latent width, T' token frames, Q code
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ....core.random import keyed_generator
-from ....generators.base import Conditions, LatentBatch
+from ....generators.base import LatentBatch
+from ....generators.conditions import SECONDS, Conditions
 from ....tokenizers.base import TokenizerSpec
 from .read import LatentDataset, LatentItem, Silence
+
+# condition -> metadata column with its values, where the caller names none
+COLUMNS: Mapping[str, str] = {"text": "text", "label": "label"}
 
 
 def num_item_chunks(item: LatentItem, spec: TokenizerSpec) -> int:
@@ -99,14 +103,16 @@ def collate(
     items: Sequence[LatentItem],
     spec: TokenizerSpec,
     silence: Silence,
-    *,
-    text_column: str = "text",
-    label_column: str = "label",
+    columns: Mapping[str, str] = COLUMNS,
 ) -> LatentBatch:
-    """A training batch of items; the shorter ones are padded with silence and masked.
+    """Returns a training batch of items; the shorter ones are padded with silence and masked.
 
     Args:
-        text_column, label_column: the metadata that become text and label; what an item lacks is "not given".
+        items: at least one.
+        spec: of their codec.
+        silence: of their codec.
+        columns: condition -> metadata column with its values; an item without a value does not give the condition. The
+            condition `seconds` is always there.
 
     Raises:
         ValueError: no items.
@@ -122,20 +128,16 @@ def collate(
             raise ValueError("items of one batch must all have the same streams")
         return torch.stack(present) if present else None
 
-    def text_of(item: LatentItem, column: str) -> str | None:
-        value = item.metadata.get(column)
-        return None if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
     return LatentBatch(
         latents=stack(item.latents for item in padded),
         latent_mask=stack(item.latent_mask for item in padded),
         tokens=stack(item.tokens for item in padded),
         token_mask=stack(item.token_mask for item in padded),
         conditions=Conditions(
-            text=[text_of(item, text_column) or "" for item in padded],
-            labels=[text_of(item, label_column) for item in padded],
-            seconds_start=torch.tensor([item.seconds_start for item in padded]),
-            seconds_total=torch.tensor([item.seconds_total for item in padded]),
+            values={
+                **{name: [item.metadata.get(column) for item in padded] for name, column in columns.items()},
+                SECONDS: [(item.seconds_start, item.seconds_total) for item in padded],
+            }
         ),
         ids=[item.id for item in padded],
     )
@@ -147,13 +149,17 @@ def crop_batch(
     *,
     crop_chunks: int | None,
     seed: int,
-    text_column: str = "text",
-    label_column: str = "label",
+    columns: Mapping[str, str] = COLUMNS,
 ) -> LatentBatch:
-    """The batch of draws (epoch, index) from a `ResumableSampler`: random crops, a function of (seed, epoch, index).
+    """Returns the batch of draws (epoch, index) from a `ResumableSampler`: random crops, each a function of
+    (seed, epoch, index).
 
     Args:
+        dataset: that the indices belong to.
+        draws: of the sampler.
         crop_chunks: length of each crop; None takes whole items.
+        seed: of the crops.
+        columns: see `collate`.
     """
     items = []
     for epoch, index in draws:
@@ -162,4 +168,4 @@ def crop_batch(
             generator = keyed_generator(seed, epoch, index)
             item = random_crop(item, dataset.spec, crop_chunks, dataset.silence, generator)
         items.append(item)
-    return collate(items, dataset.spec, dataset.silence, text_column=text_column, label_column=label_column)
+    return collate(items, dataset.spec, dataset.silence, columns=columns)

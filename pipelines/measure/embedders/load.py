@@ -40,9 +40,7 @@ def load_embedder(
     found = find_class(name, paths, Embedder, what="embedder", package=__package__)
     if (card := EMBEDDERS.get(name)) is not None:
         if card.shipped and checkpoint is not None:
-            raise ConfigError(
-                f"a checkpoint is given, but the embedder is {name}, which ships its own: leave one out"
-            )
+            raise ConfigError(f"a checkpoint is given, but the embedder is {name}, which ships its own: leave one out")
         if not card.shipped and checkpoint is None:
             raise ConfigError(f"the embedder {name} ships no weights: give a checkpoint, one of {card.weights}")
     return (found.from_package() if checkpoint is None else found.from_checkpoint(checkpoint)).to(device)

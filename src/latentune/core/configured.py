@@ -63,9 +63,16 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         return find_class(kind, cls.objectives, base, what=f"training objective of {cls.__name__}", package=package)
 
     @classmethod
+    def upgrade(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a config dict, as read from `config.json`, in today's format; a class whose format changed overrides
+        this.
+        """
+        return dict(values)
+
+    @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **unused: Any) -> Any:
         """Build with random weights from a config dict (as read from `config.json`); unknown keys are refused."""
-        known = {key: value for key, value in dict(config).items() if not key.startswith("_")}
+        known = {key: value for key, value in cls.upgrade(dict(config)).items() if not key.startswith("_")}
         model = cls(build_config(cls.config_class, known, cls.__name__))
         model.register_to_config(**{key: dict(config)[key] for key in KEPT_KEYS if key in dict(config)})
         return (model, unused) if return_unused_kwargs else model

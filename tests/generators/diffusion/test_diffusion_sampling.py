@@ -7,10 +7,12 @@ import diffusers
 import pytest
 import torch
 from fake_binding import LATENT_BINDING
+from sampling import sample
 from torch import Tensor
 
-from latentune.generators.base import Conditions, Generated
+from latentune.generators.base import Generated
 from latentune.generators.conditioning import ConditioningConfig
+from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
 from latentune.tokenizers.base import Encoded
 
@@ -20,7 +22,14 @@ CONFIG = DiffusionTransformerConfig(
     depth=2,
     heads=2,
     max_frames=32,
-    conditioning=ConditioningConfig(width=8, text_layers=1, text_heads=2, text_tokens=2, labels=("rock",)),
+    conditioning=ConditioningConfig(
+        width=8,
+        conditioners={
+            "text": {"kind": "bytes", "layers": 1, "heads": 2, "num_tokens": 2},
+            "label": {"kind": "labels", "labels": ["rock"]},
+            "seconds": {"kind": "seconds"},
+        },
+    ),
 )
 TEXTS, LENGTHS = ["piano", "", "rain"], [100, 30, 61]  # 5, 2 and 3 chunks
 
@@ -49,9 +58,8 @@ def draw(model: DiffusionTransformer, texts: list[str] = TEXTS, lengths: list[in
 def generate(
     model: DiffusionTransformer, texts: list[str], lengths: list[int], seed: Any = 0, **options: Any
 ) -> Generated:
-    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     options.setdefault("num_inference_steps", 4)
-    return model.sample(Conditions.of(texts, 1.0), torch.tensor(lengths), generator=generator, **options)
+    return sample(model, Conditions.of(texts, 1.0), lengths, seed=seed, **options)
 
 
 def flow_scheduler(name: str) -> Any:
@@ -106,9 +114,7 @@ def test_an_item_does_not_depend_on_the_batch(model: DiffusionTransformer, guida
 
 def test_guidance_is_off_at_one_null_at_zero_and_extrapolates(model: DiffusionTransformer) -> None:
     nothing = Conditions.of([""] * 3, float("nan"), seconds_start=float("nan"))
-    null = model.sample(
-        nothing, torch.tensor(LENGTHS), generator=torch.Generator().manual_seed(0), num_inference_steps=1
-    ).latents
+    null = sample(model, nothing, LENGTHS, num_inference_steps=1).latents
     options: dict[str, Any] = {"num_inference_steps": 1}
     plain, off, twice = (draw(model, guidance_scale=scale, **options) for scale in (1.0, 0.0, 2.0))
     assert torch.equal(plain, draw(model, **options))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from latentune.core.config import build_config, config_to_dict
 from latentune.core.errors import CheckpointError, ConfigError
-from latentune.generators.base import Conditions
 from latentune.generators.conditioning import ConditioningConfig
+from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
 from latentune.generators.load import load_generator
 
@@ -21,7 +21,14 @@ CONFIG = DiffusionTransformerConfig(
     depth=2,
     heads=2,
     max_frames=32,
-    conditioning=ConditioningConfig(width=8, text_layers=1, text_heads=2, text_tokens=2, labels=("rock", "jazz")),
+    conditioning=ConditioningConfig(
+        width=8,
+        conditioners={
+            "text": {"kind": "bytes", "layers": 1, "heads": 2, "num_tokens": 2},
+            "label": {"kind": "labels", "labels": ["rock", "jazz"]},
+            "seconds": {"kind": "seconds"},
+        },
+    ),
 )
 ASKED = Conditions.of(["piano", "a"], [1.0, 2.0], ["rock", None])
 
@@ -82,9 +89,9 @@ def test_only_whole_chunks_and_the_place_inside_a_chunk_are_positions() -> None:
 def test_time_and_each_condition_matter() -> None:
     model, x = random_model(), noise()
     base = velocity(model, x)
-    changes = {"text": ["violin", "a"], "labels": ["jazz", None], "seconds_total": torch.tensor([5.0, 2.0])}
+    changes = {"text": ["violin", "a"], "label": ["jazz", None], "seconds": [(0.0, 5.0), (0.0, 2.0)]}
     for name, value in changes.items():
-        moved = (velocity(model, x, conditions=replace(ASKED, **{name: value})) - base).abs().amax((1, 2))
+        moved = (velocity(model, x, conditions=ASKED.replaced(**{name: value})) - base).abs().amax((1, 2))
         assert moved[0] > 1e-4, name
         assert moved[1] < 1e-5, name
     assert (model(x, torch.tensor([0.9, 0.8]), conditions=ASKED) - base).abs().amax((1, 2))[0] > 1e-4
@@ -114,7 +121,7 @@ def test_a_model_without_conditions_and_with_single_frame_chunks_runs() -> None:
     plain = replace(
         CONFIG,
         binding=replace(LATENT_BINDING, spec=spec),
-        conditioning=ConditioningConfig(width=8, text_layers=0, seconds=False),
+        conditioning=ConditioningConfig(width=8, conditioners={}),
     )
     model = random_model(plain)
     assert velocity(model, noise(frames=5)).shape == (2, 5, 3)

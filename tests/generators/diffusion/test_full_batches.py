@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fake_binding import LATENT_BINDING
+from sampling import sample
 from torch import Tensor
 
-from latentune.generators.base import Conditions, LatentBatch
+from latentune.generators.base import LatentBatch
 from latentune.generators.conditioning import ConditioningConfig
+from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import (
     DiffusionTransformer,
     DiffusionTransformerConfig,
@@ -18,7 +20,11 @@ from latentune.generators.diffusion import (
 )
 
 CONFIG = DiffusionTransformerConfig(
-    binding=LATENT_BINDING, width=16, depth=2, heads=2, conditioning=ConditioningConfig(width=8, text_layers=0)
+    binding=LATENT_BINDING,
+    width=16,
+    depth=2,
+    heads=2,
+    conditioning=ConditioningConfig(width=8, conditioners={"seconds": {"kind": "seconds"}}),
 )
 
 
@@ -41,7 +47,7 @@ def masks_given(monkeypatch: pytest.MonkeyPatch) -> list[Tensor | None]:
 def test_sampling(lengths: list[int], masked: bool, guidance_scale: float, masks_given: list[Tensor | None]) -> None:
     model = DiffusionTransformer(CONFIG).eval()
     conditions = Conditions.of(["", ""], 1.0)
-    model.sample(conditions, torch.tensor(lengths), guidance_scale=guidance_scale, num_inference_steps=3)
+    sample(model, conditions, lengths, guidance_scale=guidance_scale, num_inference_steps=3)
     assert [mask is not None for mask in masks_given] == [masked] * 2 * 3
 
 

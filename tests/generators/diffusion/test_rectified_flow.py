@@ -8,8 +8,9 @@ import torch
 from fake_binding import LATENT_BINDING
 from torch import Tensor, nn
 
-from latentune.generators.base import Conditions, LatentBatch
+from latentune.generators.base import LatentBatch
 from latentune.generators.conditioning import ConditioningConfig
+from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import (
     DiffusionTransformer,
     DiffusionTransformerConfig,
@@ -18,7 +19,11 @@ from latentune.generators.diffusion import (
 )
 
 CONFIG = DiffusionTransformerConfig(
-    binding=LATENT_BINDING, width=32, depth=2, heads=2, conditioning=ConditioningConfig(width=8, text_layers=0)
+    binding=LATENT_BINDING,
+    width=32,
+    depth=2,
+    heads=2,
+    conditioning=ConditioningConfig(width=8, conditioners={"seconds": {"kind": "seconds"}}),
 )
 
 

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 import torch
 from fake_binding import TOKEN_BINDING
+from sampling import sample
 from torch import Tensor
 
-from latentune.generators.base import Conditions
 from latentune.generators.conditioning import ConditioningConfig
+from latentune.generators.conditions import Conditions
 from latentune.generators.language import TokenLM, TokenLMConfig
 from latentune.generators.language.context import Context
 from latentune.generators.language.digits import tokens_to_digits
-from latentune.generators.language.sampling import SamplingOptions, draw_digit
+from latentune.generators.language.sampling import TokenSampling, draw_digit
 from latentune.tokenizers.base import Encoded
 
 SPEC = TOKEN_BINDING.spec
@@ -26,7 +27,14 @@ CONFIG = TokenLMConfig(
     heads=2,
     digit_width=16,
     max_frames=16,
-    conditioning=ConditioningConfig(width=8, text_layers=1, text_heads=2, text_tokens=2, labels=("rock",)),
+    conditioning=ConditioningConfig(
+        width=8,
+        conditioners={
+            "text": {"kind": "bytes", "layers": 1, "heads": 2, "num_tokens": 2},
+            "label": {"kind": "labels", "labels": ["rock"]},
+            "seconds": {"kind": "seconds"},
+        },
+    ),
 )
 TEXTS, LENGTHS = ["piano", "", "rain"], [70, 30, 61]  # 4, 2 and 3 chunks
 
@@ -42,8 +50,7 @@ def model() -> TokenLM:
 def draw(
     model: TokenLM, texts: list[str] = TEXTS, lengths: list[int] = LENGTHS, seed: Any = 0, **options: Any
 ) -> Tensor:
-    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-    result = model.sample(Conditions.of(texts, 1.0), torch.tensor(lengths), generator=generator, **options)
+    result = sample(model, Conditions.of(texts, 1.0), lengths, seed=seed, **options)
     assert result.latents is None
     assert result.lengths_samples.tolist() == lengths
     return result.tokens  # type: ignore[return-value]
@@ -62,7 +69,7 @@ def uniform_grid(count: int) -> Tensor:
 
 
 def frequencies(logits: Tensor, **options: Any) -> Tensor:
-    drawn = draw_digit(logits.expand(20_000, -1), uniform_grid(20_000), SamplingOptions(**options))
+    drawn = draw_digit(logits.expand(20_000, -1), uniform_grid(20_000), TokenSampling(**options))
     return torch.bincount(drawn, minlength=len(logits)) / 20_000
 
 
@@ -88,7 +95,7 @@ def test_filters_keep_the_likeliest_and_their_proportions() -> None:
 def test_a_digit_without_probability_is_never_drawn_even_at_the_edges() -> None:
     logits = torch.tensor([-1e9, 0.0, 0.0, -1e9]).expand(3, -1)
     edges = torch.tensor([0.0, 0.5, 1.0 - 2**-24])
-    assert set(draw_digit(logits, edges, SamplingOptions()).tolist()) <= {1, 2}
+    assert set(draw_digit(logits, edges, TokenSampling()).tolist()) <= {1, 2}
 
 
 def test_shapes_range_and_zero_padding(model: TokenLM) -> None:

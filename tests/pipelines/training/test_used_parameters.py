@@ -13,7 +13,8 @@ from torch import nn
 from latentune.core.config import build_config
 from latentune.core.objective import AdversarialObjective, AudioBatch, Objective
 from latentune.core.settings import load_settings
-from latentune.generators.base import Conditions, LatentBatch, LatentGenerator
+from latentune.generators.base import LatentBatch, LatentGenerator
+from latentune.generators.conditions import Conditions
 from latentune.generators.load import generator_class
 from latentune.pipelines.training.objectives import build_objective
 from latentune.tokenizers.base import AudioTokenizer
@@ -25,11 +26,11 @@ def unused(module: nn.Module) -> list[str]:
     return [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
 
 
-def generator(name: str, drop: float, **conditioning: Any) -> tuple[Any, Objective]:
+def generator(name: str, drop: float, **conditioners: Any) -> tuple[Any, Objective]:
     settings = load_settings(f"generators/{name}")
     cls = generator_class(settings["class_name"])
     values = {**settings["config"], "binding": TOKEN_BINDING if name.startswith("lm") else LATENT_BINDING}
-    values["conditioning"] = {**values["conditioning"], **conditioning}
+    values["conditioning"]["conditioners"] |= conditioners
     model = cls(build_config(cls.config_class, values))
     assert isinstance(model, LatentGenerator)
     return model, build_objective(model, {"cond_drop_prob": drop})
@@ -41,7 +42,7 @@ def generator(name: str, drop: float, **conditioning: Any) -> tuple[Any, Objecti
 def test_generators_reach_every_parameter_whatever_the_batch_holds(
     name: str, text: str, label: str | None, drop: float
 ) -> None:
-    model, objective = generator(name, drop, labels=("a", "b"))
+    model, objective = generator(name, drop, label={"kind": "labels", "labels": ["a", "b"]})
     tokens = torch.randint(0, 6, (2, 4, 2))
     batch = LatentBatch(
         latents=torch.randn(2, 2, 3),

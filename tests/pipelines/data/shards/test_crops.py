@@ -105,11 +105,14 @@ def test_collate_pads_to_the_longest_and_carries_the_conditions(codec):
     assert batch.token_mask.sum(1).tolist() == [2, 6]
     assert torch.equal(batch.latents[0, 4:8], SILENCE.latents)
     assert batch.ids == ["a", "b"]
-    assert batch.conditions.text == ["calm piano", ""]
-    assert batch.conditions.labels == ["music", None]
-    assert batch.conditions.seconds_start.tolist() == [10.0, 1.5]
-    assert batch.conditions.seconds_total.tolist() == [60.0, 60.0]
-    assert collate(items, codec.spec, SILENCE, text_column="tags").conditions.text == ["", "x, y"]
+    assert batch.conditions.values["text"] == ["calm piano", None]
+    assert batch.conditions.values["label"] == ["music", None]
+    assert batch.conditions.values["seconds"] == [(10.0, 60.0), (1.5, 60.0)]
+    assert collate(items, codec.spec, SILENCE, columns={"tags": "tags", "mood": "text"}).conditions.values == {
+        "tags": [None, ["x", "y"]],
+        "mood": ["calm piano", None],
+        "seconds": [(10.0, 60.0), (1.5, 60.0)],
+    }
 
 
 def test_bad_input(codec):
@@ -142,6 +145,6 @@ def test_batches_of_a_dataset_are_a_function_of_seed_and_draws(encode, corpus, t
     assert not torch.equal(one.latents, other.latents)
     parts = [crop_batch(dataset, [draw], crop_chunks=2, seed=3) for draw in draws]
     assert torch.equal(torch.cat([part.latents for part in parts]), one.latents)
-    assert one.conditions.text[0] == dataset[draws[0][1]].metadata["text"]
+    assert one.conditions.values["text"][0] == dataset[draws[0][1]].metadata["text"]
     whole = crop_batch(dataset, [(0, 0), (0, 1)], crop_chunks=None, seed=0)
     assert int(whole.latent_mask[1].sum()) == len(dataset[1].latents)

@@ -1,0 +1,88 @@
+"""Folders of written audio whose record lists their files, so that a second run replaces those and no others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ....core.files import write_json
+from ....core.outputs import prepare_output
+from .find import audio_names
+
+FILES = "files"  # key of a record: paths relative to its folder
+RECORDS = ("sample.json", "decode.json")
+
+
+class RecordedFolder:
+    """A folder that one command writes audio to, and the record of what it wrote.
+
+    A folder that is counted as a whole later, by `latentune evaluate` say, holds nothing but the files of the last run:
+    `begin` refuses audio of others, `finish` removes what the run before left and this one did not write again.
+
+    Args:
+        folder: to write to; it is created.
+        record: name of the record, one of `RECORDS`.
+        files: names of all files that are going to be written, beside the record.
+
+    Raises:
+        ValueError: the folder holds audio that the record does not list.
+        OSError: it cannot be written to.
+    """
+
+    def __init__(self, folder: str | Path, record: str, files: Iterable[str]):
+        self.path, self.record, self.files = Path(folder).expanduser(), record, sorted(files)
+        self.before = _listed(self.path, record)
+        self._refuse_strangers()
+        prepare_output(self.path)
+
+    def begin(self, contents: Mapping[str, Any]) -> None:
+        """Writes the record with all files that may be there until `finish`: those of the run before, and the new."""
+        self._write(contents, sorted({*self.before, *self.files}))
+
+    def finish(self, contents: Mapping[str, Any]) -> None:
+        """Removes what is left of the run before and writes the final record."""
+        for name in set(self.before) - set(self.files):
+            (self.path / name).unlink(missing_ok=True)
+        self._write(contents, self.files)
+
+    def _write(self, contents: Mapping[str, Any], files: Sequence[str]) -> None:
+        write_json(self.path / self.record, {**contents, FILES: list(files)})
+
+    def _refuse_strangers(self) -> None:
+        if not self.path.is_dir():
+            return
+        strangers = [
+            name
+            for name in sorted(audio_names(self.path))
+            if name not in self.before and not _is_recorded(self.path / name, self.path)
+        ]
+        if strangers:
+            more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+            raise ValueError(
+                f"{self.path} holds audio that its {self.record} does not list, {strangers[0]}{more}: choose "
+                "another output folder, or remove these files"
+            )
+
+
+def _listed(folder: Path, record: str) -> list[str]:
+    """Returns the files that a record lists, as far as they lie below its folder; none without a readable record."""
+    try:
+        files = json.loads((folder / record).read_text(encoding="utf-8"))[FILES]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    if not isinstance(files, list):
+        return []
+    root = folder.resolve()
+    return [name for name in files if isinstance(name, str) and (root / name).resolve().is_relative_to(root)]
+
+
+def _is_recorded(path: Path, top: Path) -> bool:
+    """Returns whether a folder between `path` and `top`, `top` itself excluded, has a record that lists the file."""
+    for folder in path.parents:
+        if folder == top:
+            return False
+        if any(path.relative_to(folder).as_posix() in _listed(folder, record) for record in RECORDS):
+            return True
+    return False

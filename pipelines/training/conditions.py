@@ -1,0 +1,130 @@
+"""The conditions of a generator and the metadata of its dataset: which column feeds which, and what is in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ...core.config import nearest_hint
+from ...core.errors import ConfigError, DatasetError
+from ...generators.base import TrainedOn
+from ...generators.conditioning import ConditionEncoder
+from ...generators.conditioning.base import Conditioner
+from ...generators.conditions import SECONDS, is_given
+from ..data.shards import LatentDataset
+from ..data.shards.crops import COLUMNS
+from .config import LatentDataConfig
+
+logger = logging.getLogger(__name__)
+
+VALUES_AT_ONCE = 1024  # that are checked at once
+
+
+def condition_columns(given: Mapping[str, str], encoder: ConditionEncoder | None) -> dict[str, str]:
+    """Returns the metadata column of each condition of a generator: the one of its name where `given` has none.
+
+    Args:
+        given: condition -> column, as `data.conditions` says.
+        encoder: the generator's conditions; None: any are taken.
+
+    Raises:
+        ConfigError: `given` names a condition that the generator does not have, or `seconds`, which has no column.
+    """
+    names = [*COLUMNS, *given] if encoder is None else list(encoder.conditioners)
+    for name in given:
+        if name == SECONDS:
+            raise ConfigError(f"data.conditions: {SECONDS} come from the items themselves, not from a column")
+        if name not in names:
+            raise ConfigError(
+                f"data.conditions: the generator has no condition {name!r}: {nearest_hint(name, names)} "
+                "(model.config.conditioning.conditioners)"
+            )
+    return {name: given.get(name, name) for name in names if name != SECONDS}
+
+
+def check_conditions(dataset: LatentDataset, config: LatentDataConfig, encoder: ConditionEncoder) -> TrainedOn:
+    """Checks the conditions of a generator against a dataset before training begins.
+
+    Args:
+        dataset: that the generator is trained on.
+        config: names the columns.
+        encoder: the generator's conditions.
+
+    Returns:
+        Facts about the training data for the generator's config.
+
+    Raises:
+        ConfigError: see `condition_columns`; or no item has the column of a condition (the columns are listed).
+        DatasetError: a value that its condition cannot take, such as an unknown label.
+    """
+    columns = condition_columns(config.conditions, encoder)
+    values: dict[str, dict[str, Any]] = {name: {} for name in columns}  # JSON of a value -> the value
+    found: set[str] = set()
+    starts, totals = [], []
+    for meta in dataset.metas():
+        metadata = meta["metadata"]
+        found.update(metadata)
+        starts.append(meta["start_s"])
+        totals.append(meta["total_s"])
+        for name, column in columns.items():
+            if is_given(value := metadata.get(column)):
+                values[name].setdefault(json.dumps(value), value)
+    for name, column in columns.items():
+        conditioner = encoder.conditioners[name]
+        _check_column(dataset, name, column, found, explicit=name in config.conditions, conditioner=conditioner)
+        if not conditioner.takes_any_value:
+            _check_values(dataset, name, column, list(values[name].values()), conditioner)
+        if column in found and not values[name]:
+            logger.warning(
+                "no item of %s has a value in the column %s, of the condition %s", dataset.path, column, name
+            )
+    given = [name for name in columns if values[name]]
+    return TrainedOn(
+        crop_s=dataset.spec.nearest_chunks(config.crop_s) * dataset.spec.chunk_samples / dataset.spec.sample_rate,
+        seconds_start=_range(starts),
+        seconds_total=_range(totals),
+        conditions=tuple(sorted([*given, *([SECONDS] if SECONDS in encoder.conditioners else [])])),
+    )
+
+
+def _check_column(
+    dataset: LatentDataset, name: str, column: str, found: set[str], *, explicit: bool, conditioner: Conditioner
+) -> None:
+    if column in found:
+        return
+    columns = ", ".join(sorted(found)) or "none"
+    if conditioner.may_be_absent and not explicit:
+        logger.warning(
+            "dataset %s has no column %s (its columns: %s): the generator learns nothing of the condition %s; name "
+            "another column with data.conditions",
+            dataset.path,
+            column,
+            columns,
+            name,
+        )
+        return
+    raise ConfigError(
+        f"dataset {dataset.path} has no column {column!r} for the condition {name}: {nearest_hint(column, found)}; its "
+        f"columns: {columns}. Name one with data.conditions.{name}=COLUMN, or leave the condition out with "
+        f"model.config.conditioning.conditioners.{name}=null"
+    )
+
+
+def _check_values(
+    dataset: LatentDataset, name: str, column: str, values: Sequence[Any], conditioner: Conditioner
+) -> None:
+    rest = iter(values)
+    while some := list(islice(rest, VALUES_AT_ONCE)):
+        try:
+            conditioner.prepare(some)
+        except ValueError as error:
+            raise DatasetError(f"dataset {dataset.path}, column {column}, of the condition {name}: {error}") from error
+
+
+def _range(seconds: Sequence[float]) -> tuple[float, float, float]:
+    return float(np.min(seconds)), float(np.median(seconds)), float(np.max(seconds))
