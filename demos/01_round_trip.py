@@ -11,7 +11,6 @@ import torch
 from rich import print
 
 import latentune
-from latentune.pipelines.data.audio import read_audio, write_audio
 
 FIXTURE = Path(__file__).parent / "fixtures" / "guitar_em9.flac"
 
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     tokenizer = latentune.load_tokenizer(options.tokenizer)
     spec = tokenizer.spec
-    audio, sample_rate = read_audio(options.audio)  # [C, N]
+    audio, sample_rate = latentune.read_audio(options.audio)  # [C, N]
     encoded = tokenizer.encode(audio[None], sample_rate)
     print(f"{audio.shape[-1] / sample_rate:.1f} s of audio at {sample_rate} Hz, {len(audio)} channels")
     print(f"latents {list(encoded.latents.shape)}: {spec.latent_dim} numbers, {spec.latent_rate_hz:.1f} times a second")
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         noise = torch.Generator().manual_seed(0)
         decoded = tokenizer.decode_encoded(encoded, stream, generator=noise, **decoding)
         path = options.output / f"from_{stream}.wav"
-        write_audio(path, decoded[0], spec.sample_rate)
+        latentune.write_audio(path, decoded[0], spec.sample_rate)
         print(f"wrote {path}")
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from rich import print
 
-from latentune.pipelines.data.shards import LatentDataset, collate
-from latentune.pipelines.encode import EncodeConfig, encode_dataset
+import latentune
 
 FIXTURES = Path(__file__).parent / "fixtures" / "manifest.jsonl"
 
@@ -23,15 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", default="demo_out/latents", help="run again into the same folder to go on")
     options = parser.parse_args(arguments)
 
-    summary = encode_dataset(EncodeConfig(source=options.source, output=options.output, tokenizer=options.tokenizer))
+    config = latentune.EncodeConfig(source=options.source, output=options.output, tokenizer=options.tokenizer)
+    summary = latentune.encode_dataset(config)
     print(f"{summary.num_items} items, {summary.hours * 3600:.1f} s, {summary.audio_hours_per_hour:.0f} hours an hour")
     for failure in summary.failures:
         print(f"left out: {failure.path} ({failure.reason})")
 
-    dataset = LatentDataset(options.output)
+    dataset = latentune.LatentDataset(options.output)
     for item in torch.utils.data.Subset(dataset, range(min(3, len(dataset)))):
         print(item.id, list(item.latents.shape), list(item.tokens.shape), item.metadata)
-    batch = collate([dataset[i] for i in range(len(dataset))], dataset.spec, dataset.silence)
+    batch = latentune.collate([dataset[i] for i in range(len(dataset))], dataset.spec, dataset.silence)
     print(f"a batch: latents {list(batch.latents.shape)}, {int(batch.latent_mask.sum())} frames of it are real")
 
 

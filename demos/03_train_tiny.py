@@ -12,9 +12,6 @@ import torch
 from rich import print
 
 import latentune
-from latentune.core.settings import load_settings
-from latentune.pipelines.data.audio import write_audio
-from latentune.pipelines.train import train, train_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,15 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
 
     overrides = [f"data.source={options.dataset}", f"output={options.output}", f"steps={options.steps}"]
-    config = train_config(load_settings(options.config, [*overrides, *options.overrides]))
+    config = latentune.train_config(latentune.load_settings(options.config, [*overrides, *options.overrides]))
     # stopped at any moment and run again, it goes on from its last checkpoint and ends with the same weights
-    summary = train(config, progress=report)
+    summary = latentune.train(config, progress=report)
     print(f"{summary.steps} steps in {summary.seconds:.0f} s, loss {summary.loss:.3f}; checkpoint {summary.checkpoint}")
 
     pipe = latentune.load_pipeline(options.output)  # a run's folder is a pipeline already
     out = pipe("music", duration_s=1.0, generator=torch.Generator().manual_seed(0))
     path = Path(options.output) / "sample.wav"
-    write_audio(path, out.item(0), out.sample_rate)
+    latentune.write_audio(path, out.item(0), out.sample_rate)
     print(f"wrote {path}")
 
 

@@ -11,7 +11,6 @@ import torch
 from rich import print
 
 import latentune
-from latentune.pipelines.data.audio import write_audio
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for index, prompt in enumerate(out.prompts):
         path = options.output / f"{index}.wav"
-        write_audio(path, out.item(index), out.sample_rate)
+        latentune.write_audio(path, out.item(index), out.sample_rate)
         print(f"{prompt!r}: wrote {path}")
 
 

@@ -12,8 +12,6 @@ import torch
 from rich import print
 
 import latentune
-from latentune.pipelines.data.audio import read_audio, write_audio
-from latentune.pipelines.measure.channel import RobustnessConfig, run_robustness
 from latentune.pipelines.measure.channel.channel import binary_symmetric
 from latentune.pipelines.measure.channel.labelling import Labelling
 from latentune.pipelines.measure.channel.result import render
@@ -31,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     tokenizer = latentune.load_tokenizer(options.tokenizer)
-    audio, sample_rate = read_audio(options.audio, duration_s=options.seconds)  # [C, N]
+    audio, sample_rate = latentune.read_audio(options.audio, duration_s=options.seconds)  # [C, N]
     encoded = tokenizer.encode(audio[None], sample_rate)
     labelling = Labelling(tokenizer.spec.levels, "gray")  # a digit's neighbours differ in one bit
     bits = labelling.tokens_to_bits(encoded.tokens[0])  # [T, bits of a frame]
@@ -40,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         received = binary_symmetric(bits, p, torch.Generator().manual_seed(0))
         damaged = replace(encoded, tokens=labelling.bits_to_tokens(received.bits)[0][None])
         decoded = tokenizer.decode_encoded(damaged, "tokens", generator=torch.Generator().manual_seed(0))
-        write_audio(options.output / f"p_{p:g}.wav", decoded[0], tokenizer.spec.sample_rate)
+        latentune.write_audio(options.output / f"p_{p:g}.wav", decoded[0], tokenizer.spec.sample_rate)
         print(f"p_{p:g}.wav: {int((received.bits ^ bits).sum())} of {bits.numel()} bits flipped")
 
-    config = RobustnessConfig(
+    config = latentune.RobustnessConfig(
         audio=str(options.audio),
         output=str(options.output),
         p=tuple(options.p),
@@ -51,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         soft=True,  # also decode the mean of all that may have been sent
         max_duration_s=options.seconds,
     )
-    print(render(run_robustness(config, tokenizer)))
+    print(render(latentune.run_robustness(config, tokenizer)))
     print(f"wrote {options.output}")
 
 
