@@ -1,4 +1,4 @@
-"""Hear what a codec does to a file: audio -> latents and tokens -> audio, both streams written beside each other.
+"""Hear what a codec does to a file: audio -> latents and tokens -> audio, both streams written to one folder.
 
 python demos/01_round_trip.py demos/fixtures/guitar_em9.flac --output demo_out/round_trip
 """

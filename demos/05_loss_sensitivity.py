@@ -1,4 +1,4 @@
-"""See which samples and bins a fresh discriminator feels most: windows of powers of two beside TAAE's (appendix B.5).
+"""See which samples and bins a fresh discriminator feels most: windows of powers of two compared with TAAE's (B.5).
 
 python demos/05_loss_sensitivity.py --output demo_out/sensitivity.png
 """

@@ -216,7 +216,7 @@ def _facts(
     systems: Sequence[_Side],
     table: ResultsTable,
 ) -> dict[str, Any]:
-    """What the JSON says besides the systems; `metric` to `generated` describe the first metric and system."""
+    """Returns the JSON without the systems; `metric` to `generated` describe the first metric and system."""
     network = networks["embedder"].embedder
     return {
         "metric": table.metric,

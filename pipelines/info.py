@@ -1,4 +1,4 @@
-"""What is in a dataset, as `latentune info` tells it."""
+"""The contents of a dataset, as `latentune info` shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The face of every audio tokenizer: what it is (`TokenizerSpec`), what it yields (`Encoded`), what it can do.
+"""The interface of every audio tokenizer: its sizes (`TokenizerSpec`), its streams (`Encoded`) and its methods.
 
 Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames,
 Q codebooks.
@@ -250,7 +250,7 @@ class AudioTokenizer(ConfiguredModel):
 
         Raises:
             ValueError: a wrong shape, or tokens out of range.
-            TypeError: tokens that are no integers.
+            TypeError: tokens that are not integers.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What a caller hands to a tokenizer, checked and brought into the codec's form: the same for every codec.
+"""Checks of the caller's input, which bring it into the codec's form: the same for every codec.
 
 Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames,
 Q codebooks.
@@ -50,7 +50,7 @@ def silence_beyond(audio: Tensor, lengths: Tensor) -> Tensor:
 def prepare_streams(
     codec: AudioTokenizer, latents: Tensor | None, tokens: Tensor | None, lengths_samples: Tensor | None
 ) -> tuple[Tensor, Tensor, list[int]]:
-    """What `decode` is given: values [B, chunks, ...] on the codec's device, samples [B] and chunks of each item.
+    """Checked input of `decode`: values [B, chunks, ...] on the codec's device, samples [B] and chunks of each item.
 
     Raises:
         ValueError: both or neither stream given, one that is none of this codec's, or lengths that do not fit.

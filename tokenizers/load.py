@@ -38,7 +38,7 @@ OFFICIAL = {
     "neucodec": ("NeuCodec", "neuphonic/neucodec"),
     "distill-neucodec": ("DistillNeuCodec", "neuphonic/distill-neucodec"),
 }
-# file that lies beside official weights, or is them -> class, which tells its versions apart itself
+# file of official weights, or one that comes with them -> class, which recognizes its versions itself
 OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE", "pytorch_model.bin": "NeuCodec"}
 
 HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")  # of `from_pretrained` that say where a file is
@@ -102,11 +102,11 @@ def load_official(source: str | Path, class_name: str | None = None, **options: 
 
     Args:
         source: an official name or its hub id, or a file or folder of official weights.
-        class_name: of the codec, where the source does not tell.
+        class_name: of the codec, where the source does not name it.
         options: of the class's `from_official`, such as `revision`, or `semantic` of NeuCodec.
 
     Raises:
-        CheckpointError: nothing usable is there, or nothing that tells which codec it is.
+        CheckpointError: nothing usable is there, or nothing that shows which codec it is.
         ValueError: no such class.
     """
     path = Path(source)

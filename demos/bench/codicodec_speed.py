@@ -1,4 +1,4 @@
-"""CoDiCodec beside the official package on a CPU, same weights, same audio, in one run.
+"""CoDiCodec compared with the official package on a CPU, same weights, same audio, in one run.
 
     make bench        or        python demos/bench/codicodec_speed.py --seconds 30 --steps 5 --repeats 3
 

@@ -1,8 +1,8 @@
-"""`latentune evaluate` beside `frechet-audio-distance`: same files, same VGGish weights, same precision, end to end.
+"""`latentune evaluate` compared with `frechet-audio-distance`: same files, VGGish weights and precision, end to end.
 
 Each runs in a process of its own, with the same number of threads, from files to distance; imports and the loading of
 weights are not timed. The weights are random, in the official format: speed does not depend on them, and both distances
-can be compared. Needs, beside the library, frechet-audio-distance, torchvggish, resampy and numba, somewhere on
+can be compared. Needs, in addition to the library, frechet-audio-distance, torchvggish, resampy and numba, somewhere on
 PYTHONPATH (their pins do not go together with ours):
 
     pip install --target PEERS --no-deps frechet-audio-distance torchvggish resampy numba llvmlite

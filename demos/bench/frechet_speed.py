@@ -1,4 +1,4 @@
-"""From embeddings to the Fréchet distance beside frechet-audio-distance's and fadtk's own functions, on a CPU.
+"""From embeddings to the Fréchet distance, compared with frechet-audio-distance's and fadtk's functions, on a CPU.
 
     make bench        or        python demos/bench/frechet_speed.py --dim 512 --sizes 1000 10000 --repeats 5
 

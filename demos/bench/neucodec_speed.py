@@ -1,4 +1,4 @@
-"""NeuCodec and DistillNeuCodec beside the official classes on a CPU: same weights, same audio, fp32, in one run.
+"""NeuCodec and DistillNeuCodec compared with the official classes on a CPU: same weights and audio, fp32, in one run.
 
     make bench        or        python demos/bench/neucodec_speed.py --versions NeuCodec --seconds 30 --repeats 3
 

@@ -93,7 +93,7 @@ def official_network(models: Any, seed: int, half_precision_values: bool = False
 
 
 def save_official(network: nn.Module, path: Path) -> None:
-    """Write the network as the official training code does: a pickle with numpy scalars beside the weights."""
+    """Write the network as the official training code does: a pickle with numpy scalars and the weights."""
     import numpy as np
 
     torch.save({"gen_state_dict": network.state_dict(), "loss": np.float64(0.5), "it": np.int64(7)}, path)
@@ -154,7 +154,7 @@ def replayed(models: Any, draws: Iterator[Tensor]) -> Iterator[None]:
 def official_outputs(
     config: CoDiCodecConfig, network: nn.Module, models: Any, audio_module: Any, audio: Tensor, seed: int
 ):
-    """What the official code computes from audio [1, 2, N]: every tensor that ours must match."""
+    """Returns what the official code computes from audio [1, 2, N]: every tensor that ours must match."""
     spectrogram = audio_module.to_representation_encoder(audio)
     pad = -spectrogram.shape[-1] % config.chunk_frames
     spectrogram = torch.nn.functional.pad(spectrogram, (0, pad))

@@ -1,4 +1,4 @@
-"""The distances of other packages as peers: their own functions, without what the packages import beside them.
+"""The distances of other packages as peers: their own functions, without the packages' other imports.
 
 `frechet-audio-distance` 0.3.4, `fadtk` 1.1.0 and `kadtk` 1.1.0 import laion-clap, encodec and more as they start, in
 versions that do not go together. Their arithmetic needs numpy, scipy and torch alone, so the functions are read out of

@@ -89,7 +89,7 @@ def _calibrate(codec: Any) -> None:
 
 
 def save_official(codec: Any, folder: Path) -> None:
-    """Write the weights as the official release has them, and the semantic encoder's beside them."""
+    """Write the weights as the official release has them, and the semantic encoder's next to them."""
     state = {key: tensor for key, tensor in codec.state_dict().items() if not key.startswith("semantic_model.")}
     torch.save(state, folder / "pytorch_model.bin")
     codec.semantic_model.save_pretrained(folder / "semantic")

@@ -1,6 +1,6 @@
 """The official TAAE classes (PyPI `stable-audio-tools` 0.0.18) as a peer: built at any size with seeded random weights.
 
-Used by the benchmark. The package's own requirements cannot be installed beside ours, and its codec needs little of
+Used by the benchmark. The package's own requirements cannot be installed with ours, and its codec needs little of
 them: install it with `pip install --no-deps stable-audio-tools==0.0.18 alias-free-torch==0.0.6 einops-exts`. What it
 imports for other models is put there as empty modules.
 """

@@ -1,4 +1,4 @@
-"""TAAE beside the official classes on a CPU: same weights, same audio, fp32, window on, in one run.
+"""TAAE compared with the official classes on a CPU: same weights, same audio, fp32, window on, in one run.
 
     make bench        or        python demos/bench/taae_speed.py --size taae-base --seconds 30 --repeats 3
 
@@ -64,7 +64,7 @@ def compare(ours: dict[str, Contender], official: dict[str, Contender], seconds:
     for job in ours:
         contenders = {"ours": ours[job], "official": official[job]}
         made = {name: function() for name, function in contenders.items()}  # also the warm-up
-        # ours clamps audio to [-1, 1] and latents to what tanh can tell apart
+        # ours clamps audio to [-1, 1] and latents to what tanh can distinguish
         limit = 1.0 if job == "decode" else 6.0
         difference = (made["ours"].clamp(-limit, limit) - made["official"].clamp(-limit, limit)).abs().max().item()
         rtf = {name: taken / seconds for name, taken in median_seconds(contenders, repeats).items()}

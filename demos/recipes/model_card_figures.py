@@ -3,7 +3,7 @@
     python demos/recipes/model_card_figures.py CODEC CORPORA/manifest.jsonl figures.json --steps 1 2 3 4 5
 
 Music is the package singularity-music (the test split), speech the test split of all speech; the first seconds of each
-file, through latents and tokens, beside an untrained network and silence. `--steps` for a codec that decodes in steps.
+file, through latents and tokens, also of an untrained network and silence. `--steps` for a codec that decodes in steps.
 """
 
 from __future__ import annotations

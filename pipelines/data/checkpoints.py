@@ -29,7 +29,7 @@ OPTIMIZER, CRITIC, CRITIC_OPTIMIZER = "optimizer", "critic", "critic_optimizer" 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is, and what it needs beside weights and optimiser state."""
+    """The progress of a run, and what it needs in addition to weights and optimizer state."""
 
     step: int  # optimiser steps done
     samples_seen: int  # examples drawn
@@ -39,7 +39,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class CriticState:
-    """What a checkpoint keeps of an adversarial objective's critic."""
+    """The state of an adversarial objective's critic in a checkpoint."""
 
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
@@ -81,7 +81,7 @@ def save_checkpoint(
         shutil.rmtree(final, ignore_errors=True)  # of a run that went on from an earlier checkpoint
         os.replace(part, final)
         _sync(folder)
-    except SafetensorError as error:  # how safetensors tells of a full disk
+    except SafetensorError as error:  # raised by safetensors when the disk is full
         raise OSError(f"cannot write checkpoint {final}: {error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

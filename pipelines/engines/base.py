@@ -1,4 +1,4 @@
-"""The face of an engine: items go in, results come out in the items' order, whoever did the work and however often.
+"""The interface of an engine: items go in, results come out in the items' order, whichever worker computed them.
 
 The unit of work is a task, `task_size` items that lie side by side. What a task gives depends on its items alone, so
 that every engine gives the same, and a task that was lost can be done again.
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Worker(ABC, Generic[Item, Prepared, Result]):
-    """What does the work; one lives in each process that takes part, with whatever is costly to load."""
+    """Does the work. One worker lives in each process that takes part, with everything that is costly to load."""
 
     @abstractmethod
     def prepare(self, item: Item) -> Prepared:

@@ -1,7 +1,7 @@
 """The engine that spreads tasks over a Ray cluster: an actor is a worker with all that it loaded.
 
-A worker that dies, with its machine or alone, is started anew and its tasks are done again; since a task's results
-depend on its items alone, nobody can tell. The items must be readable by the same paths on every machine.
+A worker that dies, with its machine or alone, is restarted and its tasks are repeated; since a task's results
+depend on its items alone, the result is the same. The items must be readable by the same paths on every machine.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class RayEngine(Engine):
 
     @staticmethod
     def _in_order(ray: Any, actors: list[Any], tasks: list[Any]) -> Iterator[tuple[int, list[Any]]]:
-        """What each task gave, in the tasks' order; free workers take the next task whichever that is."""
+        """Yields the result of each task in the tasks' order; a free worker takes the next task."""
         load = dict.fromkeys(range(len(actors)), 0)
         running: dict[Any, tuple[int, int]] = {}  # reference -> (task, worker)
         done: dict[int, Any] = {}  # task -> reference of its results, which stay in the object store

@@ -40,7 +40,7 @@ def load_pipeline(
     Args:
         path: a shipped name (`codicodec-mini-dit`, `codicodec-mini-lm`), a folder that `save_pretrained` wrote, a
             training run or one of its checkpoints (the averaged weights), or a generator's own folder.
-        tokenizer: which tokenizer to decode with, where the folder does not tell or the one it tells has moved.
+        tokenizer: which tokenizer to decode with, where the folder does not name one or the one it names has moved.
         device, torch_dtype: where to put both networks; as they were saved by default.
 
     Raises:
@@ -125,11 +125,11 @@ def _tokenizer_of(generator: Path, fingerprint: str) -> str:
         try:
             return read_dataset_json(Path(data["source"]))["tokenizer"]["source"]
         except (DatasetError, KeyError) as error:
-            logger.info("the run's dataset does not tell its tokenizer: %s", error)
+            logger.info("the run's dataset does not name its tokenizer: %s", error)
     for name in SHIPPED_TOKENIZERS:
         if load_tokenizer(name).fingerprint() == fingerprint:
             return name
     raise CheckpointError(
-        f"nothing at {generator} tells which tokenizer it was trained for (fingerprint {fingerprint[:12]}): "
+        f"nothing at {generator} says which tokenizer it was trained for (fingerprint {fingerprint[:12]}): "
         "name one with tokenizer"
     )

@@ -24,7 +24,7 @@ INSIDE = "./"  # how the manifest marks a folder of its own, as against a shippe
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineDefaults:
-    """What a call uses where its caller says nothing."""
+    """The options of a call that its caller does not give."""
 
     duration_s: float = 10.0  # seconds
     guidance_scale: float = 1.0  # classifier-free guidance; 1 is none
@@ -34,7 +34,7 @@ class PipelineDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineManifest:
-    """What `pipeline.json` holds."""
+    """The contents of `pipeline.json`."""
 
     format_version: int
     tokenizer: str  # "./tokenizer", or the name by which `load_tokenizer` finds it

@@ -56,7 +56,7 @@ class CoDiCodecConfig:
         if not len(self.conv_channels) == len(self.conv_blocks) == len(self.resampling) + 1:
             raise ValueError("conv_channels and conv_blocks need one entry per level, resampling one between levels")
         if self.width % self.head_dim:
-            raise ValueError(f"width {self.width} is no multiple of head_dim {self.head_dim}")
+            raise ValueError(f"width {self.width} is not a multiple of head_dim {self.head_dim}")
         if self.stft_hop_samples % self.frequency_factor or self.chunk_frames % self.time_factor:
             raise ValueError(
                 f"resampling {self.resampling} does not divide {self.stft_hop_samples} x {self.chunk_frames}"

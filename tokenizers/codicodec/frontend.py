@@ -28,7 +28,7 @@ class Levels(nn.Module):
         factors: Sequence[tuple[int, int]],
         noise_channels: int | None,
     ) -> None:
-        """Called where a direction's own layers leave room: the order decides which random weights each gets."""
+        """Called between the layers of each direction: the order decides which random weights each layer gets."""
         self.levels = nn.ModuleList(
             nn.ModuleList(ConvBlock(width, noise_channels) for _ in range(count))
             for width, count in zip(widths, counts, strict=True)

@@ -168,7 +168,7 @@ class CoDiCodec(AudioTokenizer):
         Args:
             mode: `parallel` (all chunks at once, pairs shifting from step to step) or `autoregressive`.
             steps: denoising steps; by default 5 in parallel, 2 autoregressive.
-            max_chunks: chunks that go through the network at once. With it the memory beside input and output does not
+            max_chunks: chunks that go through the network at once. With it the memory besides input and output does not
                 grow with the length, and the result is the same. `auto` takes what is fast on the model's device.
             noise: where the noise comes from, in place of `generator`; for comparisons with other implementations.
         """

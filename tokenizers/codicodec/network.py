@@ -183,7 +183,7 @@ class Denoiser(nn.Module):
         return c_skip * noisy + c_out * x.to(noisy.dtype), key_values
 
     def keys_values(self, noisy: Tensor, values: Tensor, features: list[Tensor], sigma: Tensor) -> list[KeyValue]:
-        """What a left half leaves for the right one: arguments as for `forward`, without the way back up."""
+        """Returns what the right half needs of a left half: arguments as for `forward`, without the way back up."""
         conditioning, gain_in, _ = self.noise(sigma.flatten())
         c_in = preconditioning(sigma, self.config)[2][:, :, None, None, None].to(noisy.dtype)
         x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)

@@ -42,7 +42,7 @@ class StreamEncoder:
         return self._encode((self.held.shape[-1] - config.stft_hop_samples) // config.chunk_samples)
 
     def flush(self) -> Encoded | None:
-        """Encode what is left, padded with silence; the stream starts anew."""
+        """Encodes the remaining audio, padded with silence, and resets the stream."""
         if self.held is None:
             return None
         rest = self._encode(self.codec.spec.num_chunks(self.pushed) - self.given)

@@ -128,7 +128,7 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: CoDiCodec) -> dict
 def _check_fixed_filter(key: str, weight: Tensor) -> None:
     """The official resamplers' first path is constant: an average on the way down, a channel average on the way up."""
     down = ".down.weight" in key
-    # on the way up 1 / (ratio of channels), which the tensor's own shape does not tell
+    # on the way up 1 / (ratio of channels), which does not follow from the tensor's own shape
     expected = 1.0 / (weight.shape[2] * weight.shape[3]) if down else float(weight.flatten()[0])
     if not torch.allclose(weight, torch.full_like(weight, expected)):
         raise CheckpointError(f"the fixed filter {key} is not the known one: this checkpoint is of another model")

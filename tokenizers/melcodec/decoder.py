@@ -18,14 +18,14 @@ from .excitation import ExcitationState, harmonic_phases
 from .stages import Stage
 
 LOG_FLOOR = 1e-5  # magnitudes below it count as it where the mean log magnitude is measured
-HARMONIC_LOG = -1.5  # log magnitude of the harmonic part at the start, beside the free part's
+HARMONIC_LOG = -1.5  # log magnitude of the harmonic part at the start, compared with the free part's
 HEAD_GAIN = 0.3  # of the last layer at the start
 
 
 class SpectralHead(FrameLinear):
     """Frames [B, T, W] to the parameters of their spectra [B, T, 2F], or [B, T, 4F + 1] with a harmonic part.
 
-    In this order: log magnitudes and phases of a free part, log magnitudes and phases beside the excitation's of a
+    In this order: log magnitudes and phases of a free part, log magnitudes and phases relative to the excitation's of a
     harmonic part, and the octave of the pitch.
     """
 
@@ -50,7 +50,7 @@ class SpectralHead(FrameLinear):
 class Synthesis(Stage):
     """Parameters of `SpectralHead` to windowed pieces of audio, each with a 1 behind it: [B, T, window + 1].
 
-    The 1 tells a frame from the zeros beyond the ends of the signal.
+    The 1 distinguishes a frame from the zeros beyond the ends of the signal.
     """
 
     def __init__(self, config: MelCodecConfig):

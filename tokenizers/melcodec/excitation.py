@@ -26,7 +26,7 @@ class ExcitationState:
 
 
 def harmonic_phases(config: MelCodecConfig, octave: Tensor, state: ExcitationState) -> Tensor:
-    """Phase [B, T, F] of the harmonic nearest to each bin of the synthesis window, beside the window's first sample.
+    """Phase [B, T, F] of the harmonic nearest to each bin of the synthesis window, at the window's first sample.
 
     Args:
         config: with a pitch range.

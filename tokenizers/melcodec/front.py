@@ -1,4 +1,4 @@
-"""What the encoder hears: log mel spectra, those of one latent frame joined to one vector.
+"""The encoder's input: log mel spectra, those of one latent frame joined to one vector.
 
 Shape letters: B batch, N samples, T latent frames, F values per frame.
 """

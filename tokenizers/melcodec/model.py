@@ -30,7 +30,7 @@ CHUNK_S = 30.0  # default length beyond which signals are worked on in pieces
 
 
 class TrainingPass(NamedTuple):
-    """What the training objective needs of one forward pass."""
+    """The results of one forward pass that the training objective needs."""
 
     reconstruction: Tensor  # [B, 1, T * hop] float32
     z: Tensor  # [B, T, D] float32, not bounded

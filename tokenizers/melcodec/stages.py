@@ -28,7 +28,7 @@ class Stage(nn.Module):
         raise NotImplementedError
 
     def begin(self) -> Any:
-        """What a stage remembers of a signal beyond its neighbours, at the signal's start; None: nothing."""
+        """The state of a stage at a signal's start, beyond the frames around it; None: there is no state."""
         return None
 
     def resume(self, segment: Tensor, state: Any) -> Tensor:

@@ -18,7 +18,7 @@ from .semantic import SemanticConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CodecConfig:
-    """What both versions share: all behind their encoders.
+    """The part that both versions share: everything after their encoders.
 
     No field has the name of a part of the model: diffusers would give the field where the part is asked for.
     """

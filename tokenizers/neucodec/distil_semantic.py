@@ -57,7 +57,7 @@ class DistilSemanticConfig:
     heads: int = 12
     mlp_width: int = 3072
     conv_width: int = 512  # of the seven convolutions on the waveform
-    position_kernel: int = 128  # of the convolution that tells positions
+    position_kernel: int = 128  # of the convolution that encodes positions
     position_groups: int = 16
     norm_eps: float = 1e-5
 

@@ -25,7 +25,7 @@ def find_folder(source: str | Path, **options: Any) -> Path:
         options: of `huggingface_hub.hf_hub_download`, such as `cache_dir`.
 
     Raises:
-        CheckpointError: no such folder, or nothing to be had from the hub; the message says what is needed.
+        CheckpointError: no such folder, or nothing available from the hub; the message says what is needed.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -65,4 +65,4 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     for path in (folder / name for name in WEIGHT_FILES):
         if path.is_file():
             return read_safetensors(path) if path.suffix == ".safetensors" else load_state_pickle(path)
-    raise CheckpointError(f"{folder} holds none of {', '.join(WEIGHT_FILES)}: it is no folder of a semantic encoder")
+    raise CheckpointError(f"{folder} holds none of {', '.join(WEIGHT_FILES)}: it is not a semantic encoder")

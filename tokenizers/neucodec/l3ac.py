@@ -85,7 +85,7 @@ class DistilAcousticEncoder(nn.Module):
         """Audio [B, 1, N] -> [B, N / hop_samples, D].
 
         Raises:
-            ValueError: another shape, or an N that is no multiple of the hop.
+            ValueError: another shape, or an N that is not a multiple of the hop.
         """
         hop = self.config.hop_samples
         if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] == 0 or audio.shape[2] % hop:

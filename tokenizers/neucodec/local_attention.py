@@ -1,8 +1,8 @@
 """Transformer with causal attention in windows, as in DistillNeuCodec's acoustic encoder.
 
 The frames are cut into windows of W frames. A query sees the frames of its own window up to itself, and all of the
-window before: W + 1 to 2 W frames once there are so many, not a sliding window. How far a key lies back is told by a
-bias that a small network makes of the distance; nothing else tells positions.
+window before: W + 1 to 2 W frames once there are so many, not a sliding window. The distance of a key enters through a
+bias that a small network computes from it; nothing else encodes positions.
 
 Shape letters: B batch, T frames, D width, H heads, E features of a head, W frames of a window.
 """
@@ -42,7 +42,7 @@ class LocalTransformer(nn.Module):
 
 
 class DistanceBias(nn.Module):
-    """What is added to an attention score for its key's distance in frames, for each head."""
+    """The bias of an attention score for the distance of its key in frames, for each head."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -51,7 +51,7 @@ class DistanceBias(nn.Module):
     def forward(self, count: int, device: torch.device) -> Tensor:
         """Bias [H, count] of the distances 0 ... count - 1.
 
-        In float32 also under autocast, for bfloat16 does not tell 1001 frames from 1000.
+        In float32 also under autocast, because bfloat16 cannot distinguish 1001 frames from 1000.
         """
         with torch.autocast(device.type, enabled=False):
             x = torch.arange(count, dtype=torch.float32, device=device)[:, None]

@@ -80,7 +80,7 @@ class NeuCodec(AudioTokenizer):
 
         Args:
             semantic: folder or hub id of the semantic encoder, whose weights the official file does not hold; None: the
-                folder `semantic` beside the weights if there is one, else `semantic_hub_id`.
+                folder `semantic` next to the weights if there is one, else `semantic_hub_id`.
             options: also `config`, for another size than the released one.
 
         Raises:
@@ -261,7 +261,7 @@ class NeuCodec(AudioTokenizer):
     # ------------------------------------------------------------------ from padded audio to the quantiser
 
     def feature_moments(self, padded: Tensor) -> BinMoments | None:
-        """What normalises the semantic features of all chunks of [B, K * hop]; None where nothing does."""
+        """Returns the moments that normalize the semantic features of all chunks of [B, K * hop], or None."""
         return utterance_moments(padded)
 
     def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A residual vector quantiser in the place of FSQ: the kind of codec beside which the paper sends NeuCodec's tokens.
+"""A residual vector quantizer instead of FSQ: the kind of codec with which the paper compares NeuCodec on a channel.
 
 No released weights have one. Shape letters: B batch, T frames, V fused width, d dimensions of the quantiser,
 Q codebooks, S entries of one.
@@ -24,7 +24,7 @@ class ResidualConfig:
     num_codebooks: int = 2  # with 256 entries: the 16 bits a frame that FSQ has
     codebook_size: int = 256
     decay: float = 0.95  # of the moving averages that are the entries (arXiv 1711.00937, appendix A)
-    dead_below: float = 0.02  # an entry that stands for fewer vectors of a batch than this is drawn anew
+    dead_below: float = 0.02  # an entry that stands for fewer vectors of a batch is drawn again
 
     def __post_init__(self) -> None:
         if self.num_codebooks < 1 or self.codebook_size < 2:

@@ -38,7 +38,7 @@ class StreamEncoder:
         return self._encode(self.chunks.push(audio[:, :whole].unflatten(-1, (-1, hop)))) if whole else None
 
     def flush(self) -> Encoded | None:
-        """Encode what is left; the stream starts anew."""
+        """Encodes the remaining audio and resets the stream."""
         if self.rest is None:
             return None
         hop, short = self.codec.spec.hop_samples, 0
@@ -84,7 +84,7 @@ class StreamDecoder:
         return self._decode(self.chunks.push(values.to(codec.device)))
 
     def flush(self) -> Tensor | None:
-        """The audio that waited for what has not come; the stream starts anew."""
+        """Returns the audio that was held back and resets the stream."""
         return self._decode(self.chunks.flush())
 
     @torch.no_grad()

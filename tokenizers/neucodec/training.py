@@ -1,4 +1,4 @@
-"""What training takes from NeuCodec in one forward pass.
+"""The forward pass of NeuCodec in training.
 
 Shape letters: B batch, N audio samples at the encoders' rate, T frames, V width of the fused frames, S width of the
 semantic ones, d dimensions of the quantiser.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TrainingPass(NamedTuple):
-    """What a training objective needs of one forward pass."""
+    """The results of one forward pass that a training objective needs."""
 
     reconstruction: Tensor  # [B, 1, T * hop] at the decoder's rate
     fused: Tensor  # [B, T, V] what goes into the quantiser: where a distilled encoder is compared with its teacher

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 Version = TypeVar("Version", bound=NeuCodec)
 
 FILE_NAME = "pytorch_model.bin"
-SEMANTIC_FOLDER = "semantic"  # beside the weights
+SEMANTIC_FOLDER = "semantic"  # next to the weights
 LICENCE = "Apache-2.0"
 DISTILLED_PREFIX = "codec_encoder."  # of keys that the distilled version alone has
 TWIN_TOLERANCE = 1e-5

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class CriticOutput(NamedTuple):
-    """What one of a critic's networks says of a batch."""
+    """The output of one of a critic's networks for a batch."""
 
     logits: Tensor  # [B, ...] high for real audio
     features: list[Tensor]  # [B, ...] of each layer, outermost first
@@ -51,7 +51,7 @@ def hinge_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutput]
 
 
 def hinge_model_loss(fake: Sequence[CriticOutput]) -> Tensor:
-    """What a codec is to lower to be taken for real: minus the mean logit."""
+    """Returns the loss of a codec that is to be taken for real: minus the mean logit."""
     return -mean_logit(fake)
 
 
@@ -84,5 +84,5 @@ def squared_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutpu
 
 
 def squared_model_loss(fake: Sequence[CriticOutput]) -> Tensor:
-    """What a codec is to lower to be taken for real: mean over the networks of mean((1 - fake logits)^2)."""
+    """Returns the loss of a codec that is to be taken for real: mean over networks of mean((1 - fake logits)^2)."""
     return torch.stack([(1.0 - one.logits.float()).square().mean() for one in fake]).mean()

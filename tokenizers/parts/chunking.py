@@ -68,7 +68,7 @@ def cut(signal: Tensor, chunks: Sequence[Chunk]) -> Tensor:
 
 
 def join(pieces: Tensor, chunks: Sequence[Chunk]) -> Tensor:
-    """What is kept of each piece [chunks, chunk_frames, ...], end to end: [T, ...]."""
+    """Returns the kept frames of each piece [chunks, chunk_frames, ...], end to end: [T, ...]."""
     return torch.cat([piece[chunk.kept] for piece, chunk in zip(pieces, chunks, strict=True)])
 
 
@@ -97,7 +97,7 @@ class ChunkStream:
         return ready
 
     def flush(self) -> list[tuple[Tensor, slice]]:
-        """The chunks that are left; the stream starts anew."""
+        """Returns the remaining chunks and resets the stream."""
         held, first_kept = self.held, self._keep_start()
         self.held, self.given = None, 0
         if held is None:

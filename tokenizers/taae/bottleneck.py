@@ -33,7 +33,7 @@ PRESET_DIMS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class BottleneckConfig:
-    """What stands between encoder and decoder. The defaults are the released model's."""
+    """The quantizer between encoder and decoder. The defaults are the released model's."""
 
     kind: Literal["fsq", "none"] = "fsq"  # none: values pass as they are, and there are no tokens
     levels: tuple[int, ...] = (17,) * 6  # of each latent dimension, as the network was trained; any L >= 2
@@ -151,7 +151,7 @@ class Bottleneck:
 
         Raises:
             ValueError: another number of codebooks, a token out of its codebook's range, or a bottleneck without any.
-            TypeError: tokens that are no integers.
+            TypeError: tokens that are not integers.
         """
         if not self.stages:
             raise ValueError("this bottleneck has no tokens (kind 'none'): decode latents instead")
@@ -172,7 +172,7 @@ class Bottleneck:
     # ------------------------------------------------------------------ training
 
     def train(self, z: Tensor, mode: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
-        """What the decoder is trained on: z [B, T, D] to values [B, T, D] float32.
+        """Returns the decoder's input in training: z [B, T, D] to values [B, T, D] float32.
 
         Args:
             mode: [B] int64, what becomes of each item: QUANTISE (rounded, the gradient passing straight through),

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..parts.chunking import cut, join, plan_chunks
 from .network import Decoder, Encoder
 
-MAX_FRAMES = 2048  # default bound of what is worked on at once: 82 s at 25 Hz, half a GB beside the released weights
+MAX_FRAMES = 2048  # default bound of what is worked on at once: 82 s at 25 Hz, half a GB besides the released weights
 OVERLAP_FRAMES = 32  # of the official chunked mode, whose chunks have 128
 
 
@@ -78,7 +78,7 @@ class Side:
             yield item, join(pieces, [chunk.scaled(self.per_out) for chunk in chunks])
 
     def _call(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
-        """One pass of the network; it is told the counts only where they differ."""
+        """One pass of the network, which gets the counts only where they differ."""
         valid = None if min(counts) == max(counts) else torch.tensor(counts, device=frames.device) * self.per_in
         return self.network(frames.to(_dtype(self.network)), valid).float()
 

@@ -48,7 +48,7 @@ class TAAEConfig:
         if not len(self.depths) == len(self.strides) >= 1:
             raise ValueError(f"depths {self.depths} and strides {self.strides} need one entry a stage")
         if self.width % self.head_dim:
-            raise ValueError(f"width {self.width} is no multiple of head_dim {self.head_dim}")
+            raise ValueError(f"width {self.width} is not a multiple of head_dim {self.head_dim}")
         if self.rotary_dim % 2 or not 0 <= self.rotary_dim <= self.head_dim:
             raise ValueError(f"rotary_dim must be even and within head_dim {self.head_dim}, got {self.rotary_dim}")
         if min(self.window) < 0 or (self.causal and self.window[1]):

@@ -64,7 +64,7 @@ class LayerStreams:
         """End the stream: the frames that were still held back, or None.
 
         Raises:
-            ValueError: the frames pushed were no whole number of latent frames.
+            ValueError: the pushed frames were not a whole number of latent frames.
         """
         self.ended = True
         if self.like is None:

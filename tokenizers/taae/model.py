@@ -47,7 +47,7 @@ class TAAE(AudioTokenizer):
 
     @classmethod
     def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Load weights with their `model_config.json` beside them; see `AudioTokenizer.from_official`."""
+        """Load weights with their `model_config.json` next to them; see `AudioTokenizer.from_official`."""
         from .upstream import load_official
 
         return load_official(cls, path, **options)
@@ -221,7 +221,7 @@ class TAAE(AudioTokenizer):
     # ------------------------------------------------------------------ training
 
     def forward(self, audio: Tensor, mode: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """What the training objective needs, in one call.
+        """Returns everything that the training objective needs, in one call.
 
         Args:
             audio: [B, C, N] of whole hops.

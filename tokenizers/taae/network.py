@@ -120,7 +120,7 @@ class Encoder(nn.Module):
             num_patches: [B] each item's own patches, a multiple of the stride. Latents beyond mean nothing.
 
         Raises:
-            ValueError: patches of another width, or a number of them that is no multiple of the stride.
+            ValueError: patches of another width, or a number of them that is not a multiple of the stride.
         """
         _check_frames("patches", patches, self.in_width, self.stride, num_patches)
         x, lengths = self.conv_in(zero_beyond(patches, num_patches)), num_patches
@@ -172,7 +172,7 @@ def _check_frames(name: str, x: Tensor, width: int, stride: int, lengths: Tensor
     if x.ndim != 3 or x.shape[2] != width or x.shape[1] < 1:
         raise ValueError(f"{name} must be [batch, frames, {width}] with at least 1 frame, got {tuple(x.shape)}")
     if x.shape[1] % stride:
-        raise ValueError(f"{x.shape[1]} {name} are no multiple of the stride {stride}: pad the audio to whole hops")
+        raise ValueError(f"{x.shape[1]} {name} are not a multiple of the stride {stride}: pad the audio to whole hops")
     if lengths is not None:
         if lengths.shape != x.shape[:1]:
             raise ValueError(f"the counts of {name} must be [{len(x)}], one an item, got {tuple(lengths.shape)}")

@@ -70,7 +70,7 @@ class TAAEObjective(AdversarialObjective):
 
     Raises:
         ValueError: a crop that is too short for the windows, or stage 2 at another rate than 16 kHz.
-        CheckpointError: stage 2 where WavLM is not to be had.
+        CheckpointError: stage 2 where WavLM is not available.
     """
 
     config_class = TAAEObjectiveConfig
@@ -126,7 +126,7 @@ class TAAEObjective(AdversarialObjective):
         return loss, metrics, CriticPair(real=real, fake=fake.detach())
 
     def critic_loss(self, critic: nn.Module, pair: CriticPair) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hinge loss; also how much real and fake audio are told apart."""
+        """Hinge loss; also how well real and fake audio are distinguished."""
         real, fake = split_output(critic(torch.cat([pair.real, pair.fake])), len(pair.real))
         with torch.no_grad():
             metrics = {"critic_real": mean_logit(real), "critic_fake": mean_logit(fake)}

@@ -1,6 +1,6 @@
 """The perceptual loss of the second training stage: distance of WavLM-Large's features (arXiv 2411.19842, eq. 9).
 
-WavLM is no part of the codec: it is loaded for training alone, and neither trained nor saved.
+WavLM is not a part of the codec: it is loaded for training only, and neither trained nor saved.
 
 Shape letters: B batch, C audio channels, N audio samples, T frames, D features.
 """

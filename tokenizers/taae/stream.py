@@ -51,7 +51,7 @@ class StreamEncoder:
 
     @torch.no_grad()
     def flush(self) -> Encoded | None:
-        """Encode what is left, padded with silence to a whole hop; the stream starts anew."""
+        """Encodes the remaining audio, padded with silence to a whole hop, and resets the stream."""
         if self.held is None or self.state is None:
             return None
         parts = []
@@ -104,7 +104,7 @@ class StreamDecoder:
 
     @torch.no_grad()
     def flush(self) -> Tensor | None:
-        """The audio that waited for what has not come; the stream starts anew."""
+        """Returns the audio that was held back and resets the stream."""
         rest = None if self.state is None else self.state.flush()
         self.reset()
         return self._result(rest)

@@ -81,7 +81,7 @@ def find_distinct_audio(source: str | Path, *, where: Mapping[str, Any] | None =
 
 
 def left_out(path: str | Path, error: Exception | str) -> dict[str, str]:
-    """What a result says of a file that could not be used: path and reason. It is logged as well."""
+    """Returns the entry of a result for a file that could not be used: path and reason. It is logged as well."""
     reason = str(error).removeprefix(f"{path}: ")
     logger.warning("left out: %s: %s", path, reason)
     return {"path": str(path), "reason": reason}

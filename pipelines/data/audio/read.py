@@ -29,7 +29,7 @@ TRUNCATED_S = 0.1  # a decoder may end this much before the header's length; bey
 
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
-    """What a file holds, as its header tells (or as counted, where there is no header)."""
+    """Facts about an audio file from its header, or counted where there is no header."""
 
     num_samples: int  # per channel, at sample_rate
     sample_rate: int  # Hz

@@ -33,7 +33,7 @@ def describe_dataset(
     tokenizer_source: str,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """What `dataset.json` tells from the start.
+    """Returns the contents of `dataset.json` from the start.
 
     Args:
         tokenizer_source: what to load the tokenizer by.
@@ -131,7 +131,7 @@ def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
 
 
 def wait_for_plan(folder: Path, wanted: dict[str, Any], wait_s: float) -> tuple[dict[str, Any], Plan]:
-    """What rank 0 writes, once it is there."""
+    """Returns what rank 0 writes, once it is there."""
     until_s = time.monotonic() + wait_s
     while not (folder / DATASET_FILE).exists():
         if time.monotonic() > until_s:

@@ -56,12 +56,12 @@ def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence
 
 
 def is_finalised(folder: Path) -> bool:
-    """Returns whether the files that `finalise` writes beside `dataset.json` are there."""
+    """Returns whether the files that `finalise` writes in addition to `dataset.json` are there."""
     return (folder / "index.parquet").exists() and (folder / "failed.jsonl").exists()
 
 
 def all_failures(plan: Plan, shards: Sequence[ShardFile]) -> list[Failure]:
-    """What failed to be probed, then what failed to be encoded, each in the plan's order."""
+    """Returns the items that failed to be probed, then those that failed to be encoded, each in the plan's order."""
     return [*plan.failures, *(failure for shard in shards for failure in shard.failures)]
 
 

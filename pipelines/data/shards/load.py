@@ -29,7 +29,7 @@ class LoadedItem:
 
     item: PlannedItem
     audio: Tensor  # [C, N] float32 with the codec's channels, at the rate of its encoder
-    facts: dict[str, Any]  # what the index tells of it
+    facts: dict[str, Any]  # columns of the index
 
 
 def file_of(item: PlannedItem, root: Path) -> Path:

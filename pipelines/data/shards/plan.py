@@ -89,7 +89,7 @@ class Plan:
 
 
 def source_digest(items: Iterable[AudioItem]) -> str:
-    """Hex SHA-256 of names, sizes and metadata: changes when files are added, removed or written anew."""
+    """Hex SHA-256 of names, sizes and metadata: changes when files are added, removed or rewritten."""
     digest = hashlib.sha256()
     for item in items:
         try:

@@ -57,7 +57,7 @@ class Silence:
 class LatentDataset(Dataset[LatentItem]):
     """The items of a dataset folder, in the order of its plan.
 
-    A dataset that is still being encoded opens as well, with the shards that are there; `complete` tells.
+    A dataset that is still being encoded opens as well, with the shards that are there; `complete` is then False.
 
     Args:
         path: the folder that `latentune encode` wrote.
@@ -103,7 +103,7 @@ class LatentDataset(Dataset[LatentItem]):
 
     @property
     def silence(self) -> Silence:
-        """What padding is made of."""
+        """The latents or tokens of silence, which padding is made of."""
         if self._silence is None:
             self._silence = read_silence(self.path, self.spec, self.streams)
         return self._silence
@@ -129,7 +129,7 @@ class LatentDataset(Dataset[LatentItem]):
         )
 
     def meta(self, index: int) -> dict[str, Any]:
-        """What is known of an item without reading its streams: id, path, num_samples, metadata, audio_sha256, ..."""
+        """Facts about an item without reading its streams: id, path, num_samples, metadata, audio_sha256, ..."""
         shard, row = self._locate(index)
         return shard.meta(row)
 
@@ -152,7 +152,7 @@ class LatentDataset(Dataset[LatentItem]):
 
 
 def dataset_binding(dataset: LatentDataset) -> TokenizerBinding:
-    """What a generator trained on this dataset has to know of the codec."""
+    """Returns what a generator trained on this dataset must know about the codec."""
     return TokenizerBinding(
         spec=dataset.spec,
         fingerprint=dataset.fingerprint,

@@ -12,7 +12,7 @@ from ....core.random import keyed_generator
 class ResumableSampler:
     """Draws every item once an epoch, in an order that depends on seed and epoch alone.
 
-    The order knows nothing of processes: rank r of w takes draws r, r + w, r + 2w, ... of it, so a run may go on with
+    The order knows nothing of processes: rank r of w takes draws r, r + w, r + 2w, ... of it, so a run may resume with
     another number of processes.
     """
 

@@ -1,4 +1,4 @@
-"""What determines the bytes of a shard dataset, beside the audio and the codec."""
+"""The settings that, with the audio and the codec, determine the bytes of a shard dataset."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class ShardFile:
         return torch.from_numpy(part.astype(np.float32 if name == "latents" else np.int64))
 
     def meta(self, row: int) -> dict[str, Any]:
-        """What is known of item `row`: id, path, num_samples, duration_s, start_s, total_s, metadata, ..."""
+        """Returns the facts about item `row`: id, path, num_samples, duration_s, start_s, total_s, metadata, ..."""
         begin, end = self.array("meta_offsets")[row : row + 2]
         try:
             return json.loads(self.array("meta")[begin:end].tobytes())

@@ -17,7 +17,7 @@ REBUILD = "delete it and run encode again to rebuild it"
 
 
 def verify_dataset(path: str | Path, progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """What is wrong with a dataset, one line each; empty if it is sound.
+    """Returns the problems of a dataset, one line each; empty if it is sound.
 
     Args:
         progress: called with (shards checked, shards in all).

@@ -21,7 +21,7 @@ from .shard import CODEC_GAIN, EncodedItem, ShardFile, shard_name, write_shard
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """What all shards of a dataset are encoded with."""
+    """The objects with which all shards of a dataset are encoded."""
 
     folder: Path  # of the dataset
     root: Path  # folder that the paths of the items are relative to

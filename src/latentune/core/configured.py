@@ -19,7 +19,7 @@ from .files import let_others_read
 from .objective import Objective
 from .registry import class_path, find_class
 
-KEPT_KEYS = ("_licence",)  # of config.json, beside the config dataclass: facts about the weights
+KEPT_KEYS = ("_licence",)  # of config.json, in addition to the config dataclass: facts about the weights
 
 
 class ConfiguredModel(ModelMixin, ConfigMixin):
@@ -101,7 +101,7 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
 
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:
-        """What to do about weights that lack these keys, for the end of an error message; perhaps nothing."""
+        """Returns the advice for weights that lack these keys, as the end of an error message; it may be empty."""
         return ""
 
     def save_pretrained(self, path: str | Path, **options: Any) -> None:

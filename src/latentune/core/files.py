@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed, on failure removed.
+    """Yield a temporary path in the folder of `path`; on success it is fsynced and renamed, on failure removed.
 
     The suffix of `path` is kept at the end of the temporary name, for writers that choose a format by it.
     The parent folder must exist. Raises whatever the writer raises, `OSError` included (disk full, no permission).

@@ -1,4 +1,4 @@
-"""What the one training loop asks of anything that can be trained: a loss from a model and a batch."""
+"""The interface between the training loop and everything that can be trained: a loss from a model and a batch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
 
 @dataclass(frozen=True, kw_only=True)
 class CriticPair:
-    """What a critic is trained to tell apart, outside any graph."""
+    """Audio that a critic is trained to distinguish, detached from any graph."""
 
     real: Tensor  # [B, C, N] audio
     fake: Tensor  # [B, C, N] what the model made of it
@@ -96,7 +96,7 @@ class AdversarialObjective(Objective):
     def model_loss(
         self, model: nn.Module, batch: Any, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor], CriticPair]:
-        """What `Objective.__call__` gives, and the pair to train the critic on."""
+        """Returns the results of `Objective.__call__`, and the pair to train the critic on."""
 
     @abstractmethod
     def critic_loss(self, critic: nn.Module, pair: CriticPair) -> tuple[Tensor, dict[str, Tensor]]:

@@ -14,11 +14,11 @@ from .errors import CheckpointError
 
 
 def load_pickle(path: str | Path, *, mapped: bool = False) -> Any:
-    """The content of a torch pickle, read with `weights_only=True`; numpy scalars beside the weights are allowed.
+    """The content of a torch pickle, read with `weights_only=True`; numpy scalars among the weights are allowed.
 
     Args:
         mapped: leave tensors in the file until they are used, for a look at what it holds: it must not change as long
-            as they live. Files of torch before 1.6, which are no zip, are read whole all the same.
+            as they live. Files of torch before 1.6, which are not zip files, are nevertheless read whole.
 
     Raises:
         CheckpointError: missing, truncated, no pickle, or holding objects that are not allowed.
@@ -47,7 +47,7 @@ def load_state_pickle(path: str | Path, *, mapped: bool = False) -> dict[str, Te
 
 
 def _numpy_scalars() -> list[Any]:
-    """What unpickling the numpy scalars beside the weights (losses, counters) needs; none of it can run code."""
+    """Returns what unpickling numpy scalars (losses, counters) needs; none of it can run code."""
     import numpy as np
     from numpy._core.multiarray import scalar
 

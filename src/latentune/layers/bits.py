@@ -33,7 +33,7 @@ def pack_tokens(tokens: Tensor, codebook_sizes: Sequence[int]) -> bytes:
     """Tokens [T, Q] as `packed_bytes(T, codebook_sizes)` bytes.
 
     Raises:
-        TypeError: tokens that are no integers.
+        TypeError: tokens that are not integers.
         ValueError: another number of codebooks, or a token out of its codebook's range.
     """
     widths = _widths(codebook_sizes)

@@ -123,7 +123,7 @@ class Stage:
 def symmetric_steps(levels: Sequence[int] | Tensor, scale: float = 1.0, device: torch.device | None = None) -> Tensor:
     """Distance of neighbouring levels, 2 * scale / (L - 1), of each of `levels`, in float32.
 
-    It stays float32 also beside float64 values, for the official tokens come from such steps: 0.4 of L = 6 is
+    It stays float32 also with float64 values, because the official tokens come from such steps: 0.4 of L = 6 is
     0.4000000059604645, which decides where a value near the middle of two levels goes.
     """
     sizes = torch.as_tensor(levels, dtype=torch.float32, device=device)

@@ -11,7 +11,7 @@ from torch import Tensor
 ENOUGH_HZ = 8000  # of the sample rate: higher ones are divided by a whole number
 WINDOW_S = 0.03  # of the frames that are compared with later ones
 VOICED = 0.5  # autocorrelation above which a frame is voiced
-QUIET = 1e-4  # power beside that of the loudest frame below which none is
+QUIET = 1e-4  # power relative to the loudest frame below which no pitch is found
 NEAR = 0.87  # of peaks this near to the highest, the one of the shortest lag counts: others are octaves below it
 
 

@@ -71,9 +71,9 @@ def test_patches_come_back_as_the_same_audio() -> None:
     assert patches.shape == (2, 3, 60)
     assert torch.equal(patches[1, 2, 20:40], audio[1, 1, 40:60])  # frame 2, channel 1
     assert torch.equal(patches_to_audio(patches, 20), audio)
-    with pytest.raises(ValueError, match="61 samples is no whole number of 20-sample"):
+    with pytest.raises(ValueError, match="61 samples is not a whole number of 20-sample"):
         audio_to_patches(noise(1, 1, 61), 20)
-    with pytest.raises(ValueError, match="no whole number"):
+    with pytest.raises(ValueError, match="not a whole number"):
         patches_to_audio(noise(1, 3, 30), 20)
 
 
@@ -226,7 +226,7 @@ def test_near_silence_is_amplified_by_20_decibels_at_most() -> None:
 
 def test_wrong_shapes_are_refused() -> None:
     encoder, decoder = networks(TINY)
-    with pytest.raises(ValueError, match=r"5 patches are no multiple of the stride 2"):
+    with pytest.raises(ValueError, match=r"5 patches are not a multiple of the stride 2"):
         encoder(noise(1, 5, TINY.patch_width))
     with pytest.raises(ValueError, match=r"patches must be \[batch, frames, 20\]"):
         encoder(noise(1, 4, 21))

@@ -168,7 +168,7 @@ def both(key: str, value: Any) -> Change:
         (both("layer_scale", False), "blocks without layer scale are not built"),
         (both("windw", 3), "unknown key 'windw'"),
         (both("c_mults", [1, 2, 4]), "stages of one width"),
-        (both("channels", 100), "cannot be built: width 100 is no multiple of head_dim 128"),
+        (both("channels", 100), "cannot be built: width 100 is not a multiple of head_dim 128"),
         (both("transformer_depths", [1, 2]), "cannot be built: depths"),
         (both("latent_dim", 8), "latent_dim"),
         (
