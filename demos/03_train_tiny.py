@@ -1,4 +1,4 @@
-"""Train a small generator on a dataset of latents, interrupt it, go on, and sample from it.
+"""Train a small generator on a dataset of latents, interrupt it, resume it, and sample from it.
 
 python demos/02_encode_a_folder.py
 python demos/03_train_tiny.py demo_out/latents --config train/dit-tiny --steps 50 --output demo_out/run
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     overrides = [f"data.source={options.dataset}", f"output={options.output}", f"steps={options.steps}"]
     config = latentune.train_config(latentune.load_settings(options.config, [*overrides, *options.overrides]))
-    # stopped at any moment and run again, it goes on from its last checkpoint and ends with the same weights
+    # stopped at any moment and run again, it resumes from its last checkpoint and ends with the same weights
     summary = latentune.train(config, progress=report)
     print(f"{summary.steps} steps in {summary.seconds:.0f} s, loss {summary.loss:.3f}; checkpoint {summary.checkpoint}")
 
