@@ -1,6 +1,6 @@
 """Latent shards: datasets of a codec's two streams, written once and read at random."""
 
-from .crops import collate, crop_batch, random_crop
+from .crops import collate, random_crop
 from .plan import Plan, PlannedItem
 from .read import LatentDataset, LatentItem, dataset_binding
 from .sampler import ResumableSampler
@@ -14,7 +14,6 @@ __all__ = [
     "ResumableSampler",
     "ShardSettings",
     "collate",
-    "crop_batch",
     "dataset_binding",
     "random_crop",
 ]

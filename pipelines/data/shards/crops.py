@@ -11,11 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ....core.random import keyed_generator
 from ....generators.base import LatentBatch
 from ....generators.conditions import SECONDS, Conditions
 from ....tokenizers.base import TokenizerSpec
-from .read import LatentDataset, LatentItem, Silence
+from .read import LatentItem, Silence
 
 # condition -> metadata column with its values, where the caller names none
 COLUMNS: Mapping[str, str] = {"text": "text", "label": "label"}
@@ -141,31 +140,3 @@ def collate(
         ),
         ids=[item.id for item in padded],
     )
-
-
-def crop_batch(
-    dataset: LatentDataset,
-    draws: Iterable[tuple[int, int]],
-    *,
-    crop_chunks: int | None,
-    seed: int,
-    columns: Mapping[str, str] = COLUMNS,
-) -> LatentBatch:
-    """Returns the batch of draws (epoch, index) from a `ResumableSampler`: random crops, each a function of
-    (seed, epoch, index).
-
-    Args:
-        dataset: that the indices belong to.
-        draws: of the sampler.
-        crop_chunks: length of each crop; None takes whole items.
-        seed: of the crops.
-        columns: see `collate`.
-    """
-    items = []
-    for epoch, index in draws:
-        item = dataset[index]
-        if crop_chunks is not None:
-            generator = keyed_generator(seed, epoch, index)
-            item = random_crop(item, dataset.spec, crop_chunks, dataset.silence, generator)
-        items.append(item)
-    return collate(items, dataset.spec, dataset.silence, columns=columns)

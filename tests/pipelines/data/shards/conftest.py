@@ -1,27 +1,14 @@
 """A fake codec, a small folder of audio with some broken files, and a dataset made of them."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from fake_codec import FakeCodec, FakeCodecConfig
 
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
-
-
-def _load_fake_codec():
-    # tests are no packages and not on sys.path, and the kill test's own process needs this module too
-    spec = importlib.util.spec_from_file_location("fake_codec", Path(__file__).with_name("fake_codec.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_codec"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_codec = _load_fake_codec()
 
 RATE = 8000
 LENGTHS_S = {"a.wav": 0.5, "b.flac": 2.35, "sub/c.ogg": 0.9, "d.wav": 0.31, "e.wav": 1.2, "f.wav": 0.04 * 8}
@@ -38,13 +25,13 @@ BROKEN = {
 
 @pytest.fixture
 def codec():
-    return fake_codec.FakeCodec().eval()
+    return FakeCodec().eval()
 
 
 @pytest.fixture
 def make_codec():
     def make(**config):
-        return fake_codec.FakeCodec(fake_codec.FakeCodecConfig(**config)).eval()
+        return FakeCodec(FakeCodecConfig(**config)).eval()
 
     return make
 

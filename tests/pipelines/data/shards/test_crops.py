@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from latentune.pipelines.data.shards import LatentDataset, ResumableSampler, collate, crop_batch, random_crop
+from latentune.pipelines.data.shards import collate, random_crop
 from latentune.pipelines.data.shards.crops import crop, num_item_chunks, pad
 from latentune.pipelines.data.shards.read import LatentItem, Silence
 from latentune.pipelines.data.shards.sampler import keyed_generator
@@ -129,22 +129,3 @@ def test_bad_input(codec):
         pad(item, spec, 4, Silence(latents=None, tokens=None))
     with pytest.raises(ValueError, match="same streams"):
         collate([item, dataclasses.replace(item, latents=None)], spec, SILENCE)
-
-
-def test_batches_of_a_dataset_are_a_function_of_seed_and_draws(encode, corpus, tmp_path):
-    encode(source=str(corpus / "manifest.jsonl"))
-    dataset = LatentDataset(tmp_path / "dataset")
-    order = ResumableSampler(len(dataset), seed=3).iter_from(0)
-    draws = [next(order) for _ in range(12)]
-    one = crop_batch(dataset, draws, crop_chunks=2, seed=3)
-    two = crop_batch(dataset, draws, crop_chunks=2, seed=3)
-    other = crop_batch(dataset, draws, crop_chunks=2, seed=4)
-    assert torch.equal(one.latents, two.latents)
-    assert torch.equal(one.tokens, two.tokens)
-    assert one.ids == other.ids == [dataset[index].id for _, index in draws]
-    assert not torch.equal(one.latents, other.latents)
-    parts = [crop_batch(dataset, [draw], crop_chunks=2, seed=3) for draw in draws]
-    assert torch.equal(torch.cat([part.latents for part in parts]), one.latents)
-    assert one.conditions.values["text"][0] == dataset[draws[0][1]].metadata["text"]
-    whole = crop_batch(dataset, [(0, 0), (0, 1)], crop_chunks=None, seed=0)
-    assert int(whole.latent_mask[1].sum()) == len(dataset[1].latents)

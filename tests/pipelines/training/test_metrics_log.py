@@ -1,0 +1,40 @@
+"""The figures of a run and their averages."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentune.pipelines.training.log import Averages, MetricsLog
+
+
+def test_averages_are_weighted_and_start_anew() -> None:
+    averages = Averages()
+    averages.add({"a": torch.tensor(1.0), "b": torch.tensor(5.0)}, weight=3)
+    averages.add({"a": torch.tensor(5.0)}, weight=1)
+    assert averages.take() == {"a": 2.0, "b": 5.0}
+    assert averages.take() == {}
+
+
+def test_a_resumed_log_forgets_the_steps_that_are_done_again(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0)
+    for number in range(1, 5):
+        log.write(number, {"loss": number if number > 1 else math.nan})
+    log.close()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 5, "lo')  # a kill cut this line
+    MetricsLog(tmp_path, 2).close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"step": 1, "loss": None}, {"step": 2, "loss": 2}]
+
+
+def test_figures_are_logged_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    log = MetricsLog(tmp_path, 0)
+    log.write(1, {"loss": 2.0})
+    log.audio(1, "preview", torch.zeros(1, 8), 8000)
+    log.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
