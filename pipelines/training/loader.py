@@ -86,13 +86,6 @@ def _micro_batch_keys(
         yield from (mine[part * share : (part + 1) * share] for part in range(parts))
 
 
-def endless_batches(examples: Examples, batch_size: int) -> Iterator[Any]:
-    """All examples from the first one on, in this thread."""
-    keys = examples.keys(0)
-    while True:
-        yield examples.collate([examples.load(key) for key in islice(keys, batch_size)])
-
-
 def fixed_batches(examples: Examples, count: int, batch_size: int) -> Iterator[Any]:
     """Yields the first `count` examples in batches of at most `batch_size`: the same ones at every call."""
     keys = list(islice(examples.keys(0), count))

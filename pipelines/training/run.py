@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ from .build import Task
 from .callbacks import Callback, is_due
 from .config import TrainConfig
 from .ema import AveragedModel
-from .loader import endless_batches, micro_batches
+from .loader import micro_batches
 from .log import Averages, MetricsLog
 from .resume import Start, load_state, save_state
 from .step import Stepper
@@ -59,7 +60,11 @@ class Run:
     ):
         self.config, self.accelerator, self.task, self.callbacks = config, accelerator, task, callbacks
         if start is None and config.model.init_from is None:  # every process reads the same examples
-            task.objective.warm_start(cast(nn.Module, task.model), endless_batches(task.examples, config.batch_size))
+            first = micro_batches(
+                task.examples, first_step=0, batch_size=config.batch_size, parts=1, num_threads=config.data.num_threads
+            )
+            with closing(first):
+                task.objective.warm_start(cast(nn.Module, task.model), first)
         self.model: ConfiguredModel = task.model.to(accelerator.device).train()
         self.average = AveragedModel(self.model, config.ema_decay)
         self.stepper = Stepper(config, accelerator, task.objective, self.model)

@@ -69,6 +69,7 @@ class MelCodecObjective(Objective):
     """
 
     config_class: ClassVar[type] = MelCodecObjectiveConfig
+    uses_all_parameters = True
 
     def __init__(self, config: MelCodecObjectiveConfig, codec: MelCodecConfig):
         self.config, self.codec = config, codec

@@ -83,6 +83,8 @@ def train_codec(name: str, *overrides: str, step: int = 0) -> tuple[Any, Objecti
     ("name", "overrides"),
     [
         ("codicodec-tiny", []),
+        ("melcodec-tiny", []),
+        ("melcodec-tiny", ["model.objective.pitch_weight=0"]),
         ("taae-tiny", []),
         ("taae-tiny", ["model.objective.waveform_weight=0", "model.objective.stft_weight=0"]),
         ("neucodec-tiny", []),
