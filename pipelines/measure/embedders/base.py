@@ -73,16 +73,12 @@ class Embedder(ABC):
         with torch.no_grad():
             return self.network_output(windows.to(self.device)).float().cpu()
 
-    def posteriors(self, windows: Tensor) -> Tensor:
-        """Class probabilities [W, K] float32 on the CPU of what `windows` gave, each class on its own (sigmoid).
+    def posteriors_of(self, embeddings: Tensor) -> Tensor:
+        """Class probabilities [W, K] float32 on the CPU of embeddings [W, D], each class on its own (sigmoid).
 
         Raises:
-            ValueError: this embedder's network is no classifier.
+            ValueError: this embedder's network has no classifier.
         """
-        return self.posteriors_of(self.embed_windows(windows))
-
-    def posteriors_of(self, embeddings: Tensor) -> Tensor:
-        """The same [W, K] from embeddings [W, D] made before, such as cached ones: the classifier sits on them."""
         with torch.no_grad():
             return torch.sigmoid(self.class_logits(embeddings.to(self.device))).float().cpu()
 

@@ -10,7 +10,6 @@ from .frechet import GaussianStatistics, frechet_distance
 from .infinity import Extrapolation, FileDistance, frechet_infinity, frechet_per_file
 from .kernel import FileKernelDistance, kernel_audio_distance, kernel_distance, median_distance
 from .neighbours import FileNeighbours, Neighbourhood, precision_recall_density_coverage
-from .running import RunningFrechet, RunningSets
 
 __all__ = [
     "Extrapolation",
@@ -21,8 +20,6 @@ __all__ = [
     "GaussianStatistics",
     "Neighbourhood",
     "PairedDivergence",
-    "RunningFrechet",
-    "RunningSets",
     "frechet_distance",
     "frechet_infinity",
     "frechet_per_file",

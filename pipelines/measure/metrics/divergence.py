@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import rel_entr
 
-from ..results.intervals import paired_names
+from ..results.pairing import paired_names
 from .sets import Files, as_embeddings, as_files
 
 EPS = 1e-6

@@ -67,7 +67,7 @@ def factored_distance(a: Factored, b: Factored) -> float:
 class FileFrechetDistance:
     """The Fréchet distance of any choice of files to one reference, whose covariance is factored only once.
 
-    For the bootstrap over files: `bootstrap_interval(range(num_files), distance, centre=True, bounds=(0.0, np.inf))`.
+    It is the `of_files` of a `SetFigure`, for intervals over files.
     """
 
     def __init__(self, reference: GaussianStatistics, embeddings: np.ndarray, num_windows: Sequence[int] | np.ndarray):

@@ -96,8 +96,8 @@ def reference_bandwidth(reference: Any) -> float:
 class FileKernelDistance:
     """The kernel distance of any choice of files to one reference, from sums over pairs of files made once.
 
-    For the bootstrap over files: `bootstrap_interval(range(num_files), FileKernelDistance(reference, files))` measures
-    each resample in a time that does not depend on the number of windows.
+    It is the `of_files` of a `SetFigure`, for intervals over files: each resample is measured in a time that does not
+    depend on the number of windows.
     """
 
     def __init__(

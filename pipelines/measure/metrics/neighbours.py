@@ -50,11 +50,10 @@ def precision_recall_density_coverage(reference: Any, generated: Any, *, num_nei
 class FileNeighbours:
     """The four shares for any choice of generated files, with the balls of the reference made once.
 
-    For intervals over files: `bootstrap_interval(range(num_files), FileNeighbours(reference, files).recall,
-    subsets=True)`. A choice holds a file once: of repeated ones each embedding has its copies as nearest neighbours, at
-    distance 0, and the balls that recall looks at would shrink to points. The reference stays whole, as it is for the
-    other set metrics. Memory is that of a block of pairs, and the number of the reference's embeddings times that of
-    the files in bytes.
+    Each share is the `of_files` of a `SetFigure(subsets=True)`, for intervals over files. A choice contains a file only
+    once: of repeated ones each embedding has its copies as nearest neighbours, at distance 0, and the balls that recall
+    looks at would shrink to points. The reference stays whole, as it is for the other set metrics. Memory is that of a
+    block of pairs, and the number of the reference's embeddings times that of the files in bytes.
     """
 
     def __init__(self, reference: Any, files: Sequence[Any], *, num_neighbours: int = 5):

@@ -24,8 +24,8 @@ system, file and figure, whose intervals are drawn over files and then over the 
 |---|---|
 | rows.py | `Row`, `FigureFacts`, `SetFigure` |
 | table.py | `ResultsTable` |
-| samples.py | a figure as a function of its files: `Resampling`, `Estimate`, `Difference` |
-| intervals.py | the bootstrap: `bootstrap_interval`, `paired_bootstrap`, `resample` (through scipy.stats.bootstrap) |
+| samples.py | a figure as a function of its files: `Sample`, `Resampling`, `interval`, `difference` |
+| intervals.py | the bootstrap, through scipy.stats.bootstrap: `resample`, `centred_interval`, `p_value` |
 | pairing.py | counterparts of two lists of files: `pair_names`, `stem` |
 | export.py | `records` (a row per system and file), `summary_records` (a row per system), `table_dict`, `csv_text` |
 | grid.py | tables to read: `Grid`, `comparison`, `detail_lines`, `note_lines`, `interval_text`, `heading` |
@@ -38,10 +38,9 @@ The last line's modules need torch and are imported from where they are, all els
 
 from .export import csv_text, records, summary_records, table_dict
 from .grid import Grid, comparison, detail_lines, heading, interval_text, note_lines
-from .intervals import Interval, PairedDifference, bootstrap_interval, paired_bootstrap
 from .pairing import Pairing, pair_names, stem
 from .rows import FigureFacts, Row, SetFigure
-from .samples import MIN_FILES, Difference, Estimate, Resampling
+from .samples import MIN_FILES, Difference, Estimate, Resampling, Sample, difference, interval
 from .table import ResultsTable
 from .terminal import terminal_table, terminal_text, terminal_view
 from .wording import few, silence_warning
@@ -52,23 +51,22 @@ __all__ = [
     "Estimate",
     "FigureFacts",
     "Grid",
-    "Interval",
-    "PairedDifference",
     "Pairing",
     "Resampling",
     "ResultsTable",
     "Row",
+    "Sample",
     "SetFigure",
-    "bootstrap_interval",
     "comparison",
     "csv_text",
     "detail_lines",
+    "difference",
     "few",
     "heading",
+    "interval",
     "interval_text",
     "note_lines",
     "pair_names",
-    "paired_bootstrap",
     "records",
     "silence_warning",
     "stem",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .wording import few
 
@@ -43,6 +44,23 @@ def pair_names(first: Sequence[str], second: Sequence[str]) -> Pairing:
         unclear[0].extend(name for name in ours if name not in matched)
         unclear[1].extend(name for name in theirs if name not in matched.values())
     return Pairing(pairs=sorted(pairs), alone=(_lacking(left, right), _lacking(right, left)), unclear=unclear)
+
+
+def paired_names(
+    a: Mapping[str, Any] | Sequence[Any],
+    b: Mapping[str, Any] | Sequence[Any],
+    labels: tuple[str, str] = ("reference", "generated"),
+) -> list[tuple[str, str]]:
+    """The names of counterparts, sorted; members of sequences are named by their place, as `000000`.
+
+    Raises ValueError, listing them, where one side lacks files of the other.
+    """
+    names = [
+        sorted(side) if isinstance(side, Mapping) else [f"{place:06d}" for place in range(len(side))] for side in (a, b)
+    ]
+    found = pair_names(*names)
+    found.require_all(labels)
+    return [(names[0][one], names[1][other]) for one, other in found.pairs]
 
 
 def stem(name: str) -> str:

@@ -109,14 +109,19 @@ def draw(
     resampling: Resampling,
     seed: int,
 ) -> Array:
-    """A statistic of drawn places [R, F], drawn as `sample` is: whole sets fewer times, and maybe without repeats."""
+    """A statistic of drawn places [R, F], drawn as `sample` is: sets fewer times, and some without repeats.
+
+    Raises ValueError where a choice of files has no finite value.
+    """
     num_resamples = resampling.num_set_resamples if sample.of_set else resampling.num_resamples
-    if sample.subsets:
-        rng = np.random.default_rng(seed)
-        return resample(
-            lambda places: statistic(places[None], rng)[0], num_files, num_resamples, subsets=True, seed=seed
-        )
-    return resample(statistic, num_files, num_resamples, vectorized=True, seed=seed)
+
+    def checked(places: Array, rng: np.random.Generator) -> Array:
+        found = statistic(places, rng)
+        if not np.isfinite(found).all():
+            raise ValueError("some choices of files have no finite value: leave out the files that have none")
+        return found
+
+    return resample(checked, num_files, num_resamples, subsets=sample.subsets, seed=seed)
 
 
 def interval(sample: Sample, resampling: Resampling) -> tuple[float, float]:

@@ -202,7 +202,7 @@ def _kl_marginal(inputs: Inputs) -> list[Measured]:
 
 def _similarity(inputs: Inputs) -> list[Measured]:
     names, made, real = zip(*inputs.pairs(), strict=True)
-    found = adherence(made, [each.mean(0, dtype=np.float64) for each in real], metric="audio_similarity")
+    found = adherence(made, [each.mean(0, dtype=np.float64) for each in real])
     return [_adherence(names, found)]
 
 

@@ -49,7 +49,7 @@ def test_an_embedding_for_each_096_s(checkpoint: Path) -> None:
     assert (embeddings[0] - embedder.embed(0.1 * audio)[0]).norm() > 0.1
     assert embedder.embed(audio[:100]).shape == (1, 128)
     with pytest.raises(ValueError, match="no classifier"):
-        embedder.posteriors(embedder.windows(audio))
+        embedder.posteriors_of(embedder.embed_windows(embedder.windows(audio)))
 
 
 def test_weights_that_do_not_fit_are_named(checkpoint: Path, tmp_path: Path) -> None:

@@ -38,11 +38,11 @@ def test_front_end_embedding_and_classes_are_the_originals(embedder: Embedder, r
     assert (embeddings - reference["embedding"]).abs().max() < 4 * 0.0223  # steps of the original's rounding
     error = (embeddings - reference["embedding"]).norm(dim=1) / reference["embedding"].norm(dim=1)
     assert error.max() < 0.04
-    logits = torch.logit(embedder.posteriors(windows).double())
+    logits = torch.logit(embedder.posteriors_of(embedder.embed_windows(windows)).double())
     assert (logits - reference["logits"]).abs().mean() < 0.35
     for ours, theirs in zip(logits, reference["logits"], strict=True):
         assert torch.corrcoef(torch.stack([ours, theirs.double()]))[0, 1] > 0.999
-    assert (embedder.posteriors(windows) - reference["scores"]).abs().max() < 0.06
+    assert (embedder.posteriors_of(embedder.embed_windows(windows)) - reference["scores"]).abs().max() < 0.06
 
 
 def test_patches_lie_end_to_end_and_short_audio_is_repeated(embedder: Embedder) -> None:
@@ -60,7 +60,7 @@ def test_posteriors_follow_from_embeddings_and_batches_do_not_matter(embedder: E
     audio = noise(16_000 * 4)
     embeddings, windows = embedder.embed(audio, batch_size=1), embedder.windows(audio)
     torch.testing.assert_close(embedder.embed(audio), embeddings, atol=1e-5, rtol=1e-4)
-    posteriors = embedder.posteriors(windows)
+    posteriors = embedder.posteriors_of(embedder.embed_windows(windows))
     assert posteriors.shape == (4, embedder.num_classes)
     torch.testing.assert_close(embedder.posteriors_of(embeddings), posteriors, atol=1e-5, rtol=1e-4)
 

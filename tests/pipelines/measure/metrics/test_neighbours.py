@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from latentune.pipelines.measure.metrics import FileNeighbours, precision_recall_density_coverage
-from latentune.pipelines.measure.results import bootstrap_interval
+from latentune.pipelines.measure.results import Resampling, Sample, interval
 
 SHARES = ("precision", "recall", "density", "coverage")
 
@@ -102,5 +102,9 @@ def test_subsets_of_the_files_vary_as_other_files_would() -> None:
     for share in SHARES:
         spread = np.std([getattr(found, share)(range(30)) for found in anew], ddof=1)
         statistics = [getattr(found, share) for found in anew[:20]]
-        runs = [bootstrap_interval(range(30), one, num_resamples=100, centre=True, subsets=True) for one in statistics]
-        assert np.mean([run.high - run.low for run in runs]) / (2 * 1.96) == pytest.approx(spread, rel=0.35), share
+        samples = [
+            Sample(names=list(map(str, range(30))), value=one(range(30)), of_files=one, of_set=True, subsets=True)
+            for one in statistics
+        ]
+        runs = [interval(sample, Resampling(num_set_resamples=100)) for sample in samples]
+        assert np.mean([high - low for low, high in runs]) / (2 * 1.96) == pytest.approx(spread, rel=0.35), share

@@ -13,14 +13,12 @@ from latentune.core.errors import MismatchError
 from latentune.pipelines.measure import metrics
 from latentune.pipelines.measure.metrics import (
     GaussianStatistics,
-    RunningFrechet,
-    RunningSets,
     frechet_distance,
     kernel_distance,
     precision_recall_density_coverage,
     sets,
 )
-from latentune.pipelines.measure.results.intervals import paired_names
+from latentune.pipelines.measure.results.pairing import paired_names
 
 
 def embeddings(num: int, dim: int, seed: int, scale: float = 1.0) -> np.ndarray:
@@ -45,10 +43,10 @@ def test_neither_batch_size_nor_order_changes_the_frechet_distance(num: int, tol
     whole = frechet_distance(reference, generated)
     shuffled = generated[np.random.default_rng(2).permutation(num)]
     for size in (1, 7, 64, num):
-        running = RunningFrechet(48, reference)
+        statistics = GaussianStatistics.empty(48)
         for start in range(0, num, size):
-            running.update(shuffled[start : start + size])
-        assert running.compute() == pytest.approx(whole, rel=tolerance)
+            statistics.update(shuffled[start : start + size])
+        assert frechet_distance(reference, statistics) == pytest.approx(whole, rel=tolerance)
 
 
 @pytest.mark.parametrize("function", [kernel_distance, precision_recall_density_coverage])
@@ -126,47 +124,21 @@ def test_an_array_is_of_the_embedder_of_the_statistics_beside_it() -> None:
         frechet_distance(card, y[:, :3])
 
 
-def test_running_frechet_gathers_resets_and_merges() -> None:
+def test_statistics_gather_and_merge_in_any_grouping() -> None:
     x, y = embeddings(50, 4, 0), embeddings(40, 4, 1, 2.0)
-    metric = RunningFrechet(4, GaussianStatistics.of(x[:30], {"embedder": "fake"}))
-    metric.update(torch.from_numpy(x[30:]), real=True)
-    metric.update(embeddings(10, 4, 7, 9.0))
-    metric.reset()
-    metric.update(y[:15])
-    other = RunningFrechet(4, GaussianStatistics.of(x, {"embedder": "fake"}))
+    one, other = GaussianStatistics.empty(4, {"embedder": "fake"}), GaussianStatistics.empty(4, {"embedder": "fake"})
+    one.update(torch.from_numpy(y[:15]))
     other.update(y[15:])
-    metric.merge(other)
-    assert metric.compute() == pytest.approx(frechet_distance(x, y), rel=1e-9)
-    metric.reset(real=True)
-    with pytest.raises(ValueError, match="at least 2"):
-        metric.compute()
+    one.merge(other)
+    assert frechet_distance(x, one) == pytest.approx(frechet_distance(x, y), rel=1e-9)
+    before = other.num, other.mean.copy(), other.scatter.copy()
+    one.update(x)
+    assert other.num == before[0], "what was merged is left alone"
+    np.testing.assert_array_equal(other.mean, before[1])
+    np.testing.assert_array_equal(other.scatter, before[2])
     with pytest.raises(MismatchError):
-        metric.merge(RunningFrechet(4))
+        one.merge(GaussianStatistics.empty(4))
     with pytest.raises(ValueError, match=r"\[n, 4\]"):
-        metric.update(np.zeros((2, 5)))
-
-
-def test_running_frechet_leaves_the_statistics_it_starts_from_alone() -> None:
-    statistics = GaussianStatistics.of(embeddings(30, 4, 0))
-    before = statistics.num, statistics.mean.copy(), statistics.scatter.copy()
-    RunningFrechet(4, statistics).update(np.ones((5, 4)), real=True)
-    assert statistics.num == before[0]
-    np.testing.assert_array_equal(statistics.mean, before[1])
-    np.testing.assert_array_equal(statistics.scatter, before[2])
-
-
-def test_running_sets_take_any_function() -> None:
-    x, y = embeddings(30, 4, 0), embeddings(25, 4, 1)
-    metric, other = RunningSets(kernel_distance, x[:10]), RunningSets(kernel_distance)
-    metric.update(x[10:], real=True)
-    metric.update(y[:5])
-    other.update(y[5:])
-    metric.merge(other)
-    assert metric.compute() == kernel_distance(x, y)
-    metric.reset()
-    with pytest.raises(ValueError, match="no generated embeddings"):
-        metric.compute()
-    metric.update(y)
-    metric.reset(real=True)
-    with pytest.raises(ValueError, match="no reference embeddings"):
-        metric.compute()
+        one.update(np.zeros((2, 5)))
+    with pytest.raises(ValueError, match="at least 2"):
+        frechet_distance(x, GaussianStatistics.empty(4))
