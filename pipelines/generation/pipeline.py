@@ -199,9 +199,12 @@ class GenerationPipeline:
     def _refuse_unseen(self, conditions: Conditions) -> None:
         """Raises ValueError if a condition is asked for that the generator saw no value of in training."""
         seen = self.generator.trained_on.conditions
+        encoder = getattr(self.generator, "condition_encoder", None)
         for name, values in conditions.values.items():
             if name == SECONDS or not any(map(is_given, values)):
                 continue
+            if encoder is not None and name not in encoder.conditioners:
+                continue  # the generator itself refuses what it does not have
             if seen is not None and name not in seen:
                 has = ", ".join(seen) or "none"
                 raise ValueError(

@@ -109,8 +109,8 @@ def _check_column(
         )
         return
     raise ConfigError(
-        f"dataset {dataset.path} has no column {column!r} for the condition {name}: {nearest_hint(column, found)}; its "
-        f"columns: {columns}. Name one with data.conditions.{name}=COLUMN, or leave the condition out with "
+        f"dataset {dataset.path} has no column {column!r} for the condition {name} (its columns: {columns}): name one "
+        f"with data.conditions.{name}=COLUMN, or leave the condition out with "
         f"model.config.conditioning.conditioners.{name}=null"
     )
 
