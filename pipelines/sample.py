@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..core.config import config_to_dict, option
+from ..core.config import config_to_dict, nearest_hint, option
 from ..core.device import pick_device
 from ..core.errors import ConfigError
 from ..core.extras import import_extra
@@ -44,7 +44,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("latentune", "torch", "diffusers", "x-transformers", "numpy")  # whose versions can change a sample
-SHORT_OPTIONS = ("steps", "guidance", "temperature", "top_k", "top_p")  # fields that a generator may or may not have
 Progress = Callable[[int, int], None]
 
 
@@ -77,13 +76,13 @@ class SampleConfig:
     num: int = option(1, "Number of samples per prompt.")
     seed: int = option(0, "Seed of the first batch; each later batch adds its offset. The same seed repeats a sample.")
     batch_size: int = option(4, "Number of samples that are computed at once. A sample depends on it.")
-    steps: int | None = option(None, "Number of sampling steps of a diffusion generator.")
-    guidance: float | None = option(None, "Scale of classifier-free guidance; 1 turns guidance off.")
-    temperature: float | None = option(None, "Temperature of a language generator; lower values are more predictable.")
-    top_k: int | None = option(None, "Number of most likely tokens that a language generator draws from.")
-    top_p: float | None = option(None, "Share of probability that a language generator draws from (nucleus sampling).")
     continue_from: str | None = option(None, "Audio file that every sample begins with.")
-    options: dict[str, Any] = option(factory=dict, help="Further options of the generator.", short="o", name="option")
+    options: dict[str, Any] = option(
+        factory=dict,
+        help="Option of the generator's own sampling, such as steps=20 or temperature=0.9.",
+        short="o",
+        name="option",
+    )
     decode_options: dict[str, Any] = option(
         factory=dict, help="Options of the tokenizer's own `decode`, such as steps=3.", name="decode-option"
     )
@@ -172,16 +171,12 @@ def _sampling_options(config: SampleConfig, generator: type[LatentGenerator]) ->
     """
     known = fields(generator.sampling_class)
     names = {field.metadata.get("name") or field.name: field.name for field in known}
-    given = {name: value for name in SHORT_OPTIONS if (value := getattr(config, name)) is not None}
-    if wrong := [name for name in given if name not in names]:
+    if wrong := [name for name in config.options if name not in names and name not in names.values()]:
         raise ConfigError(
-            f"{', '.join(wrong)} is not an option of a {generator.__name__}: it has {', '.join(sorted(names))}"
+            f"{', '.join(wrong)} is not an option of a {generator.__name__}: {nearest_hint(wrong[0], names)}"
         )
-    options = {**config.options, **{names[name]: value for name, value in given.items()}}
-    try:
-        generator.make_sampling(options)
-    except TypeError as error:
-        raise ConfigError(str(error)) from error
+    options = {names.get(name, name): value for name, value in config.options.items()}
+    generator.make_sampling(options)
     return options
 
 

@@ -7,8 +7,22 @@ import os
 # read when huggingface_hub is imported: a test that would go to a hub fails at once, and with our message
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 import torch
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Undoes what a command does to logging, which other tests would notice."""
+    root, loggers = logging.getLogger(), [logging.getLogger(name) for name in ("", "latentune", "latentune.job")]
+    handlers, levels = list(root.handlers), [logger.level for logger in loggers]
+    yield
+    root.handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture

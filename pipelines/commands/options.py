@@ -63,11 +63,15 @@ class ConfigCommand(click.Command):
         if not self.params:
             self.params = [
                 click.Argument([ARGUMENTS], nargs=-1),
-                *(_option(field, hint) for field, hint in fields_of(self.config_class) if _has_option(field, hint)),
+                *(_option(key, field, hint) for key, field, hint in self.keyed_fields()),
                 *self.extra,
                 *general_options(not self.file_first),
             ]
         return super().get_params(ctx)
+
+    def keyed_fields(self) -> list[tuple[str, Field, Any]]:
+        """Returns the fields that have an option: dotted key of the config, field, type."""
+        return [(field.name, field, hint) for field, hint in fields_of(self.config_class) if _has_option(field, hint)]
 
     def invoke(self, ctx: click.Context) -> None:
         extra = {str(option.name): ctx.params[str(option.name)] for option in self.extra if option.expose_value}
@@ -93,10 +97,10 @@ class ConfigCommand(click.Command):
                 raise click.UsageError("Missing argument 'CONFIG'.", ctx)
             source = texts.pop(0)
         given, overrides = _assign(texts, self._positional())
-        for field, hint in fields_of(self.config_class):
-            value = ctx.params.get(field.name)
-            if _has_option(field, hint) and value is not None and value != ():
-                given[field.name] = _value(field, hint, value)
+        for key, field, hint in self.keyed_fields():
+            value = ctx.params[_parameter(key)]
+            if value is not None and value != ():
+                _put(given, key, _value(field, hint, value))
         self._refuse_missing(ctx, source, given, overrides)
         values = load_settings(source, overrides, given)
         return _load(self.builder)(values) if self.builder else build_config(self.config_class, values)
@@ -122,20 +126,23 @@ class ConfigCommand(click.Command):
         return [*(["CONFIG"] if self.file_first else []), *names, "[KEY=VALUE]...", "[OPTIONS]"]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        own = {field.name for field, _ in fields_of(self.config_class)} | {option.name for option in self.extra}
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
-        sections = {
-            "Arguments": self._argument_records(),
-            "Options": [record for param in options if param.name in own and (record := param.get_help_record(ctx))],
-            "Further keys": list(_key_records(self.config_class)),
-            "General options": [
-                record for param in options if param.name not in own and (record := param.get_help_record(ctx))
-            ],
-        }
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": self._argument_records()}
+        titles = {_parameter(key): self.section_of(key) for key, _, _ in self.keyed_fields()}
+        titles |= {str(option.name): "Options" for option in self.extra}
+        for param in options:
+            if record := param.get_help_record(ctx):
+                sections.setdefault(titles.get(str(param.name), "General options"), []).append(record)
+        if keys := list(_key_records(self.config_class)):
+            sections["Further keys"] = keys
+        sections["General options"] = sections.pop("General options")  # last
         for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+    def section_of(self, key: str) -> str:
+        """Returns the title of the help section that shows the option of a key."""
+        return "Options"
 
     def _argument_records(self) -> list[tuple[str, str]]:
         file = ("CONFIG", "YAML file of the keys, or the name of a config that ships, such as train/dit-tiny.")
@@ -238,11 +245,24 @@ def _help(field: Field) -> str:
     return f"{text}  [default: {default}]"
 
 
-def _option(field: Field, hint: Any) -> click.Option:
+def _parameter(key: str) -> str:
+    """The name of the click parameter of a dotted key."""
+    return key.replace(".", "__")
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key in nested mappings; a mapping is merged into one that is there."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[last] = {**values[last], **value} if isinstance(value, dict) and last in values else value
+
+
+def _option(key: str, field: Field, hint: Any) -> click.Option:
     """The click option of a field. Its default is None throughout: what is not given is left to the dataclass."""
     name = str(field.metadata.get("name") or field.name).replace("_", "-")
     part, arguments = part_of(hint), typing.get_args(part_of(hint))
-    declarations = [field.name, f"--{name}"]
+    declarations = [_parameter(key), f"--{name}"]
     kind: dict[str, Any] = {"type": _click_type(part)}
     if part is bool:
         declarations[1] += f"/--no-{name}"

@@ -163,10 +163,10 @@ def test_a_config_file_and_overrides_reach_the_command(tmp_path: Path, monkeypat
     seen: list[Any] = []
     monkeypatch.setattr(library, "sample_to_folder", lambda config, progress: seen.append(config) or [])
     (tmp_path / "s.yaml").write_text("seconds: 3\nnum: 2\noptions: {a: 1, b: 2}\n")
-    call("sample", "pipe", "out", "-c", tmp_path / "s.yaml", "--num", "4", "options.b=5", "top_k=7")
+    call("sample", "pipe", "out", "-c", tmp_path / "s.yaml", "--num", "4", "options.b=5", "--top-k", 7, "--guidance", 2)
     config = seen[0]
-    assert (config.pipeline, config.seconds, config.num, config.top_k) == ("pipe", 3.0, 4, 7)
-    assert config.options == {"a": 1, "b": 5}
+    assert (config.pipeline, config.seconds, config.num) == ("pipe", 3.0, 4)
+    assert config.options == {"a": 1, "b": 5, "top_k": 7, "guidance": 2.0}
 
 
 def test_evaluate_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_train_sample_and_evaluate(name: str, dataset: Path, codec_folder: Path,
             decode_options={"chunk_s": 0.2, "overlap_s": 0.04},
             spectrograms=False,
             device="cpu",
-            **({"steps": 2} if name == "dit-tiny" else {"top_k": 5}),  # type: ignore[arg-type]
+            options={"steps": 2} if name == "dit-tiny" else {"top_k": 5},
         )
     )
     assert {soundfile.info(tmp_path / "samples" / record["file"]).frames for record in records} == {7200}

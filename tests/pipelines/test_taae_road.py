@@ -165,7 +165,7 @@ def test_train_sample_and_evaluate(name: str, dataset: Path, codec_folder: Path,
             decode_options={"max_frames": 7},
             spectrograms=False,
             device="cpu",
-            **({"steps": 2} if name == "dit-tiny" else {"top_k": 5}),  # type: ignore[arg-type]
+            options={"steps": 2} if name == "dit-tiny" else {"top_k": 5},
         )
     )
     for record in records:
