@@ -4,22 +4,20 @@ The names here are the metrics of sets: pure functions on arrays of embeddings o
 nor a model, and objects that gather batches for them. What turns audio into arrays is in `embedders`.
 """
 
-from .divergence import PairedDivergence, kl_divergence, marginal_kl, paired_kl
+from .divergence import kl_divergence, marginal_kl, paired_kl
 from .factored import FileFrechetDistance
 from .frechet import GaussianStatistics, frechet_distance
-from .infinity import Extrapolation, FileDistance, frechet_infinity, frechet_per_file
+from .infinity import Extrapolation, frechet_infinity, frechet_per_file
 from .kernel import FileKernelDistance, kernel_audio_distance, kernel_distance, median_distance
 from .neighbours import FileNeighbours, Neighbourhood, precision_recall_density_coverage
 
 __all__ = [
     "Extrapolation",
-    "FileDistance",
     "FileFrechetDistance",
     "FileKernelDistance",
     "FileNeighbours",
     "GaussianStatistics",
     "Neighbourhood",
-    "PairedDivergence",
     "frechet_distance",
     "frechet_infinity",
     "frechet_per_file",

@@ -8,24 +8,15 @@ Shape letters: n files, W windows of one file, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.special import rel_entr
 
-from ..results.pairing import paired_names
-from .sets import Files, as_embeddings, as_files
+from .sets import as_embeddings, as_files
 
 EPS = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairedDivergence:
-    """The divergence of each pair of files, in nats."""
-
-    value: float  # mean over pairs
-    per_file: dict[str, float]  # in order of name
 
 
 def kl_divergence(reference: Any, generated: Any, *, eps: float = EPS, multilabel: bool = False) -> np.ndarray:
@@ -52,20 +43,24 @@ def kl_divergence(reference: Any, generated: Any, *, eps: float = EPS, multilabe
     return np.maximum(divergence, 0.0)
 
 
-def paired_kl(reference: Files, generated: Files, *, eps: float = EPS, multilabel: bool = False) -> PairedDivergence:
-    """The divergence of each generated file from the reference file of its name; posteriors [W, K] of each.
+def paired_kl(
+    reference: Sequence[Any], generated: Sequence[Any], *, eps: float = EPS, multilabel: bool = False
+) -> np.ndarray:
+    """The divergence in nats of each generated file from its reference file, [F].
 
-    A file's windows are averaged first, so that pairs may differ in length.
+    Args:
+        reference, generated: posteriors [W, K] of each file, in one order. The windows of a file are averaged first, so
+            that files of a pair may differ in length.
+        eps, multilabel: as in `kl_divergence`.
 
     Raises:
-        ValueError: as `kl_divergence`; names that only one side has, which are listed.
+        ValueError: as `kl_divergence`, or unequal numbers of files.
     """
-    names = paired_names(reference, generated)
-    files = as_files(reference, "reference"), as_files(generated, "generated")
-    means = [np.stack([side[pair[place]].mean(0) for pair in names]) for place, side in enumerate(files)]
-    values = kl_divergence(means[0], means[1], eps=eps, multilabel=multilabel)
-    per_file = {name: float(value) for (_, name), value in zip(names, values, strict=True)}
-    return PairedDivergence(value=float(values.mean()), per_file=per_file)
+    if len(reference) != len(generated):
+        raise ValueError(f"files must pair, got {len(reference)} reference and {len(generated)} generated files")
+    sides = as_files(reference, "reference"), as_files(generated, "generated")
+    p, q = (np.stack([values.mean(0) for values in side]) for side in sides)
+    return kl_divergence(p, q, eps=eps, multilabel=multilabel)
 
 
 def marginal_kl(reference: Any, generated: Any, *, eps: float = EPS, multilabel: bool = False) -> float:

@@ -8,6 +8,7 @@ Shape letters: n embeddings, D their width, W windows of one file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from .factored import factored_distance, factored_embeddings, factored_statistics
 from .frechet import as_statistics
-from .sets import Files, as_files, as_rows
+from .sets import as_files, as_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,27 +81,16 @@ def frechet_infinity(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileDistance:
-    """The Fréchet distance of one file to the reference."""
-
-    name: str
-    value: float
-    num_windows: int  # W; compare files of like numbers only, few windows make the distance larger
-
-
-def frechet_per_file(reference: Any, files: Files) -> list[FileDistance]:
-    """The Fréchet distance of each file's windows to the reference, in order of name.
+def frechet_per_file(reference: Any, files: Sequence[Any]) -> list[float]:
+    """The Fréchet distance of each file's windows [W, D] to the reference.
 
     A file of few windows has a singular covariance and the distance that `frechet_distance` defines for it. A file of
-    one window has none: it is taken as a point, at |x - mu|^2 + Tr A, so that no file is left out.
+    one window has none: it is taken as a point, at |x - mu|^2 + Tr A, so that no file is left out. Compare only files
+    of similar numbers of windows, since few windows make the distance larger.
 
     Raises:
         MismatchError, ValueError: as `frechet_distance`; no files, or one without windows.
     """
     found = as_files(files)
-    start = factored_statistics(as_statistics(reference, next(iter(found.values())))[0])
-    return [
-        FileDistance(name=name, value=factored_distance(start, factored_embeddings(values)), num_windows=len(values))
-        for name, values in found.items()
-    ]
+    start = factored_statistics(as_statistics(reference, found[0])[0])
+    return [factored_distance(start, factored_embeddings(values)) for values in found]

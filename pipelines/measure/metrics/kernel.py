@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .sets import Files, as_embeddings, as_files, as_pair, row_blocks, squared_distances
+from .sets import as_embeddings, as_files, as_pair, row_blocks, squared_distances
 
 Kernel = Literal["gaussian", "polynomial"]
 KernelFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]  # [n, D], [m, D] -> [n, m]
@@ -103,14 +103,14 @@ class FileKernelDistance:
     def __init__(
         self,
         reference: Any,
-        files: Files,
+        files: Sequence[Any],
         *,
         kernel: Kernel = "gaussian",
         bandwidth: float | None = None,
         degree: int = 3,
     ):
         """Files [W, D] each, F in all; the rest and what is raised as in `kernel_distance`."""
-        found = list(as_files(files).values())
+        found = as_files(files)
         x, y = as_pair(reference, np.concatenate(found), least=2)
         function = _function(x, kernel, bandwidth, degree)
         self.num_windows = np.array([len(values) for values in found])  # [F]

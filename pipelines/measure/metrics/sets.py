@@ -1,18 +1,14 @@
-"""Sets of embeddings as the set metrics take them: checked arrays, files in order of name, distances by blocks.
+"""Sets of embeddings as the set metrics take them: checked arrays, distances by blocks.
 
 Shape letters: n, m embeddings, D their width, W windows of one file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-
-Files = (
-    Mapping[str, Any] | Sequence[Any]
-)  # name -> [W, D], or a sequence of [W, D]; a mapping is taken in order of name
 
 BLOCK_ROWS = 2048  # embeddings that `moments` has in float64 at a time
 BLOCK_VALUES = 4_000_000  # of one block of a matrix of pairs: 32 MB in float64
@@ -85,26 +81,19 @@ def as_pair(reference: Any, generated: Any, least: int = 1) -> tuple[np.ndarray,
     return sides
 
 
-def as_files(files: Files, name: str = "files") -> dict[str, np.ndarray]:
-    """Name -> float64 [W, D] with W >= 1, in order of name; members of a sequence are named by their place, from 0.
+def as_files(files: Sequence[Any], name: str = "files") -> list[np.ndarray]:
+    """Files as float64 [W, D] with W >= 1 each, of one width.
 
     Raises ValueError for no file, a file without windows, or one of another width.
     """
-    ordered = (
-        dict(sorted(files.items())) if isinstance(files, Mapping) else dict(zip(_names(files), files, strict=True))
-    )
-    if not ordered:
+    found = [as_embeddings(values, f"{name}: {place}: embeddings") for place, values in enumerate(files)]
+    if not found:
         raise ValueError(f"{name}: there is no file")
-    found = {key: as_embeddings(values, f"{name}: {key}: embeddings") for key, values in ordered.items()}
-    dim = next(iter(found.values())).shape[1]
-    for key, values in found.items():
+    dim = found[0].shape[1]
+    for place, values in enumerate(found):
         if not len(values) or values.shape[1] != dim:
-            raise ValueError(f"{name}: {key} must be [W >= 1, {dim}] as the first file, got {values.shape}")
+            raise ValueError(f"{name}: {place} must be [W >= 1, {dim}] as the first file, got {values.shape}")
     return found
-
-
-def _names(files: Files) -> list[str]:
-    return list(files) if isinstance(files, Mapping) else [f"{place:06d}" for place in range(len(files))]
 
 
 def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from .wording import few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +13,6 @@ class Pairing:
     pairs: list[tuple[int, int]]  # places in the first, rising, and in the second
     alone: tuple[list[str], list[str]]  # names that the other list does not have
     unclear: tuple[list[str], list[str]]  # names that it has apart from the suffix, for several files
-
-    def require_all(self, labels: tuple[str, str] = ("reference", "generated")) -> None:
-        """Raise ValueError, listing the names, where a file of either list has no counterpart."""
-        for here, lacking in ((0, labels[1]), (1, labels[0])):
-            if names := sorted(self.alone[here] + self.unclear[here]):
-                raise ValueError(f"{lacking} lacks {len(names)} files of the other side: {few(names)}")
 
 
 def pair_names(first: Sequence[str], second: Sequence[str]) -> Pairing:
@@ -44,23 +35,6 @@ def pair_names(first: Sequence[str], second: Sequence[str]) -> Pairing:
         unclear[0].extend(name for name in ours if name not in matched)
         unclear[1].extend(name for name in theirs if name not in matched.values())
     return Pairing(pairs=sorted(pairs), alone=(_lacking(left, right), _lacking(right, left)), unclear=unclear)
-
-
-def paired_names(
-    a: Mapping[str, Any] | Sequence[Any],
-    b: Mapping[str, Any] | Sequence[Any],
-    labels: tuple[str, str] = ("reference", "generated"),
-) -> list[tuple[str, str]]:
-    """The names of counterparts, sorted; members of sequences are named by their place, as `000000`.
-
-    Raises ValueError, listing them, where one side lacks files of the other.
-    """
-    names = [
-        sorted(side) if isinstance(side, Mapping) else [f"{place:06d}" for place in range(len(side))] for side in (a, b)
-    ]
-    found = pair_names(*names)
-    found.require_all(labels)
-    return [(names[0][one], names[1][other]) for one, other in found.pairs]
 
 
 def stem(name: str) -> str:

@@ -146,8 +146,7 @@ def _fad_infinity_resampler(inputs: Inputs) -> list[OfFiles]:
 
 
 def _fad_per_file(inputs: Inputs) -> list[Measured]:
-    found = frechet_per_file(inputs.reference.statistics, inputs.system.files())
-    return [_mean_of(inputs.system.names, [one.value for one in found])]
+    return [_mean_of(inputs.system.names, frechet_per_file(inputs.reference.statistics, inputs.system.files()))]
 
 
 def _kernel(name: str, title: str, kernel: Kernel, scale: float) -> Metric:
@@ -191,7 +190,7 @@ def _kl(inputs: Inputs) -> list[Measured]:
     """The embedders' classifiers are taggers, whose classes do not exclude each other."""
     names, *sides = zip(*inputs.pairs(), strict=True)
     made, real = ([_posteriors(inputs.network, file) for file in side] for side in sides)
-    return [_mean_of(names, list(paired_kl(real, made, multilabel=True).per_file.values()))]
+    return [_mean_of(names, paired_kl(real, made, multilabel=True).tolist())]
 
 
 def _kl_marginal(inputs: Inputs) -> list[Measured]:

@@ -27,13 +27,3 @@ def test_files_of_one_name_pair_where_it_is_clear(
     found = pair_names(first, second)
     assert (found.pairs, found.unclear) == (pairs, unclear)
     assert found.alone == ([], [])
-
-
-def test_names_without_a_counterpart_are_listed() -> None:
-    pair_names(["a.wav"], ["a.flac"]).require_all()
-    with pytest.raises(ValueError, match="generated lacks 1 files of the other side: b"):
-        pair_names(["a", "b"], ["a"]).require_all()
-    with pytest.raises(ValueError, match=r"real lacks 12 files of the other side: .* and 2 more"):
-        pair_names(["a"], ["a", *(f"x{place}" for place in range(12))]).require_all(("real", "made"))
-    with pytest.raises(ValueError, match=r"generated lacks 2 files of the other side: x.flac, x.wav"):
-        pair_names(["x.flac", "x.wav"], ["x.mp3"]).require_all()
