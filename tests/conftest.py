@@ -16,13 +16,18 @@ import torch
 
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
-    """Undoes what a command does to logging, which other tests would notice."""
-    root, loggers = logging.getLogger(), [logging.getLogger(name) for name in ("", "latentune", "latentune.job")]
-    handlers, levels = list(root.handlers), [logger.level for logger in loggers]
+    """Undoes what a command does to logging, in a test or in a fixture, which other tests would notice."""
+    _reset_logging()
     yield
-    root.handlers[:] = handlers
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
+    _reset_logging()
+
+
+def _reset_logging() -> None:
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    root.handlers[:] = [handler for handler in root.handlers if not type(handler).__module__.startswith("latentune")]
+    for name in ("latentune", "latentune.job"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture
