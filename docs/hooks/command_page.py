@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 from click.testing import CliRunner
 
@@ -18,28 +20,27 @@ def command_page() -> str:
     """Returns the Markdown of all commands."""
     from latentune.pipelines.commands.main import app
 
-    sections = [f"```text\n{_help()}\n```"]
-    for words in command_names(app):
-        sections.append(f"## {' '.join(words)}\n\n```text\n{_help(*words)}\n```")
+    sections = [f"```text\n{_help(app)}\n```"]
+    for words in _commands(app):
+        heading = "#" * (len(words) + 1)
+        sections.append(f"{heading} {' '.join(words)}\n\n```text\n{_help(app, *words)}\n```")
     return HEAD + "\n\n".join(sections) + "\n"
 
 
-def command_names(group: click.Group, *prefix: str) -> list[tuple[str, ...]]:
-    """Returns the words of every command below a group, those of nested groups included."""
-    names: list[tuple[str, ...]] = []
+def _commands(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
+    """Yields the words of every command, a group before its own commands."""
     context = click.Context(group)
     for name in group.list_commands(context):
-        names.append((*prefix, name))
         command = group.get_command(context, name)
+        if command is None or command.hidden:
+            continue
+        yield (*words, name)
         if isinstance(command, click.Group):
-            names += command_names(command, *prefix, name)
-    return names
+            yield from _commands(command, *words, name)
 
 
-def _help(*command: str) -> str:
-    from latentune.pipelines.commands.main import app
-
-    result = CliRunner().invoke(app, [*command, "--help"], env=TERMINAL, prog_name="latentune")
+def _help(app: click.Group, *words: str) -> str:
+    result = CliRunner().invoke(app, [*words, "--help"], env=TERMINAL, prog_name="latentune")
     if result.exit_code:
-        raise RuntimeError(f"latentune {' '.join(command)} --help failed: {result.output}")
+        raise RuntimeError(f"latentune {' '.join(words)} --help failed: {result.output}")
     return "\n".join(line.rstrip() for line in result.output.strip().splitlines())
