@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 
 # Page -> its title, and the modules on it. A folder stands for its `__init__.py` where that names anything in
 # `__all__`, and for all modules in it otherwise.
 PAGES = {
-    "latentune": ("latentune", ("__init__.py",)),
     "tokenizers": (
         "Tokenizers",
         ("tokenizers/*.py", "tokenizers/codicodec", "tokenizers/taae", "tokenizers/neucodec", "tokenizers/melcodec"),
@@ -34,11 +34,25 @@ def api_pages(package: Path) -> dict[str, str]:
     Returns:
         Name of the page to its text, which leaves the documentation itself to mkdocstrings.
     """
-    pages = {}
+    pages = {"latentune": names_page()}
     for name, (title, patterns) in PAGES.items():
         modules = [module for pattern in patterns for module in _modules(package, pattern)]
         pages[name] = f"# {title}\n\n" + "\n".join(_section(package, module) for module in modules)
     return pages
+
+
+def names_page() -> str:
+    """Returns the page of the names that `import latentune` gives, each with a link to its documentation."""
+    import latentune
+
+    rows = ""
+    for name in latentune.__all__:
+        if not name.startswith("_"):
+            summary = (inspect.getdoc(getattr(latentune, name)) or "").split("\n\n")[0]
+            link = f"[`{name}`][latentune.{latentune._PLACES[name]}.{name}]"
+            rows += f"| {link} | {' '.join(summary.split()).replace('|', chr(92) + '|')} |\n"
+    head = "# latentune\n\nThese names come from `latentune` itself; each is loaded when it is first used.\n\n"
+    return f"{head}| name | description |\n|---|---|\n{rows}"
 
 
 def public_names(module: Path) -> list[str]:
@@ -67,8 +81,7 @@ def _section(package: Path, module: Path) -> str:
     parts = module.relative_to(package).with_suffix("").parts
     dotted = ".".join(("latentune", *parts)).removesuffix(".__init__")
     names = "".join(f"        - {name}\n" for name in public_names(module))
-    title = "" if module.parent == package else f"## {dotted}\n\n"
     return (
-        f"{title}::: {dotted}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
+        f"## {dotted}\n\n::: {dotted}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
         f"      members:\n{names}"
     )
