@@ -1,4 +1,4 @@
-"""Send the tokens of speech over a channel that flips bits: hear what comes out, and measure ways to receive it.
+"""Send the tokens of speech over a channel that flips bits: listen to the result, and measure ways to receive it.
 
 python demos/06_channel.py --output demo_out/channel
 """
@@ -14,7 +14,6 @@ from rich import print
 import latentune
 from latentune.pipelines.measure.channel.channel import binary_symmetric
 from latentune.pipelines.measure.channel.labelling import Labelling
-from latentune.pipelines.measure.channel.result import render
 
 FIXTURE = Path(__file__).parent / "fixtures" / "austen_0880.wav"
 
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokenizer = latentune.load_tokenizer(options.tokenizer)
     audio, sample_rate = latentune.read_audio(options.audio, duration_s=options.seconds)  # [C, N]
     encoded = tokenizer.encode(audio[None], sample_rate)
-    labelling = Labelling(tokenizer.spec.levels, "gray")  # a digit's neighbours differ in one bit
+    labelling = Labelling(tokenizer.spec.levels, "gray")  # neighboring levels differ in one bit
     bits = labelling.tokens_to_bits(encoded.tokens[0])  # [T, bits of a frame]
     options.output.mkdir(parents=True, exist_ok=True)
     for p in options.p:
@@ -46,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         output=str(options.output),
         p=tuple(options.p),
         labellings=("natural", "gray"),
-        soft=True,  # also decode the mean of all that may have been sent
+        soft=True,  # also decode the mean of everything that may have been sent
         max_duration_s=options.seconds,
     )
-    print(render(latentune.run_robustness(config, tokenizer)))
+    print(latentune.run_robustness(config, tokenizer).view())
     print(f"wrote {options.output}")
 
 

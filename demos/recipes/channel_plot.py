@@ -8,11 +8,24 @@ Each system is given as FOLDER:SYSTEM:LABEL, of a folder that `latentune experim
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from pathlib import Path
-from typing import Any
 
 from latentune.pipelines.measure.channel.plots import robustness_png
+from latentune.pipelines.measure.codecs.figures.catalog import PAIR_FIGURES
+from latentune.pipelines.measure.results import FigureFacts, ResultsTable
+
+
+def add_system(table: ResultsTable, folder: Path, system: str, label: str) -> None:
+    """Adds the rows of one system of a folder, at every p, to a table."""
+    with open(folder / "robustness.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["system"] == system]
+    for row in rows:
+        key = f"{label}, p = {row['p']}"
+        table.systems.setdefault(key, {"system": label, "p": float(row["p"])})
+        for figure in table.figures:
+            table.add(key, row["file"], figure, float(row[figure]) if row[figure] else None)
 
 
 def main() -> None:
@@ -22,17 +35,18 @@ def main() -> None:
     parser.add_argument("--title", default="")
     parser.add_argument("--metrics", nargs="+", default=["stoi", "mel_distance", "mel_to_clean"])
     arguments = parser.parse_args()
-    estimates: list[dict[str, Any]] = []
+    facts = {name: PAIR_FIGURES[name].facts if name in PAIR_FIGURES else FigureFacts() for name in arguments.metrics}
+    table = ResultsTable(nested=True, figures=facts)
     channels, files = set(), set()
     for given in arguments.systems:
         folder, system, label = given.split(":")
-        found = json.loads((Path(folder) / "robustness.json").read_text())
-        channels.add(found["config"]["channel"])
-        files.add((found["config"]["audio"], found["config"]["max_duration_s"]))
-        estimates += [row | {"system": label} for row in found["estimates"] if row["system"] == system]
+        config = json.loads((Path(folder) / "robustness.json").read_text())["config"]
+        channels.add(config["channel"])
+        files.add((config["audio"], config["max_duration_s"]))
+        add_system(table, Path(folder), system, label)
     if len(channels) != 1 or len(files) != 1:
-        parser.error(f"one channel and one set of files belong into a plot, these have {channels} and {files}")
-    robustness_png(arguments.output, estimates, arguments.metrics, title=arguments.title, channel=channels.pop())
+        parser.error(f"one channel and one set of files belong in a plot, these have {channels} and {files}")
+    robustness_png(arguments.output, table=table, figures=facts, title=arguments.title, channel=channels.pop())
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .experiment import reconstruction
 from .options import ConfigCommand
 from .tools import Outcome, progress_bar
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def evaluate(config: EvaluateConfig) -> Outcome:
     """Compare the audio of one or several systems with real audio.
 
-    To measure what a tokenizer loses, use `latentune experiment reconstruction`.
+    With `--tokenizer NAME --audio FOLDER [OUTPUT]`, measure what a tokenizer loses (`latentune experiment
+    reconstruction`).
     """
     from ..evaluate import evaluate as run
     from ..measure.sets.views import evaluation_text
@@ -26,13 +28,17 @@ def evaluate(config: EvaluateConfig) -> Outcome:
     return Outcome(facts=result.to_dict(), text=evaluation_text(result))
 
 
-def _refuse_tokenizer(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.fail(f"To measure a tokenizer, use: latentune experiment reconstruction AUDIO --tokenizer {value}")
+class EvaluateCommand(ConfigCommand):
+    """The command; with `--tokenizer` it is `experiment reconstruction`, which measures what a tokenizer loses."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if not any(text.partition("=")[0] == "--tokenizer" for text in args):
+            return super().make_context(info_name, args, parent, **extra)
+        positional = [text.removeprefix("--audio=") for text in args if text != "--audio"]
+        return RECONSTRUCTION.make_context(info_name, positional, parent, **extra)
 
 
-command = ConfigCommand(
-    evaluate,
-    "measure.sets.config:EvaluateConfig",
-    extra=[click.Option(["--tokenizer"], hidden=True, expose_value=False, callback=_refuse_tokenizer)],
-)
+RECONSTRUCTION = ConfigCommand(reconstruction, "measure.codecs.config:ExperimentConfig")
+command = EvaluateCommand(evaluate, "measure.sets.config:EvaluateConfig")

@@ -37,11 +37,10 @@ def boundaries(config: ExperimentConfig) -> Outcome:
 def robustness(config: RobustnessConfig) -> Outcome:
     """Measure what a channel that damages tokens does to the audio of a codec."""
     from ..measure.channel.experiment import run_robustness
-    from ..measure.channel.result import render
 
     with progress_bar("measuring") as update:
         result = run_robustness(config, progress=update)
-    return Outcome(facts=result.to_dict(), text=render(result))
+    return Outcome(facts=result.to_dict(), text=result.view())
 
 
 def probe(config: ProbeConfig) -> Outcome:

@@ -90,7 +90,17 @@ def test_a_tokenizer_is_measured_by_the_figures_of_a_listener(
         assert found["value"] is None or -1.0 <= found["value"] <= most
 
 
-def test_a_tokenizer_given_to_evaluate_is_answered_with_its_command() -> None:
-    found = CliRunner().invoke(app, ["evaluate", "--tokenizer", "codicodec-mini"])
-    assert found.exit_code == 2
-    assert "latentune experiment reconstruction AUDIO" in found.stderr
+def test_a_tokenizer_given_to_evaluate_is_measured_by_its_reconstructions(tmp_path: Path) -> None:
+    audio = write(tmp_path / "audio", 1)
+    own = ["--tokenizer", "codicodec-mini", "--figure", "mel_distance", "--device", "cpu", "embedder=none"]
+    own += ["references=[]", "--json"]
+    given = ["evaluate", "--audio", str(audio)], ["evaluate", f"--audio={audio}"], ["evaluate", str(audio)]
+    found = [CliRunner().invoke(app, [*arguments, *own]) for arguments in given]
+    found.append(CliRunner().invoke(app, ["experiment", "reconstruction", str(audio), *own]))
+    assert [one.exit_code for one in found] == [0] * 4, found[0].output
+    systems = [json.loads(one.stdout)["systems"] for one in found]
+    assert systems[0] == systems[1] == systems[2] == systems[3]
+    assert [one["name"] for one in systems[0]] == ["latents", "tokens"]
+    wrong = CliRunner().invoke(app, ["evaluate", "--tokenizer", "codicodec-mini"])
+    assert wrong.exit_code == 2
+    assert "Missing argument 'AUDIO'" in wrong.stderr

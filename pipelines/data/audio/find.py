@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ....core.config import nearest_hint
 from .read import AUDIO_SUFFIXES
@@ -188,3 +188,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+class Named(Protocol):
+    """Anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """Relative to its source."""
+        ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def choose_items(items: Iterable[N], most: int | None) -> list[N]:
+    """Returns at most `most` items, spread evenly over all of them sorted by name: their order does not matter."""
+    ordered = sorted(items, key=lambda item: item.name)
+    if most is None or most >= len(ordered):
+        return ordered
+    return [ordered[number * len(ordered) // most] for number in range(most)]

@@ -1,16 +1,16 @@
-"""What a channel experiment is made of."""
+"""The config of a channel experiment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ....core.config import option
 from ....core.errors import ConfigError
 from .channel import BURST_CHANNEL, CHANNELS, PACKET_CHANNEL, check_bursts, check_probability
 from .concealment import CONCEALMENTS
+from .figures import OPTIONAL_FIGURES
 from .labelling import CODES, check_labellings
-from .speech import SPEECH_METRICS
 
 LEAST_SEEDS = 3  # below which an interval says little
 
@@ -53,12 +53,17 @@ class RobustnessConfig:
     )
     rvq_codebook_size: int = option(256, "Number of entries per residual codebook.")
     metrics: tuple[str, ...] = option(
-        ("stoi", "pesq"),
-        "Speech metrics in addition to si_sdr_db and mel_distance; repeat it.",
+        ("stoi", "pesq_wb"),
+        "Figures in addition to si_sdr_db and mel_distance, such as estoi; repeat it.",
         name="metric",
         short="m",
     )
-    max_files: int | None = option(None, "Largest number of files, the first ones by name.")
+    transcriber: str | None = option(None, "Folder or hub id of a speech recognizer, for wer and cer.")
+    text: Literal["manifest", "original"] = option(
+        "manifest", "Text that transcripts are compared with: that of the manifest, or the original's transcript."
+    )
+    language: str = option("en", "Language of the speech.")
+    max_files: int | None = option(None, "Largest number of files, spread evenly over the files by name.")
     max_duration_s: float | None = option(None, "Number of seconds sent from the start of each file.")
     options: dict[str, Any] = option(
         factory=dict, help="Options of the codec's own `decode`, such as steps=1.", name="decode-option"
@@ -77,7 +82,7 @@ class RobustnessConfig:
         if not self.p or len(set(self.p)) < len(self.p):
             raise ConfigError(f"p must be one or more different probabilities, got {list(self.p)}")
         _check_names("channel", (self.channel,), CHANNELS)
-        _check_names("metrics", self.metrics, SPEECH_METRICS)
+        _check_names("metrics", self.metrics, OPTIONAL_FIGURES)
         _check_names("concealments", self.concealments, CONCEALMENTS)
         for name in ("seeds", "packet_chunks", "rvq_codebooks", "max_files", "max_duration_s", "burst_bits"):
             value = getattr(self, name)

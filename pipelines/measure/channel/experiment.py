@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,38 +20,44 @@ from ....core.settings import save_config
 from ....tokenizers.base import AudioTokenizer, Encoded
 from ....tokenizers.inputs import check_decode_options
 from ....tokenizers.load import load_tokenizer
-from ...data.audio.find import AudioItem, find_distinct_audio
-from ..codecs.figures.distances import SI_SDR_LIMIT_DB, mel_distance, si_sdr_db
-from ..results import silence_warning
+from ...data.audio.find import AudioItem, choose_items, find_distinct_audio
+from ..codecs.figures.common import Undefined
+from ..codecs.lengths import SECONDS
+from ..codecs.metrics import Case
+from ..codecs.speech_metrics import load_speech_metrics
+from ..codecs.systems import Reconstruction
+from ..results import Resampling, ResultsTable
+from ..results.findings import Findings
 from .build import Sources, build_systems
 from .channel import BIT_CHANNELS, BURST_CHANNEL, PACKET_CHANNEL, gilbert_elliott
-from .config import LEAST_SEEDS, RobustnessConfig
-from .result import CHANGE, CHANNEL_METRICS, SIGNAL_METRICS, RobustnessResult, order_rows
-from .speech import SpeechMetric, Undefined, load_speech_metrics, to_speech
-from .systems import CHANNEL_FIGURES, CLEAN, Reception, System, TokenStream
-from .theory import channel_figures
+from .config import RobustnessConfig
+from .figures import DAMAGE_FIGURES, ReceivedFigures
+from .report import SCHEMA, clean_name, damaged_name, describe_system, experiment_warnings, robustness_findings
+from .systems import CHANNEL_FIGURES, CLEAN, Reception, System
 
 logger = logging.getLogger(__name__)
 
 P_STEPS = 2**40  # p as a whole number in the key of its randomness
-
-__all__ = ["RobustnessConfig", "RobustnessResult", "run_robustness"]
+Progress = Callable[[int, int, str], None]  # (measurements done, in all, file)
 
 
 def run_robustness(
-    config: RobustnessConfig,
-    tokenizer: AudioTokenizer | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> RobustnessResult:
-    """Send every file's tokens through a channel, at each p and seed in each system, and measure what is decoded.
+    config: RobustnessConfig, tokenizer: AudioTokenizer | None = None, progress: Progress | None = None
+) -> Findings:
+    """Sends every file's tokens through a channel, at each p and seed in each system, and measures what is decoded.
 
-    A file is measured at the codec's rate and channels against itself; speech metrics take both at 16 kHz, mono. The
-    draws of a channel depend on seed, file and p alone: systems that send equally many bits have the same bits flipped,
-    and neither the order of the files nor the choice of systems changes a row.
+    A file is measured at the codec's rate and channels against itself. The draws of a channel depend on seed, file and
+    p alone: systems that send equally many bits have the same bits flipped, and neither the order of the files nor the
+    choice of systems changes a row.
 
     Args:
+        config: of the experiment.
         tokenizer: one loaded before, in place of the config's; it is moved to the config's device.
         progress: called with (measurements done, in all, file).
+
+    Returns:
+        The findings. In the table a system is one way of sending at one p, such as `gray, p = 0.01`; its seeds are
+        repeated rows of a file.
 
     Raises:
         FileNotFoundError, ValueError: no such audio or none in it, or a tokenizer without tokens.
@@ -61,97 +65,110 @@ def run_robustness(
         OSError: an output that cannot be written; found out before anything is measured.
     """
     folder = None if config.output is None else prepare_output(config.output)
-    items = sorted(find_distinct_audio(config.audio), key=lambda item: item.name)[: config.max_files]
+    items = choose_items(find_distinct_audio(config.audio), config.max_files)
     if tokenizer is None:
         tokenizer = load_tokenizer(config.tokenizer)
     tokenizer.to(pick_device(config.device)).eval()
     if not tokenizer.spec.levels:
-        raise ValueError(f"this {tokenizer.spec.name} has no tokens (no quantiser): there is nothing to send")
+        raise ValueError(f"this {tokenizer.spec.name} has no tokens (no quantizer): there is nothing to send")
     check_decode_options(tokenizer, config.options)
     experiment = _Experiment(config, tokenizer)
-    result = experiment.run(items, progress)
+    found = robustness_findings(experiment.run(items, progress), experiment.figures.facts)
     if folder is not None:
         save_config(config, folder / "config.yaml")
-        result.write(folder)
-    return result
+        found.write(folder)
+    return found
 
 
 class _Experiment:
-    """Systems and metrics of one run."""
+    """Systems and figures of one run."""
 
     def __init__(self, config: RobustnessConfig, tokenizer: AudioTokenizer):
         self.config = config
         self.tokenizer = tokenizer
-        self.speech, self.absent = load_speech_metrics(config.metrics)
-        for name, reason in self.absent.items():
+        speech = load_speech_metrics(config) if config.transcriber is not None else None
+        self.figures = ReceivedFigures(config.metrics, speech)
+        for name, reason in self.figures.absent.items():
             logger.warning("%s is not measured: %s", name, reason)
-        self.undefined: dict[tuple[str, str], str] = {}
         self.sources = Sources(tokenizer)
-        self.failures = self.sources.failures
-        self.silent: list[str] = []  # files of digital silence
         self.systems = build_systems(config, tokenizer, self.sources)
+        self.streams = {system.stream.name: system.stream for system in self.systems}
+        self.table = self._empty_table()
 
-    # ------------------------------------------------------------------ measuring
-
-    def run(self, items: Sequence[AudioItem], progress: Callable[[int, int, str], None] | None) -> RobustnessResult:
-        streams = {system.stream.name: system.stream for system in self.systems}
-        a_file = len(self.systems) * len(self.config.p) * self.config.seeds + len(streams)
-        done, rows = 0, []
+    def run(self, items: Sequence[AudioItem], progress: Progress | None) -> ResultsTable:
+        """Measures the files; returns the table with its facts and warnings."""
+        config, table = self.config, self.table
+        silent = []
+        num_measured, per_file = 0, len(self.systems) * len(config.p) * config.seeds + len(self.streams)
         for number, item in enumerate(items):
-            audio = self.sources.read(item, self.config.max_duration_s)
+            audio = self.sources.read(item, config.max_duration_s)
             if audio is not None:
-                if not audio.any():
-                    self.silent.append(item.name)
-                for row in self._rows(item.name, audio, streams.values()):
-                    rows.append(row)
-                    done += 1
+                silent += [item.name] * (not audio.any())
+                for system, figures in self._measurements(item, audio):
+                    self._add(system, item.name, figures)
+                    num_measured += 1
                     if progress is not None:
-                        progress(done, a_file * len(items), item.name)
-            done = a_file * (number + 1)
-        if not rows:
-            first = f"; first: {self.failures[0]['reason']}" if self.failures else ""
+                        progress(num_measured, per_file * len(items), item.name)
+            num_measured = per_file * (number + 1)
+        table.failures = self.sources.failures
+        if not table.rows:
+            first = f"; first: {table.failures[0]['reason']}" if table.failures else ""
             raise AudioError(f"none of {len(items)} audio files could be measured{first}")
-        names = [*(f"{CLEAN}, {name}" for name in streams), *(system.name for system in self.systems)]
-        return RobustnessResult(
-            config=config_to_dict(self.config),
-            tokenizer=self._identity(),
-            systems=[self._describe(system) for system in self.systems],
-            metrics=(*self.speech, *SIGNAL_METRICS, *CHANNEL_METRICS),
-            rows=order_rows(rows, names),
-            absent_metrics=self.absent,
-            undefined=[{"file": f, "metric": m, "reason": r} for (f, m), r in sorted(self.undefined.items())],
-            failures=self.failures,
-            warnings=self._warnings(len({row["file"] for row in rows})),
-        )
+        table.warnings = experiment_warnings(table, config, silent)
+        return table
 
-    def _rows(self, name: str, audio: Tensor, streams: Iterable[TokenStream]) -> Iterable[dict[str, Any]]:
-        """All rows of one file: each stream as it is, then every system at each p and seed."""
-        encoded = self.sources.encode(audio)
-        reference = to_speech(audio, self.tokenizer.spec.sample_rate) if self.speech else np.zeros(0)
-        measure = partial(self._measure, name, audio, reference)
-        seconds = audio.shape[-1] / self.tokenizer.spec.sample_rate
-        tokens, undamaged, clean = {}, {}, {}
-        for stream in streams:
-            tokens[stream.name] = stream.tokens(encoded)
-            decoded = undamaged[stream.name] = self._decode(stream.streams(tokens[stream.name]), encoded)
-            clean[stream.name] = measure(decoded, decoded)
-            figures = dict.fromkeys(CHANNEL_FIGURES)
-            keys = {"system": f"{CLEAN}, {stream.name}", "p": 0.0, "seed": 0, "file": name, "seconds": seconds}
-            nothing = dict.fromkeys((*CHANNEL_METRICS, *_changes(clean[stream.name], clean[stream.name])))
-            yield {**keys, **figures, **clean[stream.name], **nothing}
+    def _empty_table(self) -> ResultsTable:
+        """The table with its facts and all systems in their order: undamaged, then each by rising p."""
+        config = self.config
+        table = ResultsTable(schema=SCHEMA, nested=True, resampling=Resampling(seed=config.seed))
+        table.figures = self.figures.all_facts
+        table.facts = {
+            "config": config_to_dict(config),
+            "tokenizer": self._identity(),
+            "metrics": list(self.figures.facts),
+            "absent_metrics": self.figures.absent,
+        }
+        for name in self.streams:
+            table.systems[clean_name(name)] = {"system": clean_name(name), "p": 0.0}
         for system in self.systems:
-            sent = tokens[system.stream.name]
-            for p in self.config.p:
+            for p in sorted(config.p):
+                table.systems[damaged_name(system.name, p)] = describe_system(system, p, config.channel)
+        return table
+
+    def _measurements(self, item: AudioItem, audio: Tensor) -> Iterable[tuple[str, dict[str, Any]]]:
+        """All measurements of one file: each stream undamaged, then every system at each p and seed."""
+        encoded = self.sources.encode(audio)
+        tokens, undamaged, clean = {}, {}, {}
+        nothing = dict.fromkeys(CHANNEL_FIGURES)
+        for name, stream in self.streams.items():
+            tokens[name] = stream.tokens(encoded)
+            undamaged[name] = self._decode(stream.streams(tokens[name]), encoded)
+            clean[name] = self._measure(item, audio, f"{CLEAN}, {name}", undamaged[name], undamaged[name])
+            yield clean_name(name), {**nothing, **{k: v for k, v in clean[name].items() if k not in DAMAGE_FIGURES}}
+        for system in self.systems:
+            name = system.stream.name
+            for p in sorted(self.config.p):
                 for seed in range(self.config.seeds):
-                    reception = self._send(system, sent, p, seed, name)
-                    if reception.intact:
-                        metrics = clean[system.stream.name]
-                    else:
+                    reception = self._send(system, tokens[name], p, seed, item.name)
+                    figures = clean[name]
+                    if not reception.intact:
                         decoded = self._decode(reception.streams, encoded)
-                        metrics = measure(decoded, undamaged[system.stream.name])
-                    keys = {"system": system.name, "p": p, "seed": seed, "file": name, "seconds": seconds}
-                    changes = _changes(metrics, clean[system.stream.name])
-                    yield {**keys, **reception.figures, **metrics, **changes}
+                        figures = self._measure(item, audio, system.name, decoded, undamaged[name])
+                    changes = self.figures.changes(figures, clean[name])
+                    yield damaged_name(system.name, p), {**reception.figures, **figures, **changes}
+
+    def _add(self, system: str, file: str, figures: dict[str, Any]) -> None:
+        """Adds one measurement; a figure without a value is a row with its reason."""
+        for name in self.table.figures:
+            value = figures.get(name)
+            note = str(value) if isinstance(value, Undefined) else ""
+            self.table.add(system, file, name, None if note else value, note=note)
+        self.table.add(system, file, SECONDS, figures.get(SECONDS))
+
+    def _measure(self, item: AudioItem, audio: Tensor, system: str, made: Tensor, undamaged: Tensor) -> dict[str, Any]:
+        rate = self.tokenizer.spec.sample_rate
+        case = Case(item=item, system=system, reference=audio, made=Reconstruction(audio=made), sample_rate=rate)
+        return {SECONDS: audio.shape[-1] / rate, **self.figures.measure(case, undamaged)}
 
     def _send(self, system: System, tokens: Tensor, p: float, seed: int, name: str) -> Reception:
         config = self.config
@@ -176,28 +193,6 @@ class _Experiment:
         )
         return audio[0].float().cpu()
 
-    def _measure(
-        self, name: str, audio: Tensor, speech: np.ndarray, estimate: Tensor, undamaged: Tensor
-    ) -> dict[str, float | None]:
-        rate = self.tokenizer.spec.sample_rate
-        found: dict[str, float | None] = {}
-        received = to_speech(estimate, rate) if self.speech else np.zeros(0)
-        metric: SpeechMetric
-        for label, metric in self.speech.items():
-            try:
-                found[label] = metric(speech, received)
-            except Undefined as error:
-                found[label] = None
-                self.undefined.setdefault((name, label), str(error))
-        for names, reference in ((SIGNAL_METRICS, audio), (CHANNEL_METRICS, undamaged)):
-            ratio = si_sdr_db(reference.flatten(), estimate.flatten()).item()
-            # equal signals, or silence: a limit, not a figure, and it would rule every mean
-            figure = ratio if abs(ratio) < SI_SDR_LIMIT_DB else None
-            found |= dict(zip(names, (figure, mel_distance(reference, estimate, rate).mean().item()), strict=True))
-        return found
-
-    # ------------------------------------------------------------------ telling
-
     def _identity(self) -> dict[str, Any]:
         spec = self.tokenizer.spec
         return {
@@ -208,44 +203,3 @@ class _Experiment:
             "token_rate_hz": spec.token_rate_hz,
             "packed_bitrate_bps": spec.packed_bitrate_bps,
         }
-
-    def _describe(self, system: System) -> dict[str, Any]:
-        facts: dict[str, Any] = {
-            "name": system.name,
-            "stream": system.stream.name,
-            "labelling": system.labelling.code,
-            "receiver": system.receiver,
-            "bitrate_bps": system.bitrate_bps,
-            "bits_per_frame": system.labelling.bits_per_frame,
-            "levels": system.stream.levels,
-        }
-        if self.config.channel == "bsc" and system.stream.ordered and system.labelling.code != "index":
-            code = system.labelling.code
-            facts["predicted_if_uniform"] = [
-                {"p": p, **asdict(channel_figures(system.stream.levels, code, p))} for p in self.config.p
-            ]
-        return facts
-
-    def _warnings(self, num_files: int) -> list[str]:
-        lines = []
-        if self.config.seeds < LEAST_SEEDS:
-            lines.append(f"{self.config.seeds} seeds say little of the channel's spread: use {LEAST_SEEDS} or more")
-        if num_files < 2:
-            lines.append("one file alone: the intervals show the spread of the channel, not that of audio")
-        if self.failures:
-            lines.append(f"{len(self.failures)} files could not be read and are left out")
-        if self.silent:
-            lines.append(silence_warning(self.silent))
-        if self.undefined:
-            lines.append(f"{len(self.undefined)} times a metric has no value for a file: see undefined in the summary")
-        return lines
-
-
-def _changes(metrics: dict[str, float | None], clean: dict[str, float | None]) -> dict[str, float | None]:
-    """What a channel changed in each metric of a file: pairs spread less than files do."""
-    changes: dict[str, float | None] = {}
-    for name, value in metrics.items():
-        if name not in CHANNEL_METRICS:
-            before = clean[name]
-            changes[name + CHANGE] = None if value is None or before is None else value - before
-    return changes

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torch import Tensor
 
 from ....core.figures import new_figure, save_png
+from ..codecs.plots import figure_title
+from ..results import Estimate, FigureFacts, ResultsTable
 from .systems import CLEAN
 
 if TYPE_CHECKING:
     from .probe import LocalityResult
 
 PANEL_INCHES = (4.4, 3.2)
-PANELS_A_ROW = 3
+PANELS_PER_ROW = 3
 CONFUSION_INCHES = 2.3
-CONFUSIONS_A_ROW = 4
+CONFUSIONS_PER_ROW = 4
 DODGE = 1.03  # factor of p between neighbouring systems, lest their intervals hide each other
 X_LABELS = {
     "bsc": "probability that a bit flips",
@@ -26,58 +28,44 @@ X_LABELS = {
     "gilbert-elliott": "share of bits flipped, in bursts",
     "packet": "probability that a packet is lost",
 }
-TITLES = {
-    "stoi": "STOI",
-    "pesq": "PESQ (wide band)",
-    "si_sdr_db": "SI-SDR (dB)",
-    "mel_distance": "mel distance",
-    "si_sdr_to_clean_db": "SI-SDR to undamaged (dB)",
-    "mel_to_clean": "mel distance to undamaged",
-}
 
 
 def robustness_png(
     target: str | Path | BinaryIO,
-    estimates: Sequence[dict[str, Any]],
-    metrics: Sequence[str],
     *,
+    table: ResultsTable,
+    figures: Mapping[str, FigureFacts],
     title: str,
     channel: str,
 ) -> None:
-    """Draw each metric over p on a logarithmic axis, a line a system with its 95 % intervals; without a channel dashed.
+    """Draws each figure over p on a logarithmic axis, one line per system with its 95 % intervals; undamaged dashed.
 
     Args:
-        estimates: of `RobustnessResult.estimates`.
+        target: a path, or a binary file.
+        table: whose systems have the facts `system` and `p`, as that of `run_robustness`.
+        figures: drawn, by name.
+        title: of the plot.
         channel: of `channel.CHANNELS`, for the name of the axis.
 
     Raises:
         ValueError: nothing to draw.
     """
-    if not estimates or not metrics:
+    if not table.systems or not figures:
         raise ValueError("no figure to draw")
-    columns = min(PANELS_A_ROW, len(metrics))
-    rows = math.ceil(len(metrics) / columns)
+    columns = min(PANELS_PER_ROW, len(figures))
+    rows = math.ceil(len(figures) / columns)
     figure = new_figure(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.6)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in estimates:
-        groups.setdefault(row["system"], []).append(row)
-    undamaged = {name: rows[0] for name, rows in groups.items() if name.startswith(CLEAN)}
-    damaged = {
-        # a logarithmic axis has no room for 0
-        name: sorted((row for row in rows if row["p"] > 0), key=lambda row: row["p"])
-        for name, rows in groups.items()
-        if name not in undamaged
-    }
-    for axes, metric in zip(panels, metrics, strict=False):
-        for (name, row), style in zip(undamaged.items(), ("--", ":"), strict=False):
-            if row[metric]["mean"] is not None:
-                axes.axhline(row[metric]["mean"], color="0.3", linestyle=style, linewidth=1, label=name)
-        for number, (name, found) in enumerate(damaged.items()):
-            _draw(axes, name, [row for row in found if row[metric]["mean"] is not None], metric, number)
-        axes.set(xscale="log", xlabel=X_LABELS[channel], ylabel=TITLES.get(metric, metric))
+    clean, damaged = _curves(table)
+    for axes, (name, facts) in zip(panels, figures.items(), strict=False):
+        for (label, key), style in zip(clean.items(), ("--", ":"), strict=False):
+            if (found := table.estimate(key, name)).value is not None:
+                axes.axhline(found.value, color="0.3", linestyle=style, linewidth=1, label=label)
+        for number, (label, keys) in enumerate(damaged.items()):
+            _draw(axes, label, {p: table.estimate(key, name) for p, key in keys.items()}, number)
+        axes.set(xscale="log", xlabel=X_LABELS[channel], ylabel=figure_title(name, facts))
         axes.grid(alpha=0.3)
-    for axes in panels[len(metrics) :]:
+    for axes in panels[len(figures) :]:
         axes.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))), fontsize="small")
@@ -85,20 +73,35 @@ def robustness_png(
     save_png(figure, target)
 
 
-def _draw(axes: Any, name: str, rows: Sequence[dict[str, Any]], metric: str, number: int) -> None:
+def _curves(table: ResultsTable) -> tuple[dict[str, str], dict[str, dict[float, str]]]:
+    """Names in the table: of the undamaged streams, and of each system by rising p."""
+    clean: dict[str, str] = {}
+    damaged: dict[str, dict[float, str]] = {}
+    for key, facts in sorted(table.systems.items(), key=lambda pair: pair[1]["p"]):
+        if facts["system"].startswith(CLEAN):
+            clean[facts["system"]] = key
+        else:
+            keys = damaged.setdefault(facts["system"], {})
+            if facts["p"] > 0:  # for which a logarithmic axis has no place
+                keys[facts["p"]] = key
+    return clean, damaged
+
+
+def _draw(axes: Any, name: str, found: Mapping[float, Estimate], number: int) -> None:
     """One system's means and intervals over p."""
-    means = [row[metric]["mean"] for row in rows]
-    # an interval of one value lies beside it by a rounding error
-    below = [max(0.0, row[metric]["mean"] - row[metric]["low"]) for row in rows]
-    above = [max(0.0, row[metric]["high"] - row[metric]["mean"]) for row in rows]
-    places = [row["p"] * DODGE**number for row in rows]
+    points = {p: (one.value, one.low, one.high) for p, one in found.items() if one.value is not None}
+    means = [mean for mean, _, _ in points.values()]
+    # an interval of one value lies next to it by a rounding error
+    below = [0.0 if low is None else max(0.0, mean - low) for mean, low, _ in points.values()]
+    above = [0.0 if high is None else max(0.0, high - mean) for mean, _, high in points.values()]
+    places = [p * DODGE**number for p in points]
     axes.errorbar(places, means, (below, above), color=f"C{number}", marker="o", markersize=3, capsize=2, label=name)
 
 
 def locality_png(target: str | Path | BinaryIO, result: LocalityResult) -> None:
     """Draw the confusion matrix of every dimension, each row (level of the first encoder) scaled to a share of 1."""
     count = len(result.confusions)
-    columns = min(CONFUSIONS_A_ROW, count)
+    columns = min(CONFUSIONS_PER_ROW, count)
     rows = math.ceil(count / columns)
     figure = new_figure(CONFUSION_INCHES * columns + 0.8, CONFUSION_INCHES * rows + 0.9)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()

@@ -9,20 +9,17 @@ import math
 from functools import partial
 from typing import Any
 
-from ....core.device import pick_device
 from ....tokenizers.base import STREAMS
+from ...data.audio.find import choose_items
 from ..results import Grid, ResultsTable, heading, interval_text, records
 from ..results.findings import Findings
-from ..sets.sources import choose_items
-from .config import ExperimentConfig
-from .figures.speech_models import load_opinion_predictor, load_speaker, load_transcriber
 from .figures.tokens import FEW_TOKENS, too_few_tokens
 from .lengths import SECONDS, by_length, lengths_grid
 from .players import Players
 from .plots import lengths_png
 from .references import UNTRAINED, reference_systems
 from .setup import Setup
-from .speech_metrics import SpeechMetrics
+from .speech_metrics import load_speech_metrics
 from .systems import untrained
 
 DRAWN = ("mel_distance", "estoi", "si_sdr_db", "pesq_wb", "stoi", "wer")  # over lengths, as TAAE's appendix A.6 does
@@ -36,14 +33,15 @@ def reconstruction_experiment(setup: Setup) -> Findings:
         CheckpointError, ImportError: a speech model that cannot be loaded.
     """
     config = setup.config
-    shown: list[Any] = choose_items(list[Any](setup.items), config.num_players) if config.output is not None else []
+    shown = choose_items(setup.items, config.num_players) if config.output is not None else []
     players = Players(shown, config.player_s)
+    speech = load_speech_metrics(config)
     baselines, absent = reference_systems([name for name in config.references if name != UNTRAINED])
     table = setup.measure(
         baselines=baselines,
         untrained=untrained(setup.tokenizer, config.seed) if UNTRAINED in config.references else None,
         figures=config.figures,
-        metrics=[*speech_metrics(config), players],
+        metrics=[players] if speech is None else [speech, players],
         embedder=setup.embedder,
     )
     codec = table.facts["codec"]
@@ -68,31 +66,13 @@ def reconstruction_experiment(setup: Setup) -> Findings:
     )
 
 
-def speech_metrics(config: ExperimentConfig) -> list[SpeechMetrics]:
-    """Returns the speech figures that the config asks for, with their models loaded; empty if there are none."""
-    if config.transcriber is None and config.speaker is None and not config.opinion:
-        return []
-    device = pick_device(config.device)
-    return [
-        SpeechMetrics(
-            transcriber=None
-            if config.transcriber is None
-            else load_transcriber(config.transcriber, language=config.language, device=device),
-            speaker=None if config.speaker is None else load_speaker(config.speaker, device=device),
-            opinion=load_opinion_predictor(device=device) if config.opinion else None,
-            language=config.language,
-            text=config.text,
-        )
-    ]
-
-
 def _figure_grids(table: ResultsTable, confidence: float) -> list[Grid]:
     """The codec's own figures with intervals, one column per stream; then the means of the reference systems."""
     own = [name for name in table.systems if name.split(",")[0] in STREAMS]
     references = [name for name in table.systems if name not in own]
     heads = [heading(name, facts) for name, facts in table.figures.items()]
     cells = [[interval_text(table.estimate(system, name)) for system in own] for name in table.figures]
-    rows = [[head, *row] for head, row in zip(heads, cells, strict=True)]
+    rows: list[list[Any]] = [[head, *row] for head, row in zip(heads, cells, strict=True)]
     grids = [Grid(caption=f"means and {confidence:.0%} intervals", columns=("figure", *own), rows=rows)]
     if references:
         values = [[table.estimate(system, name).value for system in references] for name in table.figures]

@@ -12,10 +12,9 @@ from ....core.device import pick_device
 from ....tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ....tokenizers.inputs import check_decode_options
 from ....tokenizers.load import load_tokenizer
-from ...data.audio.find import AudioItem, find_distinct_audio
+from ...data.audio.find import AudioItem, choose_items, find_distinct_audio
 from ..embedders import Embedder, load_embedder
 from ..results import MIN_FILES, Resampling, ResultsTable, few, silence_warning
-from ..sets.sources import choose_items
 from .config import NO_EMBEDDER, ExperimentConfig
 from .evaluate import Progress, evaluate_tokenizer
 
@@ -56,8 +55,7 @@ class Setup:
             FileNotFoundError, ValueError: no such audio or none in it, or tokens of a codec that has none.
             ConfigError, CheckpointError: no such codec or embedder, or an option that decoding does not have.
         """
-        found: list[Any] = find_distinct_audio(config.audio, where=config.where or None)
-        items: list[Any] = choose_items(found, config.max_files)
+        items = choose_items(find_distinct_audio(config.audio, where=config.where or None), config.max_files)
         device = pick_device(config.device)
         tokenizer = (tokenizer if tokenizer is not None else load_tokenizer(config.tokenizer)).to(device).eval()
         check_decode_options(tokenizer, config.options)

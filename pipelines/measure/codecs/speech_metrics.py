@@ -7,12 +7,13 @@ Shape letters: N samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ....core.device import pick_device
 from ..results import FigureFacts
 from .figures.common import Undefined, speech_signal
 from .figures.speech import (
@@ -23,6 +24,7 @@ from .figures.speech import (
     error_rates,
     speaker_similarity,
 )
+from .figures.speech_models import load_opinion_predictor, load_speaker, load_transcriber
 from .metrics import Case
 
 TEXT_COLUMN = "text"
@@ -125,6 +127,50 @@ class SpeechMetrics:
         if "voice" not in original:
             original["voice"] = self.speaker.embed(original["audio"])
         return {"speaker_similarity": speaker_similarity(original["voice"], self.speaker.embed(audio))}
+
+
+class SpeechModelConfig(Protocol):
+    """The keys of a config that name speech models; a config without `speaker` and `opinion` has no such figures."""
+
+    @property
+    def transcriber(self) -> str | None:
+        """Folder or hub id of a recognizer."""
+        ...
+
+    @property
+    def text(self) -> TextSource:
+        """See `SpeechMetrics`."""
+        ...
+
+    @property
+    def language(self) -> str:
+        """Of the speech."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """To compute on."""
+        ...
+
+
+def load_speech_metrics(config: SpeechModelConfig) -> SpeechMetrics | None:
+    """Returns the speech figures that a config asks for, with their models loaded; None if it asks for none.
+
+    Raises:
+        CheckpointError, ImportError: a model that cannot be loaded.
+    """
+    speaker, opinion = getattr(config, "speaker", None), getattr(config, "opinion", False)
+    if config.transcriber is None and speaker is None and not opinion:
+        return None
+    device = pick_device(config.device)
+    source, language = config.transcriber, config.language
+    return SpeechMetrics(
+        transcriber=None if source is None else load_transcriber(source, language=language, device=device),
+        speaker=None if speaker is None else load_speaker(speaker, device=device),
+        opinion=load_opinion_predictor(device=device) if opinion else None,
+        language=language,
+        text=config.text,
+    )
 
 
 def _unusable(audio: NDArray[Any]) -> str:

@@ -46,7 +46,8 @@ def untrained(tokenizer: AudioTokenizer, seed: int = 0) -> AudioTokenizer:
     """Returns a codec of the same class and settings with random weights, on the same device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return type(tokenizer)(tokenizer.settings).to(tokenizer.device).eval()
+        made: AudioTokenizer = type(tokenizer)(tokenizer.settings).to(tokenizer.device).eval()
+    return made
 
 
 class CodecSystems:

@@ -64,7 +64,7 @@ def table_dict(table: ResultsTable) -> Record:
     systems = []
     for system, facts in table.systems.items():
         figures = [_figure(table, system, name) for name in table.figures]
-        deltas = [] if system == first else _deltas(table, first, system)
+        deltas = [] if system == first or table.nested else _deltas(table, first, system)
         systems.append({"name": system, **facts, "figures": figures, "deltas": deltas})
     found: Record = finite({"schema": table.schema, **table.facts, "warnings": table.warnings, "systems": systems})
     return found

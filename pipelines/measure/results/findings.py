@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ....core.figures import can_draw
 from ....core.files import write_json, write_text
 from .export import csv_text, finite, table_dict
 from .grid import Grid
@@ -35,6 +36,7 @@ class Findings:
     grids: list[Grid] = field(default_factory=list)  # what a reader sees first
     draw: Callable[[str | Path | BinaryIO], None] | None = None  # writes the PNG
     players: list[AudioRow] = field(default_factory=list)
+    rows_in_json: bool = True
     extra_csv: dict[str, str] = field(default_factory=dict)  # name of a further CSV file -> its text
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,28 +48,35 @@ class Findings:
                 **table_dict(self.table),
                 "failures": self.table.failures,
                 "undefined": self.table.undefined,
-                "rows": self.rows,
+                **({"rows": self.rows} if self.rows_in_json else {}),
             }
         )
         return found
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Writes `name`.csv, .json, .html and, where there is a plot, .png; returns their paths.
+        """Writes `name`.csv and .json, and with the extra `report` also .html and, where there is a plot, .png.
 
         Args:
             folder: which exists.
+
+        Returns:
+            The paths of the files.
         """
-        paths = [Path(folder) / f"{self.name}{suffix}" for suffix in (".csv", ".json", ".html", ".png")]
-        write_text(paths[0], csv_text(self.columns, self.rows))
-        write_json(paths[1], self.to_dict())
-        self.page().write(paths[2])
-        if self.draw is None:
-            paths.pop()
-        else:
-            self.draw(paths[3])
-        for name, text in self.extra_csv.items():
-            paths.append(Path(folder) / name)
-            write_text(paths[-1], text)
+        csv_file, json_file, page, plot = (
+            Path(folder) / f"{self.name}{suffix}" for suffix in (".csv", ".json", ".html", ".png")
+        )
+        texts = {csv_file: csv_text(self.columns, self.rows)}
+        texts |= {Path(folder) / name: text for name, text in self.extra_csv.items()}
+        for path, text in texts.items():
+            write_text(path, text)
+        write_json(json_file, self.to_dict())
+        paths = [*texts, json_file]
+        if can_draw("plots and pages"):
+            self.page().write(page)
+            paths.append(page)
+            if self.draw is not None:
+                self.draw(plot)
+                paths.append(plot)
         return paths
 
     def page(self) -> Report:

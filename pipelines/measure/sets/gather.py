@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ....core.errors import AudioError
-from ...data.audio.find import left_out
+from ...data.audio.find import choose_items, left_out
 from ...engines import Engine, LocalEngine
 from ..embedders import Embedder
 from ..metrics.frechet import GaussianStatistics, check_comparable
@@ -17,7 +17,7 @@ from .cache import EmbeddingCache
 from .config import EvaluateConfig
 from .embed import EmbedderChoice, EmbedWorker, FileEmbedding
 from .sets import EmbeddedSet, SetBuilder, SideSummary
-from .sources import Source, choose_items
+from .sources import Source
 
 logger = logging.getLogger(__name__)
 

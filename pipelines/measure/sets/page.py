@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 
 from ....core.errors import AudioError
+from ...data.audio.find import choose_items
 from ..results import Grid, ResultsTable, detail_lines, note_lines, stem
 from ..results.audio import AudioCell, AudioRow
 from ..results.page import Report, results_page
-from .sources import Source, SourceItem, choose_items
+from .sources import Source, SourceItem
 from .views import evaluation_grid
 
 REFERENCE = "reference"

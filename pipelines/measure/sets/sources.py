@@ -127,11 +127,3 @@ def open_source(source: str, where: dict[str, Any] | None = None, device: torch.
     if (Path(source).expanduser() / DATASET_FILE).is_file():
         return DatasetSource(source, where, device)
     return FileSource(source, where)
-
-
-def choose_items(items: list[SourceItem], most: int | None) -> list[SourceItem]:
-    """At most `most` items, spread evenly over all of them sorted by name: their order in a manifest has no say."""
-    items = sorted(items, key=lambda item: item.name)
-    if most is None or most >= len(items):
-        return items
-    return [items[number * len(items) // most] for number in range(most)]

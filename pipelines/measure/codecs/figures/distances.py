@@ -121,8 +121,8 @@ def multi_resolution_mel_distance(
 
 def _spectral_distance(reference: Tensor, estimate: Tensor) -> Tensor:
     """Spectral convergence plus L1 of the logs, of magnitudes [..., F, T] that are above zero."""
-    convergence = (reference - estimate).norm(dim=(-2, -1)) / reference.norm(dim=(-2, -1))
-    return convergence + (reference.log() - estimate.log()).abs().mean((-2, -1))
+    error, level = (torch.linalg.matrix_norm(x) for x in (reference - estimate, reference))
+    return error / level + (reference.log() - estimate.log()).abs().mean((-2, -1))
 
 
 def _check(reference: Tensor, estimate: Tensor) -> None:

@@ -23,8 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .....core.errors import CheckpointError
 from .....core.files import file_sha256
@@ -107,7 +107,7 @@ class OnnxTranscriber:
         what = str(source) if folder is None else f"{folder.name}, sha256 {_folder_sha256(folder)}"
         self.name = f"onnx-asr {version('onnx-asr')}: {what}"
 
-    def transcribe(self, audio: np.ndarray) -> str:
+    def transcribe(self, audio: NDArray[Any]) -> str:
         """See `Transcriber`; longer than 30 s is `Undefined`, since only 30 s would be heard."""
         if len(audio) > WINDOW_S * SPEECH_RATE:
             raise Undefined(f"longer than the {WINDOW_S:g} s that this recogniser hears: cut the audio")
@@ -133,7 +133,7 @@ class WhisperTranscriber:
             self._options |= {"language": language, "task": "transcribe"}
         self.name = f"transformers {transformers.__version__}: {source}, sha256 {hash_weights(self._model)[:12]}"
 
-    def transcribe(self, audio: np.ndarray) -> str:
+    def transcribe(self, audio: NDArray[Any]) -> str:
         """See `Transcriber`."""
         whole = {} if len(audio) <= WINDOW_S * SPEECH_RATE else {"truncation": False, "padding": "longest"}
         features = self._processor(
@@ -178,12 +178,13 @@ class EcapaSpeaker:
         self._device = torch.device(device)
         self.name = f"speechbrain {version('speechbrain')}: ECAPA-TDNN VoxCeleb, sha256 {file_sha256(path)[:12]}"
 
-    def embed(self, audio: np.ndarray) -> np.ndarray:
+    def embed(self, audio: NDArray[Any]) -> NDArray[Any]:
         """See `SpeakerEmbedder`."""
         batch = torch.from_numpy(audio)[None].to(self._device)
         with torch.no_grad():
             features = self._normalise(self._features(batch), torch.ones(1, device=self._device))
-            return self._network(features)[0, 0].double().cpu().numpy()
+            voice: NDArray[Any] = self._network(features)[0, 0].double().cpu().numpy()
+        return voice
 
 
 class WavLMSpeaker:
@@ -194,17 +195,19 @@ class WavLMSpeaker:
 
         self._network = load_pretrained(transformers.WavLMForXVector, source, "WavLM for speaker verification")
         try:
-            self._extractor = transformers.AutoFeatureExtractor.from_pretrained(str(source))
+            extractor: Any = transformers.AutoFeatureExtractor
+            self._extractor = extractor.from_pretrained(str(source))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"no feature extractor at {source}: {' '.join(str(error).split())[:200]}") from error
         self._network = self._network.eval().to(device)
         self.name = f"transformers {transformers.__version__}: {source}, sha256 {hash_weights(self._network)[:12]}"
 
-    def embed(self, audio: np.ndarray) -> np.ndarray:
+    def embed(self, audio: NDArray[Any]) -> NDArray[Any]:
         """See `SpeakerEmbedder`."""
         inputs = self._extractor(audio, sampling_rate=SPEECH_RATE, return_tensors="pt").to(self._network.device)
         with torch.no_grad():
-            return self._network(**inputs).embeddings[0].double().cpu().numpy()
+            voice: NDArray[Any] = self._network(**inputs).embeddings[0].double().cpu().numpy()
+        return voice
 
 
 class DistillMos:
@@ -219,7 +222,7 @@ class DistillMos:
         self._device = torch.device(device)
         self.name = f"distillmos {version('distillmos')}, sha256 {hash_weights(self._network)[:12]}"
 
-    def predict(self, audio: np.ndarray) -> float:
+    def predict(self, audio: NDArray[Any]) -> float:
         """See `OpinionPredictor`."""
         with torch.no_grad():
             return float(self._network(torch.from_numpy(audio)[None].to(self._device)))

@@ -6,7 +6,6 @@ import csv
 import json
 import random
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,32 @@ from rich.console import Console
 from latentune.core.errors import AudioError, ConfigError
 from latentune.core.settings import load_config
 from latentune.pipelines.commands.main import app
-from latentune.pipelines.measure.channel import RobustnessConfig, RobustnessResult, run_robustness
+from latentune.pipelines.measure.channel import RobustnessConfig, run_robustness
 from latentune.pipelines.measure.channel.channel import binary_symmetric
 from latentune.pipelines.measure.channel.labelling import Labelling
-from latentune.pipelines.measure.channel.result import render
-from latentune.pipelines.measure.channel.speech import Undefined, load_speech_metrics, pesq, stoi
-from latentune.pipelines.measure.channel.statistics import bootstrap
+from latentune.pipelines.measure.channel.report import robustness_findings
 from latentune.pipelines.measure.channel.systems import SOFT, OwnTokens, System
 from latentune.pipelines.measure.channel.theory import channel_figures
+from latentune.pipelines.measure.codecs.figures.common import Undefined
+from latentune.pipelines.measure.codecs.figures.quality import pesq, stoi
+from latentune.pipelines.measure.results import FigureFacts, ResultsTable, csv_text
+from latentune.pipelines.measure.results.findings import Findings
 
 RATE = 16_000
 
 
-def run(tokenizer: Any, audio: Path, **settings: Any) -> RobustnessResult:
+def run(tokenizer: Any, audio: Path, **settings: Any) -> Findings:
     settings = {"p": (0.01, 0.1), "metrics": (), "device": "cpu", **settings}
     return run_robustness(RobustnessConfig(audio=str(audio), **settings), tokenizer)
 
 
-def mean(result: RobustnessResult, system: str, p: float, metric: str) -> float:
-    (row,) = [row for row in result.estimates if (row["system"], row["p"]) == (system, p)]
-    return row[metric]["mean"]
+def mean(result: Findings, system: str, p: float, figure: str) -> float | None:
+    (key,) = [key for key, facts in result.table.systems.items() if (facts["system"], facts["p"]) == (system, p)]
+    return result.table.estimate(key, figure).value
+
+
+def text_of(result: Findings) -> str:
+    return csv_text(result.columns, result.rows)
 
 
 # ---------------------------------------------------------------------- what is measured
@@ -68,14 +73,16 @@ def test_a_row_a_file_seed_p_and_system(step_codec: Any, clips: Path, tmp_path: 
         ("natural", "0.01"),
         ("natural", "0.1"),
     ]
-    for row, estimate in zip(means, facts["estimates"], strict=True):
-        for side in ("mean", "low", "high"):
-            expected = estimate["mel_distance"][side]
-            assert float(row[f"mel_distance_{side}"]) == pytest.approx(expected, rel=1e-5)
-    assert facts["num_files"] == 2
-    predicted = facts["systems"][1]["predicted_if_uniform"][1]
+    for row, system in zip(means, facts["systems"], strict=True):
+        (estimate,) = [one for one in system["figures"] if one["name"] == "mel_distance"]
+        for column, side in (("mean", "value"), ("low", "low"), ("high", "high")):
+            assert float(row[f"mel_distance_{column}"]) == pytest.approx(estimate[side], rel=1e-5)
+    assert [row["num_files"] for row in means] == ["2"] * 5
+    assert (facts["systems"][4]["system"], facts["systems"][4]["p"]) == ("gray", 0.1)
+    predicted = facts["systems"][4]["predicted_if_uniform"]
     assert predicted["digit_rms"] == pytest.approx(channel_figures(((4,) * 8,), "gray", 0.1).digit_rms)
     assert (tmp_path / "o" / "robustness.png").read_bytes().startswith(b"\x89PNG")
+    assert "mel distance to undamaged" in (tmp_path / "o" / "robustness.html").read_text()
     assert load_config(RobustnessConfig, tmp_path / "o" / "config.yaml") == config
 
 
@@ -162,7 +169,7 @@ def test_an_rvq_is_sent_beside_the_codecs_own_tokens(step_codec: Any, clips: Pat
     pytest.importorskip("vector_quantize_pytorch")
     settings: dict[str, Any] = {"rvq_audio": str(clips), "rvq_codebook_size": 16, "soft": True}
     result = run(step_codec, clips, **settings)
-    rates = {system["name"]: system["bitrate_bps"] for system in result.systems}
+    rates = {one["system"]: one["bitrate_bps"] for one in result.table.systems.values() if one["p"] > 0}
     assert rates == {"natural": 800, "natural, soft": 800, "rvq": 800, "rvq, soft": 800}
     assert mean(result, "rvq, soft", 0.1, "si_sdr_db") > mean(result, "rvq", 0.1, "si_sdr_db")
     assert mean(result, "rvq", 0.1, "digit_rms") is None, "neighbouring entries are no neighbours"
@@ -185,12 +192,12 @@ def test_same_seed_same_csv_whatever_the_order_of_the_files(step_codec: Any, cli
     for number, order in enumerate((names, names[::-1])):
         listed = clips / f"list{number}.jsonl"
         listed.write_text("".join(json.dumps({"path": name}) + "\n" for name in order))
-        texts.append(run(step_codec, listed, soft=True).csv_text())
+        texts.append(text_of(run(step_codec, listed, soft=True)))
     assert texts[0] == texts[1]
-    assert run(step_codec, clips, soft=True).csv_text() == texts[0]
-    assert run(step_codec, clips, soft=True, seed=1).csv_text() != texts[0]
+    assert text_of(run(step_codec, clips, soft=True)) == texts[0]
+    assert text_of(run(step_codec, clips, soft=True, seed=1)) != texts[0]
     alone = run(step_codec, clips / "a.wav", labellings=("gray", "natural"), p=(0.1,))
-    rows = [row for row in alone.csv_text().splitlines() if row.startswith("natural,")]
+    rows = [row for row in text_of(alone).splitlines() if row.startswith("natural,")]
     assert rows
     assert set(rows) < set(texts[0].splitlines()), "neither other files nor other systems change a row"
 
@@ -198,42 +205,50 @@ def test_same_seed_same_csv_whatever_the_order_of_the_files(step_codec: Any, cli
 # ---------------------------------------------------------------------- the figures
 
 
+def nested(values: list[list[float | None]]) -> ResultsTable:
+    """A table of one figure, with the values of each file."""
+    table = ResultsTable(nested=True, figures={"x": FigureFacts()})
+    for number, row in enumerate(values):
+        for value in row:
+            table.add("system", f"{number}.wav", "x", value)
+    return table
+
+
 def test_the_interval_of_a_mean() -> None:
     rng = np.random.default_rng(0)
     table = rng.normal(3.0, 1.0, (100, 1)) + rng.normal(0.0, 0.1, (100, 5))
-    found = bootstrap(table.tolist())
-    assert found.mean == pytest.approx(table.mean())
+    found = nested(table.tolist()).estimate("system", "x")
+    assert found.value == pytest.approx(table.mean())
     half = 1.96 * table.mean(1).std() / 10
-    assert found.low == pytest.approx(found.mean - half, abs=0.15 * half)  # type: ignore[operator]
-    assert found.high == pytest.approx(found.mean + half, abs=0.15 * half)  # type: ignore[operator]
-    assert bootstrap(table.tolist()) == found
+    assert found.low == pytest.approx(found.value - half, abs=0.15 * half)
+    assert found.high == pytest.approx(found.value + half, abs=0.15 * half)
+    assert nested(table.tolist()).estimate("system", "x") == found
     assert (found.num_values, found.num_missing) == (500, 0)
 
 
 def test_missing_values_are_counted_and_left_out() -> None:
-    found = bootstrap([[1.0, None, 1.0], [None, None, None], [3.0, 3.0, 3.0]])
-    assert (found.mean, found.num_values, found.num_missing) == (2.0, 5, 4)
-    nothing = bootstrap([[None, None]])
-    assert (nothing.mean, nothing.low, nothing.num_missing) == (None, None, 2)
-    with pytest.raises(ValueError, match="at least one of each"):
-        bootstrap([])
+    found = nested([[1.0, None, 1.0], [None, None, None], [3.0, 3.0, 3.0]]).estimate("system", "x")
+    assert (found.value, found.num_values, found.num_missing) == (2.0, 5, 4)
+    nothing = nested([[None, None]]).estimate("system", "x")
+    assert (nothing.value, nothing.low, nothing.num_missing) == (None, None, 2)
 
 
-def speechlike(seconds: float, seed: int = 0) -> np.ndarray:
-    """Noise in syllables, below full scale."""
+def speechlike(seconds: float, seed: int = 0) -> torch.Tensor:
+    """A voice [1, N] in syllables, below full scale."""
     rng = random.Random(seed)
     time_s = np.arange(round(seconds * RATE)) / RATE
     carrier = sum(np.sin(2 * np.pi * 130 * k * time_s + rng.random() * 6) / k for k in range(1, 20))
-    return 0.1 * np.asarray(carrier) * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * time_s))
+    audio = 0.1 * np.asarray(carrier) * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * time_s))
+    return torch.from_numpy(audio).float()[None]
 
 
 def test_speech_metrics_fall_with_noise() -> None:
     pytest.importorskip("pystoi")
     pytest.importorskip("pesq")
     clean = speechlike(1.5)
-    noise = np.random.default_rng(0).normal(size=len(clean))
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=clean.shape)).float()
     for metric, best in ((stoi, 1.0), (pesq, 4.64)):
-        figures = [metric(clean, clean + scale * noise) for scale in (0.0, 0.001, 0.1)]
+        figures = [metric(clean, clean + scale * noise, RATE) for scale in (0.0, 0.001, 0.1)]
         assert figures[0] == pytest.approx(best, abs=0.01)
         assert figures[0] > figures[1] > figures[2]
 
@@ -241,38 +256,58 @@ def test_speech_metrics_fall_with_noise() -> None:
 def test_speech_metrics_without_a_value_say_so() -> None:
     pytest.importorskip("pystoi")
     pytest.importorskip("pesq")
-    short, silent = speechlike(0.2), np.zeros(RATE)
+    short, silent = speechlike(0.2), torch.zeros(1, RATE)
     with pytest.raises(Undefined, match="not silence"):
-        stoi(short, short)
+        stoi(short, short, RATE)
     for reference, estimate in ((short, short), (silent, speechlike(1.0)), (speechlike(1.0), silent)):
         with pytest.raises(Undefined):
-            pesq(reference, estimate)
+            pesq(reference, estimate, RATE)
 
 
 def test_files_without_a_value_are_listed(step_codec: Any, tmp_path: Path) -> None:
     pytest.importorskip("pystoi")
     pytest.importorskip("pesq")
-    soundfile.write(tmp_path / "short.wav", speechlike(0.2), RATE)
-    settings: dict[str, Any] = {"metrics": ("stoi", "pesq"), "seeds": 1, "p": (0.1,)}
+    soundfile.write(tmp_path / "short.wav", speechlike(0.2)[0].numpy(), RATE)
+    settings: dict[str, Any] = {"metrics": ("stoi", "pesq_wb"), "seeds": 1, "p": (0.1,)}
     result = run(step_codec, tmp_path, **settings)
-    assert [(row["file"], row["metric"]) for row in result.undefined] == [("short.wav", "pesq"), ("short.wav", "stoi")]
+    undefined = {(row["file"], row["figure"]) for row in result.table.undefined}
+    assert undefined == {("short.wav", "pesq_wb"), ("short.wav", "stoi")}
     assert result.rows[0]["stoi"] is None
-    assert any("no value" in line for line in result.warnings)
+    assert any("no value" in line for line in result.table.warnings)
 
 
 def test_a_metric_that_cannot_be_imported_is_absent(
     step_codec: Any, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pystoi", None)
-    monkeypatch.setitem(sys.modules, "pesq", None)
-    found, absent = load_speech_metrics(("stoi", "pesq"))
-    assert not found
-    assert all("latentune[robustness]" in reason for reason in absent.values())
-    result = run(step_codec, clips, metrics=("stoi", "pesq"))
+    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.find_spec", lambda name: None)
+    result = run(step_codec, clips, metrics=("stoi", "pesq_wb"))
     facts = result.to_dict()
-    assert set(facts["absent_metrics"]) == {"stoi", "pesq"}
-    assert "stoi" not in result.metrics
-    assert "stoi" not in result.csv_text().splitlines()[0]
+    assert set(facts["absent_metrics"]) == {"stoi", "pesq_wb"}
+    assert all("latentune[speech-metrics]" in reason for reason in facts["absent_metrics"].values())
+    assert "stoi" not in facts["metrics"]
+    assert "stoi" not in text_of(result).splitlines()[0]
+
+
+class Counts:
+    """A recognizer that says one word for each loud tenth of a second."""
+
+    name = "counts 1"
+
+    def transcribe(self, audio: np.ndarray) -> str:
+        return " ".join("word" for part in np.array_split(audio, 10) if np.abs(part).mean() > 0.05) or "none"
+
+
+def test_words_are_counted_where_a_recognizer_is_given(
+    step_codec: Any, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("whisper_normalizer")
+    place = "latentune.pipelines.measure.codecs.speech_metrics.load_transcriber"
+    monkeypatch.setattr(place, lambda *given, **options: Counts())
+    result = run(step_codec, clips, transcriber="here", text="original", p=(0.5,))
+    assert "counts 1" in result.table.figures["wer"].model
+    assert result.table.estimate("clean, own", "wer").num_values == 2
+    assert result.table.estimate("natural, p = 0.5", "wer_capped_change").num_values == 6
 
 
 # ---------------------------------------------------------------------- bad input
@@ -283,11 +318,11 @@ def test_unreadable_files_are_listed_and_counted(step_codec: Any, clips: Path, t
     (clips / "0.wav").write_bytes(b"no audio")
     soundfile.write(clips / "nan.wav", np.full(9000, np.nan), RATE, subtype="FLOAT")
     result = run(step_codec, clips)
-    assert [Path(failure["path"]).name for failure in result.failures] == ["0.wav", "nan.wav"]
-    assert not any(failure["path"] in failure["reason"] for failure in result.failures)
-    assert result.csv_text() == expected.csv_text()
-    assert result.to_dict()["num_failed"] == 2
-    assert any("2 files could not be read" in line for line in result.warnings)
+    assert [Path(failure["path"]).name for failure in result.table.failures] == ["0.wav", "nan.wav"]
+    assert not any(failure["path"] in failure["reason"] for failure in result.table.failures)
+    assert text_of(result) == text_of(expected)
+    assert len(result.to_dict()["failures"]) == 2
+    assert any("2 files could not be read" in line for line in result.table.warnings)
 
 
 def test_audio_that_is_not_there_is_refused(step_codec: Any, clips: Path, tmp_path: Path) -> None:
@@ -308,23 +343,23 @@ def test_a_file_that_a_manifest_names_again_is_measured_once(
     manifest = clips / "list.jsonl"
     rows = [{"path": f"{name}.wav", "text": text} for name, text in (("a", "x"), ("b", "y"), ("a", "z"))]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert run(step_codec, manifest).csv_text() == run(step_codec, clips).csv_text()
+    assert text_of(run(step_codec, manifest)) == text_of(run(step_codec, clips))
     assert "1 of 3 rows name a file again" in caplog.text
 
 
 def test_square_brackets_in_a_name_are_no_markup(step_codec: Any, clips: Path) -> None:
     result = run(step_codec, clips)
-    for row in result.rows:
-        row["system"] = row["system"].replace("natural", "natural[v2]")
+    for facts in result.table.systems.values():
+        facts["system"] = facts["system"].replace("natural", "natural[v2]")
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(render(result))
+        console.print(robustness_findings(result.table, {"mel_distance": FigureFacts()}).view())
     assert "natural[v2]" in capture.get()
 
 
 def test_silence_is_measured_and_told(step_codec: Any, clips: Path) -> None:
     soundfile.write(clips / "silent.wav", np.zeros(9000), RATE)
-    assert [line for line in run(step_codec, clips).warnings if "silent.wav: digital silence" in line]
+    assert [line for line in run(step_codec, clips).table.warnings if "silent.wav: digital silence" in line]
 
 
 def test_an_option_that_decoding_lacks_is_refused_before_anything_is_measured(tiny_neucodec: Any, clips: Path) -> None:
@@ -348,7 +383,7 @@ def test_a_tokenizer_without_tokens_is_refused(tokenless_codec: Any, clips: Path
         ({"channel": "awgn"}, "known are bsc"),
         ({"labellings": ("grey",)}, "known are natural"),
         ({"labellings": ("gray", "gray")}, "different labellings"),
-        ({"metrics": ("mos",)}, "known are stoi"),
+        ({"metrics": ("mos",)}, "known are stft_distance"),
         ({"concealments": ("repeat", "repeat")}, "twice"),
         ({"seeds": 0}, "seeds must be above 0"),
         ({"max_duration_s": 0.0}, "max_duration_s must be above 0"),
@@ -387,13 +422,14 @@ def test_the_command(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
         "config.yaml",
         "estimates.csv",
         "robustness.csv",
+        "robustness.html",
         "robustness.json",
         "robustness.png",
     }
     again = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     written = json.loads((tmp_path / "o" / "robustness.json").read_text())
-    assert len(written["estimates"]) == 5
-    assert json.loads(again.stdout)["estimates"] == written["estimates"]
+    assert len(written["systems"]) == 5
+    assert json.loads(again.stdout)["systems"] == written["systems"]
 
 
 def test_the_command_fails_in_one_line(codec_folder: Path, clips: Path, tmp_path: Path) -> None:
