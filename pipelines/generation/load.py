@@ -41,7 +41,8 @@ def load_pipeline(
         path: a shipped name (`codicodec-mini-dit`, `codicodec-mini-lm`), a folder that `save_pretrained` wrote, a
             training run or one of its checkpoints (the averaged weights), or a generator's own folder.
         tokenizer: which tokenizer to decode with, where the folder does not name one or the one it names has moved.
-        device, torch_dtype: where to put both networks; as they were saved by default.
+        device: of both networks; by default the CPU.
+        torch_dtype: of both networks; by default as they were saved.
 
     Raises:
         CheckpointError: nothing usable is there.

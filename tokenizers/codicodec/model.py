@@ -219,7 +219,9 @@ class CoDiCodec(AudioTokenizer):
         """Encode a pair of chunks and denoise it from two noise levels: what the training objective needs.
 
         Args:
-            clean, high, low: [P, 2, 2C, F, L] spectrograms: clean, and noisy at the higher and the lower level.
+            clean: [P, 2, 2C, F, L] clean spectrograms.
+            high: the same with noise at the higher level.
+            low: the same with noise at the lower level.
             sigmas: [2, P, 2] noise levels (high, low) of each half.
             keep_continuous: [P] bool, True where the rounding is skipped (FSQ-dropout).
 

@@ -223,7 +223,8 @@ class NeuCodec(AudioTokenizer):
 
         Args:
             generator: not drawn from, for nothing is random here.
-            chunk_s, overlap_s: as of `encode`; attention and group norms of a chunk do not see the others.
+            chunk_s: as of `encode`; attention and group norms of a chunk do not see the others.
+            overlap_s: as of `encode`.
         """
         refuse_options(options, self.decode)
         chunking = self._chunking(chunk_s, overlap_s)

@@ -190,7 +190,9 @@ class TAAE(AudioTokenizer):
 
         Args:
             generator: not drawn from, for nothing is random here.
-            max_frames, chunk_frames, overlap_frames: as of `encode`.
+            max_frames: as of `encode`.
+            chunk_frames: as of `encode`.
+            overlap_frames: as of `encode`.
         """
         refuse_options(options, self.decode)
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
@@ -225,7 +227,9 @@ class TAAE(AudioTokenizer):
 
         Args:
             audio: [B, C, N] of whole hops.
-            mode, noise, levels: what becomes of the values between encoder and decoder; see `Bottleneck.train`.
+            mode: how the values between encoder and decoder are changed; see `Bottleneck.train`.
+            noise: as of `Bottleneck.train`.
+            levels: as of `Bottleneck.train`.
 
         Returns:
             The reconstruction [B, C, N], and the encoder output z [B, T, D] before tanh.

@@ -67,8 +67,9 @@ def read_audio(path: str | Path, *, start_s: float = 0.0, duration_s: float | No
     """Read a file or a part of it.
 
     Args:
-        start_s, duration_s: the part wanted, in seconds, rounded to samples; by default all. What lies beyond the end
-            of the file is left out.
+        path: the file.
+        start_s: start of the part to read, in seconds, rounded to samples.
+        duration_s: length of that part; by default up to the end. What lies beyond the end of the file is left out.
 
     Returns:
         Audio [C, N] float32 (integers are scaled to [-1, 1)), and its sample rate in Hz.

@@ -138,7 +138,12 @@ def evaluate_systems(
         sample_rate: in Hz, at which systems run and figures are measured.
         channels: C, of all audio.
         chunk: (chunk_samples, lead_samples) of the codec, for `seam_db`.
-        figures, metrics, embedder, max_duration_s, resampling, progress: as of `evaluate_tokenizer`.
+        figures: as of `evaluate_tokenizer`.
+        metrics: as of `evaluate_tokenizer`.
+        embedder: as of `evaluate_tokenizer`.
+        max_duration_s: as of `evaluate_tokenizer`.
+        resampling: as of `evaluate_tokenizer`.
+        progress: as of `evaluate_tokenizer`.
 
     Returns:
         The table. Each file has a row `seconds`; a row without a value has the reason as its note. `failures` lists the

@@ -39,7 +39,8 @@ def run_experiment(
     Args:
         name: out of `EXPERIMENTS`.
         config: of the experiment.
-        tokenizer, embedder: loaded before, in place of the config's.
+        tokenizer: loaded before, in place of the config's.
+        embedder: loaded before, in place of the config's.
         progress: called with (files done, files in all).
 
     Returns:

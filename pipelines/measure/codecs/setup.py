@@ -45,7 +45,8 @@ class Setup:
 
         Args:
             config: of the experiment.
-            tokenizer, embedder: loaded before, in place of the config's.
+            tokenizer: loaded before, in place of the config's.
+            embedder: loaded before, in place of the config's.
             progress: called with (files done, files in all).
 
         Returns:

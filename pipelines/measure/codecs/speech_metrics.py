@@ -46,7 +46,9 @@ class SpeechMetrics:
     speaker embedder; `mos` with a predictor. The transcript and the counts of the reference are kept as well.
 
     Args:
-        transcriber, speaker, opinion: the models; at least one.
+        transcriber: the speech recognizer; at least one of the three models is needed.
+        speaker: the speaker embedder.
+        opinion: the predictor of opinion scores.
         language: of the speech; see `error_rates`.
         text: what a transcript is compared with: the text in the manifest, or the transcript of the original. The
             second needs no text, but does not count errors that the recognizer makes on the original too.

@@ -49,9 +49,11 @@ def paired_kl(
     """The divergence in nats of each generated file from its reference file, [F].
 
     Args:
-        reference, generated: posteriors [W, K] of each file, in one order. The windows of a file are averaged first, so
-            that files of a pair may differ in length.
-        eps, multilabel: as in `kl_divergence`.
+        reference: posteriors [W, K] of each file. The windows of a file are averaged first, so that files of a pair may
+            differ in length.
+        generated: the same of the other set, in the same order.
+        eps: as in `kl_divergence`.
+        multilabel: as in `kl_divergence`.
 
     Raises:
         ValueError: as `kl_divergence`, or unequal numbers of files.

@@ -158,7 +158,8 @@ def frechet_distance(reference: Any, generated: Any) -> float:
     """The Fréchet distance, at least 0, symmetric; its unit is that of squared embeddings.
 
     Args:
-        reference, generated: `GaussianStatistics`, or embeddings [n, D].
+        reference: `GaussianStatistics`, or embeddings [n, D].
+        generated: the same of the other set.
 
     Raises:
         MismatchError: made by different embedders.
