@@ -86,7 +86,7 @@ class SamplingConfig:
 
 @dataclass(kw_only=True)
 class Generated:
-    """What a generator sampled: one of the two streams, ready for `AudioTokenizer.decode`."""
+    """The result of sampling: one of the two streams, ready for `AudioTokenizer.decode`."""
 
     latents: Tensor | None  # [B, T, D]
     tokens: Tensor | None  # [B, T', Q]

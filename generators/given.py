@@ -1,4 +1,4 @@
-"""What of an item is known before it is sampled. Shape letters: B batch."""
+"""The part of an item that is known before it is sampled. Shape letters: B batch."""
 
 from __future__ import annotations
 

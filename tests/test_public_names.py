@@ -1,4 +1,4 @@
-"""What `import latentune` offers, and what it costs."""
+"""The names that `import latentune` offers, and the cost of importing it."""
 
 import ast
 import os

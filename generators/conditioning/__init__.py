@@ -1,4 +1,4 @@
-"""What a generator is asked for, as vectors: text, class labels, numbers and times, each with a learned null."""
+"""Conditions of a generator as vectors: text, class labels, numbers and times, each with a learned null."""
 
 from .base import Conditioner, ConditionerConfig, Encoding
 from .config import ConditioningConfig

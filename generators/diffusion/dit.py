@@ -60,7 +60,7 @@ class DiffusionTransformer(LatentGenerator):
     """Predicts the rectified-flow velocity `noise - data` of normalised latents.
 
     The frames of a chunk need not be in time order (CoDiCodec's are an unordered set), so their rotary position is the
-    chunk's index and a learned embedding tells which frame of the chunk it is. With one frame a chunk that is time.
+    chunk's index and a learned embedding marks which frame of the chunk it is. With one frame a chunk that is time.
     """
 
     config_class = DiffusionTransformerConfig

@@ -105,7 +105,7 @@ class DigitHead(nn.Module):
         return logits.masked_fill(self.absent, IMPOSSIBLE)
 
     def start(self, hidden: Tensor) -> Tensor:
-        """What the hidden states [..., W] give to every digit, to be handed to `next_logits`."""
+        """Returns the share of the hidden states [..., W] in every digit's logits, for `next_logits`."""
         return self.from_hidden(hidden)
 
     def next_logits(self, state: Tensor, k: int) -> Tensor:

@@ -76,7 +76,7 @@ class TokenLM(LatentGenerator):
         super().__init__(config)
         spec, width = config.binding.spec, config.width
         digit_levels = [size for levels in spec.levels for size in levels]
-        # half of each head turns, as is x-transformers' default: cached keys are turned anew at each step
+        # half of each head turns, as is x-transformers' default: cached keys are rotated again at each step
         self.rotary_dim = width // config.heads // 2
         self.condition_encoder = ConditionEncoder(config.conditioning)
         if self.condition_encoder.gives_frames:
@@ -140,7 +140,7 @@ class TokenLM(LatentGenerator):
         return self.head(self.attend(x, start_mask)[:, start.shape[1] - 1 :], digits)
 
     def start_embeddings(self, conditions: EncodedConditions) -> tuple[Tensor, Tensor | None]:
-        """What stands before the first token, [B, P + 1, W], BOS last; and its mask where a condition is ragged."""
+        """Returns the prefix of the first token, [B, P + 1, W], BOS last; and its mask where a condition is ragged."""
         parts = [self.from_global(conditions.global_vector).unsqueeze(1)]
         if self.from_condition is not None:
             parts.append(self.from_condition(conditions.tokens))

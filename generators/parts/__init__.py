@@ -1,1 +1,1 @@
-"""What the kinds of generator share: checked sampling requests."""
+"""Parts that the kinds of generator share: checked sampling requests."""

@@ -1,4 +1,4 @@
-"""What tests of training look at in the folder of a run, and how they end one before its time."""
+"""Helpers for tests of training: reading the folder of a run, and ending a run early."""
 
 from __future__ import annotations
 

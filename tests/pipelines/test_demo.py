@@ -1,4 +1,4 @@
-"""The demo at tiny size: every stage runs, and the report tells it."""
+"""The demo at tiny size: every stage runs, and the report shows it."""
 
 import json
 from pathlib import Path

@@ -66,7 +66,7 @@ def test_weights_to_start_from_are_not_measured_again(audio: Path, tmp_path: Pat
 
 
 def test_the_end_of_a_run_can_be_moved(runs: Any, audio: Path, tmp_path: Path) -> None:
-    """A run that was stopped while its rate was constant, and then told to end earlier, is the shorter run."""
+    """A run that was stopped while its rate was constant, and then set to end earlier, is the shorter run."""
     train(settings(audio, tmp_path / "short", "steps=6"))
     runs.kill_after(1, partial(train, settings(audio, tmp_path / "run", "steps=100")))
     train(settings(audio, tmp_path / "run", "steps=6"))

@@ -1,4 +1,4 @@
-"""A generator trained for a few steps, as each codec's whole road needs one."""
+"""A generator trained for a few steps, as the tests of all steps with each codec need one."""
 
 from __future__ import annotations
 

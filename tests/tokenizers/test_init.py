@@ -18,7 +18,7 @@ def test_the_deviation_is_multiplied_by_the_gain(gain: float) -> None:
 
 @pytest.mark.parametrize(("cls", "preset"), [(NeuCodec, "neucodec-mini"), (DistillNeuCodec, "neucodec-distill-mini")])
 def test_a_new_codec_hears_differences(cls: type[NeuCodec], preset: str) -> None:
-    """What comes before the quantiser differs between sounds; with PyTorch's own weights it hardly does."""
+    """The quantizer's input differs between sounds; with PyTorch's own weights it hardly does."""
     torch.manual_seed(0)
     codec = cls(cls.config_class.preset(preset)).eval()
     sounds = torch.randn(2, 1, 16000) * torch.tensor([0.02, 0.2])[:, None, None]

@@ -1,4 +1,4 @@
-"""What every `AudioTokenizer` promises, on the smallest model of each family."""
+"""The contract of every `AudioTokenizer`, on the smallest model of each family."""
 
 from __future__ import annotations
 

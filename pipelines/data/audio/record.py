@@ -24,7 +24,7 @@ class RecordedFolder:
     Args:
         folder: to write to; it is created.
         record: name of the record, one of `RECORDS`.
-        files: names of all files that are going to be written, beside the record.
+        files: names of all files that are going to be written, in addition to the record.
 
     Raises:
         ValueError: the folder holds audio that the record does not list.

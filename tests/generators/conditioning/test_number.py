@@ -1,4 +1,4 @@
-"""Numbers as conditions: scale, range, nulls and values that are no numbers."""
+"""Numbers as conditions: scale, range, nulls and values that are not numbers."""
 
 import logging
 import math

@@ -76,14 +76,14 @@ def test_only_whole_chunks_and_the_place_inside_a_chunk_are_positions() -> None:
     x = noise()
     swapped = x.unflatten(1, (4, 2)).flip(2).flatten(1, 2)
     back = velocity(model, swapped).unflatten(1, (4, 2)).flip(2).flatten(1, 2)
-    assert (velocity(model, x) - back).abs().max() > 1e-3  # frames of a chunk are told apart
+    assert (velocity(model, x) - back).abs().max() > 1e-3  # frames of a chunk are distinguished
     with torch.no_grad():
         model.frame_embedding.copy_(model.frame_embedding[:1].clone())
     back = velocity(model, swapped).unflatten(1, (4, 2)).flip(2).flatten(1, 2)
     torch.testing.assert_close(velocity(model, x), back, atol=1e-5, rtol=1e-4)  # by that embedding alone
     chunks = x.unflatten(1, (4, 2)).roll(1, 1).flatten(1, 2)
     rolled = velocity(model, chunks).unflatten(1, (4, 2)).roll(-1, 1).flatten(1, 2)
-    assert (velocity(model, x) - rolled).abs().max() > 1e-3  # chunks are told apart by rotary positions
+    assert (velocity(model, x) - rolled).abs().max() > 1e-3  # chunks are distinguished by rotary positions
 
 
 def test_time_and_each_condition_matter() -> None:

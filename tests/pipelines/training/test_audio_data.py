@@ -20,7 +20,7 @@ CROP = 800
 
 @pytest.fixture(scope="module")
 def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of 0.5, 1 and 2 s whose samples tell their place, one shorter than a crop, and two broken ones."""
+    """Files of 0.5, 1 and 2 s whose samples are their own positions, one shorter than a crop, and two broken ones."""
     folder = tmp_path_factory.mktemp("audio")
     rows = []
     for number, (name, seconds) in enumerate({"a": 0.5, "b": 1.0, "c": 2.0, "short": 0.05}.items()):

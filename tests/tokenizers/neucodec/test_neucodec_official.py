@@ -21,7 +21,7 @@ from latentune.tokenizers.neucodec.upstream import FILE_NAME, convert_state_dict
 
 
 def official_names(codec: NeuCodec) -> dict[str, Tensor]:
-    """The state dict of a tiny codec as upstream lays it out, with all that it has beside the weights."""
+    """The state dict of a tiny codec as upstream lays it out, with everything that it has besides the weights."""
     from latentune.tokenizers.neucodec.snake import half_band_filter
 
     inverse = [

@@ -128,7 +128,7 @@ def test_neighbouring_parts_of_a_vorbis_file_join_up(tmp_path):
 
 
 def broken_files(folder) -> dict[str, str]:
-    """File name -> what the message has to tell."""
+    """File name -> what the message must contain."""
     (folder / "empty.wav").write_bytes(b"")
     (folder / "garbage.wav").write_bytes(b"no audio at all" * 100)
     (folder / "garbage.mp3").write_bytes(bytes(range(256)) * 20)

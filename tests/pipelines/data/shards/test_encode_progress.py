@@ -1,4 +1,4 @@
-"""What an encoding run says about itself."""
+"""Messages of an encoding run about its progress."""
 
 import logging
 import re

@@ -145,7 +145,7 @@ def test_a_soft_receiver_of_certain_bits_decodes_what_was_sent(step_codec: Any) 
 
 
 def test_a_plot_of_any_figures(step_codec: Any, clips: Path, tmp_path: Path) -> None:
-    """p of 0 beside others, a metric without a value, one file and one seed."""
+    """p of 0 among others, a metric without a value, one file and one seed."""
     settings: dict[str, Any] = {"p": (0.0, 0.1), "seeds": 1, "channel": "erasure", "output": str(tmp_path / "o")}
     run(step_codec, clips / "a.wav", **settings)
     run(step_codec, clips / "a.wav", **{**settings, "p": (0.0,)})
@@ -172,7 +172,7 @@ def test_an_rvq_is_sent_beside_the_codecs_own_tokens(step_codec: Any, clips: Pat
     rates = {one["system"]: one["bitrate_bps"] for one in result.table.systems.values() if one["p"] > 0}
     assert rates == {"natural": 800, "natural, soft": 800, "rvq": 800, "rvq, soft": 800}
     assert mean(result, "rvq, soft", 0.1, "si_sdr_db") > mean(result, "rvq", 0.1, "si_sdr_db")
-    assert mean(result, "rvq", 0.1, "digit_rms") is None, "neighbouring entries are no neighbours"
+    assert mean(result, "rvq", 0.1, "digit_rms") is None, "entries of neighboring numbers are not near each other"
 
 
 def test_a_real_codec_goes_the_whole_way(tiny_codec: Any, tmp_path: Path) -> None:

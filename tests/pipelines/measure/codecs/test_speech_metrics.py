@@ -31,7 +31,7 @@ needs_jiwer = pytest.mark.skipif(
 
 
 class Says:
-    """A recogniser that says what it is told, by the loudness of the audio."""
+    """A recognizer whose transcript is chosen by the loudness of the audio."""
 
     name = "says 1"
 

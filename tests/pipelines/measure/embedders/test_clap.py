@@ -41,7 +41,7 @@ def noise(num_samples: int, seed: int = 0) -> Tensor:
 
 
 def official_name(name: str) -> str:
-    """What laion-clap calls a tensor of transformers' audio tower (its query stands for query, key and value)."""
+    """The name in laion-clap of a tensor of transformers' audio tower (its query stands for query, key and value)."""
     if name.startswith("audio_projection."):
         return name.replace("linear1", "0").replace("linear2", "2")
     name = name.replace("audio_model.audio_encoder.", "audio_branch.")

@@ -1,4 +1,4 @@
-"""Gaussians by a factor, beside the same distance from statistics."""
+"""Gaussians by a factor, compared with the same distance from statistics."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Set metrics beside the functions of frechet-audio-distance, fadtk and kadtk, on the same embeddings."""
+"""Set metrics compared with the functions of frechet-audio-distance, fadtk and kadtk, on the same embeddings."""
 
 import importlib.util
 from types import ModuleType

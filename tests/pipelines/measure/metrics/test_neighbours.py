@@ -91,7 +91,7 @@ def test_any_choice_of_files_has_the_shares_of_their_embeddings() -> None:
 
 
 def test_subsets_of_the_files_vary_as_other_files_would() -> None:
-    """The spread over subsets beside that over sets drawn anew, whose files have a centre of their own each."""
+    """The spread over subsets is that over newly drawn sets, in which each file has a center of its own."""
     reference = embeddings(200, 4, 0)
 
     def draw(seed: int) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""What all set metrics share: the face, order and grouping, checked input, running objects."""
+"""Properties of all set metrics: interface, order and grouping, checked input, running objects."""
 
 import subprocess
 import sys

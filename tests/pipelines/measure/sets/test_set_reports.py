@@ -36,7 +36,7 @@ def test_reports_are_written(sets: tuple[Path, Path, Path], tmp_path: Path) -> N
     assert float(rows[1]["fad_tagger_delta"]) > 0
     page = Path(names["html"]).read_text()
     assert page.count("<audio") == 3, "one player a set"
-    assert not re.search(r'(src|href)="(?!data:)', page), "the page needs nothing beside it"
+    assert not re.search(r'(src|href)="(?!data:)', page), "the page needs no other file"
     assert "distance by sample size" in page
     grid = evaluation_grid(result)
     assert list(grid.columns) == ["system", "near", "far"], "a row per figure, since there are many"
@@ -84,7 +84,7 @@ def players(page: Path) -> list[list[str]]:
 
 @pytest.mark.usefixtures("no_pictures")
 def test_players_stand_beside_those_of_their_name(sets: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    (sets[1] / "0.wav").rename(sets[1] / "9.wav")  # by their order it would stand beside others
+    (sets[1] / "0.wav").rename(sets[1] / "9.wav")  # by their order it would be next to others
     soundfile.write(sets[2] / "3.flac", *soundfile.read(sets[2] / "3.wav"))
     (sets[2] / "3.wav").unlink()
     page = tmp_path / "r.html"

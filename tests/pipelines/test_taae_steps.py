@@ -1,4 +1,4 @@
-"""The whole road with TAAE: nothing on it may assume another codec's chunks, codebooks, levels or options."""
+"""All steps with TAAE: none of them may assume another codec's chunks, codebooks, levels or options."""
 
 from __future__ import annotations
 

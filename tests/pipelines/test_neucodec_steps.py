@@ -1,4 +1,4 @@
-"""The whole road with both versions of NeuCodec: one rate in, another out, one codebook of 65,536 tokens."""
+"""All steps with both versions of NeuCodec: one rate in, another out, one codebook of 65,536 tokens."""
 
 from __future__ import annotations
 
