@@ -14,6 +14,7 @@ from ..core.errors import CheckpointError
 from ..core.hub import fetch_file, is_hub_id
 from ..core.registry import find_class
 from .base import AudioTokenizer
+from .cards import OFFICIAL_CARDS, SHIPPED_CARDS
 
 # codec class, as written in config.json -> module:Class
 FAMILIES = {
@@ -24,20 +25,9 @@ FAMILIES = {
     "MelCodec": ".melcodec:MelCodec",
 }
 # shipped name -> folder with config.json and weights, inside the package
-SHIPPED = {
-    "codicodec-mini": "tokenizers/codicodec/weights/mini",
-    "taae-mini": "tokenizers/taae/weights/mini",
-    "neucodec-mini": "tokenizers/neucodec/weights/mini",
-    "neucodec-distill-mini": "tokenizers/neucodec/weights/distill-mini",
-}
+SHIPPED = {name: card.place for name, card in SHIPPED_CARDS.items()}
 # official name -> (class, hub id of weights in the official format)
-OFFICIAL = {
-    "codicodec": ("CoDiCodec", "SonyCSLParis/codicodec"),
-    "stable-codec-speech-16k": ("TAAE", "stabilityai/stable-codec-speech-16k"),
-    "stable-codec-speech-16k-base": ("TAAE", "stabilityai/stable-codec-speech-16k-base"),
-    "neucodec": ("NeuCodec", "neuphonic/neucodec"),
-    "distill-neucodec": ("DistillNeuCodec", "neuphonic/distill-neucodec"),
-}
+OFFICIAL = {name: (card.class_name, card.place) for name, card in OFFICIAL_CARDS.items()}
 # file of official weights, or one that comes with them -> class, which recognizes its versions itself
 OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE", "pytorch_model.bin": "NeuCodec"}
 

@@ -1,24 +1,139 @@
-"""The command `latentune list`."""
+"""The command `latentune list`: everything that has a name."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from importlib.resources import files
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.config import option
 from .options import ConfigCommand
 from .tools import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+Row = dict[str, str]
+SHIPS = "ships"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListConfig:
     """Which names to list."""
 
-    kind: str = option("all", "Kind.", positional=True)
+    kind: Literal["all", "tokenizers", "pipelines", "configs", "embedders"] = option(
+        "all", "Names to list: all, tokenizers, pipelines, configs or embedders.", positional=True
+    )
 
 
-def list(config: ListConfig) -> Outcome:
-    """List names."""
-    return Outcome(facts={})
+def names(config: ListConfig) -> Outcome:
+    """List the names of tokenizers, pipelines, configs and embedders, with size, rate, licence and availability."""
+    tables = {kind: rows() for kind, rows in KINDS.items() if config.kind in ("all", kind)}
+    return Outcome(facts=tables, text=_render(tables))
 
 
-command = ConfigCommand(list, "commands.list:ListConfig")
+def _tokenizers() -> list[Row]:
+    from ...core.hub import is_downloaded
+    from ...tokenizers.cards import OFFICIAL_CARDS, SHIPPED_CARDS
+
+    rows = []
+    for name, card in {**SHIPPED_CARDS, **OFFICIAL_CARDS}.items():
+        if name in SHIPPED_CARDS:
+            available = SHIPS
+        else:
+            available = "downloaded" if is_downloaded(card.place) else f"on the hub ({card.place})"
+        rows.append(
+            {
+                "name": name,
+                "class": card.class_name,
+                "size": f"{card.parameters_m:g} M",
+                "audio": card.audio,
+                "latents": card.latents,
+                "tokens": card.tokens,
+                "licence": card.licence,
+                "available": available,
+            }
+        )
+    return rows
+
+
+def _pipelines() -> list[Row]:
+    from ..generation.cards import PIPELINE_CARDS
+
+    return [
+        {
+            "name": name,
+            "class": card.class_name,
+            "size": f"{card.parameters_m:g} M",
+            "tokenizer": card.tokenizer,
+            "conditions": card.conditions,
+            "licence": card.licence,
+            "available": SHIPS,
+        }
+        for name, card in PIPELINE_CARDS.items()
+    ]
+
+
+def _configs() -> list[Row]:
+    from ...core.settings import shipped_configs
+
+    return [{"name": name, "contents": _first_sentence(name)} for name in shipped_configs()]
+
+
+def _embedders() -> list[Row]:
+    from ..measure.embedders.cards import EMBEDDERS
+
+    rows = []
+    for name, card in EMBEDDERS.items():
+        available = SHIPS if card.shipped else "needs a checkpoint"
+        if not card.installed:
+            available += f" and pip install 'latentune[{card.extra}]'"
+        rows.append(
+            {
+                "name": name,
+                "size": card.size,
+                "audio": f"{card.sample_rate} Hz",
+                "window": f"{card.window_s} s",
+                "width": card.dim,
+                "licence": card.licence,
+                "available": available,
+            }
+        )
+    return rows
+
+
+def _first_sentence(config: str) -> str:
+    """The first sentence of the comment that a shipped config begins with."""
+    lines = (files("latentune.configs") / f"{config}.yaml").read_text(encoding="utf-8").splitlines()
+    comment = [line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines)]
+    return re.split(r"(?<=\w{2})[.:](?=\s|$)", " ".join(comment))[0]
+
+
+KINDS = {"tokenizers": _tokenizers, "pipelines": _pipelines, "configs": _configs, "embedders": _embedders}
+
+
+def _render(tables: dict[str, list[Row]]) -> Group:
+    from rich.console import Group
+
+    parts: list[Any] = []
+    for kind, rows in tables.items():
+        parts += [*([""] if parts else []), _table(kind, rows)]
+    return Group(*parts)
+
+
+def _table(kind: str, rows: list[Row]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, title=Text(kind.capitalize(), style="bold"), title_justify="left", pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, no_wrap=column == "name", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row.values()))
+    return table
+
+
+command = ConfigCommand(names, ListConfig, name="list")

@@ -16,16 +16,14 @@ from ...tokenizers.load import SHIPPED as SHIPPED_TOKENIZERS
 from ...tokenizers.load import load_tokenizer
 from ..data.checkpoints import STATE_FILE, last_checkpoint, read_progress
 from ..data.shards.read import read_dataset_json
+from .cards import PIPELINE_CARDS
 from .pipeline import GenerationPipeline
 from .saved import MANIFEST, PipelineDefaults, read_manifest
 
 logger = logging.getLogger(__name__)
 
 # shipped name -> folder inside the package
-SHIPPED = {
-    "codicodec-mini-dit": "pipelines/generation/weights/codicodec-mini-dit",
-    "codicodec-mini-lm": "pipelines/generation/weights/codicodec-mini-lm",
-}
+SHIPPED = {name: card.place for name, card in PIPELINE_CARDS.items()}
 
 
 def load_pipeline(

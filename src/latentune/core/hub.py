@@ -17,6 +17,15 @@ def is_hub_id(source: str | Path) -> bool:
     return name.count("/") == 1 and not reads_as_path and not Path(name).exists()
 
 
+def is_downloaded(hub_id: str) -> bool:
+    """Returns whether a version of the repository `owner/name` is in the hub's cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    snapshots = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model") / "snapshots"
+    return snapshots.is_dir() and any(snapshots.iterdir())
+
+
 def fetch_file(hub_id: str, file_name: str, **options: Any) -> Path:
     """The local path of a file of `owner/name`, fetched into the hub's cache unless it is there.
 

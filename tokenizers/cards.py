@@ -1,0 +1,110 @@
+"""The tokenizers that have a name: where each is, its size and rates, and the terms of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerCard:
+    """One row of a table of tokenizers."""
+
+    class_name: str  # in load.py's table of classes
+    place: str  # folder inside the package, or hub id of weights in the official format
+    parameters_m: float  # size of the network in millions of parameters
+    audio: str  # sample rate and channels of what the codec decodes
+    latents: str  # width and rate
+    tokens: str  # rate, codebook sizes, bit rate
+    licence: str  # of the weights
+
+
+OWN_LICENCE = "Apache-2.0"
+STABILITY = "Stability AI Community License"
+
+# tokenizers whose weights are part of the package
+SHIPPED_CARDS = {
+    "codicodec-mini": TokenizerCard(
+        class_name="CoDiCodec",
+        place="tokenizers/codicodec/weights/mini",
+        parameters_m=7.8,
+        audio="16 kHz mono",
+        latents="32 at 15.6 Hz",
+        tokens="125 Hz of 14641, 1730 bit/s",
+        licence=OWN_LICENCE,
+    ),
+    "taae-mini": TokenizerCard(
+        class_name="TAAE",
+        place="tokenizers/taae/weights/mini",
+        parameters_m=10.1,
+        audio="16 kHz mono",
+        latents="6 at 25 Hz",
+        tokens="25 Hz of 24137569, 613 bit/s",
+        licence=OWN_LICENCE,
+    ),
+    "neucodec-mini": TokenizerCard(
+        class_name="NeuCodec",
+        place="tokenizers/neucodec/weights/mini",
+        parameters_m=8.5,
+        audio="24 kHz mono",
+        latents="8 at 50 Hz",
+        tokens="50 Hz of 65536, 800 bit/s",
+        licence=OWN_LICENCE,
+    ),
+    "neucodec-distill-mini": TokenizerCard(
+        class_name="DistillNeuCodec",
+        place="tokenizers/neucodec/weights/distill-mini",
+        parameters_m=6.8,
+        audio="24 kHz mono",
+        latents="8 at 50 Hz",
+        tokens="50 Hz of 65536, 800 bit/s",
+        licence=OWN_LICENCE,
+    ),
+}
+# tokenizers whose weights are fetched from a hub, in the official format
+OFFICIAL_CARDS = {
+    "codicodec": TokenizerCard(
+        class_name="CoDiCodec",
+        place="SonyCSLParis/codicodec",
+        parameters_m=147.2,
+        audio="48 kHz stereo",
+        latents="64 at 11.7 Hz",
+        tokens="187.5 Hz of 14641, 2595 bit/s",
+        licence="CC-BY-NC-4.0",
+    ),
+    "stable-codec-speech-16k": TokenizerCard(
+        class_name="TAAE",
+        place="stabilityai/stable-codec-speech-16k",
+        parameters_m=953.3,
+        audio="16 kHz mono",
+        latents="6 at 25 Hz",
+        tokens="25 Hz of 24137569, 613 bit/s",
+        licence=STABILITY,
+    ),
+    "stable-codec-speech-16k-base": TokenizerCard(
+        class_name="TAAE",
+        place="stabilityai/stable-codec-speech-16k-base",
+        parameters_m=953.3,
+        audio="16 kHz mono",
+        latents="6 at 25 Hz",
+        tokens="25 Hz of 24137569, 613 bit/s",
+        licence=STABILITY,
+    ),
+    "neucodec": TokenizerCard(
+        class_name="NeuCodec",
+        place="neuphonic/neucodec",
+        parameters_m=629.9,
+        audio="24 kHz mono",
+        latents="8 at 50 Hz",
+        tokens="50 Hz of 65536, 800 bit/s",
+        licence="Apache-2.0",
+    ),
+    "distill-neucodec": TokenizerCard(
+        class_name="DistillNeuCodec",
+        place="neuphonic/distill-neucodec",
+        parameters_m=247.3,
+        audio="24 kHz mono",
+        latents="8 at 50 Hz",
+        tokens="50 Hz of 65536, 800 bit/s",
+        licence="Apache-2.0",
+    ),
+}
