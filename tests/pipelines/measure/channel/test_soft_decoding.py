@@ -1,4 +1,4 @@
-"""Soft decoding: posteriors by Bayes' rule, latents found through the codecs' own interface, and fewer errors for it."""
+"""Soft decoding: posteriors by Bayes' rule, latents found through the codecs' own interface, and fewer errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_latents_of_certain_tokens_are_the_codecs_own(
 
 
 def test_mean_values_are_the_means_of_many_guesses(step_codec: AudioTokenizer) -> None:
-    """Values that may have been sent, drawn level by level from the posterior and decoded, have the mean that is decoded."""
+    """Decoded values, drawn level by level from the posterior, have the mean that soft decoding returns."""
     labelling = Labelling(step_codec.spec.levels)
     generator = torch.Generator().manual_seed(0)
     sent = torch.randint(4**8, (4, 1), generator=generator)
