@@ -21,7 +21,8 @@ from .measure.results import MIN_FILES, Resampling, ResultsTable
 from .measure.sets.compare import add_metric, side_warnings, unpaired_warnings
 from .measure.sets.config import STATISTICS_SUFFIX, EvaluateConfig, RayConfig
 from .measure.sets.gather import build_engine, gather, load_statistics
-from .measure.sets.metrics import Inputs, Metric, Role, metrics_named
+from .measure.sets.measures import Inputs
+from .measure.sets.metrics import Metric, Role, metrics_named
 from .measure.sets.networks import Network, load_networks, load_text_encoder
 from .measure.sets.page import evaluation_page
 from .measure.sets.sets import NOTHING, EmbeddedSet, SideSummary

@@ -96,7 +96,8 @@ class ClapTextEncoder:
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        device: torch.device = next(self.network.parameters()).device
+        return device
 
     def to(self, device: torch.device | str) -> ClapTextEncoder:
         """Move the network; returns self."""

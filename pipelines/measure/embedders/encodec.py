@@ -56,4 +56,5 @@ class EncodecEmbedder(Embedder):
         return audio[: num * self.window_samples].reshape(num, 1, -1).expand(-1, self.channels, -1)
 
     def network_output(self, windows: Tensor) -> Tensor:
-        return self.network(windows).transpose(1, 2).flatten(0, 1)  # [W, D, T] to [W * T, D]
+        frames: Tensor = self.network(windows)  # [W, D, T]
+        return frames.transpose(1, 2).flatten(0, 1)

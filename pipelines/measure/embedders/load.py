@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,7 +38,8 @@ def load_embedder(
     if name == "auto":
         name = DEFAULT if checkpoint is None else DEFAULT_WITH_CHECKPOINT
     paths = {key: card.path for key, card in EMBEDDERS.items()}
-    found = find_class(name, paths, Embedder, what="embedder", package=__package__)
+    base: Any = Embedder  # abstract, which find_class need not know
+    found: type[Embedder] = find_class(name, paths, base, what="embedder", package=__package__)
     if (card := EMBEDDERS.get(name)) is not None:
         if card.shipped and checkpoint is not None:
             raise ConfigError(f"a checkpoint is given, but the embedder is {name}, which ships its own: leave one out")

@@ -47,7 +47,8 @@ class MusicnnNetwork(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """The embedding [W, 200]."""
         pooled = self.pooled(patches).flatten(1)  # max and mean of a channel side by side
-        return self.bn_dense(F.relu(self.dense(self.bn_pool(pooled))))
+        embedding: Tensor = self.bn_dense(F.relu(self.dense(self.bn_pool(pooled))))
+        return embedding
 
     def pooled(self, patches: Tensor) -> Tensor:
         """Maximum and mean over time of all 753 channels, [W, C, 2]."""
@@ -93,10 +94,12 @@ class MusicnnEmbedder(Embedder):
         return frames[: num * PATCH_FRAMES].reshape(num, PATCH_FRAMES, NUM_MELS)
 
     def network_output(self, windows: Tensor) -> Tensor:
-        return self.network(windows)
+        embeddings: Tensor = self.network(windows)
+        return embeddings
 
     def class_logits(self, embeddings: Tensor) -> Tensor:
-        return self.network.out(embeddings)
+        logits: Tensor = self.network.out(embeddings)
+        return logits
 
 
 def log_mel(audio: Tensor) -> Tensor:

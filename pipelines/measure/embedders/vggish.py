@@ -48,7 +48,8 @@ class VggishNetwork(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         maps = self.features(patches.unsqueeze(1))  # [W, channels, T / 16, M / 16]
-        return self.embeddings(maps.movedim(1, -1).flatten(1))  # TensorFlow's order: channels last
+        embeddings: Tensor = self.embeddings(maps.movedim(1, -1).flatten(1))  # TensorFlow's order: channels last
+        return embeddings
 
 
 class VggishEmbedder(Embedder):
@@ -85,7 +86,8 @@ class VggishEmbedder(Embedder):
         return audioset_mel.patches(audio, LOG_OFFSET)
 
     def network_output(self, windows: Tensor) -> Tensor:
-        return self.network(windows)
+        embeddings: Tensor = self.network(windows)
+        return embeddings
 
 
 def _check_fit(state: object, network: nn.Module, source: str | Path) -> None:

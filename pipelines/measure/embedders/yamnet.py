@@ -74,10 +74,12 @@ class YamnetEmbedder(Embedder):
         return audioset_mel.patches(audio, LOG_OFFSET)
 
     def network_output(self, windows: Tensor) -> Tensor:
-        return self.network(windows)
+        embeddings: Tensor = self.network(windows)
+        return embeddings
 
     def class_logits(self, embeddings: Tensor) -> Tensor:
-        return self.network.classifier(embeddings)
+        logits: Tensor = self.network.classifier(embeddings)
+        return logits
 
 
 def dequantised(stored: dict[str, Tensor]) -> dict[str, Tensor]:

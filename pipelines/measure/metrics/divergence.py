@@ -37,10 +37,10 @@ def kl_divergence(reference: Any, generated: Any, *, eps: float = EPS, multilabe
         raise ValueError(f"posteriors must be of one shape [n >= 1, K], got {p.shape} and {q.shape}")
     if not 0.0 <= eps < 1.0:
         raise ValueError(f"eps must be in 0..1, got {eps}")
-    divergence = rel_entr(p, q + eps).sum(1)
+    divergence: np.ndarray = rel_entr(p, q + eps).sum(1)
     if multilabel:
         divergence += rel_entr(1.0 - p, 1.0 - q + eps).sum(1)
-    return np.maximum(divergence, 0.0)
+    return divergence.clip(min=0.0)
 
 
 def paired_kl(

@@ -110,6 +110,6 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Centre both sets first: the rounding is relative to the norms.
     """
     norms = np.square(a).sum(1)[:, None] + np.square(b).sum(1)
-    squared = norms - 2.0 * (a @ b.T)
+    squared: np.ndarray = norms - 2.0 * (a @ b.T)
     squared[squared < 16 * np.finfo(np.float64).eps * norms] = 0.0
     return squared

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ..results import FigureFacts, ResultsTable, SetFigure, few, pair_names
-from .metrics import Inputs, Metric, OfFiles
+from ..results import ResultsTable, SetFigure, few, pair_names
+from .measures import Inputs
+from .metrics import Metric
 from .sets import EmbeddedSet, SideSummary
 
 
@@ -18,9 +17,8 @@ def add_metric(table: ResultsTable, system: str, metric: Metric, inputs: Inputs)
         metric: which is measured.
         inputs: the sets of the reference and of the system.
     """
-    figures = [column.name.format(network=inputs.network.name) for column in metric.columns]
-    for figure, column in zip(figures, metric.columns, strict=True):
-        table.figures[figure] = FigureFacts(better=column.better, unit=column.unit, bounds=column.bounds)
+    figures = {f"{name}_{inputs.network.name}": facts for name, facts in metric.figures.items()}
+    table.figures.update(figures)
     reason = _missing(metric, inputs)
     try:
         measured = [] if reason else metric.measure(inputs)
@@ -30,18 +28,13 @@ def add_metric(table: ResultsTable, system: str, metric: Metric, inputs: Inputs)
         for figure in figures:
             table.add_set(system, figure, SetFigure(value=None, note=reason))
         return
-    of_files: Sequence[OfFiles | None] = [None] * len(figures)
-    if table.resampling.num_set_resamples and metric.resampler is not None and inputs.system.embeddings is not None:
-        of_files = metric.resampler(inputs)
-    for figure, one, of_set in zip(figures, measured, of_files, strict=True):
-        if not one.per_file:
-            names = inputs.system.names
-            found = SetFigure(value=one.value, of_files=of_set, names=names, subsets=metric.subsets)
-            found.details = one.details
+    for figure, found in zip(figures, measured, strict=True):
+        if isinstance(found, SetFigure):
+            found.names = inputs.system.names
             table.add_set(system, figure, found)
             continue
-        table.add_details(system, figure, one.details)
-        for file, value in one.per_file:
+        table.add_details(system, figure, found.details)
+        for file, value in found.values:
             table.add(system, file, figure, value)
 
 

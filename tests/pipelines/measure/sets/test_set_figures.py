@@ -20,7 +20,8 @@ from latentune.pipelines.measure.results import (
     ResultsTable,
 )
 from latentune.pipelines.measure.sets.compare import add_metric
-from latentune.pipelines.measure.sets.metrics import METRICS, Inputs
+from latentune.pipelines.measure.sets.measures import Inputs
+from latentune.pipelines.measure.sets.metrics import METRICS
 from latentune.pipelines.measure.sets.sets import EmbeddedSet
 
 
@@ -103,8 +104,8 @@ def test_every_interval_lies_within_its_bounds_and_holds_its_figure(
     embedder = Tagger()
     embedder.name = "clap"  # for the last metric
     result = run(sets[0], folder, sets[1 if system == "far" else 2], embedder=embedder, metrics=tuple(METRICS))
-    columns = [column for metric in METRICS.values() for column in metric.columns]
-    assert {metric.name: metric.columns[0].bounds for metric in METRICS.values()} == {
+    columns = [facts for metric in METRICS.values() for facts in metric.figures.values()]
+    assert {metric.name: next(iter(metric.figures.values())).bounds for metric in METRICS.values()} == {
         **dict.fromkeys(("fad", "fad-per-file", "kl", "kl-marginal"), (0.0, np.inf)),
         **dict.fromkeys(("fad-inf", "kad", "kid"), (-np.inf, np.inf)),  # may lie below 0 for one distribution
         "prdc": (0.0, 1.0),
@@ -237,4 +238,5 @@ def test_files_whose_pair_is_not_clear_are_counted_and_named(sets: tuple[Path, P
 
 def test_the_table_of_metrics_is_complete() -> None:
     assert set(ALL) | {"clap-score"} == set(METRICS)
-    assert all(metric.title and metric.columns for metric in METRICS.values())
+    assert all(facts.title for metric in METRICS.values() for facts in metric.figures.values())
+    assert all(metric.figures for metric in METRICS.values())
