@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...layers.stft import hann_window
 from .blocks import ConvNeXtBlock, FrameLinear
 from .config import MelCodecConfig
-from .excitation import ExcitationState, harmonic_phases
+from .excitation import ExcitationState, harmonic_excitation
 from .stages import Stage
 
 LOG_FLOOR = 1e-5  # magnitudes below it count as it where the mean log magnitude is measured
@@ -67,8 +67,8 @@ class Synthesis(Stage):
             spectrum = self._spectrum(parameters[..., :bins], parameters[..., bins : 2 * bins])
             if self.config.pitch_range_hz is not None:
                 log_magnitude, offset, octave = parameters[..., 2 * bins :].split((bins, bins, 1), dim=-1)
-                phase = harmonic_phases(self.config, octave[..., 0].detach(), state)
-                spectrum = spectrum + self._spectrum(log_magnitude, phase + offset)
+                gain, phase = harmonic_excitation(self.config, octave[..., 0].detach(), state)
+                spectrum = spectrum + gain * self._spectrum(log_magnitude, phase + offset)
             pieces = torch.fft.irfft(spectrum, n=self.window_samples)
             pieces = pieces * hann_window(self.window_samples, pieces)
         return F.pad(pieces, (0, 1), value=1.0)
