@@ -24,6 +24,7 @@ from .conditions import check_conditions
 from .config import AudioDataConfig, LatentDataConfig, TrainConfig
 from .latent_data import LatentCrops, open_latents
 from .loader import Examples
+from .objectives import build_objective
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def _tokenizer_task(config: TrainConfig) -> Task:
     assert isinstance(data, AudioDataConfig)
     model = _build_model(tokenizer_class(config.model.class_name), config, {})
     assert isinstance(model, AudioTokenizer)
-    objective = build_objective_of(model, config)
+    objective = build_objective(model, config.model.objective)
     rate, channels = model.spec.sample_rate, model.spec.channels
     crop_samples: int = objective.num_samples  # type: ignore[attr-defined]
     examples = AudioCrops(open_audio(data, rate, channels), data, crop_samples, config.seed)
@@ -94,18 +95,11 @@ def _generator_task(config: TrainConfig) -> Task:
         held_out = LatentCrops(held_out_set, data, HELD_OUT_SEED, shuffle=False, encoder=encoder)
     return Task(
         model=model,
-        objective=build_objective_of(model, config),
+        objective=build_objective(model, config.model.objective),
         examples=LatentCrops(dataset, data, config.seed, encoder=encoder),
         held_out=held_out,
         tokenizer=tokenizer,
     )
-
-
-def build_objective_of(model: ConfiguredModel, config: TrainConfig) -> Objective:
-    """The objective that `config` describes for `model`."""
-    from .objectives import build_objective
-
-    return build_objective(model, config.model.objective)
 
 
 def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[str, Any]) -> ConfiguredModel:
@@ -123,7 +117,8 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
             f"weights {config.model.init_from} were made with another model.config: {', '.join(differing)} differ; "
             "copy its config.json's values or leave init_from out"
         )
-    return model.float()
+    loaded: ConfiguredModel = model.float()
+    return loaded
 
 
 def _record_facts(model: LatentGenerator, facts: TrainedOn, *, fresh: bool) -> None:

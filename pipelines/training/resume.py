@@ -183,7 +183,7 @@ def load_critic(critic: nn.Module, path: Path) -> None:
 
 def _critic_optimizer(config: dict[str, Any]) -> str:
     """Returns which optimizer the critic of a run has, or would have."""
-    return (config.get("critic_optimizer") or config["optimizer"])["name"]
+    return str((config.get("critic_optimizer") or config["optimizer"])["name"])
 
 
 def _at(values: dict[str, Any], dotted: str) -> Any:

@@ -52,7 +52,8 @@ class Trainee:
 
     def clip(self, clip_norm: float) -> Tensor:
         """Limits the norm of the whole gradient (0: does not) and returns the norm before that."""
-        return self.accelerator.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
+        norm: Tensor = self.accelerator.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
+        return norm
 
     def update(self) -> None:
         """Does the optimizer's step and drops the gradient."""

@@ -152,9 +152,10 @@ def _rows(manifest: Path) -> Iterable[dict[str, Any]]:
         import pyarrow.parquet
 
         try:
-            return pyarrow.parquet.read_table(manifest).to_pylist()
+            rows: list[dict[str, Any]] = pyarrow.parquet.read_table(manifest).to_pylist()
         except pyarrow.ArrowException as error:
             raise ValueError(f"manifest {manifest} is not a readable parquet file ({error})") from error
+        return rows
     try:
         if name.endswith(".csv"):
             with open(manifest, newline="", encoding="utf-8-sig") as file:

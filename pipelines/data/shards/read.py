@@ -89,7 +89,7 @@ class LatentDataset(Dataset[LatentItem]):
     @property
     def complete(self) -> bool:
         """False while the dataset is still being encoded."""
-        return self.info["complete"]
+        return bool(self.info["complete"])
 
     @property
     def latent_mean(self) -> tuple[float, ...]:
@@ -183,7 +183,7 @@ def read_dataset_json(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DatasetError(f"{folder} is not a dataset: it holds no {DATASET_FILE}; make one with `latentune encode`")
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known, version = info["format"] == DATASET_FORMAT, info["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is corrupt ({error!r}): encode again") from error

@@ -163,11 +163,12 @@ class ShardFile:
         """Returns the facts about item `row`: id, path, num_samples, duration_s, start_s, total_s, metadata, ..."""
         begin, end = self.array("meta_offsets")[row : row + 2]
         try:
-            return json.loads(self.array("meta")[begin:end].tobytes())
+            facts: dict[str, Any] = json.loads(self.array("meta")[begin:end].tobytes())
         except ValueError as error:
             raise DatasetError(
                 f"shard {self.path} is corrupt (item {row} has no readable metadata): {REPAIR}"
             ) from error
+        return facts
 
     def _check_offsets(self) -> None:
         for name, offsets_name in (

@@ -148,8 +148,8 @@ def write_silence(path: Path, tokenizer: AudioTokenizer, settings: ShardSettings
     with torch.inference_mode(), _autocast(tokenizer.device, settings):
         result = tokenizer.encode(audio, spec.sample_rate, **settings.encode_options)
     middle = spec.num_chunks(num_samples) // 2
-    latents = result.latents[0].unflatten(0, (-1, spec.chunk_latents))[middle]
-    tokens = result.tokens[0].unflatten(0, (-1, spec.chunk_tokens))[middle]
+    latents = result.latents[0, middle * spec.chunk_latents :][: spec.chunk_latents]
+    tokens = result.tokens[0, middle * spec.chunk_tokens :][: spec.chunk_tokens]
     streams = {"latents": latents.to(settings.latent_dtype).cpu(), "tokens": tokens.cpu()}
     with atomic_path(path) as part:
         part.write_bytes(save({name: streams[name].contiguous() for name in settings.streams}))

@@ -37,8 +37,9 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
     Raises:
         MissingPackageError: Matplotlib is not installed.
     """
-    figure_class = import_extra("matplotlib.figure", "report", "a plot").Figure
-    return figure_class(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained")
+    module = import_extra("matplotlib.figure", "report", "a plot")
+    figure: Figure = module.Figure(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained")
+    return figure
 
 
 def save_png(figure: Figure, target: str | Path | BinaryIO) -> None:
