@@ -23,16 +23,17 @@ def dataset_info(
     *,
     codebook: bool = False,
 ) -> dict[str, Any]:
-    """Facts about a shard dataset, ready for JSON.
+    """Returns facts about a shard dataset, ready for JSON.
 
     Args:
+        path: of the dataset.
         verify: read everything and check it against the recorded hashes; the findings are in `problems`.
-        progress: called with (shards checked, shards in all) while verifying.
+        progress: called with the number of shards checked and of all shards while verifying.
         codebook: count all tokens; how well they use their codebooks is in `token_analysis`.
 
     Raises:
-        DatasetError: no dataset there, a shard of it is missing or corrupt (named, with what to do), or there are no
-            tokens to count.
+        DatasetError: the path is not a dataset, a shard is missing or corrupt (it is named, with what to do), or the
+            dataset has no tokens to count.
     """
     dataset = LatentDataset(path)
     spec, info = dataset.spec, dataset.info
@@ -73,7 +74,7 @@ def dataset_info(
 
 
 def render(facts: dict[str, Any]) -> Group:
-    """The facts of `dataset_info` as tables for a rich console."""
+    """Returns the facts of `dataset_info` as tables for a rich console."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -93,7 +94,7 @@ def render(facts: dict[str, Any]) -> Group:
 
 
 def _token_tables(analysis: dict[str, Any]) -> list[Any]:
-    """A table of the codebooks, one of their digits, and the bit rates that follow."""
+    """Returns a table of the codebooks, one of their digits, and the bit rates that follow."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,9 +1,9 @@
-"""Checkpoints: whole or not there, without pickles, the last few of them.
+"""Checkpoints of a training run: complete or absent, without pickles, only the last few of them.
 
 A run's folder holds `train.yaml` (the config), `metrics.jsonl`, and `checkpoints/` with `00001000/` (named by the steps
-done) and `last`, a text file with the newest one's name. Each checkpoint holds `model/` and `ema/`, which
-`from_pretrained` loads, `optimizer.safetensors`, and `state.json` with the size and SHA-256 of every file; a run with a
-critic has `critic.safetensors` and `critic_optimizer.safetensors` as well.
+done) and `last`, a text file with the name of the newest one. Each checkpoint holds `model/` and `ema/`, which
+`from_pretrained` loads, `optimizer.safetensors`, and `state.json` with the size and SHA-256 of every file. If the run
+has a critic, it also holds `critic.safetensors` and `critic_optimizer.safetensors`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,19 @@ def save_checkpoint(
     keep: int,
     critic: CriticState | None = None,
 ) -> Path:
-    """Write a checkpoint below `folder` and remove all but the `keep` last ones.
+    """Writes a checkpoint below `folder` and removes all but the last ones.
+
+    Args:
+        folder: `checkpoints` of the run.
+        progress: of the run.
+        model: the trained weights.
+        averaged: the averaged weights.
+        optimizer: its state.
+        keep: number of checkpoints to keep.
+        critic: of an adversarial objective.
+
+    Returns:
+        The folder of the checkpoint.
 
     Raises:
         OSError: it could not be written; nothing half-written is left behind.
@@ -94,14 +106,14 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints below a run's `checkpoints` folder, oldest first."""
+    """Returns the checkpoints below a run's `checkpoints` folder, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
 
 
 def last_checkpoint(run: str | Path) -> Path | None:
-    """The newest checkpoint of a run's folder, or None."""
+    """Returns the newest checkpoint of a run's folder, or None."""
     folder = Path(run) / "checkpoints"
     pointer = folder / LAST_FILE
     if pointer.is_file():
@@ -113,10 +125,10 @@ def last_checkpoint(run: str | Path) -> Path | None:
 
 
 def run_weights(run: str | Path) -> Path:
-    """The folder with the averaged weights of a run's newest checkpoint.
+    """Returns the folder with the averaged weights of a run's newest checkpoint.
 
     Raises:
-        CheckpointError: no run there, or one that has no checkpoint yet.
+        CheckpointError: the folder is not a run, or holds no checkpoint yet.
     """
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
@@ -125,10 +137,10 @@ def run_weights(run: str | Path) -> Path:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """Check that a checkpoint is whole and read its progress.
+    """Checks that a checkpoint is whole and reads its progress.
 
     Raises:
-        CheckpointError: it is not there, truncated or altered; the message names an earlier one that is whole.
+        CheckpointError: it is missing, truncated or altered; the message names an earlier one that is whole.
     """
     state, reason = _read_state(checkpoint)
     if state is None:
@@ -141,20 +153,20 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def read_tensors(checkpoint: Path, name: str = OPTIMIZER) -> dict[str, Tensor]:
-    """The tensors of a checkpoint's file OPTIMIZER, CRITIC or CRITIC_OPTIMIZER."""
+    """Returns the tensors of a checkpoint's file OPTIMIZER, CRITIC or CRITIC_OPTIMIZER."""
     from safetensors.torch import load_file
 
     return load_file(checkpoint / f"{name}.safetensors")
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed run has left half-written."""
+    """Removes half-written checkpoints of a killed run."""
     for part in folder.glob(".*.part"):
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _read_state(checkpoint: Path) -> tuple[dict[str, Any] | None, str]:
-    """The contents of `state.json`, or None and what is wrong with the checkpoint."""
+    """Returns the contents of `state.json`, or None and what is wrong with the checkpoint."""
     try:
         state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
         version, listed = state["format"], state["files"]

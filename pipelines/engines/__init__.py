@@ -1,4 +1,4 @@
-"""Where work is done: in this process with threads that read ahead, or spread over a Ray cluster."""
+"""Engines that do work: this process with threads that read ahead, or a Ray cluster."""
 
 from .base import Engine, Worker, work_through
 from .local import LocalEngine

@@ -1,7 +1,7 @@
-"""The interface of an engine: items go in, results come out in the items' order, whichever worker computed them.
+"""The interface of an engine: items go in, results come out in the order of the items, whichever worker computes them.
 
-The unit of work is a task, `task_size` items that lie side by side. What a task gives depends on its items alone, so
-that every engine gives the same, and a task that was lost can be done again.
+The unit of work is a task of `task_size` consecutive items. The results of a task depend only on its items, so that
+every engine gives the same results, and a task that was lost can be repeated.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Worker(ABC, Generic[Item, Prepared, Result]):
 
     @abstractmethod
     def prepare(self, item: Item) -> Prepared:
-        """Read one item. Called from several threads at once."""
+        """Reads one item. Called from several threads at once."""
 
     @abstractmethod
     def finish(self, prepared: Iterator[Prepared]) -> Iterator[Result]:
-        """The results of one task's items, in their order; the items are prepared while they are waited for."""
+        """Yields the results of the items of one task, in their order; `prepared` waits for items that are being read."""
 
 
 class Engine(ABC):
@@ -38,7 +38,16 @@ class Engine(ABC):
     def run(
         self, make_worker: Callable[[], Worker[Item, Prepared, Result]], items: Sequence[Item], task_size: int
     ) -> Iterator[Result]:
-        """Results in the order of `items`; few are in memory at a time. What a worker raises is raised here."""
+        """Yields results in the order of `items`; only a few are in memory at a time.
+
+        Args:
+            make_worker: makes a worker, in each process that takes part.
+            items: to work on.
+            task_size: items per task.
+
+        Raises:
+            Exception: what a worker raises.
+        """
 
 
 def work_through(

@@ -1,4 +1,4 @@
-"""The engine that needs nothing: this process, with threads that read ahead of the network."""
+"""The engine that needs no other processes: threads read ahead of the network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class LocalEngine(Engine):
     """One worker in this process.
 
     Args:
-        num_threads: that prepare items while the worker is busy with others; 0 prepares in turn.
+        num_threads: that prepare items while the worker is busy with others; with 0 each item is prepared in its turn.
     """
 
     def __init__(self, num_threads: int = 2):

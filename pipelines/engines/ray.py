@@ -21,13 +21,13 @@ TASKS_AHEAD = 4  # of each worker: how far results may run ahead of the oldest t
 
 
 class RayEngine(Engine):
-    """Actors on the cluster that Ray is connected to; without one, on the cluster at `address` or on this machine.
+    """Actors on the cluster that Ray is connected to, on the cluster at `address`, or on this machine.
 
     Args:
-        num_workers: actors; by default as many as the cluster has room for.
+        num_workers: actors; by default as many as fit on the cluster.
         num_threads: of each actor, as in `LocalEngine`.
-        cpus_per_worker, gpus_per_worker: what Ray sets aside for each; fractions share a GPU.
-        address: of a running cluster, or `auto`; None starts Ray on this machine for the time of the run.
+        cpus_per_worker, gpus_per_worker: resources that Ray reserves for each actor; with fractions actors share a GPU.
+        address: of a running cluster, or `auto`; None starts Ray on this machine until the run ends.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RayEngine(Engine):
                 ray.shutdown()
 
     def _room(self, ray: Any) -> int:
-        """How many workers to start."""
+        """Returns the number of workers to start."""
         if self.num_workers is not None:
             return self.num_workers
         have = ray.cluster_resources()
@@ -116,7 +116,7 @@ class RayEngine(Engine):
 
 
 class _Actor:
-    """A worker in a process of its own. It is made with the first task, so that what it raises reaches the caller."""
+    """A worker in its own process. It is made with the first task, so that its exceptions reach the caller."""
 
     def __init__(self, make_worker: Callable[[], Worker[Any, Any, Any]], num_threads: int):
         self.make_worker, self.num_threads = make_worker, num_threads
@@ -129,7 +129,7 @@ class _Actor:
 
 
 def import_ray() -> Any:
-    """The ray module; ConfigError where it is not installed."""
+    """Returns the ray module; raises ConfigError if it is not installed."""
     try:
         import ray
     except ImportError as error:
@@ -138,7 +138,7 @@ def import_ray() -> Any:
 
 
 def _get(ray: Any, reference: Any) -> Any:
-    """The value behind a reference; what the worker raised is raised as it was there."""
+    """Returns the value of a reference, or raises what the worker raised."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

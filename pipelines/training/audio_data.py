@@ -1,4 +1,4 @@
-"""Random crops of audio files, each a function of (seed, number) alone.
+"""Random crops of audio files, which depend only on (seed, number).
 
 Shape letters: B batch, C channels, N samples of a crop.
 """
@@ -37,12 +37,18 @@ class AudioStore(Protocol):
     failures: list[tuple[str, str]]  # (path, reason) of what could not be read, and is not among `items`
 
     def read(self, index: int, start: int, count: int) -> Tensor:
-        """Audio [C, count] float32 of an item from sample `start` on."""
+        """Returns audio [C, count] float32 of an item.
+
+        Args:
+            index: of the item.
+            start: first sample.
+            count: number of samples; what lies after the end of the item is silence.
+        """
         ...
 
 
 class AudioFiles:
-    """Audio read from the files at each access, by seeking."""
+    """Audio that is read from the files at each access, by seeking."""
 
     def __init__(self, items: Sequence[AudioItem], sample_rate: int, channels: int, num_threads: int = 2):
         self.sample_rate, self.channels = sample_rate, channels
@@ -80,14 +86,22 @@ class AudioFiles:
 
 @dataclass(kw_only=True)
 class _Group:
-    """Items that are drawn from with one weight, each by its duration."""
+    """Items that are drawn with one weight, each in proportion to its duration."""
 
     indices: np.ndarray
     cumulative: np.ndarray
 
 
 class AudioCrops:
-    """Endless examples: crop number n is drawn from a random generator seeded with (seed, n)."""
+    """Endless examples: crop number n is drawn with a random generator seeded by (seed, n).
+
+    Args:
+        store: the audio.
+        config: how to draw.
+        crop_samples: length of a crop.
+        seed: of the draws.
+        augment: apply the random speed, gain and mixing of the config.
+    """
 
     def __init__(self, store: AudioStore, config: AudioDataConfig, crop_samples: int, seed: int, augment: bool = True):
         self.store, self.config, self.crop_samples = store, config, crop_samples
@@ -102,7 +116,7 @@ class AudioCrops:
         return itertools.count(samples_seen)
 
     def load(self, number: int) -> tuple[Tensor, str]:
-        """Crop [C, N] of number `number`, and the names of what is in it."""
+        """Returns crop [C, N] of number `number`, and the names of what is in it."""
         random = np.random.default_rng((self.seed, number))
         audio, name = self._draw(random)
         if self.augment:
@@ -113,7 +127,7 @@ class AudioCrops:
         return audio, name
 
     def collate(self, examples: list[tuple[Tensor, str]]) -> AudioBatch:
-        """Crops as audio [B, C, N]."""
+        """Returns crops as audio [B, C, N]."""
         return AudioBatch(audio=torch.stack([audio for audio, _ in examples]), ids=[name for _, name in examples])
 
     def _draw(self, random: np.random.Generator) -> tuple[Tensor, str]:
@@ -132,7 +146,7 @@ class AudioCrops:
         return audio, f"{self.store.items[index].name} at {max(start, 0)}"
 
     def _speed(self, random: np.random.Generator) -> float:
-        """How many times as fast as it was the next crop is. Nothing is drawn where there is only one speed."""
+        """Returns the speed of the next crop. Nothing is drawn if only one speed is possible."""
         low, high = self.config.speed
         if not self.augment or low == high == 1.0:
             return 1.0
@@ -140,7 +154,7 @@ class AudioCrops:
 
 
 def _groups(store: AudioStore, config: AudioDataConfig) -> tuple[list[_Group], np.ndarray]:
-    """Groups to draw from, and the upper ends of their shares of [0, 1)."""
+    """Returns the groups to draw from, and the upper ends of their shares of [0, 1)."""
     column = config.weight_column
     values = ["" if column is None else str(item.metadata.get(column)) for item in store.items]
     names = sorted(set(values))
@@ -166,11 +180,17 @@ def _gain(random: np.random.Generator, range_db: tuple[float, float]) -> float:
 
 
 def open_audio(config: AudioDataConfig, sample_rate: int, channels: int, held_out: bool = False) -> AudioStore:
-    """The training or the held-out audio that `config` names. What cannot be read is logged and kept in `failures`.
+    """Opens the training or the held-out audio. Files that cannot be read are logged and listed in `failures`.
+
+    Args:
+        config: names the audio.
+        sample_rate: of the codec, in Hz.
+        channels: of the codec.
+        held_out: open the held-out audio.
 
     Raises:
-        FileNotFoundError, ValueError: no such source, or nothing in it.
-        TrainingError: nothing of it can be read, or all is too short.
+        FileNotFoundError, ValueError: the source does not exist or is empty.
+        TrainingError: no file can be read, or all are too short.
     """
     source = (config.valid_source or config.source) if held_out else config.source
     where: dict[str, Any] | None = config.valid_where if held_out else config.where

@@ -49,9 +49,16 @@ class CachedAudio:
     def prepare(
         cls, items: Sequence[AudioItem], sample_rate: int, channels: int, cache_dir: str, num_threads: int = 2
     ) -> Self:
-        """Open the cache of these items in `cache_dir`, decoding them first where it is not there yet.
+        """Opens the cache of these items, after decoding them if it is not there yet.
 
-        A cache is known by the items' paths, sizes and times of change, the rate and the channels.
+        A cache is identified by the paths, sizes and modification times of the items, the rate and the channels.
+
+        Args:
+            items: the audio files.
+            sample_rate: of the cached audio, in Hz.
+            channels: of the cached audio.
+            cache_dir: folder that holds caches.
+            num_threads: that decode.
         """
         folder = Path(cache_dir) / _key(items, sample_rate, channels)
         if not (folder / "index.json").is_file():
@@ -75,7 +82,7 @@ def _key(items: Sequence[AudioItem], sample_rate: int, channels: int) -> str:
 
 
 def _build(folder: Path, items: Sequence[AudioItem], sample_rate: int, channels: int, num_threads: int) -> None:
-    """Decode all items in order; the folder appears under its name only when it is whole."""
+    """Decodes all items in order; the folder gets its name only when it is complete."""
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     part.mkdir(parents=True, exist_ok=True)
     lengths: list[int] = []

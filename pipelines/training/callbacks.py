@@ -28,5 +28,11 @@ class Callback(Protocol):
 
 
 def is_due(every: int, step: int, last_step: int) -> bool:
-    """Returns whether something that happens at intervals of `every` steps (0: never) happens after `step` steps."""
+    """Returns whether something that happens at intervals is due.
+
+    Args:
+        every: steps between two times; 0 means never.
+        step: number of steps done.
+        last_step: of the run; the last step is always due.
+    """
     return every > 0 and (step % every == 0 or step == last_step)

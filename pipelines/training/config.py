@@ -1,4 +1,4 @@
-"""All that a training run is told."""
+"""The config of a training run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...tokenizers.load import FAMILIES
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What is trained, and towards what."""
+    """The model to train, and its objective."""
 
     class_name: str = option(
         help="Class of the model: CoDiCodec, DiffusionTransformer, TokenLM, or module:Class of any package.",
@@ -117,7 +117,7 @@ class LatentDataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """The optimiser; weight decay is decoupled and leaves biases and gains alone."""
+    """The optimizer; weight decay is decoupled and does not affect biases and gains."""
 
     name: Literal["radam", "adamw"] = option("adamw", "Optimizer; its weight decay leaves biases and gains alone.")
     lr: float = option(1e-4, "Highest learning rate.")
@@ -155,7 +155,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewConfig:
-    """What is written to listen to."""
+    """The audio that is written to listen to."""
 
     num: int = option(2, "Number of held-out files that a codec reconstructs.")
     seconds: float = option(5.0, "Length of each preview in seconds.")
@@ -172,7 +172,7 @@ class PreviewConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FadConfig:
-    """The Fréchet distance of a generator's samples to real audio, measured at intervals."""
+    """The Fréchet distance of a generator's samples from real audio, measured at intervals."""
 
     reference: str = option(
         "", "Real audio: a file, folder, manifest, dataset, or statistics that were saved before (.safetensors)."
@@ -195,7 +195,7 @@ class FadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run. Build it from YAML with `train_config`. An interval of 0 means: never."""
+    """A training run. Build it from YAML with `train_config`. An interval of 0 means never."""
 
     model: ModelConfig = option(help="Model to train and its objective.")
     data: AudioDataConfig | LatentDataConfig = option(help="Data to train on.")
@@ -273,7 +273,7 @@ def data_class(class_name: str) -> type[AudioDataConfig] | type[LatentDataConfig
 
 
 def train_config(values: Mapping[str, Any]) -> TrainConfig:
-    """A `TrainConfig` from a mapping, its data section by the kind of its model.
+    """Returns a `TrainConfig` from a mapping; the model class decides the type of its data section.
 
     Raises:
         ConfigError: an unknown, missing or ill-typed key.

@@ -1,4 +1,4 @@
-"""Random crops of a shard dataset, each a function of (seed, epoch, item) alone."""
+"""Random crops of a shard dataset, which depend only on (seed, epoch, item)."""
 
 from __future__ import annotations
 

@@ -87,7 +87,13 @@ def _micro_batch_keys(
 
 
 def fixed_batches(examples: Examples, count: int, batch_size: int) -> Iterator[Any]:
-    """Yields the first `count` examples in batches of at most `batch_size`: the same ones at every call."""
+    """Yields the first examples in batches; they are the same at every call.
+
+    Args:
+        examples: the data.
+        count: number of examples.
+        batch_size: greatest number of examples in a batch.
+    """
     keys = list(islice(examples.keys(0), count))
     for start in range(0, count, batch_size):
         yield examples.collate([examples.load(key) for key in keys[start : start + batch_size]])

@@ -42,7 +42,14 @@ class MetricsLog:
         job_logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
     def audio(self, step: int, name: str, audio: Tensor, sample_rate: int) -> None:
-        """Adds audio [C, N] to TensorBoard, as mono."""
+        """Adds audio to TensorBoard, as mono.
+
+        Args:
+            step: number of steps done.
+            name: of the recording.
+            audio: [C, N].
+            sample_rate: in Hz.
+        """
         if self.board is not None:
             self.board.add_audio(name, audio.mean(0, keepdim=True).clamp(-1, 1), step, sample_rate)
 

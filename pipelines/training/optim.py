@@ -1,4 +1,4 @@
-"""Optimiser, learning rate, and the optimiser's state as named tensors."""
+"""Optimizer, learning rate, and the state of the optimizer as named tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .config import OptimizerConfig, ScheduleConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimiser of `config` over the parameters that want a gradient."""
+    """Returns the optimizer of `config` for the parameters that learn."""
     wanted = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in wanted if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -25,7 +25,13 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def learning_rate_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:
-    """What the highest learning rate is multiplied with at `step`, 0 being the first."""
+    """Returns the learning rate at a step, relative to the highest one.
+
+    Args:
+        step: number of the step; the first one is 0.
+        total_steps: of the run.
+        config: of the schedule.
+    """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.kind == "constant":
@@ -40,13 +46,13 @@ def learning_rate_factor(step: int, total_steps: int, config: ScheduleConfig) ->
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the rate of all groups."""
+    """Sets the rate of all groups."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's state as `parameter/entry` -> tensor."""
+    """Returns the state of the optimizer as `parameter/entry` -> tensor."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"{names[parameter]}/{entry}": value.detach().cpu().contiguous()
@@ -56,7 +62,12 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave.
+    """Restores what `optimizer_tensors` returned.
+
+    Args:
+        optimizer: to restore.
+        model: whose parameters it holds.
+        tensors: the state.
 
     Raises:
         CheckpointError: a parameter that the model does not have.

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a run: where a run starts, and how its state is loaded and saved."""
+"""The state of a run in a checkpoint: finding where to start, loading and saving."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ ProgressCallback = Callable[[int, int, dict[str, float]], None]  # (steps done, 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSummary:
-    """What a finished run reached."""
+    """The result of a finished run."""
 
     output: str  # the run's folder
     checkpoint: str  # its last checkpoint, below that folder

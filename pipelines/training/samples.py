@@ -40,7 +40,16 @@ def draw_streams(
 
 
 def decode_streams(tokenizer: AudioTokenizer, made: Generated, generator: torch.Generator) -> list[Tensor]:
-    """Returns the audio [C, N] float32 of each item, on the CPU."""
+    """Decodes samples.
+
+    Args:
+        tokenizer: the codec of the generator.
+        made: the samples.
+        generator: source of the decoding noise.
+
+    Returns:
+        The audio [C, N] float32 of each item, on the CPU.
+    """
     streams = {"latents": made.latents} if made.tokens is None else {"tokens": made.tokens}
     frames = {name: value.to(tokenizer.device) for name, value in streams.items() if value is not None}
     audio = tokenizer.decode(**frames, lengths_samples=made.lengths_samples, generator=generator).float().cpu()

@@ -1,4 +1,4 @@
-"""A polite way to stop: SIGTERM and Ctrl-C are remembered until the loop asks."""
+"""Stopping between two steps: SIGTERM and Ctrl-C are remembered until the loop asks."""
 
 from __future__ import annotations
 

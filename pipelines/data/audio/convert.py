@@ -1,4 +1,4 @@
-"""Rate, channels and loudness of audio: what the tokenizers use, and a policy for channels.
+"""Rate, channels and loudness of audio: the conversions of the tokenizers, and a policy for channels.
 
 Shape letters: C channels, N samples.
 """
@@ -20,11 +20,16 @@ __all__ = ["ChannelPolicy", "measure_loudness", "normalise_loudness", "resample"
 
 
 def select_channels(audio: Tensor, channels: int, policy: ChannelPolicy = "convert") -> Tensor:
-    """Audio [C, N] as [channels, N].
+    """Converts audio to a number of channels.
 
     Args:
+        audio: [C, N].
+        channels: wanted number.
         policy: `convert` duplicates mono and averages to mono, and refuses other mixes, such as 6 channels to 2;
-            `mono` averages all channels first; `first` takes the first channel alone; `require` converts nothing.
+            `mono` averages all channels first; `first` takes only the first channel; `require` converts nothing.
+
+    Returns:
+        Audio [channels, N].
 
     Raises:
         ValueError: the policy does not allow these channels.

@@ -1,4 +1,4 @@
-"""Where audio is: one file, a folder with all below it, or a manifest with a column of paths."""
+"""Finding audio: one file, a folder with everything below it, or a manifest with a column of paths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
 
 @dataclass(frozen=True, kw_only=True)
 class AudioItem:
-    """One audio file and what is known of it."""
+    """One audio file and its metadata."""
 
     path: Path  # absolute
     name: str  # relative to the source: the same wherever the source lies
@@ -33,17 +33,17 @@ class AudioItem:
 def find_audio(
     source: str | Path, *, path_column: str = "path", where: Mapping[str, Any] | None = None
 ) -> list[AudioItem]:
-    """The audio files of `source`, in the manifest's order or sorted by name. That they exist is not checked.
+    """Returns the audio files of `source`, in the order of the manifest or sorted by name. They need not exist.
 
     Args:
-        source: an audio file, a folder (searched with all below it, by file suffix), or a manifest `.jsonl`,
+        source: an audio file, a folder (searched with everything below it, by file suffix), or a manifest `.jsonl`,
             `.jsonl.gz`, `.csv` or `.parquet`; paths in a manifest are relative to its folder.
-        path_column: the manifest's column of paths.
+        path_column: the column of paths of a manifest.
         where: keep the files whose metadata has these values; a list allows any of its values.
 
     Raises:
-        FileNotFoundError: there is no such source.
-        ValueError: nothing found, or a manifest that cannot be read (the line is named) or lacks a column.
+        FileNotFoundError: the source does not exist.
+        ValueError: nothing was found, or a manifest cannot be read (the line is named) or lacks a column.
     """
     source = Path(source).expanduser().absolute()
     if not source.exists():
@@ -62,9 +62,10 @@ def find_audio(
 
 
 def find_distinct_audio(source: str | Path, *, where: Mapping[str, Any] | None = None) -> list[AudioItem]:
-    """As `find_audio`, but each file once: what is measured of a file does not change with the rows that name it.
+    """Returns what `find_audio` does, but each file only once, for measurements that do not depend on the row.
 
-    A manifest may name a file again, with another caption. Its first row is kept; how many are not is logged.
+    A manifest may name a file several times, with other captions. Its first row is kept; the number of others is
+    logged.
     """
     items = find_audio(source, where=where)
     found: dict[str, AudioItem] = {}
@@ -81,14 +82,23 @@ def find_distinct_audio(source: str | Path, *, where: Mapping[str, Any] | None =
 
 
 def left_out(path: str | Path, error: Exception | str) -> dict[str, str]:
-    """Returns the entry of a result for a file that could not be used: path and reason. It is logged as well."""
+    """Returns the entry of a result for a file that could not be used, path and reason, and logs it."""
     reason = str(error).removeprefix(f"{path}: ")
     logger.warning("left out: %s: %s", path, reason)
     return {"path": str(path), "reason": reason}
 
 
 def filter_items(items: list[AudioItem], where: Mapping[str, Any], source: str) -> list[AudioItem]:
-    """The items whose metadata match `where`; raises ValueError for a column that none has, or if none is left."""
+    """Returns the items whose metadata match `where`.
+
+    Args:
+        items: to choose from.
+        where: values by column; see `matches`.
+        source: name of the source, for messages.
+
+    Raises:
+        ValueError: no item has one of the columns, or no item is left.
+    """
     known = {key for item in items for key in item.metadata}
     for column in where:
         if column not in known:
@@ -101,7 +111,7 @@ def filter_items(items: list[AudioItem], where: Mapping[str, Any], source: str) 
 
 
 def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """True if every value of `where` is the metadata's, or is a list that holds the metadata's."""
+    """Returns whether every value of `where` equals that of the metadata, or is a list that contains it."""
     return all(
         metadata.get(key) in wanted if isinstance(wanted, (list, tuple)) else metadata.get(key) == wanted
         for key, wanted in where.items()
@@ -109,7 +119,7 @@ def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
 
 
 def audio_names(folder: Path) -> Iterator[str]:
-    """Names of audio files below `folder`, with / between the parts. Links are followed, each folder once."""
+    """Yields the names of audio files below `folder`, with / between the parts. Links are followed, each folder once."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -181,7 +191,7 @@ def _json_row(manifest: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: NaN becomes null, what JSON does not know (dates, bytes) its text."""
+    """Returns a value that JSON can hold: NaN becomes null, and types that JSON lacks (dates, bytes) become text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

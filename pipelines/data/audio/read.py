@@ -1,4 +1,4 @@
-"""Read audio files: libsndfile for wav, flac, ogg, opus and mp3, FFmpeg (PyAV) for m4a, aac, webm, video and raw g722.
+"""Reading audio: libsndfile for wav, flac, ogg, opus and mp3, FFmpeg (PyAV) for m4a, aac, webm, video and raw g722.
 
 Shape letters: C channels, N samples.
 """
@@ -29,7 +29,7 @@ TRUNCATED_S = 0.1  # a decoder may end this much before the header's length; bey
 
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
-    """Facts about an audio file from its header, or counted where there is no header."""
+    """Facts about an audio file, from its header or, for formats without one, counted."""
 
     num_samples: int  # per channel, at sample_rate
     sample_rate: int  # Hz
@@ -41,10 +41,10 @@ class AudioInfo:
 
 
 def probe(path: str | Path) -> AudioInfo:
-    """Length, rate and channels of a file. Formats whose header is not exact to the sample are decoded and counted.
+    """Returns length, rate and channels of a file; formats whose header is not exact to the sample are decoded.
 
     Raises:
-        AudioError: no such file, not audio, or empty.
+        AudioError: the file does not exist, is not audio, or is empty.
     """
     path = _existing(path)
     with _as_audio_error(path):
@@ -64,19 +64,19 @@ def probe(path: str | Path) -> AudioInfo:
 
 
 def read_audio(path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[Tensor, int]:
-    """Read a file or a part of it.
+    """Reads a file or a part of it.
 
     Args:
-        path: the file.
-        start_s: start of the part to read, in seconds, rounded to samples.
-        duration_s: length of that part; by default up to the end. What lies beyond the end of the file is left out.
+        path: of the file.
+        start_s: where the part starts, in seconds, rounded to samples.
+        duration_s: length of the part in seconds; None reads to the end. The part ends where the file does.
 
     Returns:
         Audio [C, N] float32 (integers are scaled to [-1, 1)), and its sample rate in Hz.
 
     Raises:
-        AudioError: no such file, not audio, empty, truncated, or nothing lies in the part wanted.
-        ValueError: a negative start or a duration that is not positive.
+        AudioError: the file does not exist, is not audio, is empty or truncated, or has no samples in this part.
+        ValueError: the start is negative, or the duration is not positive.
     """
     if start_s < 0 or (duration_s is not None and duration_s <= 0):
         raise ValueError(f"start_s must be >= 0 and duration_s > 0, got {start_s} and {duration_s}")
@@ -121,7 +121,7 @@ def _read_ffmpeg(path: Path, start_s: float, duration_s: float | None) -> tuple[
 
 
 def _ffmpeg_blocks(path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Decoded blocks [C, n] float32 of the first audio stream, each with the stream's rate."""
+    """Yields decoded blocks [C, n] float32 of the first audio stream, each with the rate of the stream."""
     import av
 
     with av.open(str(path), format=RAW_FORMATS.get(path.suffix.lower())) as container:
@@ -136,7 +136,7 @@ def _ffmpeg_blocks(path: Path) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _window(start_s: float, duration_s: float | None, sample_rate: int, num_samples: int) -> tuple[int, int]:
-    """First sample and number of samples of a part, within the file."""
+    """Returns the first sample and the number of samples of a part, limited to the file."""
     start = min(round(start_s * sample_rate), num_samples)
     rest = num_samples - start
     return start, rest if duration_s is None else min(rest, max(1, round(duration_s * sample_rate)))
@@ -158,7 +158,7 @@ def _existing(path: str | Path) -> Path:
 
 @contextmanager
 def _as_audio_error(path: Path) -> Iterator[None]:
-    """Turn what the decoding libraries raise into one line that names the file."""
+    """Turns the exceptions of the decoding libraries into one line that names the file."""
     import soundfile
 
     try:

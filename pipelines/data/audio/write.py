@@ -1,4 +1,4 @@
-"""Write audio files, whole or not at all."""
+"""Writing audio files, whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ SUBTYPES = ("PCM_16", "PCM_24", "FLOAT")
 
 
 def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str = "PCM_24") -> None:
-    """Write audio [C, N] float to a wav or flac file, atomically. The parent folder must exist.
+    """Writes a wav or flac file atomically. The parent folder must exist.
 
     Args:
-        subtype: `PCM_16` or `PCM_24` (samples beyond [-1, 1] are clipped) or `FLOAT` (wav only, nothing is clipped).
+        path: of the file.
+        audio: [C, N] float.
+        sample_rate: in Hz.
+        subtype: `PCM_16` or `PCM_24` (samples outside [-1, 1] are clipped) or `FLOAT` (wav only, nothing is clipped).
 
     Raises:
         ValueError: wrong shape, no samples, NaN or inf, or an unknown subtype.

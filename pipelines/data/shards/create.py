@@ -1,4 +1,4 @@
-"""The beginning of a dataset: its plan and description, or the check that the one there is the one wanted."""
+"""Starts a dataset: writes its plan and description, or checks that the existing ones are those that are wanted."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ def describe_dataset(
     tokenizer_source: str,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Returns the contents of `dataset.json` from the start.
+    """Returns the contents of `dataset.json` at the start.
 
     Args:
-        tokenizer_source: what to load the tokenizer by.
+        source: path of the audio.
+        files: of the source.
+        tokenizer: the codec.
+        tokenizer_source: name or path that the tokenizer can be loaded by.
         settings: of `ShardSettings`, as plain values.
     """
     return {
@@ -69,11 +72,20 @@ def open_or_create(
     num_threads: int,
     report: ProgressReport,
 ) -> tuple[dict[str, Any], Plan]:
-    """Description and plan of the dataset in `folder`; they are made and written if there is none yet.
+    """Returns description and plan of the dataset in `folder`, which are made and written if there are none yet.
+
+    Args:
+        folder: of the dataset.
+        wanted: from `describe_dataset`.
+        files: of the source.
+        tokenizer: the codec.
+        settings: of the dataset.
+        num_threads: that probe files.
+        report: counts the probed files.
 
     Raises:
         AudioError: no file can be encoded.
-        MismatchError: the folder holds a dataset that was begun with something else.
+        MismatchError: the folder holds a dataset that was started with something else.
         DatasetError: the folder holds something else, or a broken dataset.
         OSError: the folder cannot be written.
     """
@@ -101,7 +113,7 @@ def open_or_create(
 
 
 def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
-    """Description and plan of the dataset that is there; raises MismatchError unless it is the one wanted."""
+    """Returns description and plan of the existing dataset; raises MismatchError unless it is the one that is wanted."""
     info = read_dataset_json(folder)
     try:
         differences = [
@@ -131,7 +143,16 @@ def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
 
 
 def wait_for_plan(folder: Path, wanted: dict[str, Any], wait_s: float) -> tuple[dict[str, Any], Plan]:
-    """Returns what rank 0 writes, once it is there."""
+    """Waits for what rank 0 writes, and returns it.
+
+    Args:
+        folder: of the dataset.
+        wanted: from `describe_dataset`.
+        wait_s: longest time to wait, in seconds.
+
+    Raises:
+        DatasetError: rank 0 wrote nothing in that time.
+    """
     until_s = time.monotonic() + wait_s
     while not (folder / DATASET_FILE).exists():
         if time.monotonic() > until_s:
@@ -141,7 +162,7 @@ def wait_for_plan(folder: Path, wanted: dict[str, Any], wait_s: float) -> tuple[
 
 
 def first_reasons(failures: Sequence[Failure], most: int = 3) -> str:
-    """The first few reasons, for an error message."""
+    """Returns the first few reasons, for an error message."""
     more = f" and {len(failures) - most} more" if len(failures) > most else ""
     return "; ".join(f"{failure.id}: {failure.reason}" for failure in failures[:most]) + more
 
@@ -159,6 +180,6 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _job(wanted: dict[str, Any], plan: Plan) -> str:
-    """Hex SHA-256 of all that determines the shards; each of them bears it, so that no other's are taken for ours."""
+    """Returns a hex SHA-256 of everything that determines the shards. Each shard holds it, so that others are detected."""
     settings = json.dumps([wanted["settings"], wanted["tokenizer"]["fingerprint"]], sort_keys=True)
     return hashlib.sha256((settings + plan.to_text()).encode()).hexdigest()

@@ -21,10 +21,10 @@ COLUMNS: Mapping[str, str] = {"text": "text", "label": "label"}
 
 
 def num_item_chunks(item: LatentItem, spec: TokenizerSpec) -> int:
-    """Whole chunks that the item holds, padding included.
+    """Returns the number of whole chunks of the item, padding included.
 
     Raises:
-        ValueError: it has no stream, or one that does not consist of whole chunks.
+        ValueError: the item has no stream, or one that does not consist of whole chunks.
     """
     frames, per_chunk = (
         (item.latents, spec.chunk_latents) if item.latents is not None else (item.tokens, spec.chunk_tokens)
@@ -35,10 +35,16 @@ def num_item_chunks(item: LatentItem, spec: TokenizerSpec) -> int:
 
 
 def crop(item: LatentItem, spec: TokenizerSpec, first_chunk: int, num_chunks: int) -> LatentItem:
-    """The chunks from `first_chunk` on, as far as the item goes, with start, length and masks to match.
+    """Returns some chunks of an item, with start, length and masks to match.
+
+    Args:
+        item: of whole chunks.
+        spec: of the codec.
+        first_chunk: where the crop starts.
+        num_chunks: length of the crop; it ends earlier if the item does.
 
     Raises:
-        ValueError: the crop would hold no chunk.
+        ValueError: the crop would be empty.
     """
     have = num_item_chunks(item, spec)
     if not 0 <= first_chunk < have or num_chunks < 1:
@@ -65,7 +71,17 @@ def crop(item: LatentItem, spec: TokenizerSpec, first_chunk: int, num_chunks: in
 
 
 def pad(item: LatentItem, spec: TokenizerSpec, num_chunks: int, silence: Silence) -> LatentItem:
-    """The item with silence behind it up to `num_chunks` chunks, masked out; a longer item is returned as it is."""
+    """Returns the item with masked silence after it; an item that is long enough is returned as it is.
+
+    Args:
+        item: of whole chunks.
+        spec: of the codec.
+        num_chunks: least length of the result.
+        silence: of the codec.
+
+    Raises:
+        ValueError: the silence lacks a stream of the item.
+    """
     missing = num_chunks - num_item_chunks(item, spec)
     if missing <= 0:
         return item
@@ -92,7 +108,15 @@ def pad(item: LatentItem, spec: TokenizerSpec, num_chunks: int, silence: Silence
 def random_crop(
     item: LatentItem, spec: TokenizerSpec, num_chunks: int, silence: Silence, generator: torch.Generator
 ) -> LatentItem:
-    """`num_chunks` chunks from anywhere in the item, each start equally likely; a shorter item is padded."""
+    """Returns a crop from anywhere in the item, each start being equally likely; a shorter item is padded.
+
+    Args:
+        item: of whole chunks.
+        spec: of the codec.
+        num_chunks: length of the crop.
+        silence: of the codec.
+        generator: source of the randomness.
+    """
     starts = max(1, num_item_chunks(item, spec) - num_chunks + 1)
     first = int(torch.randint(starts, (), generator=generator))
     return pad(crop(item, spec, first, num_chunks), spec, num_chunks, silence)

@@ -1,4 +1,4 @@
-"""The closing of a dataset: index, list of failures, statistics and totals, all made from plan and shards."""
+"""Completes a dataset: index, list of failures, statistics and totals, all made from the plan and the shards."""
 
 from __future__ import annotations
 
@@ -19,9 +19,18 @@ LEFTOVER = re.compile(r"^\..*\.\d+\.part(\.[a-z]+)?$")  # the temporary names of
 
 
 def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence[ShardFile]) -> dict[str, Any]:
-    """Write `failed.jsonl`, `index.parquet` and the final `dataset.json`; returns the latter's contents.
+    """Writes `failed.jsonl`, `index.parquet` and the final `dataset.json`.
 
-    Idempotent and without clock or host names, so that the same dataset always has the same bytes.
+    It is idempotent and writes no times or host names, so that the same dataset always has the same bytes.
+
+    Args:
+        folder: of the dataset.
+        info: contents of `dataset.json` so far.
+        plan: of the dataset.
+        shards: all of them.
+
+    Returns:
+        The contents of `dataset.json`.
     """
     failures = all_failures(plan, shards)
     write_text(folder / "failed.jsonl", "".join(json.dumps(asdict(f), ensure_ascii=False) + "\n" for f in failures))
@@ -66,7 +75,7 @@ def all_failures(plan: Plan, shards: Sequence[ShardFile]) -> list[Failure]:
 
 
 def index_rows(shards: Sequence[ShardFile]) -> list[dict[str, Any]]:
-    """One row an item, in order: where it lies, how long it is, where it came from, and its metadata."""
+    """Returns one row per item, in order: its place and length, its source, and its metadata."""
     rows = []
     for shard in shards:
         for row in range(shard.num_items):
@@ -94,7 +103,7 @@ def _length(shard: ShardFile, stream: str, row: int) -> int:
 
 
 def write_index(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as parquet, atomically. A column whose values are of several kinds is stored as JSON text."""
+    """Writes rows as parquet, atomically. A column with values of several types is stored as JSON text."""
     import pyarrow
     import pyarrow.parquet
 
@@ -117,7 +126,9 @@ def _column(values: list[Any]) -> Any:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed runs. Only once all shards are committed: nothing is being written then."""
+    """Removes temporary files of killed runs. Call it only after all shards are committed, when nothing is being
+    written.
+    """
     for parent in (folder, folder / "shards"):
         for path in parent.iterdir():
             if LEFTOVER.match(path.name):

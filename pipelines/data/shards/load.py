@@ -1,4 +1,4 @@
-"""From a planned item to audio that the codec takes, and the reading ahead that keeps the encoder busy."""
+"""From a planned item to audio in the form that the codec takes, loaded ahead of the encoder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCHES_AHEAD = 2  # batches that are decoded while one is encoded
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedItem:
-    """Audio as the codec takes it."""
+    """An item with its audio in the form that the codec takes."""
 
     item: PlannedItem
     audio: Tensor  # [C, N] float32 with the codec's channels, at the rate of its encoder
@@ -33,14 +33,24 @@ class LoadedItem:
 
 
 def file_of(item: PlannedItem, root: Path) -> Path:
-    """Where the item's file is."""
+    """Returns the path of the item's file."""
     return root / Path(item.path).expanduser()
 
 
 def load_item(
     item: PlannedItem, path: Path, tokenizer: AudioTokenizer, settings: ShardSettings
 ) -> LoadedItem | Failure:
-    """Read an item's part of its file, with the codec's channels and its encoder's rate; a Failure says why not."""
+    """Reads an item's part of its file, with the codec's channels at the encoder's rate.
+
+    Args:
+        item: to read.
+        path: of its file.
+        tokenizer: the codec.
+        settings: of the dataset.
+
+    Returns:
+        The loaded item, or a Failure with the reason.
+    """
     try:
         audio, sample_rate = read_audio(path, start_s=item.start_s, duration_s=item.duration_s)
         audio = select_channels(audio, tokenizer.spec.channels, settings.channels)
@@ -59,7 +69,7 @@ def load_item(
 
 
 def _check_content(audio: Tensor, sample_rate: int, settings: ShardSettings) -> None:
-    """Raise AudioError for audio that holds NaN or nothing."""
+    """Raises AudioError for audio that holds NaN, or is silent or too short."""
     peak = float(audio.abs().max())
     if not math.isfinite(peak):
         raise AudioError("holds NaN or inf")
@@ -72,9 +82,14 @@ def _check_content(audio: Tensor, sample_rate: int, settings: ShardSettings) -> 
 
 
 def make_batches(items: Sequence[PlannedItem], spec: TokenizerSpec, batch_s: float) -> list[list[PlannedItem]]:
-    """Items of similar length together, at most `batch_s` seconds with padding to whole chunks, but at least one item.
+    """Groups items of similar length.
 
-    A function of the plan alone, so that a re-run puts the same items into the same batches.
+    The groups depend only on the plan, so that a repeated run has the same batches.
+
+    Args:
+        items: of a shard.
+        spec: of the codec.
+        batch_s: greatest length of a batch in seconds, with padding to whole chunks; a batch has at least one item.
     """
     batches: list[list[PlannedItem]] = []
     longest_s = 0.0
@@ -111,7 +126,7 @@ def load_batches(
 
 
 def stack_audio(loaded: Sequence[LoadedItem]) -> tuple[Tensor, Tensor]:
-    """Audio of several items as [B, C, N] with zeros behind the shorter ones, and their lengths [B]."""
+    """Returns the audio of several items as [B, C, N], with zeros after the shorter ones, and their lengths [B]."""
     lengths = torch.tensor([entry.audio.shape[-1] for entry in loaded])
     batch = loaded[0].audio.new_zeros(len(loaded), loaded[0].audio.shape[0], int(lengths.max()))
     for row, entry in zip(batch, loaded, strict=True):

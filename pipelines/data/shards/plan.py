@@ -1,4 +1,4 @@
-"""The plan: which part of which file goes into which shard. A function of the source and the settings alone."""
+"""The plan: which part of which file goes to which shard. It depends only on the source and the settings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PlannedItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Something that was left out, and why."""
+    """An item or file that was left out, and the reason."""
 
     id: str
     path: str  # relative to the source
@@ -63,22 +63,22 @@ class Plan:
         return sum(item.duration_s for item in self.items)
 
     def shards(self) -> Iterator[tuple[int, list[PlannedItem]]]:
-        """Number and items of each shard."""
+        """Yields number and items of each shard."""
         for number, items in groupby(self.items, key=lambda item: item.shard):
             yield number, list(items)
 
     def to_text(self) -> str:
-        """The lines of `plan.jsonl`."""
+        """Returns the lines of `plan.jsonl`."""
         rows: list[PlannedItem | Failure] = [*self.items, *self.failures]
         return "".join(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
     def write(self, path: Path) -> None:
-        """Write `plan.jsonl`, atomically."""
+        """Writes `plan.jsonl`, atomically."""
         write_text(path, self.to_text())
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """Read `plan.jsonl`; raises DatasetError where it is missing or broken."""
+        """Reads `plan.jsonl`; raises DatasetError if it is missing or broken."""
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             items = tuple(PlannedItem(**row) for row in rows if "shard" in row)
@@ -89,7 +89,7 @@ class Plan:
 
 
 def source_digest(items: Iterable[AudioItem]) -> str:
-    """Hex SHA-256 of names, sizes and metadata: changes when files are added, removed or rewritten."""
+    """Returns a hex SHA-256 of names, sizes and metadata, which changes when files are added, removed or rewritten."""
     digest = hashlib.sha256()
     for item in items:
         try:
@@ -145,7 +145,13 @@ def _fill_shards(items: Iterable[PlannedItem], spec: TokenizerSpec, settings: Sh
 
 
 def item_bytes(duration_s: float, spec: TokenizerSpec, settings: ShardSettings) -> int:
-    """Bytes that an item of this length takes in a shard, without its metadata."""
+    """Returns the size of an item in a shard in bytes, without its metadata.
+
+    Args:
+        duration_s: of the item.
+        spec: of the codec.
+        settings: of the dataset.
+    """
     num_samples = max(1, round(duration_s * spec.sample_rate))
     latents = spec.num_latents(num_samples) * spec.latent_dim * settings.latent_dtype.itemsize
     tokens = spec.num_tokens(num_samples) * spec.tokens_per_frame * token_bytes(spec)
@@ -153,7 +159,7 @@ def item_bytes(duration_s: float, spec: TokenizerSpec, settings: ShardSettings) 
 
 
 def token_bytes(spec: TokenizerSpec) -> int:
-    """Bytes of the smallest unsigned integer that holds every token; 1 where there are none."""
+    """Returns the bytes of the smallest unsigned integer that holds every token; 1 if there are no tokens."""
     largest = max(spec.codebook_sizes, default=1) - 1
     return next(size for size in (1, 2, 4, 8) if largest < 256**size)
 
@@ -168,17 +174,24 @@ def _try_probe(file: AudioItem) -> AudioInfo | str:
 
 
 def _printable(name: str) -> str:
-    """The name with bytes that are not UTF-8 escaped, for a file system allows what JSON and parquet do not."""
+    """Returns the name with bytes escaped that are not UTF-8: file systems allow them, JSON and parquet do not."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def relative_reason(error: Exception, path: Path, name: str) -> str:
-    """An error's text without the file's full path: the same wherever the source lies."""
+    """Returns the text of an error without the full path of the file, so that it does not depend on the place of the
+    source.
+
+    Args:
+        error: about the file.
+        path: full path.
+        name: relative path.
+    """
     return " ".join(str(error).removeprefix(f"{path}: ").replace(str(path), name).split())
 
 
 def _unique_names(files: Sequence[AudioItem]) -> Iterator[str]:
-    """A name for each file; one that comes again (a manifest may list a file twice) gets ~2, ~3, ..."""
+    """Yields a name for each file. A manifest may list a file several times; the later ones get ~2, ~3, ..."""
     seen: dict[str, int] = {}
     for file in files:
         seen[file.name] = count = seen.get(file.name, 0) + 1
@@ -186,7 +199,7 @@ def _unique_names(files: Sequence[AudioItem]) -> Iterator[str]:
 
 
 def _items_of(file: AudioItem, name: str, info: AudioInfo, settings: ShardSettings) -> Iterator[PlannedItem]:
-    """The items of one file, with `shard` still 0."""
+    """Yields the items of one file, with `shard` still 0."""
     cuts = split_points(info.num_samples, info.sample_rate, settings.max_duration_s, settings.min_duration_s)
     for number, (start, end) in enumerate(pairwise(cuts)):
         yield PlannedItem(
@@ -202,10 +215,16 @@ def _items_of(file: AudioItem, name: str, info: AudioInfo, settings: ShardSettin
 
 
 def split_points(num_samples: int, sample_rate: int, max_duration_s: float, min_duration_s: float) -> list[int]:
-    """Where to cut a file, in samples, 0 and the end included.
+    """Returns where to cut a file, in samples, from 0 to the end.
 
-    All parts have the greatest length but the last. Should that one be too short to stand alone, it shares its length
-    evenly with the part before: nothing is left out.
+    All parts but the last have the greatest length. If the last one is too short to stand alone, it shares its length
+    evenly with the part before it, so that nothing is left out.
+
+    Args:
+        num_samples: of the file.
+        sample_rate: in Hz.
+        max_duration_s: greatest length of a part.
+        min_duration_s: least length of a part.
     """
     longest = max(1, math.floor(max_duration_s * sample_rate))
     cuts = [*range(0, num_samples, longest), num_samples]

@@ -1,4 +1,4 @@
-"""How far an encoding run is, for a callback and for the lines of the job's log."""
+"""The progress of an encoding run, for a callback and for the lines of the job's log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ....core.job_log import job_logger
 
 @dataclass(kw_only=True)
 class EncodeProgress:
-    """How far a run is."""
+    """The progress of a run."""
 
     phase: Literal["probe", "encode"]  # the files are probed first
     items_done: int
@@ -56,7 +56,13 @@ class ProgressReport:
         )
 
     def advance(self, items: int, audio_s: float = 0.0, failed: int = 0) -> None:
-        """Counts `items` more, `failed` of which failed, with `audio_s` seconds of audio encoded."""
+        """Counts work that is done.
+
+        Args:
+            items: number of items.
+            audio_s: seconds of audio that were encoded.
+            failed: how many of the items failed.
+        """
         state, now_s = self.state, time.monotonic()
         state.items_done += items
         state.audio_s += audio_s

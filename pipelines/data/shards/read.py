@@ -1,4 +1,4 @@
-"""Read a shard dataset at random, as a map-style dataset over memory-mapped shards."""
+"""Reads a shard dataset at random, as a map-style dataset over memory-mapped shards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MIN_STD = 1e-4  # a channel that never changes must not divide by zero when it i
 
 @dataclass(frozen=True, kw_only=True)
 class LatentItem:
-    """One item, or a crop of it. A stream that the dataset does not hold is None, and so is its mask."""
+    """One item, or a crop of it. A stream that the dataset lacks is None, and so is its mask."""
 
     id: str
     latents: Tensor | None  # [T, D] float32
@@ -48,7 +48,7 @@ class LatentItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Silence:
-    """One chunk of the codec's silence: what padding is made of."""
+    """One chunk of the codec's silence, which padding is made of."""
 
     latents: Tensor | None  # [chunk_latents, D] float32
     tokens: Tensor | None  # [chunk_tokens, Q] int64
@@ -103,7 +103,7 @@ class LatentDataset(Dataset[LatentItem]):
 
     @property
     def silence(self) -> Silence:
-        """The latents or tokens of silence, which padding is made of."""
+        """One chunk of the codec's silence, which padding is made of."""
         if self._silence is None:
             self._silence = read_silence(self.path, self.spec, self.streams)
         return self._silence
@@ -129,12 +129,12 @@ class LatentDataset(Dataset[LatentItem]):
         )
 
     def meta(self, index: int) -> dict[str, Any]:
-        """Facts about an item without reading its streams: id, path, num_samples, metadata, audio_sha256, ..."""
+        """Returns the facts about an item, without reading its streams: id, path, num_samples, metadata and so on."""
         shard, row = self._locate(index)
         return shard.meta(row)
 
     def metas(self) -> Iterator[dict[str, Any]]:
-        """`meta` of every item in order."""
+        """Yields `meta` of every item, in order."""
         return (self.meta(index) for index in range(len(self)))
 
     def _locate(self, index: int) -> tuple[ShardFile, int]:
@@ -162,7 +162,7 @@ def dataset_binding(dataset: LatentDataset) -> TokenizerBinding:
 
 
 def check_tokenizer(dataset: LatentDataset, tokenizer: AudioTokenizer) -> None:
-    """Raise MismatchError unless `dataset` was encoded with this tokenizer."""
+    """Raises MismatchError unless `dataset` was encoded with this tokenizer."""
     fingerprint = tokenizer.fingerprint()
     if fingerprint != dataset.fingerprint:
         raise MismatchError(
@@ -172,10 +172,10 @@ def check_tokenizer(dataset: LatentDataset, tokenizer: AudioTokenizer) -> None:
 
 
 def read_dataset_json(folder: Path) -> dict[str, Any]:
-    """The contents of `dataset.json`.
+    """Returns the contents of `dataset.json`.
 
     Raises:
-        DatasetError: no such folder, not a dataset, or of a newer format.
+        DatasetError: the folder does not exist, is not a dataset, or has a newer format.
     """
     path = folder / DATASET_FILE
     if not folder.is_dir():
@@ -195,7 +195,7 @@ def read_dataset_json(folder: Path) -> dict[str, Any]:
 
 
 def open_shards(folder: Path, info: Mapping[str, Any]) -> list[ShardFile]:
-    """The dataset's shards in order; where it is not complete, those that are there."""
+    """Opens the dataset's shards, in order; if it is not complete, those that are there."""
     paths = [folder / "shards" / shard_name(number) for number in range(info["plan"]["num_shards"])]
     if not info["complete"]:
         present = [path for path in paths if path.exists()]
@@ -210,7 +210,16 @@ def open_shards(folder: Path, info: Mapping[str, Any]) -> list[ShardFile]:
 
 
 def read_silence(folder: Path, spec: TokenizerSpec, streams: tuple[str, ...]) -> Silence:
-    """Read `silence.safetensors`; raises DatasetError where it is missing or does not fit."""
+    """Reads `silence.safetensors`.
+
+    Args:
+        folder: of the dataset.
+        spec: of the codec.
+        streams: that the dataset holds.
+
+    Raises:
+        DatasetError: the file is missing or does not fit the codec.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -10,10 +10,10 @@ from ....core.random import keyed_generator
 
 
 class ResumableSampler:
-    """Draws every item once an epoch, in an order that depends on seed and epoch alone.
+    """Draws every item once per epoch, in an order that depends only on seed and epoch.
 
-    The order knows nothing of processes: rank r of w takes draws r, r + w, r + 2w, ... of it, so a run may resume with
-    another number of processes.
+    The order does not depend on processes: rank r of w takes draws r, r + w, r + 2w, ... of it, so that a run can be
+    resumed with another number of processes.
     """
 
     def __init__(self, num_items: int, seed: int, shuffle: bool = True):
@@ -24,13 +24,13 @@ class ResumableSampler:
         self.shuffle = shuffle
 
     def order(self, epoch: int) -> list[int]:
-        """The items of one epoch in the order they are drawn."""
+        """Returns the items of one epoch in the order in which they are drawn."""
         if not self.shuffle:
             return list(range(self.num_items))
         return torch.randperm(self.num_items, generator=keyed_generator(self.seed, epoch)).tolist()
 
     def iter_from(self, samples_seen: int) -> Iterator[tuple[int, int]]:
-        """Draws (epoch, index) without end, after the first `samples_seen`."""
+        """Yields draws (epoch, index) without end, after the first `samples_seen`."""
         if samples_seen < 0:
             raise ValueError(f"samples_seen must be >= 0, got {samples_seen}")
         epoch, skip = divmod(samples_seen, self.num_items)

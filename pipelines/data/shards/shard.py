@@ -58,10 +58,16 @@ def write_shard(
     settings: ShardSettings,
     identity: dict[str, str],
 ) -> None:
-    """Write a shard, whole or not at all. The same content gives the same bytes.
+    """Writes a shard, whole or not at all. The same content gives the same bytes.
 
     Args:
-        identity: goes into the header: the codec's `fingerprint` and the `job` that the shard is a part of.
+        path: of the file.
+        number: of the shard.
+        entries: its items.
+        failures: items that could not be encoded.
+        spec: of the codec.
+        settings: of the dataset.
+        identity: goes to the header: the codec's `fingerprint`, and the `job` that the shard is part of.
     """
     from safetensors.numpy import save
 

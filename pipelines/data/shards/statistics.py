@@ -12,9 +12,9 @@ BLOCK_ROWS = 65536  # frames worked on at once
 
 
 def latent_statistics(shards: Iterable[ShardFile]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean [D] and standard deviation [D] (population) of the latents; both empty if there are none.
+    """Returns mean [D] and (population) standard deviation [D] of the latents; both are empty if there are none.
 
-    Blocks are merged by Chan's update, so that the result is exact for any mean and a function of the shards alone.
+    Blocks are merged by Chan's update, so that the result is exact for any mean and depends only on the shards.
     """
     count = 0
     mean: np.ndarray = np.zeros(1)

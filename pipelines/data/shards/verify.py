@@ -1,4 +1,4 @@
-"""Check a dataset: every shard's bytes against its hash, its streams for what a codec cannot have given."""
+"""Checks a dataset: the bytes of every shard against its hash, and its streams for impossible values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ REBUILD = "delete it and run encode again to rebuild it"
 
 
 def verify_dataset(path: str | Path, progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """Returns the problems of a dataset, one line each; empty if it is sound.
+    """Returns the problems of a dataset, one line each; the list is empty if the dataset is sound.
 
     Args:
-        progress: called with (shards checked, shards in all).
+        path: of the dataset.
+        progress: called with the number of shards checked and of all shards.
 
     Raises:
         DatasetError: it cannot be opened at all.

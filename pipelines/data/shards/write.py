@@ -75,7 +75,14 @@ def encode_missing(job: ShardJob, shards: Iterable[tuple[int, list[PlannedItem]]
 
 
 def encode_shard(job: ShardJob, number: int, items: Sequence[PlannedItem], report: ProgressReport) -> None:
-    """Encodes the planned items of one shard and commits it."""
+    """Encodes the planned items of one shard and commits it.
+
+    Args:
+        job: what to encode with.
+        number: of the shard.
+        items: of the shard.
+        report: counts the items.
+    """
     spec = job.tokenizer.spec
     encoded: dict[str, EncodedItem] = {}
     failed: dict[str, Failure] = {}
@@ -101,7 +108,16 @@ def encode_shard(job: ShardJob, number: int, items: Sequence[PlannedItem], repor
 def encode_batch(
     batch: Sequence[LoadedItem | Failure], tokenizer: AudioTokenizer, settings: ShardSettings
 ) -> tuple[list[EncodedItem], list[Failure]]:
-    """Encodes the loaded items of a batch together; returns them, and the failures, earlier ones included."""
+    """Encodes the loaded items of a batch together.
+
+    Args:
+        batch: loaded items, and failures to load some.
+        tokenizer: the codec.
+        settings: of the dataset.
+
+    Returns:
+        The encoded items, and all failures.
+    """
     loaded = [entry for entry in batch if isinstance(entry, LoadedItem)]
     failures = [entry for entry in batch if isinstance(entry, Failure)]
     entries: list[EncodedItem] = []
@@ -139,7 +155,13 @@ def _autocast(device: torch.device, settings: ShardSettings) -> AbstractContextM
 
 
 def write_silence(path: Path, tokenizer: AudioTokenizer, settings: ShardSettings) -> None:
-    """Writes one chunk of the codec's silence, taken from the middle of a longer one, atomically."""
+    """Writes one chunk of the codec's silence, taken from the middle of a longer one, atomically.
+
+    Args:
+        path: of the file.
+        tokenizer: the codec.
+        settings: of the dataset.
+    """
     from safetensors.torch import save
 
     spec = tokenizer.spec

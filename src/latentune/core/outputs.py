@@ -1,4 +1,4 @@
-"""Where results go: folders that are found out to be writable before the work begins, and file names."""
+"""Output folders, which are checked to be writable before the work starts, and file names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SLUG_LENGTH = 40  # characters
 
 
 def prepare_output(folder: str | Path) -> Path:
-    """Create a folder, with its parents, and make sure that files can be written to it.
+    """Creates a folder with its parents, and checks that files can be written to it.
 
     Raises:
         OSError: they cannot; the message names the folder and the reason.
@@ -33,7 +33,7 @@ def prepare_output(folder: str | Path) -> Path:
 
 
 def slug(text: str) -> str:
-    """A text as a part of a file name: ASCII letters and digits with single hyphens, at most 40 characters."""
+    """Returns a text as part of a file name: ASCII letters and digits with single hyphens, at most 40 characters."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", ascii_text)[:SLUG_LENGTH].strip("-")
     return words or "sample"
