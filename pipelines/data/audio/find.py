@@ -119,7 +119,7 @@ def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
 
 
 def audio_names(folder: Path) -> Iterator[str]:
-    """Yields the names of audio files below `folder`, with / between the parts. Links are followed, each folder once."""
+    """Yields names of audio files below `folder`, with / between the parts. Links are followed, each folder once."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)

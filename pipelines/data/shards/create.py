@@ -113,7 +113,7 @@ def open_or_create(
 
 
 def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
-    """Returns description and plan of the existing dataset; raises MismatchError unless it is the one that is wanted."""
+    """Returns description and plan of the existing dataset; raises MismatchError unless it is the wanted one."""
     info = read_dataset_json(folder)
     try:
         differences = [
@@ -180,6 +180,6 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _job(wanted: dict[str, Any], plan: Plan) -> str:
-    """Returns a hex SHA-256 of everything that determines the shards. Each shard holds it, so that others are detected."""
+    """Returns a hex SHA-256 of everything that determines the shards. Each shard holds it, to detect others."""
     settings = json.dumps([wanted["settings"], wanted["tokenizer"]["fingerprint"]], sort_keys=True)
     return hashlib.sha256((settings + plan.to_text()).encode()).hexdigest()
