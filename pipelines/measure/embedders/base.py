@@ -65,7 +65,7 @@ class Embedder(ABC):
         """Embeddings [W * E, D] of windows on the network's device."""
 
     def class_logits(self, embeddings: Tensor) -> Tensor:
-        """What the network's classifier makes of embeddings [W, D] on its device: [W, K]."""
+        """Computes the logits [W, K] of the network's classifier for embeddings [W, D] on its device."""
         raise ValueError(f"the embedder {self.name} has no classifier: use one that has, such as musicnn or yamnet")
 
     def embed_windows(self, windows: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Embedder(ABC):
             raise ValueError("audio holds NaN or inf")
 
     def identity(self) -> dict[str, Any]:
-        """What embeddings depend on; two embedders of one identity give the same."""
+        """Returns all that embeddings depend on; two embedders of one identity give the same."""
         return {
             "embedder": self.name,
             "weights_sha256": self.weights_sha256,

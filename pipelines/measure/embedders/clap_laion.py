@@ -102,7 +102,7 @@ class _AudioSide(nn.Module):
 
 
 def _tower_config(size: str, num_classes: int) -> SimpleNamespace:
-    """What the package's function takes; its fields are those of its own config class."""
+    """The config that the package's function takes, with the fields of its own class."""
     return SimpleNamespace(
         model_type="HTSAT",
         model_name=size,

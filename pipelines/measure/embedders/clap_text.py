@@ -82,7 +82,7 @@ class ClapTextEncoder:
             return F.normalize(output.text_embeds.float(), dim=-1).cpu()
 
     def identity(self) -> dict[str, Any]:
-        """What text embeddings depend on."""
+        """Returns all that text embeddings depend on."""
         return {
             "weights_sha256": self.weights_sha256,
             "vocabulary": self.network.config.vocab_size,
@@ -106,9 +106,19 @@ class ClapTextEncoder:
 
 
 def load_tokenizer(transformers: Any, source: str | Path, config: Any) -> Any:
-    """The tokenizer of a text tower with `config`. Raises CheckpointError where it has another vocabulary or padding.
+    """Loads the tokenizer of a text tower.
 
-    Without a network, transformers 5 gives a tokenizer of five tokens for a hub id that is not cached, and no error.
+    Args:
+        transformers: the package.
+        source: tokenizer.json, folder or hub id.
+        config: of the tower.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or has another vocabulary or padding. Without a network, transformers 5
+            gives a tokenizer of five tokens for a hub id that is not cached, and no error.
     """
     try:
         if Path(source).expanduser().is_file():

@@ -19,7 +19,7 @@ from ....core.hub import fetch_file
 from ....core.pickles import load_pickle
 
 ENCODER = "audio_model.audio_encoder."
-# read by no embedding or computed anew
+# not read by any embedding, or computed again
 UNUSED = re.compile(
     r"audio_branch\.((spectrogram_extractor|logmel_extractor|tscam_conv|head)\..*"
     r"|layers\.\d+\.blocks\.\d+\.(attn_mask|attn\.relative_position_index))"
@@ -137,7 +137,7 @@ def text_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
         words = state["text_branch.embeddings.word_embeddings.weight"]
         types = state["text_branch.embeddings.token_type_embeddings.weight"]
         if len(types) != 1:
-            raise CheckpointError("the text branch of this checkpoint is no RoBERTa, which all published CLAPs have")
+            raise CheckpointError("the text branch of this checkpoint is not a RoBERTa, which all published CLAPs have")
         layers = {m[1] for key in state if (m := re.match(r"text_branch\.encoder\.layer\.(\d+)\.", key))}
         return {
             "vocab_size": words.shape[0],
@@ -155,7 +155,19 @@ def text_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def model_state(state: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
-    """The state dict of `model` out of an official one. Raises CheckpointError that names keys which do not fit."""
+    """Converts an official state dict to that of `model`.
+
+    Args:
+        state: official keys without `module.`.
+        model: one of transformers' towers.
+        source: of the state dict, for messages.
+
+    Returns:
+        The state dict of `model`.
+
+    Raises:
+        CheckpointError: keys that do not fit, which it names.
+    """
     wanted = model.state_dict()
     converted = {key: value for key, value in wanted.items() if key.endswith(COMPUTED)}
     for key, value in state.items():

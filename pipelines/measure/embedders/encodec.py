@@ -2,7 +2,7 @@
 
 `facebook/encodec_24khz` gives fadtk's `encodec-emb`, `facebook/encodec_48khz` its `encodec-emb-48k`: a 128-d embedding
 a frame (75 or 150 a second), the input not normalised in level. fadtk runs the 24 kHz encoder over the whole file; here
-it starts anew every 5 s, which bounds memory and gives the same on files of 5 s. At 48 kHz fadtk also keeps the two
+it starts again every 5 s, which bounds memory and gives the same on files of 5 s. At 48 kHz fadtk also keeps the two
 channels of stereo files, and the last part of a second. Frames of one file are far from independent: judge sample sizes
 by the number of files. Needs the extra `encodec`.
 Shape letters: N samples, W windows, C channels, D width, T frames of a window.

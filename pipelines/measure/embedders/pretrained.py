@@ -10,7 +10,15 @@ from ....core.errors import CheckpointError
 
 
 def load_pretrained(model_class: Any, source: str | Path, what: str) -> Any:
-    """A model of `model_class` from a folder or hub id; weights of other parts of the checkpoint are left unread.
+    """Loads a model strictly; weights of other parts of the checkpoint are not read.
+
+    Args:
+        model_class: of transformers.
+        source: folder or hub id.
+        what: the part that is loaded, for messages.
+
+    Returns:
+        The model.
 
     Raises:
         CheckpointError: nothing there, unreadable, or weights of this part that are missing or of another shape.

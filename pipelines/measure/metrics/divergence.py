@@ -29,6 +29,9 @@ def kl_divergence(reference: Any, generated: Any, *, eps: float = EPS, multilabe
         multilabel: the classes do not exclude each other (sigmoid outputs, such as tags): each is a Bernoulli
             distribution of its own, and the divergence is the sum over the K.
 
+    Returns:
+        The divergence of each row, [n].
+
     Raises:
         ValueError: different shapes, no row, values outside 0..1, or rows that do not sum to 1 without `multilabel`.
     """
@@ -46,7 +49,7 @@ def kl_divergence(reference: Any, generated: Any, *, eps: float = EPS, multilabe
 def paired_kl(
     reference: Sequence[Any], generated: Sequence[Any], *, eps: float = EPS, multilabel: bool = False
 ) -> np.ndarray:
-    """The divergence in nats of each generated file from its reference file, [F].
+    """Computes the divergence in nats of each generated file from its reference file, [F].
 
     Args:
         reference: posteriors [W, K] of each file. The windows of a file are averaged first, so that files of a pair may
@@ -54,6 +57,9 @@ def paired_kl(
         generated: the same of the other set, in the same order.
         eps: as in `kl_divergence`.
         multilabel: as in `kl_divergence`.
+
+    Returns:
+        The divergence of each file; the mean over files is what papers report.
 
     Raises:
         ValueError: as `kl_divergence`, or unequal numbers of files.
@@ -66,9 +72,17 @@ def paired_kl(
 
 
 def marginal_kl(reference: Any, generated: Any, *, eps: float = EPS, multilabel: bool = False) -> float:
-    """The divergence in nats of the mean posteriors of two sets [n, K] and [m, K].
+    """Computes the divergence of the mean posteriors of two sets, for files that do not pair.
 
-    Raises ValueError as `kl_divergence`.
+    Args:
+        reference, generated: posteriors [n, K] and [m, K].
+        eps, multilabel: as in `kl_divergence`.
+
+    Returns:
+        The divergence in nats.
+
+    Raises:
+        ValueError: as `kl_divergence`.
     """
     p, q = _posteriors(reference, "reference", multilabel), _posteriors(generated, "generated", multilabel)
     if not len(p) or not len(q):

@@ -1,6 +1,6 @@
 """Gaussians by a factor of their covariance, for distances of many sets to one reference.
 
-The reference's covariance is factored once. Embeddings that are no more than their dimensions need no covariance at
+The reference's covariance is factored once. Embeddings that do not outnumber their dimensions need no covariance at
 all: centred and divided by the root of n - 1 they are a factor of it. Shape letters: n embeddings, D their width,
 r rank.
 """
@@ -31,7 +31,7 @@ class Factored:
 
 
 def factored_statistics(statistics: GaussianStatistics) -> Factored:
-    """Of statistics. Raises ValueError below two embeddings."""
+    """Factors the covariance of statistics. Raises ValueError below two embeddings."""
     covariance = statistics.covariance
     root = factor(covariance)
     rank = min(root.shape[1], statistics.num - 1)
@@ -39,7 +39,7 @@ def factored_statistics(statistics: GaussianStatistics) -> Factored:
 
 
 def factored_embeddings(values: np.ndarray, times: np.ndarray | None = None) -> Factored:
-    """Of embeddings [n, D], n >= 1; those of one are a point, without variance.
+    """Factors the covariance of embeddings [n, D], n >= 1; one embedding is a point, without variance.
 
     Args:
         times: [n], how often each is there, 0 or more; by default once.

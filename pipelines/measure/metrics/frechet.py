@@ -139,11 +139,11 @@ def check_comparable(a: GaussianStatistics, b: GaussianStatistics) -> None:
 def as_statistics(reference: Any, generated: Any) -> tuple[GaussianStatistics, GaussianStatistics]:
     """Both sides as statistics that can be compared; of embeddings [n, D] they are made.
 
-    An array does not say which embedder made it: beside statistics that do, it is taken to be of the same.
+    An array does not say which embedder made it: together with statistics that do, it is taken to be of the same.
 
     Raises:
         MismatchError: statistics of different embedders, or different widths.
-        ValueError: arrays that are no embeddings.
+        ValueError: arrays that are not embeddings.
     """
     sides = [reference, generated]
     for place, other in ((0, generated), (1, reference)):
@@ -163,7 +163,7 @@ def frechet_distance(reference: Any, generated: Any) -> float:
 
     Raises:
         MismatchError: made by different embedders.
-        ValueError: fewer than two embeddings on a side, or arrays that are no embeddings.
+        ValueError: fewer than two embeddings on a side, or arrays that are not embeddings.
     """
     if not any(isinstance(side, GaussianStatistics) for side in (reference, generated)):
         few = [as_rows(reference), as_rows(generated)]

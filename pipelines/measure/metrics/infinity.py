@@ -1,4 +1,4 @@
-"""What the Fréchet distance hides: its bias by sample size, and which files make it.
+"""The Fréchet distance in detail: its bias by sample size, and which files contribute to it.
 
 The distance of n embeddings is on average d + c / n to first order (Chong and Forsyth 2020, arXiv 1911.07023).
 `frechet_infinity` fits that line and gives d, as Gui et al. 2023 do for audio (arXiv 2311.01616, FAD-inf);
@@ -50,6 +50,9 @@ def frechet_infinity(
         replace: draw with replacement, as `fadtk` does. Then all subsets are samples of the same m embeddings, not of
             what these were drawn from, and the bias of m itself stays in the value.
         times: [m], how often each generated embedding is there, for resamples; m is then their sum. By default once.
+
+    Returns:
+        The line through the distances of subsets, whose value at 1 / n = 0 is the extrapolated distance.
 
     Raises:
         MismatchError, ValueError: as `frechet_distance`; fewer than 8 generated embeddings; sizes outside 2..m.

@@ -32,12 +32,18 @@ def kernel_distance(
     bandwidth: float | None = None,
     degree: int = 3,
 ) -> float:
-    """The unbiased squared maximum mean discrepancy of embeddings [n, D] and [m, D].
+    """Computes the unbiased squared maximum mean discrepancy.
 
     Args:
+        reference, generated: embeddings [n, D] and [m, D].
         kernel: `gaussian`, exp(-|x - y|^2 / (2 bandwidth^2)), or `polynomial`, (x . y / D + 1)^degree.
         bandwidth: of the Gaussian kernel; by default `reference_bandwidth(reference)`, so that all systems measured
             against one reference share it.
+
+        degree: of the polynomial kernel.
+
+    Returns:
+        The discrepancy, which may lie below 0 for sets of one distribution.
 
     Raises:
         ValueError: fewer than two embeddings on a side, different widths, an unknown kernel, a bandwidth that is not
@@ -49,10 +55,18 @@ def kernel_distance(
 
 
 def kernel_audio_distance(reference: Any, generated: Any, *, bandwidth: float | None = None) -> float:
-    """KAD: the Gaussian kernel distance times 100, on the scale of the paper's and `kadtk`'s figures.
+    """Computes KAD: the Gaussian kernel distance times 100, on the scale of the paper's and `kadtk`'s figures.
 
-    The bandwidth is that of the reference, as the paper defines it. `kadtk` 1.1.0 takes the median of the set that is
-    evaluated instead; for its figure pass `bandwidth=median_distance(generated)`.
+    Args:
+        reference, generated: embeddings [n, D] and [m, D].
+        bandwidth: by default that of the reference, as the paper defines it. `kadtk` 1.1.0 takes the median of the set
+            that is evaluated instead; for its figure pass `median_distance(generated)`.
+
+    Returns:
+        The distance.
+
+    Raises:
+        ValueError: as `kernel_distance`.
     """
     return KAD_SCALE * kernel_distance(reference, generated, bandwidth=bandwidth)
 

@@ -28,11 +28,18 @@ class Neighbourhood:
 
 
 def precision_recall_density_coverage(reference: Any, generated: Any, *, num_neighbours: int = 5) -> Neighbourhood:
-    """Precision, recall, density and coverage of generated embeddings [m, D] by reference embeddings [n, D].
+    """Computes precision, recall, density and coverage of generated embeddings by reference embeddings.
 
     The ball of an embedding reaches to its k-th nearest neighbour in its own set, itself not counted, and holds what
     lies on its border (Kynkäänniemi et al., equation 2; `prdc` leaves the border out, which only ties can show). All
     four depend on n, m and k: compare systems at equal ones. Memory is that of a block of pairs.
+
+    Args:
+        reference, generated: embeddings [n, D] and [m, D].
+        num_neighbours: k.
+
+    Returns:
+        The four shares.
 
     Raises:
         ValueError: k below 1, or a set of k embeddings or fewer.
@@ -78,19 +85,19 @@ class FileNeighbours:
             self._covered[rows] = np.logical_or.reduceat(inside, self._starts, axis=1)
 
     def precision(self, places: Sequence[int]) -> float:
-        """Of the files at these places."""
+        """The precision of the files at these places."""
         return float((self._around[self._rows(places)] > 0).mean())
 
     def density(self, places: Sequence[int]) -> float:
-        """Of the files at these places."""
+        """The density of the files at these places."""
         return float(self._around[self._rows(places)].mean() / self._num_neighbours)
 
     def coverage(self, places: Sequence[int]) -> float:
-        """Of the files at these places."""
+        """The coverage by the files at these places."""
         return float(self._covered[:, places].any(1).mean())
 
     def recall(self, places: Sequence[int]) -> float:
-        """Of the files at these places; raises ValueError where they hold k embeddings or fewer."""
+        """The recall by the files at these places; raises ValueError where they hold k embeddings or fewer."""
         y = self._y[self._rows(places)]
         if len(y) <= self._num_neighbours:
             raise ValueError(f"recall needs more than {self._num_neighbours} embeddings, the files hold {len(y)}")

@@ -17,7 +17,7 @@ from scipy.linalg import eigvalsh
 from scipy.linalg.lapack import dpotrf, dpstrf, dsygst
 
 ACCURACY = 1e-9  # of the trace, relative: a bound, which errors of both signs stay far below
-CLEARLY = 16.0  # times its rounding an eigenvalue must be to be told from 0; of 0 itself come less than 1
+CLEARLY = 16.0  # times its rounding an eigenvalue must be to count as more than 0; 0 itself gives less than 1
 
 
 def root_trace(a: np.ndarray, b: np.ndarray) -> float:
@@ -38,11 +38,15 @@ def root_trace(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def factors_trace(a: np.ndarray, b: np.ndarray, rank: int | None = None) -> float:
-    """Tr (A B)^1/2 where A = a a' and B = b b', of factors [D, r]: the sum of the singular values of a' b.
+    """Computes Tr (A B)^1/2 where A = a a' and B = b b': the sum of the singular values of a' b.
 
     Args:
+        a, b: factors [D, r].
         rank: of a' b at most, where that is known to be less than the r of both: centred embeddings sum to 0, and
             repeated ones add none. It spares the singular values; the result is the same.
+
+    Returns:
+        The trace.
     """
     cross = a.T @ b if a.shape[1] < b.shape[1] else b.T @ a  # [r, the larger r]
     rank = min(len(cross), len(cross) if rank is None else rank)

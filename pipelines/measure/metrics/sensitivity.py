@@ -49,9 +49,16 @@ def sample_sensitivity(gradients: Tensor) -> Tensor:
 
 
 def bin_sensitivity(gradients: Tensor, window_samples: int = 512, hop_samples: int = 128) -> Tensor:
-    """Mean |dL/dX[f, t]| over signals and channels: gradients [K, C, N] to [F, T] (eq. 12), F with the Nyquist bin.
+    """Computes the mean |dL/dX[f, t]| over signals and channels (eq. 12).
 
     A loss that favours some times shows vertical lines, one that favours some frequencies horizontal ones.
+
+    Args:
+        gradients: [K, C, N].
+        window_samples, hop_samples: of the T frames.
+
+    Returns:
+        The sensitivity [F, T], F with the Nyquist bin.
 
     Raises:
         ValueError: signals shorter than the window.
@@ -62,9 +69,15 @@ def bin_sensitivity(gradients: Tensor, window_samples: int = 512, hop_samples: i
 
 
 def folded(sensitivity: Tensor, period: int, margin: int = 0) -> Tensor:
-    """Mean of a sensitivity [N] over whole periods, as [period]: what is periodic in it, the rest averaged out.
+    """Averages a sensitivity over whole periods, which leaves its periodic part.
 
-    The first value is that of the samples n = 0 (mod `period`).
+    Args:
+        sensitivity: [N].
+        period: in samples.
+        margin: number of values to leave out at each end.
+
+    Returns:
+        The mean [period]; its first value is that of the samples n = 0 (mod `period`).
 
     Raises:
         ValueError: the inner part, `margin` values at each end left out, holds no whole period.
@@ -77,10 +90,16 @@ def folded(sensitivity: Tensor, period: int, margin: int = 0) -> Tensor:
 
 
 def periodicity(gradients: Tensor, period: int, margin: int = 0) -> float:
-    """How much of the per-sample sensitivity repeats with `period`: standard deviation over mean of its folded form.
+    """Computes how much of the per-sample sensitivity repeats with a period.
 
-    Gradients [K, C, N] of at least two signals: the variance is estimated as the covariance of one half of the signals
-    with the other, so that what differs from signal to signal does not count. 0 where nothing repeats.
+    Args:
+        gradients: [K, C, N] of at least two signals.
+        period, margin: as in `folded`.
+
+    Returns:
+        The standard deviation over the mean of the folded sensitivity, 0 where nothing repeats. The variance is
+        estimated as the covariance of one half of the signals with the other, so that differences from signal to signal
+        do not count.
 
     Raises:
         ValueError: a single signal, or no whole period within the margins.

@@ -23,7 +23,7 @@ def as_embeddings(values: Any, name: str = "embeddings") -> np.ndarray:
 
 
 def as_rows(values: Any, name: str = "embeddings") -> np.ndarray:
-    """The same, but float32 is left as it is, for a caller that makes float64 of it piece by piece."""
+    """As `as_embeddings`, but float32 stays as it is, for a caller that converts it to float64 piece by piece."""
     if hasattr(values, "detach"):  # a torch tensor: numpy cannot see its device, its gradient or its bfloat16
         values = values.detach().cpu()
         values = (values if values.element_size() == 4 else values.double()).numpy()
@@ -32,7 +32,7 @@ def as_rows(values: Any, name: str = "embeddings") -> np.ndarray:
         array = array.astype(np.float64, copy=False)
     if array.ndim != 2 or not array.shape[1]:
         raise ValueError(f"{name} must be [n, D], got {array.shape}")
-    if not np.isfinite(array.sum()) and not np.isfinite(array).all():  # the sum tells in one pass that all is well
+    if not np.isfinite(array.sum()) and not np.isfinite(array).all():  # a finite sum shows it in one pass
         raise ValueError(f"{name} hold NaN or inf")
     return array
 
@@ -68,7 +68,18 @@ def row_times(places: Sequence[int], num_windows: Sequence[int] | np.ndarray) ->
 
 
 def as_pair(reference: Any, generated: Any, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides as float64 [n, D] and [m, D]. Raises ValueError for unequal widths or fewer than `least` on a side."""
+    """Checks two sets of embeddings.
+
+    Args:
+        reference, generated: embeddings [n, D] and [m, D].
+        least: number of embeddings that each side must have.
+
+    Returns:
+        Both as float64.
+
+    Raises:
+        ValueError: unequal widths, or fewer than `least` on a side.
+    """
     sides = as_embeddings(reference, "reference"), as_embeddings(generated, "generated")
     if sides[0].shape[1] != sides[1].shape[1]:
         raise ValueError(
@@ -88,7 +99,7 @@ def as_files(files: Sequence[Any], name: str = "files") -> list[np.ndarray]:
     """
     found = [as_embeddings(values, f"{name}: {place}: embeddings") for place, values in enumerate(files)]
     if not found:
-        raise ValueError(f"{name}: there is no file")
+        raise ValueError(f"{name}: no file was given")
     dim = found[0].shape[1]
     for place, values in enumerate(found):
         if not len(values) or values.shape[1] != dim:

@@ -26,7 +26,7 @@ MOST_ROWS = 200  # of the CSV that the page shows
 
 @dataclass(kw_only=True)
 class Findings:
-    """What a measurement found. All that is shown is computed from the table."""
+    """The findings of a measurement. Everything that is shown is computed from the table."""
 
     name: str  # of the measurement, and of its files
     table: ResultsTable

@@ -31,7 +31,7 @@ class Grid:
                 )
 
     def transposed(self) -> Grid:
-        """The same table with rows and columns exchanged."""
+        """Returns the table with rows and columns exchanged."""
         lines = list(zip(self.columns, *self.rows, strict=True))
         return Grid(columns=lines[0], rows=lines[1:], caption=self.caption)
 
@@ -101,7 +101,7 @@ def comparison(
 
 
 def detail_lines(table: ResultsTable) -> list[str]:
-    """What belongs to figures, such as the bandwidth of a kernel; figures with equal lines share one."""
+    """Details that belong to figures, such as the bandwidth of a kernel; figures with equal lines share one."""
     found: dict[tuple[str, str], list[str]] = {}
     for system in table.systems:
         for name in table.figures:

@@ -79,9 +79,17 @@ def p_value(resampled: Array) -> float:
 def centred_interval(
     value: float, resampled: Array, confidence: float, bounds: Bounds = UNBOUNDED
 ) -> tuple[float, float]:
-    """The percentile interval of resamples moved so that their mean is `value`, cut to the bounds; it includes `value`.
+    """Centres the percentile interval of resamples: moves it so that their mean is `value`, and cuts it to the bounds.
 
-    Where all but a few resamples are equal, as shares near 1 are, the mean lies outside of the percentiles.
+    Args:
+        value: of the files as they are.
+        resampled: the values of resamples, [R].
+        confidence: share of resamples inside the interval.
+        bounds: lowest and highest value that the statistic can take.
+
+    Returns:
+        The ends. They include `value`, also where all but a few resamples are equal, as shares near 1 are, so that the
+        mean lies outside of the percentiles.
     """
     low, high = (end - (resampled.mean() - value) for end in percentiles(resampled, confidence))
     return float(min(max(low, bounds[0]), value)), float(max(min(high, bounds[1]), value))

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 def curve_svg(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str) -> str:
-    """Lines through (x, y) points as the text of an SVG element; points that are not finite leave a gap.
+    """Draws lines through (x, y) points; points that are not finite leave a gap.
+
+    Args:
+        curves: the lines by name, each as (x, y).
+        x_label, y_label: of the axes.
+
+    Returns:
+        The text of an SVG element.
 
     Raises:
         ValueError: no curve, or x and y of different lengths.

@@ -1,4 +1,4 @@
-"""What a results table holds: a row for each system, file and figure, facts of figures, and figures of whole sets."""
+"""The contents of a results table: a row for each system, file and figure, facts of figures, figures of whole sets."""
 
 from __future__ import annotations
 

@@ -109,9 +109,20 @@ def draw(
     resampling: Resampling,
     seed: int,
 ) -> Array:
-    """A statistic of drawn places [R, F], drawn as `sample` is: sets fewer times, and some without repeats.
+    """Computes a statistic of drawn places in the way a sample asks for: sets fewer times, and some without repeats.
 
-    Raises ValueError where a choice of files has no finite value.
+    Args:
+        statistic: of places [R, F] and the generator that drew them, to [R].
+        num_files: F.
+        sample: whose kind decides how the files are drawn.
+        resampling: how often they are drawn.
+        seed: of the draws.
+
+    Returns:
+        The statistic of each resample, [R].
+
+    Raises:
+        ValueError: a choice of files has no finite value.
     """
     num_resamples = resampling.num_set_resamples if sample.of_set else resampling.num_resamples
 
@@ -133,10 +144,17 @@ def interval(sample: Sample, resampling: Resampling) -> tuple[float, float]:
 
 
 def difference(first: Sample, other: Sample, resampling: Resampling) -> Difference:
-    """`other` minus `first`, with its interval and p-value.
+    """Computes `other` minus `first`, with its interval and p-value.
 
     The same files are drawn of both where every file of each has one counterpart of its name; otherwise each system's
     files are drawn independently.
+
+    Args:
+        first, other: one figure of two systems.
+        resampling: how often the files are drawn.
+
+    Returns:
+        The difference.
 
     Raises:
         ValueError: a choice of files has no value.
@@ -167,7 +185,16 @@ def difference(first: Sample, other: Sample, resampling: Resampling) -> Differen
 
 
 def mean_sample(names: Sequence[str], values: Array, weights: Array, bounds: Bounds = UNBOUNDED) -> Sample:
-    """The mean of one value per file, [F], weighted."""
+    """Builds the sample of a weighted mean of one value per file.
+
+    Args:
+        names: of the F files.
+        values, weights: [F].
+        bounds: of the mean.
+
+    Returns:
+        The sample.
+    """
     equal = bool((weights == weights[0]).all())
 
     def of_files(places: Array, rng: np.random.Generator) -> Array:
@@ -181,10 +208,18 @@ def mean_sample(names: Sequence[str], values: Array, weights: Array, bounds: Bou
 
 
 def nested_sample(names: Sequence[str], values: Array, bounds: Bounds = UNBOUNDED) -> Sample:
-    """The mean over files of the mean over repeated draws, [F, S]; NaN where a draw has no value, not in all of a file.
+    """Builds the sample of a mean over files of the mean over repeated draws.
 
     Resamples draw files and then, for each file drawn, repeats: the repeats of one file are alike. The mean of a file
     counts once, however many of its values are missing.
+
+    Args:
+        names: of the F files.
+        values: [F, S]; NaN where a draw has no value, but not in all draws of a file.
+        bounds: of the mean.
+
+    Returns:
+        The sample.
     """
     num_draws = values.shape[1]
     of_file = np.nanmean(values, 1)

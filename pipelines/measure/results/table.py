@@ -45,19 +45,36 @@ class ResultsTable:
     def add(
         self, system: str, file: str, figure: str, value: float | str | None, *, weight: float = 1.0, note: str = ""
     ) -> None:
-        """Adds a row; a system that is new comes last."""
+        """Adds a row; a system that is new comes last.
+
+        Args:
+            system, file, figure: what was measured.
+            value: None where the file has no value.
+            weight: of the value in the mean over files.
+            note: why there is no value.
+        """
         self.systems.setdefault(system, {})
         self.rows.append(Row(system, file, figure, value, weight, note))
         self._changed(system, figure)
 
     def add_set(self, system: str, figure: str, found: SetFigure) -> None:
-        """Adds a figure of a system's files as a whole."""
+        """Adds a figure of a system's files as a whole.
+
+        Args:
+            system, figure: what was measured.
+            found: the figure.
+        """
         self.systems.setdefault(system, {})
         self._sets[system, figure] = found
         self._changed(system, figure)
 
     def add_details(self, system: str, figure: str, details: Mapping[str, Any]) -> None:
-        """Adds numbers that belong to a mean, such as its standard deviation."""
+        """Adds numbers that belong to a mean, such as its standard deviation.
+
+        Args:
+            system, figure: whose mean it is.
+            details: the numbers by name.
+        """
         self._details.setdefault((system, figure), {}).update(details)
         self._changed(system, figure)
 
@@ -87,7 +104,15 @@ class ResultsTable:
         return math.nan if found is None else found
 
     def select(self, system: str, figure: str, files: Container[str] | None = None) -> list[Row]:
-        """Rows of one system and figure, all of them or those of some files."""
+        """Selects the rows of one system and figure.
+
+        Args:
+            system, figure: which rows.
+            files: take only the rows of these; by default all.
+
+        Returns:
+            The rows in the order in which they were added.
+        """
         if self._index[0] != len(self.rows):
             index: dict[tuple[str, str], list[Row]] = {}
             for row in self.rows:
@@ -97,10 +122,14 @@ class ResultsTable:
         return rows if files is None else [row for row in rows if row.file in files]
 
     def estimate(self, system: str, figure: str, files: Container[str] | None = None) -> Estimate:
-        """The mean over files of a figure, or the figure of the set, with its interval.
+        """Computes the mean over files of a figure, or the figure of the set, with its interval.
 
         Args:
+            system, figure: which figure.
             files: take only these; by default all. A figure of a set has no value for a part of the files.
+
+        Returns:
+            The figure; computed once for all files.
         """
         if files is not None:
             return self._estimate(system, figure, files)
@@ -109,10 +138,15 @@ class ResultsTable:
         return self._estimates[system, figure]
 
     def difference(self, first: str, other: str, figure: str, *, common: bool = False) -> Difference | None:
-        """The figure of system `other` minus that of `first`; None where one of them has no value.
+        """Computes the figure of system `other` minus that of `first`.
 
         Args:
+            first, other: the systems.
+            figure: which figure.
             common: compare only files for which both systems have a value.
+
+        Returns:
+            The difference with its interval, or None where one of the systems has no value.
 
         Raises:
             ValueError: a table of repeated draws, whose differences must be figures of their own.
@@ -197,7 +231,7 @@ class ResultsTable:
             result.note = f"no interval: {error}"
 
     def _sample(self, system: str, figure: str, files: Container[str] | None = None) -> Sample | None:
-        """What a figure is resampled from; None where it has no value, or is a figure of a set that cannot be."""
+        """The sample of a figure; None where it has no value, or is a figure of a set that cannot be resampled."""
         bounds = self.figures.get(figure, FigureFacts()).bounds
         if (of_set := self._sets.get((system, figure))) is not None:
             if of_set.value is None or of_set.of_files is None:

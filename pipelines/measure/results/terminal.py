@@ -28,7 +28,16 @@ def terminal_table(grid: Grid) -> Table:
 
 
 def terminal_view(grids: Sequence[Grid], warnings: Sequence[str] = (), notes: Sequence[str] = ()) -> Group:
-    """Grids, then warnings, then notes such as what was left out."""
+    """Builds the view of a measurement.
+
+    Args:
+        grids: the tables.
+        warnings: shown below them in yellow.
+        notes: the last lines, such as how many files were left out.
+
+    Returns:
+        A group to print on a rich console.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -38,7 +47,7 @@ def terminal_view(grids: Sequence[Grid], warnings: Sequence[str] = (), notes: Se
 
 
 def terminal_text(*parts: Any) -> str:
-    """What rich would print of tables and texts, without colours."""
+    """Renders tables and texts as rich prints them, without colours."""
     from rich.console import Console
 
     console = Console()

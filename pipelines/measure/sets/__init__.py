@@ -1,1 +1,1 @@
-"""What `latentune evaluate` is made of: sources, embedding with a cache, the table of metrics, comparison, reports."""
+"""The parts of `latentune evaluate`: sources, embedding with a cache, the table of metrics, comparison, reports."""

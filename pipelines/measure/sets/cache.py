@@ -27,7 +27,7 @@ SUFFIX = ".safetensors"
 
 @dataclass(kw_only=True)
 class Embedded:
-    """What a piece of audio came to."""
+    """The embeddings of a piece of audio."""
 
     embeddings: np.ndarray  # [W, D] float32
     repeated: bool = False  # shorter than one window
@@ -42,12 +42,21 @@ class EmbeddingCache:
 
     @staticmethod
     def key(content_sha256: str, identity: dict[str, Any], max_duration_s: float | None) -> str:
-        """Hex SHA-256 of all that the embeddings depend on."""
+        """Computes the key of embeddings: the hex SHA-256 of all that they depend on.
+
+        Args:
+            content_sha256: of the audio.
+            identity: of the embedder.
+            max_duration_s: how much of the audio is embedded; None is all of it.
+
+        Returns:
+            The key.
+        """
         facts = {"content": content_sha256, "embedder": identity, "max_duration_s": max_duration_s, "format": FORMAT}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def get(self, key: str) -> Embedded | None:
-        """What is kept under a key; None where there is nothing, or it is damaged."""
+        """Reads what is kept under a key; None where there is nothing, or it is damaged."""
         from safetensors import SafetensorError, safe_open
 
         path = self._path(key)
@@ -65,7 +74,7 @@ class EmbeddingCache:
                 )
             os.utime(path)  # used now: `prune` takes it later
         except (SafetensorError, KeyError, OSError) as error:
-            logger.warning("the cached embeddings %s are damaged and are made anew (%s)", path, error)
+            logger.warning("the cached embeddings %s are damaged and are computed again (%s)", path, error)
             return None
         return found
 

@@ -50,12 +50,15 @@ def _missing(metric: Metric, inputs: Inputs) -> str:
 
 
 def side_warnings(name: str, summary: SideSummary, dim: int) -> list[str]:
-    """What makes distances from or to a set unreliable, in sentences.
+    """Warns of what makes distances from or to a set unreliable.
 
     Args:
         name: of the set.
         summary: of the set.
         dim: width of an embedding; 0 where no figure depends on the number of windows.
+
+    Returns:
+        The warnings, in sentences.
     """
     lines = []
     if summary.num_windows < 2 * dim:
@@ -75,7 +78,15 @@ def side_warnings(name: str, summary: SideSummary, dim: int) -> list[str]:
 
 
 def unpaired_warnings(metric: str, name: str, system: EmbeddedSet, reference: EmbeddedSet) -> list[str]:
-    """For a metric that pairs files by name: which files have no counterpart, or none that is clear."""
+    """Warns of files that a metric cannot pair by name: they have no counterpart, or none that is clear.
+
+    Args:
+        metric, name: of the metric and of the system.
+        system, reference: the two sets.
+
+    Returns:
+        The warnings, in sentences.
+    """
     found = pair_names(system.names, reference.names)
     reasons = (
         ("have no counterpart of their name and are left out", found.alone),

@@ -1,4 +1,4 @@
-"""What an evaluation is told."""
+"""The config of an evaluation."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class EmbedderChoice:
 
 @dataclass(kw_only=True)
 class FileEmbedding:
-    """What one item came to: embeddings, or the reason why there are none."""
+    """The embeddings of one item, or the reason why there are none."""
 
     item: SourceItem
     found: Embedded | None = None
@@ -88,7 +88,7 @@ class EmbedWorker(Worker[SourceItem, PreparedFile, FileEmbedding]):
         self.max_duration_s, self.batch_size = max_duration_s, batch_size
 
     def prepare(self, item: SourceItem) -> PreparedFile:
-        """Read, mix to mono, resample and cut into windows; what cannot be read is told in the result."""
+        """Reads, mixes to mono, resamples and cuts into windows; the result says why an item cannot be read."""
         result, embedder = FileEmbedding(item=item), self.embedder
         try:
             key = None
@@ -115,7 +115,7 @@ class EmbedWorker(Worker[SourceItem, PreparedFile, FileEmbedding]):
         )
 
     def finish(self, prepared: Iterator[PreparedFile]) -> Iterator[FileEmbedding]:
-        """Embed windows of several files at a time."""
+        """Embeds windows of several files at a time."""
         files: deque[_Open] = deque()
         pending: list[Tensor] = []
         for one in prepared:

@@ -34,10 +34,13 @@ def gather(
     choice: EmbedderChoice | None = None,
     report: Report | None = None,
 ) -> tuple[EmbeddedSet, SideSummary]:
-    """Embed the audio of a source.
+    """Embeds the audio of a source.
 
     Args:
+        source: of the audio.
         name: of the source, for the summary and messages.
+        config: how much of it is embedded, by which engine, and whether embeddings are kept.
+        embedder: which embeds it.
         choice: how other processes load the embedder; None sends them this one.
 
     Raises:

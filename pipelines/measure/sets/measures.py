@@ -1,4 +1,4 @@
-"""What each metric measures of one system's set and the reference's: the functions of the table in metrics.py.
+"""Measures of one system's set and the reference's: the functions of the table in metrics.py.
 
 A function gives one result per column: a `SetFigure`, or `FileFigures` where the figure is a mean over files.
 """
@@ -107,7 +107,16 @@ def fad_per_file(inputs: Inputs) -> list[Measured]:
 
 
 def kernel(inputs: Inputs, *, kind: Kernel, scale: float) -> list[Measured]:
-    """A kernel distance, times `scale`."""
+    """Measures a kernel distance.
+
+    Args:
+        inputs: the sets.
+        kind: of the kernel.
+        scale: by which the distance is multiplied.
+
+    Returns:
+        The one figure.
+    """
     reference, width = inputs.reference.embeddings, None
     details: dict[str, Any] = {"kernel": FORMULAS[kind]}
     if kind == "gaussian":

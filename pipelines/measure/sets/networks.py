@@ -30,7 +30,15 @@ class Network:
 def load_networks(
     config: EvaluateConfig, metrics: Sequence[Metric], embedder: Embedder | None = None
 ) -> dict[Role, Network]:
-    """A network for each role that the metrics ask for; one that plays two roles is the same object.
+    """Loads a network for each role that the metrics ask for; one that has two roles is the same object.
+
+    Args:
+        config: names the networks.
+        metrics: ask for roles.
+        embedder: one that is loaded already, in place of the config's.
+
+    Returns:
+        The network of each role.
 
     Raises:
         ConfigError: an unknown name, or a checkpoint that is missing or too many.
@@ -59,7 +67,19 @@ def load_networks(
 def load_text_encoder(
     config: EvaluateConfig, metrics: Sequence[Metric], networks: dict[Role, Network]
 ) -> ClapTextEncoder | None:
-    """CLAP's text side where a metric embeds prompts; raises CheckpointError where the checkpoint has none."""
+    """Loads CLAP's text side where a metric embeds prompts.
+
+    Args:
+        config: says where its tokenizer is.
+        metrics: of the evaluation.
+        networks: of which CLAP's checkpoint is used.
+
+    Returns:
+        The text encoder, or None where no metric needs it.
+
+    Raises:
+        CheckpointError: the checkpoint has no text side.
+    """
     if not any(metric.texts for metric in metrics):
         return None
     from ..embedders.clap_text import ClapTextEncoder

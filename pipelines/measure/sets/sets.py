@@ -18,7 +18,7 @@ BLOCK_ROWS = 4096  # embeddings that statistics take in at a time, whatever the 
 
 @dataclass(kw_only=True)
 class SideSummary:
-    """What one set came to."""
+    """How much audio of one set was measured."""
 
     source: str
     num_files: int = 0  # measured; 0 where statistics were loaded
@@ -50,7 +50,7 @@ NOTHING = EmbeddedSet(statistics=GaussianStatistics.empty(0))  # of a network th
 
 
 class SetBuilder:
-    """Gathers what the files of a set came to, in the order in which they come."""
+    """Gathers the embeddings of the files of a set, in the order in which they are added."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -59,7 +59,12 @@ class SetBuilder:
         self._embeddings = Spool()
 
     def add(self, name: str, index: int, found: Embedded) -> None:
-        """Take in the file that has this name and index in its source."""
+        """Adds a file.
+
+        Args:
+            name, index: in its source.
+            found: its embeddings.
+        """
         self.names.append(name)
         self.indices.append(index)
         self._counts.append(len(found.embeddings))

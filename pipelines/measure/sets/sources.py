@@ -118,7 +118,15 @@ class DatasetSource(Source):
 
 
 def open_source(source: str, where: dict[str, Any] | None = None, device: torch.device | str = "cpu") -> Source:
-    """The audio at `source`: a dataset's folder, or what `find_audio` takes.
+    """Opens a source of audio.
+
+    Args:
+        source: a dataset's folder, or a path that `find_audio` takes.
+        where: metadata values that the rows of a manifest or dataset must have.
+        device: on which the tokenizer of a dataset decodes.
+
+    Returns:
+        The source; audio is read when it is asked for.
 
     Raises:
         FileNotFoundError, ValueError: no such source, no audio in it, or a manifest that cannot be read.

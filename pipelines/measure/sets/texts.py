@@ -1,4 +1,4 @@
-"""The prompts that audio was made from: a manifest's column, or the JSON that `latentune sample` writes beside it."""
+"""The prompts that audio was made from: a manifest's column, or the JSON file that `latentune sample` writes."""
 
 from __future__ import annotations
 
