@@ -42,6 +42,10 @@ def gather(
         config: how much of it is embedded, by which engine, and whether embeddings are kept.
         embedder: which embeds it.
         choice: how other processes load the embedder; None sends them this one.
+        report: called with (files done, files in all).
+
+    Returns:
+        The embeddings, and how much audio they are of.
 
     Raises:
         AudioError: not one file could be measured. Those that could not are listed in the summary.

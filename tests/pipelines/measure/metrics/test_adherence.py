@@ -219,7 +219,7 @@ def test_tokenizers_and_towers_that_do_not_fit_are_refused(model: Any, folder: P
         ClapTextEncoder.from_checkpoint(tmp_path / "x.pt", tokenizer=small)
     state["module.text_branch.embeddings.token_type_embeddings.weight"] = torch.zeros(2, 16)
     torch.save({"state_dict": state}, tmp_path / "bert.pt")
-    with pytest.raises(CheckpointError, match="no RoBERTa"):
+    with pytest.raises(CheckpointError, match="not a RoBERTa"):
         ClapTextEncoder.from_checkpoint(tmp_path / "bert.pt", tokenizer=small)
     torch.save({"state_dict": {"audio_branch.x": torch.zeros(1)}}, tmp_path / "audio.pt")
     with pytest.raises(CheckpointError, match="no text_branch"):
