@@ -12,7 +12,8 @@ from setuptools import find_namespace_packages, setup
 from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
-LINKED = ("tokenizers", "generators", "pipelines", "configs")
+LINKED = ("tokenizers", "generators", "pipelines", "configs", "demos")
+SHIPPED_DEMOS = "latentune.demos.fixtures"  # the only folder of demos/ that an installation needs: `latentune demo`
 
 
 class RefusedEditable(editable_wheel):
@@ -27,7 +28,7 @@ class RefusedEditable(editable_wheel):
 
 
 package_dir = {"": "src"}
-packages = find_namespace_packages("src")
+packages = find_namespace_packages("src", include=["latentune*"])
 for name in LINKED:
     if (ROOT / "src" / "latentune" / name).is_dir():
         continue
@@ -37,7 +38,7 @@ for name in LINKED:
     packages += [f"latentune.{name}", *(f"latentune.{name}.{found}" for found in find_namespace_packages(name))]
 
 setup(
-    packages=packages,
+    packages=[name for name in packages if not name.startswith("latentune.demos.") or name == SHIPPED_DEMOS],
     package_dir=package_dir,
     cmdclass={} if len(package_dir) == 1 else {"editable_wheel": RefusedEditable},
 )

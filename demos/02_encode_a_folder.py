@@ -7,7 +7,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich import print
 
 import latentune
@@ -29,10 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"left out: {failure.path} ({failure.reason})")
 
     dataset = latentune.LatentDataset(options.output)
-    for item in torch.utils.data.Subset(dataset, range(min(3, len(dataset)))):
+    for index in range(min(3, len(dataset))):
+        item = dataset[index]
+        assert item.latents is not None  # the dataset holds both streams
+        assert item.tokens is not None
         print(item.id, list(item.latents.shape), list(item.tokens.shape), item.metadata)
     batch = latentune.collate([dataset[i] for i in range(len(dataset))], dataset.spec, dataset.silence)
-    print(f"a batch: latents {list(batch.latents.shape)}, {int(batch.latent_mask.sum())} frames of it are real")
+    assert batch.latents is not None
+    assert batch.latent_mask is not None
+    print(f"a batch: latents {list(batch.latents.shape)}, {int(batch.latent_mask.sum())} of its frames are not padding")
 
 
 if __name__ == "__main__":

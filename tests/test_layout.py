@@ -14,7 +14,7 @@ import pytest
 import latentune
 
 ROOT = Path(__file__).resolve().parents[1]
-LINKED = ("tokenizers", "generators", "pipelines", "configs")
+LINKED = ("tokenizers", "generators", "pipelines", "configs", "demos")
 SOURCES = (*(ROOT / name for name in LINKED[:3]), ROOT / "src/latentune/core", ROOT / "src/latentune/layers")
 TESTED_EXTRAS = ("dev", "docs", "ray", "report", "tensorboard", "torchaudio")  # what `make setup` installs
 CODE = sorted(path for folder in SOURCES for path in folder.rglob("*.py"))

@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("setuptools", minversion="77")
 
 ROOT = Path(__file__).resolve().parents[1]
-LINKED = ("tokenizers", "generators", "pipelines", "configs")
+LINKED = ("tokenizers", "generators", "pipelines", "configs", "demos")
+LEFT_OUT = ("demos/bench/", "demos/recipes/")  # of use in the repository alone
 FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
-DATA = (".py", ".yaml", ".json", ".safetensors", ".md", ".html", ".j2", ".typed")
+DATA = (".py", ".yaml", ".json", ".safetensors", ".md", ".html", ".j2", ".typed", ".wav", ".flac", ".ogg", ".jsonl")
 
 
 def copy_checkout(target: Path, *, links: bool, weights: bool = False) -> Path:
@@ -67,7 +68,7 @@ def package_files(checkout: Path) -> set[str]:
     found = {f"{name}/{path.relative_to(checkout / name)}" for name in LINKED for path in (checkout / name).rglob("*")}
     source = checkout / "src" / "latentune"
     real = {str(path.relative_to(source)) for name in ("", "core", "layers") for path in (source / name).glob("*.*")}
-    return {f"latentune/{name}" for name in found | real if name.endswith(DATA)}
+    return {f"latentune/{name}" for name in found | real if name.endswith(DATA) and not name.startswith(LEFT_OUT)}
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -90,7 +91,7 @@ def test_an_sdist_builds_the_same_wheel_and_holds_the_constraints(tmp_path: Path
 def test_an_editable_installation_without_links_is_refused_with_the_reason(tmp_path: Path) -> None:
     run = build(copy_checkout(tmp_path / "checkout", links=False), "editable")
     assert run.returncode != 0
-    assert "has no symbolic links to tokenizers, generators, pipelines, configs" in run.stderr
+    assert "has no symbolic links to tokenizers, generators, pipelines, configs, demos" in run.stderr
     assert "git config core.symlinks true" in run.stderr
     assert build(copy_checkout(tmp_path / "linked", links=True), "editable").returncode == 0
 
@@ -116,3 +117,13 @@ def test_an_sdist_with_weights_installs_and_loads_what_it_ships(tmp_path: Path) 
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(str(installed))
+    demo = ["demo", "out", "--train-steps", "2", "--seconds", "0.6", "--prompt", "music", "--decode-option", "steps=1"]
+    run = subprocess.run(
+        [sys.executable, "-m", "latentune", *demo],
+        env={"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "out" / "report.html").stat().st_size > 100_000

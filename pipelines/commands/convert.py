@@ -34,4 +34,4 @@ def convert(config: ConvertConfig) -> Outcome:
     return Outcome(facts={"output": config.output}, text=f"{config.output}: converted from {config.source}")
 
 
-command = ConfigCommand(convert, "commands.convert:ConvertConfig")
+command = ConfigCommand(convert, "pipelines.commands.convert:ConvertConfig")

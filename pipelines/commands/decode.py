@@ -20,4 +20,4 @@ def decode(config: DecodeConfig) -> Outcome:
     return Outcome(facts={"output": config.output, "items": records}, text=f"{config.output}: {len(records)} files")
 
 
-command = ConfigCommand(decode, "decode:DecodeConfig")
+command = ConfigCommand(decode, "pipelines.decode:DecodeConfig")

@@ -1,25 +1,27 @@
-"""The command `latentune demo`."""
+"""The command `latentune demo`, which runs the walkthrough of `demos/`.
+
+The walkthrough is imported by name when the command is used: `demos` builds on `pipelines`, not the other way around.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
 
 import click
 
 from .options import ConfigCommand
 from .tools import Outcome
 
-if TYPE_CHECKING:
-    from ..demo import DemoConfig
+WALKTHROUGH = "demos.walkthrough"
 
 
-def demo(config: DemoConfig) -> Outcome:
-    """Encode, train, sample, decode and evaluate at small size, and write a report."""
-    from ..demo import run_demo
-
-    result = run_demo(config, progress=lambda line: click.echo(line, err=True))
+def demo(config: Any) -> Outcome:
+    """Run every step on a few seconds of audio: encode, train, sample, decode, evaluate, report."""
+    walkthrough = import_module(f"...{WALKTHROUGH}", __package__)
+    result = walkthrough.run_demo(config, progress=lambda line: click.echo(line, err=True))
     return Outcome(facts=asdict(result), text=f"{result.report}: written in {result.seconds:.0f} s")
 
 
-command = ConfigCommand(demo, "demo:DemoConfig")
+command = ConfigCommand(demo, f"{WALKTHROUGH}:DemoConfig")

@@ -37,4 +37,4 @@ def encode(config: EncodeConfig) -> Outcome:
     return Outcome(facts=summary.to_dict(), text=text)
 
 
-command = ConfigCommand(encode, "encode:EncodeConfig", resume="run the same command again to resume")
+command = ConfigCommand(encode, "pipelines.encode:EncodeConfig", resume="run the same command again to resume")

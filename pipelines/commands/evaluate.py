@@ -40,5 +40,5 @@ class EvaluateCommand(ConfigCommand):
         return RECONSTRUCTION.make_context(info_name, positional, parent, **extra)
 
 
-RECONSTRUCTION = ConfigCommand(reconstruction, "measure.codecs.config:ExperimentConfig")
-command = EvaluateCommand(evaluate, "measure.sets.config:EvaluateConfig")
+RECONSTRUCTION = ConfigCommand(reconstruction, "pipelines.measure.codecs.config:ExperimentConfig")
+command = EvaluateCommand(evaluate, "pipelines.measure.sets.config:EvaluateConfig")

@@ -78,6 +78,6 @@ def command() -> None:
 
 
 for run in (reconstruction, steps, gap, boundaries):
-    command.add_command(ConfigCommand(run, "measure.codecs.config:ExperimentConfig"))
-command.add_command(ConfigCommand(robustness, "measure.channel.config:RobustnessConfig"))
-command.add_command(ConfigCommand(probe, "measure.channel.config:ProbeConfig"))
+    command.add_command(ConfigCommand(run, "pipelines.measure.codecs.config:ExperimentConfig"))
+command.add_command(ConfigCommand(robustness, "pipelines.measure.channel.config:RobustnessConfig"))
+command.add_command(ConfigCommand(probe, "pipelines.measure.channel.config:ProbeConfig"))

@@ -27,4 +27,4 @@ def info(config: InfoConfig) -> Outcome:
     return Outcome(facts=facts, text=render(facts), exit_code=1 if facts.get("problems") else 0)
 
 
-command = ConfigCommand(info, "commands.info:InfoConfig")
+command = ConfigCommand(info, "pipelines.commands.info:InfoConfig")

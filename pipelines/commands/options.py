@@ -32,7 +32,7 @@ class ConfigCommand(click.Command):
 
     Args:
         run: function of the config and of the `extra` options by name.
-        config: the dataclass, or `module:Class` relative to `latentune.pipelines`, imported when the command is used.
+        config: the dataclass, or `module:Class` relative to `latentune`, imported when the command is used.
         build: function that builds the config from a mapping, as `module:function`; by default `build_config`.
         extra: options that are not fields of the config.
         file_first: the first argument is the config file, in place of the option `--config`.
@@ -205,7 +205,7 @@ def nested_configs(hint: Any) -> list[type[Any]]:
 
 def _load(path: str) -> Any:
     module, name = path.split(":")
-    return getattr(import_module(f"..{module}", __package__), name)
+    return getattr(import_module(f"...{module}", __package__), name)
 
 
 def _assign(texts: Sequence[str], positional: Sequence[tuple[Field, Any]]) -> tuple[dict[str, Any], list[str]]:

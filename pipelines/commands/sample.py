@@ -51,4 +51,4 @@ class SampleCommand(ConfigCommand):
         return f"Options of {kinds}; a pipeline may have its own defaults"
 
 
-command = SampleCommand(sample, "sample:SampleConfig")
+command = SampleCommand(sample, "pipelines.sample:SampleConfig")

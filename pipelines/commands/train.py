@@ -58,8 +58,8 @@ class TrainCommand(ConfigCommand):
 
 command = TrainCommand(
     train,
-    "training.config:TrainConfig",
-    build="training.config:train_config",
+    "pipelines.training.config:TrainConfig",
+    build="pipelines.training.config:train_config",
     extra=[
         click.Option(
             ["--resume"],

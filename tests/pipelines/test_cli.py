@@ -195,7 +195,7 @@ def test_evaluate_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_demo_hands_over_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    import latentune.pipelines.demo as library
+    import latentune.demos.walkthrough as library
 
     seen: dict[str, Any] = {}
 

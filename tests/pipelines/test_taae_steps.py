@@ -14,9 +14,9 @@ import torch
 from tiny_training import train_tiny
 
 from latentune.core.errors import ConfigError
+from latentune.demos.walkthrough import DemoConfig, run_demo
 from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.decode import DecodeConfig, decode_dataset
-from latentune.pipelines.demo import run_demo
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.evaluate import EvaluateConfig, evaluate, evaluate_tokenizer
 from latentune.pipelines.generation.load import load_pipeline, shipped_pipelines
@@ -192,13 +192,15 @@ def test_the_demo_runs_with_it_and_samples_from_what_it_trained(
     codec_folder: Path, audio: Path, tmp_path: Path
 ) -> None:
     result = run_demo(
-        tmp_path / "out",
-        fixtures=str(audio / "manifest.jsonl"),
-        tokenizer=str(codec_folder),
-        overrides=["batch_size=2", "data.crop_s=0.1"],
-        prompts=["one", "two"],
-        train_steps=2,
-        seconds=0.1,
+        DemoConfig(
+            output=str(tmp_path / "out"),
+            audio=str(audio / "manifest.jsonl"),
+            tokenizer=str(codec_folder),
+            overrides=("batch_size=2", "data.crop_s=0.1"),
+            prompts=("one", "two"),
+            train_steps=2,
+            seconds=0.1,
+        )
     )
     assert set(result.samples) == {"train_dit-tiny", "train_lm-tiny"}
     assert "none ship" in result.sampled_from

@@ -11,9 +11,9 @@ import torch
 from latentune.core.config import build_config
 from latentune.core.errors import ConfigError
 from latentune.core.settings import load_settings
+from latentune.demos.walkthrough import STATE, DemoConfig, DemoResult, find_fixtures, run_demo
 from latentune.generators.base import TokenizerBinding
 from latentune.generators.load import generator_class
-from latentune.pipelines.demo import STATE, DemoConfig, DemoResult, find_fixtures, run_demo
 from latentune.pipelines.generation.pipeline import GenerationPipeline
 
 

@@ -1,4 +1,7 @@
-"""The whole road on a few seconds of audio, with a report at its end: what `make demo` does."""
+"""A walkthrough of every step on a few seconds of audio, with a report at the end: `latentune demo` as a function.
+
+latentune demo demo_out
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..core.config import config_to_dict, option
-from ..core.files import write_json
-from ..core.outputs import prepare_output
-from ..core.settings import load_settings
-from ..tokenizers.base import STREAMS, AudioTokenizer
-from ..tokenizers.inputs import check_decode_options
-from ..tokenizers.load import load_tokenizer
-from .data.audio.find import find_audio
-from .decode import DecodeConfig, decode_dataset
-from .demo_report import measure, write_report
-from .encode import EncodeConfig, encode_dataset
-from .generation.load import shipped_pipelines
-from .sample import SampleConfig, sample_to_folder
-from .train import train, train_config
+import latentune
+from latentune.core.config import config_to_dict, option
+from latentune.core.files import write_json
+from latentune.core.outputs import prepare_output
+from latentune.demos.walkthrough_report import measure, write_report
+from latentune.pipelines.generation.load import shipped_pipelines
+from latentune.tokenizers.base import STREAMS
+from latentune.tokenizers.inputs import check_decode_options
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +33,7 @@ OWN_FOLDERS = ("latents", "decoded", "runs", "samples")
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """What the demo does, and how much of it."""
+    """Which steps the demo runs on, and how much of each."""
 
     output: str = option(
         "demo_out", "Folder for everything, report.html included. An earlier demo in it is replaced.", positional=True
@@ -78,32 +76,26 @@ class DemoConfig:
 
 @dataclass(kw_only=True)
 class DemoResult:
-    """What a demo has come to; `demo.json` holds the same."""
+    """The figures of a demo; `demo.json` holds the same."""
 
     report: str  # path of the HTML page
-    stages_s: dict[str, float] = field(default_factory=dict)  # wall time of each stage
+    stages_s: dict[str, float] = field(default_factory=dict)  # wall-clock time of each stage
     training: dict[str, dict[str, Any]] = field(default_factory=dict)  # config -> steps, seconds, run, curve
-    sampled_from: str = ""  # whose samples they are
+    sampled_from: str = ""  # which generators made the samples
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # pipeline -> records of its samples
-    reconstruction: list[dict[str, Any]] = field(default_factory=list)  # one row a system
-    distances: list[dict[str, Any]] = field(default_factory=list)  # one evaluation a folder
+    reconstruction: list[dict[str, Any]] = field(default_factory=list)  # one row per system
+    distances: list[dict[str, Any]] = field(default_factory=list)  # one row per folder
     warnings: list[str] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
-        """Wall time in all."""
+        """Wall-clock time of all stages."""
         return sum(self.stages_s.values())
 
 
 def find_fixtures() -> Path:
-    """The manifest of the audio that the repository carries; raises FileNotFoundError away from it."""
-    for root in (Path(__file__).resolve().parents[1], Path.cwd()):
-        manifest = root / "demos" / "fixtures" / "manifest.jsonl"
-        if manifest.is_file():
-            return manifest
-    raise FileNotFoundError(
-        "the demo's audio is not installed: run it inside the repository, or give a folder of audio"
-    )
+    """Returns the manifest of the recordings that are part of the package."""
+    return Path(str(files("latentune.demos") / "fixtures" / "manifest.jsonl"))
 
 
 def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = None) -> DemoResult:
@@ -120,7 +112,7 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
         OSError: it cannot be written to.
     """
     source = find_fixtures() if config.audio is None else Path(config.audio)
-    find_audio(source)  # refuses what holds no audio, before the output is touched
+    latentune.find_audio(source)  # refuses what holds no audio, before the output is touched
     folder = _fresh_folder(config.output)
     result = DemoResult(report=str(folder / "report.html"))
 
@@ -133,7 +125,7 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
         result.stages_s[name] = time.monotonic() - begun_s
         logger.info("%s took %.1f s", name, result.stages_s[name])
 
-    tokenizer = load_tokenizer(config.tokenizer)
+    tokenizer = latentune.load_tokenizer(config.tokenizer)
     check_decode_options(tokenizer, config.decode_options)
     with stage("encode", f"encoding {source} with {config.tokenizer}"):
         latents = _encode(config, source, folder)
@@ -147,8 +139,10 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
     with stage("decode", "decoding the encoded audio from latents and from tokens"):
         for stream in STREAMS:
             place = str(folder / "decoded" / stream)
-            wanted = DecodeConfig(dataset=str(latents), output=place, stream=stream, options=config.decode_options)
-            decode_dataset(wanted, tokenizer=tokenizer)
+            wanted = latentune.DecodeConfig(
+                dataset=str(latents), output=place, stream=stream, options=config.decode_options
+            )
+            latentune.decode_dataset(wanted, tokenizer=tokenizer)
     with stage("evaluate", "measuring reconstructions and samples"):
         measure(config, result, source, folder, tokenizer)
     with stage("report", f"writing {result.report}"):
@@ -158,7 +152,7 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
 
 
 def _fresh_folder(output: str) -> Path:
-    """The output folder, with what an earlier demo left in it removed."""
+    """The output folder, without what an earlier demo left in it."""
     folder = Path(output).expanduser()
     if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
         raise ValueError(f"{folder} holds other files: choose a new folder for the demo")
@@ -171,13 +165,14 @@ def _fresh_folder(output: str) -> Path:
 
 def _encode(config: DemoConfig, source: Path, folder: Path) -> Path:
     latents = folder / "latents"
-    # by its name, not as the loaded object: the dataset then says where to find its tokenizer
-    encode_dataset(EncodeConfig(source=str(source), output=str(latents), tokenizer=config.tokenizer, device="cpu"))
+    # by name and not as the loaded object, so that the dataset records where to find its tokenizer
+    wanted = latentune.EncodeConfig(source=str(source), output=str(latents), tokenizer=config.tokenizer, device="cpu")
+    latentune.encode_dataset(wanted)
     return latents
 
 
 def _train(config: DemoConfig, name: str, latents: Path, folder: Path) -> dict[str, Any]:
-    """Train one generator; its figures and its loss curve."""
+    """Trains one generator; returns its figures and its loss curve."""
     output = folder / "runs" / name.replace("/", "_")
     paths = {"data.source": str(latents), "data.tokenizer": config.tokenizer, "output": str(output)}
     overrides = [f"{key}={json.dumps(value)}" for key, value in paths.items()]  # JSON is YAML: any path survives
@@ -189,7 +184,8 @@ def _train(config: DemoConfig, name: str, latents: Path, folder: Path) -> dict[s
         "validate_every": 0,
     }
     overrides += [f"{key}={value}" for key, value in figures.items()]
-    summary = train(train_config(load_settings(name, [*overrides, *config.overrides])), resume=None)
+    settings = latentune.load_settings(name, [*overrides, *config.overrides])
+    summary = latentune.train(latentune.train_config(settings), resume=None)
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
         "steps": summary.steps,
@@ -199,21 +195,21 @@ def _train(config: DemoConfig, name: str, latents: Path, folder: Path) -> dict[s
     }
 
 
-def _pipelines(config: DemoConfig, tokenizer: AudioTokenizer, result: DemoResult) -> list[str]:
-    """What to sample from; tells the result where it comes from."""
+def _pipelines(config: DemoConfig, tokenizer: latentune.AudioTokenizer, result: DemoResult) -> list[str]:
+    """The pipelines to sample from; the result records which ones they are."""
     if config.generators:
-        result.sampled_from = "the generators that were asked for"
+        result.sampled_from = "the generators that were requested"
         return list(config.generators)
     if shipped := shipped_pipelines(tokenizer):
         result.sampled_from = f"the generators that ship for {config.tokenizer}"
         return shipped
-    result.sampled_from = f"the generators trained above, for none ship for {config.tokenizer}"
+    result.sampled_from = f"the generators trained above, because none ship for {config.tokenizer}"
     return [run["run"] for run in result.training.values()]
 
 
 def _sample(config: DemoConfig, name: str, folder: Path) -> list[dict[str, Any]]:
-    return sample_to_folder(
-        SampleConfig(
+    return latentune.sample_to_folder(
+        latentune.SampleConfig(
             pipeline=name,
             output=str(folder / "samples" / Path(name).name),
             prompts=config.prompts,

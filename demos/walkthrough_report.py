@@ -6,31 +6,31 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..tokenizers.base import STREAMS, AudioTokenizer
-from .data.audio.find import find_audio
-from .data.audio.read import read_audio
-from .evaluate import EvaluateConfig, evaluate, evaluate_tokenizer, silence
-from .measure.codecs.systems import untrained
-from .measure.embedders import load_embedder
-from .measure.results import summary_records
-from .measure.results.page import Report
+import latentune
+from latentune.pipelines.evaluate import evaluate_tokenizer, silence
+from latentune.pipelines.measure.codecs.systems import untrained
+from latentune.pipelines.measure.results import summary_records
+from latentune.pipelines.measure.results.page import Report
+from latentune.tokenizers.base import STREAMS
 
 if TYPE_CHECKING:
-    from .demo import DemoConfig, DemoResult
+    from latentune.demos.walkthrough import DemoConfig, DemoResult
 
 INTRODUCTION = """\
 Real audio was encoded into latents and tokens, both kinds of generator were trained on them for a short while, \
 generators were asked for samples, and everything was decoded and measured. The networks are small and were \
-trained briefly: this page shows that the road works from end to end, not how good it can sound."""
+trained briefly: this page shows that every step works, not how good the result can sound."""
 READING = """\
-Mel and STFT distance: 0 is perfect, lower is better. SI-SDR: higher is better; a codec that draws its details anew \
-scores low. Silence and an untrained network show what the figures mean."""
+Mel and STFT distance: 0 is perfect, lower is better. SI-SDR: higher is better; a codec that generates \
+details scores low. The rows of silence and of an untrained network put the figures into proportion."""
 
-FEW = "A distance that means something takes hundreds of samples; compare only distances on as many windows."
+FEW = "A meaningful distance takes hundreds of samples; compare only distances on the same number of windows."
 
 
-def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, tokenizer: AudioTokenizer) -> None:
-    """Put the figures of reconstructions and samples into `result`."""
+def measure(
+    config: DemoConfig, result: DemoResult, source: Path, folder: Path, tokenizer: latentune.AudioTokenizer
+) -> None:
+    """Measures reconstructions and samples and adds the figures to `result`."""
     reconstruction = evaluate_tokenizer(
         tokenizer,
         source,
@@ -42,9 +42,10 @@ def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, 
     num_files = reconstruction.facts["num_files"]
     result.reconstruction = [{**row, "num_files": num_files} for row in summary_records(reconstruction)]
     result.warnings += [f"left out: {one['path']}: {one['reason']}" for one in reconstruction.failures]
-    embedder = load_embedder("musicnn")
+    embedder = latentune.load_embedder("musicnn")
     for place in [*sorted((folder / "decoded").iterdir()), *sorted((folder / "samples").iterdir())]:
-        found = evaluate(EvaluateConfig(reference=str(source), generated=str(place), device="cpu"), embedder=embedder)
+        wanted = latentune.EvaluateConfig(reference=str(source), generated=str(place), device="cpu")
+        found = latentune.evaluate(wanted, embedder=embedder)
         name = str(place.relative_to(folder))
         result.distances.append(
             {
@@ -59,13 +60,13 @@ def measure(config: DemoConfig, result: DemoResult, source: Path, folder: Path, 
 
 
 def write_report(config: DemoConfig, result: DemoResult, source: Path, folder: Path) -> None:
-    """Write `result.report`."""
+    """Writes the HTML page `result.report`."""
     report = Report("Latentune demo")
     report.add_text(INTRODUCTION)
     _add_figures(report, result)
     _add_training(report, result)
     report.add_heading("Samples")
-    report.add_text(f"They are by {result.sampled_from}.")
+    report.add_text(f"They are from {result.sampled_from}.")
     for name, records in result.samples.items():
         for record in records:
             path = folder / "samples" / name / record["file"]
@@ -73,7 +74,7 @@ def write_report(config: DemoConfig, result: DemoResult, source: Path, folder: P
     report.add_heading("Reconstructions")
     decoded = {stream: _decoded(folder / "decoded" / stream) for stream in STREAMS}
     label = ", ".join(filter(None, ["from {}", _label(config)]))
-    for item in find_audio(source):
+    for item in latentune.find_audio(source):
         text = str(item.metadata.get("text", ""))
         _add_file(report, f"{item.name}: original", item.path, text)
         for stream, files in decoded.items():
@@ -102,7 +103,7 @@ def _add_figures(report: Report, result: DemoResult) -> None:
         for note in row["notes"]:
             notes.setdefault(note, []).append(row["set"])
     if notes:
-        report.add_warning("These are few and short samples, so the distances say little. " + FEW)
+        report.add_warning("The samples are few and short, so the distances say little. " + FEW)
         report.add_text("\n".join(f"{note} ({', '.join(sets)})" for note, sets in notes.items()))
     for line in result.warnings:
         report.add_warning(line)
@@ -119,12 +120,12 @@ def _add_training(report: Report, result: DemoResult) -> None:
 
 
 def _add_file(report: Report, caption: str, path: Path, text: str = "") -> None:
-    audio, sample_rate = read_audio(path)
+    audio, sample_rate = latentune.read_audio(path)
     report.add_audio(caption, audio, sample_rate, text=text, codec="ogg")
 
 
 def _decoded(folder: Path) -> dict[str, list[Path]]:
-    """Decoded files by the name of the audio file they came from."""
+    """Decoded files by the name of the original audio file."""
     places: dict[str, list[Path]] = {}
     for record in json.loads((folder / "decode.json").read_text(encoding="utf-8"))["items"]:
         places.setdefault(record["path"], []).append(folder / record["file"])
@@ -132,5 +133,5 @@ def _decoded(folder: Path) -> dict[str, list[Path]]:
 
 
 def _label(config: DemoConfig) -> str:
-    """The decoding options in words, such as `steps=3`; empty for the codec's own."""
+    """The decoding options as text, such as `steps=3`; empty for the codec's defaults."""
     return ", ".join(f"{name}={value}" for name, value in config.decode_options.items())
