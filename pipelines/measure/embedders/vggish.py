@@ -93,7 +93,7 @@ class VggishEmbedder(Embedder):
 def _check_fit(state: object, network: nn.Module, source: str | Path) -> None:
     """Raise CheckpointError unless `state` holds tensors of the network's names and shapes."""
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{source} is not a VGGish checkpoint: it does not hold a dict of tensors")
+        raise CheckpointError(f"{source} is not a VGGish checkpoint: its content is not a dict of tensors")
     wanted = network.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(map(str, state.keys() - wanted.keys()))
     misshapen = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
