@@ -1,4 +1,4 @@
-"""Pages of the configuration: the fields of every config dataclass, and the YAML files that ship."""
+"""The page of the configuration: the fields of every config dataclass."""
 
 from __future__ import annotations
 
@@ -42,20 +42,6 @@ def config_classes() -> list[type]:
             if mine and not cls.__name__.startswith("_") and _is_config(cls):
                 found.append(cls)
     return found
-
-
-def shipped_configs_page(folder: Path) -> str:
-    """Returns the Markdown of the YAML files below `folder`, each with the comment that it begins with."""
-    text = (
-        "# Shipped configs\n\nA shipped config is named without its suffix: `latentune train train/dit-small`. Another "
-        "file includes it with `include: generators/dit-small` and changes some of its keys.\n\n"
-    )
-    for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
-        text += f"## {kind.name}\n\n| name | contents |\n|---|---|\n"
-        for path in sorted(kind.glob("*.yaml")):
-            text += f"| `{kind.name}/{path.stem}` | {_first_comment(path).replace('|', chr(92) + '|')} |\n"
-        text += "\n"
-    return text
 
 
 def _modules() -> list[ModuleType]:
@@ -116,13 +102,3 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _first_comment(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comment = [line.removeprefix("#").strip() for line in lines[: next(_first_key(lines))]]
-    return " ".join(comment)
-
-
-def _first_key(lines: list[str]) -> typing.Iterator[int]:
-    return (number for number, line in enumerate(lines) if not line.startswith("#"))

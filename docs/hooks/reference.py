@@ -13,10 +13,11 @@ from pathlib import Path
 
 from api_pages import api_pages
 from command_page import command_page
-from config_pages import config_page, shipped_configs_page
+from config_pages import config_page
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
+from names_page import names_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
@@ -45,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
         "reference/commands.md": command_page(),
         "reference/config.md": config_page(),
-        "reference/shipped-configs.md": shipped_configs_page(ROOT / "configs"),
+        "reference/names.md": names_page(ROOT / "configs"),
         **{f"reference/api/{name}.md": text for name, text in api_pages(SOURCE / "latentune").items()},
     }
     for path, text in pages.items():
