@@ -1,4 +1,4 @@
-"""The systems of an experiment, made from its config: streams, labellings, receivers, and the audio these need."""
+"""The systems of an experiment, built from its config: streams, labellings, receivers, and the audio they need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sources:
-    """Audio read and encoded by one codec; what cannot be read is noted in `failures`."""
+    """Audio read and encoded by one codec; files that cannot be read are listed in `failures`."""
 
     def __init__(self, tokenizer: AudioTokenizer):
         self.tokenizer = tokenizer
@@ -31,7 +31,7 @@ class Sources:
         self._encoded: dict[str, list[Encoded]] = {}
 
     def read(self, item: AudioItem, max_duration_s: float | None = None) -> Tensor | None:
-        """Audio [C, N] at the codec's rate and channels; None where it cannot be read."""
+        """Returns audio [C, N] at the codec's rate and channels; None if it cannot be read."""
         spec = self.tokenizer.spec
         try:
             return read_reference(item, spec.sample_rate, spec.channels, max_duration_s)
@@ -43,11 +43,11 @@ class Sources:
 
     @torch.no_grad()
     def encode(self, audio: Tensor) -> Encoded:
-        """A batch of one."""
+        """Returns audio [C, N] encoded as a batch of one."""
         return self.tokenizer.encode(audio[None].to(self.tokenizer.device), self.tokenizer.spec.sample_rate)
 
     def encode_all(self, source: str) -> list[Encoded]:
-        """Every file of `source` that can be read, encoded, once; raises AudioError if none can."""
+        """Returns every file of `source` that can be read, encoded once; raises AudioError if there is none."""
         if source not in self._encoded:
             items = sorted(find_distinct_audio(source), key=lambda item: item.name)
             heard = (self.read(item) for item in items)
@@ -57,13 +57,25 @@ class Sources:
         return self._encoded[source]
 
     def usage(self, stream: TokenStream, source: str, labelling: Labelling) -> list[Tensor]:
-        """How often `source` uses each level of each word: a prior."""
+        """Returns a prior: how often audio uses each level of each word.
+
+        Args:
+            stream: of tokens.
+            source: a file, folder or manifest.
+            labelling: of the words.
+        """
         tokens = torch.cat([stream.tokens(encoded) for encoded in self.encode_all(source)])
         return count_usage(tokens, labelling)
 
 
 def build_systems(config: RobustnessConfig, tokenizer: AudioTokenizer, sources: Sources) -> list[System]:
-    """Every labelling of the codec's own tokens, and of an RVQ if asked for, with every receiver."""
+    """Returns every labelling of the codec's own tokens, and of an RVQ if asked for, with every receiver.
+
+    Args:
+        config: of the experiment.
+        tokenizer: the codec.
+        sources: reads and encodes audio for priors and the RVQ.
+    """
     own = OwnTokens(tokenizer)
     systems = []
     for code in config.labellings:
@@ -98,8 +110,8 @@ def _receivers(config: RobustnessConfig, stream: TokenStream, labelling: Labelli
 def _usual_prior(
     config: RobustnessConfig, stream: TokenStream, labelling: Labelling, sources: Sources
 ) -> list[Tensor] | None:
-    """Prior of a soft receiver that is given none: all levels alike, but for an RVQ the use of its entries in the audio
-    that it was fitted on, without which a rare entry far from all others pulls every mean."""
+    """The prior of a soft receiver by default: all levels alike, but for an RVQ the use of its entries in the audio
+    that it was fitted on. Without it, a rare entry far from all others pulls every mean."""
     if stream.ordered or config.rvq_audio is None:
         return None
     return sources.usage(stream, config.rvq_audio, labelling)

@@ -1,4 +1,4 @@
-"""Channels that damage bits or lose packets. Pure functions; all randomness comes from an explicit generator.
+"""Channels that damage bits or lose packets: pure functions with an explicit random generator.
 
 Shape letters: T token frames, K chunks.
 """
@@ -11,25 +11,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-COIN = 0.5  # an erased bit, or one of a burst, is as good as a toss of a coin
+COIN = 0.5  # probability that an erased bit, or one of a burst, is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """What a channel makes of bits, and what the receiver may know of it."""
+    """Received bits, and what the receiver knows about their errors."""
 
     bits: Tensor  # bool, of the shape that was sent
     flip_probability: Tensor  # float64, [] or of that shape: how likely each bit is wrong, as the receiver knows it
 
 
 def check_probability(p: float, name: str = "p") -> None:
-    """Raise ValueError unless `p` lies in [0, 1]."""
+    """Raises ValueError unless `p` lies in [0, 1]."""
     if not 0.0 <= p <= 1.0:  # NaN fails too
         raise ValueError(f"{name} must be a probability in [0, 1], got {p}")
 
 
 def binary_symmetric(bits: Tensor, p: float, generator: torch.Generator) -> Received:
-    """Flip each bit with probability `p`, independently of all others.
+    """Flips each bit with probability `p`, independently of all others.
+
+    Args:
+        bits: bool of any shape.
+        p: probability that a bit flips.
+        generator: of the draws.
+
+    Returns:
+        The received bits; the receiver knows `p`.
 
     Raises:
         ValueError: p outside [0, 1].
@@ -39,7 +47,15 @@ def binary_symmetric(bits: Tensor, p: float, generator: torch.Generator) -> Rece
 
 
 def erasure(bits: Tensor, p: float, generator: torch.Generator) -> Received:
-    """Erase each bit with probability `p`. The receiver knows which; in `bits` a tossed coin stands for each.
+    """Erases each bit with probability `p`, independently of all others.
+
+    Args:
+        bits: bool of any shape.
+        p: probability that a bit is erased.
+        generator: of the draws.
+
+    Returns:
+        The received bits, with a random bit for each erased one; the receiver knows which ones are erased.
 
     Raises:
         ValueError: p outside [0, 1].
@@ -51,14 +67,19 @@ def erasure(bits: Tensor, p: float, generator: torch.Generator) -> Received:
 
 
 def gilbert_elliott(bits: Tensor, p: float, generator: torch.Generator, *, burst_bits: float = 20.0) -> Received:
-    """Flip bits in bursts: a Markov chain of a good state without errors and a bad one where every bit is a coin.
+    """Flips bits in bursts: a Markov chain of a good state without errors and a bad one where every bit is random.
 
     The chain runs over the bits in the order of memory, starts in its stationary state, and is bad for the share
     2 * p of the time, so that a share `p` of all bits is flipped. The receiver knows that share, not the state.
 
     Args:
+        bits: bool of any shape.
         p: share of bits flipped, below 1/2.
+        generator: of the draws.
         burst_bits: mean length of a stay in the bad state.
+
+    Returns:
+        The received bits.
 
     Raises:
         ValueError: p outside [0, 1/2), or bursts shorter than chance alone would make them.
@@ -67,8 +88,8 @@ def gilbert_elliott(bits: Tensor, p: float, generator: torch.Generator, *, burst
     bad_share = p / COIN
     leave = 1 / burst_bits
     enter = leave * bad_share / (1 - bad_share)
-    # One uniform number a bit: low ones enter the bad state, high ones leave it, whatever the state was; those between
-    # keep it. So a bit's state is that of the last bit before it whose number decides.
+    # One uniform number per bit: low ones enter the bad state, high ones leave it, whatever the state was, and those
+    # between keep it. So the state of a bit is that of the last bit before it whose number decides.
     chance = _uniform(bits, generator).flatten()
     enters, leaves = chance < enter, chance >= 1 - leave
     if len(chance):
@@ -81,10 +102,12 @@ def gilbert_elliott(bits: Tensor, p: float, generator: torch.Generator, *, burst
 
 
 def check_bursts(p: float, burst_bits: float) -> None:
-    """Raise ValueError unless `gilbert_elliott` can flip a share `p` of the bits in bursts of that mean length."""
+    """Raises ValueError unless `gilbert_elliott` can flip a share `p` of the bits in bursts of that mean length."""
     check_probability(p)
     if p >= COIN:
-        raise ValueError(f"p must be below {COIN} for the Gilbert-Elliott channel, whose bursts are coins; got {p}")
+        raise ValueError(
+            f"p must be below {COIN} for the Gilbert-Elliott channel, in whose bursts half of the bits flip; got {p}"
+        )
     bad_share = p / COIN
     if burst_bits < 1 or burst_bits * (1 - bad_share) < 1:
         least = max(1.0, 1 / (1 - bad_share))
@@ -92,7 +115,15 @@ def check_bursts(p: float, burst_bits: float) -> None:
 
 
 def lose_packets(num_packets: int, p: float, generator: torch.Generator) -> Tensor:
-    """Which packets are lost, [num_packets] bool: each with probability `p`, independently. The receiver knows it.
+    """Draws which packets are lost: each with probability `p`, independently of all others.
+
+    Args:
+        num_packets: that are sent.
+        p: probability that a packet is lost.
+        generator: of the draws.
+
+    Returns:
+        [num_packets] bool on the CPU, which the receiver knows.
 
     Raises:
         ValueError: p outside [0, 1].

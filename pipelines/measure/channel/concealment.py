@@ -1,4 +1,4 @@
-"""What to play in place of chunks that never came. Pure functions of latents.
+"""Concealment of lost chunks: pure functions of latents.
 
 Shape letters: K chunks, F latent frames of a chunk, D latent width.
 """
@@ -12,29 +12,41 @@ from torch import Tensor
 
 
 def repeat_last(latents: Tensor, lost: Tensor, fallback: Tensor) -> Tensor:
-    """Lost chunks become the last one that came; before the first one, that one.
+    """Replaces lost chunks by the last one that arrived, and at the start by the first one that arrived.
 
     Args:
-        latents: [K, F, D]; what stands in lost chunks has no say.
+        latents: [K, F, D]; the values of lost chunks are ignored.
         lost: [K] bool.
         fallback: [F, D], in place of every chunk if all are lost.
+
+    Returns:
+        Latents [K, F, D].
 
     Raises:
         ValueError: shapes that do not fit.
     """
-    before, after = _neighbours(latents, lost, fallback)
+    before, after = _neighbors(latents, lost, fallback)
     if lost.all():
         return fallback.expand_as(latents).clone()
     return latents[torch.where(before >= 0, before, after)]
 
 
 def interpolate(latents: Tensor, lost: Tensor, fallback: Tensor) -> Tensor:
-    """Lost chunks lie on the line between their neighbours that came; at either end as `repeat_last`.
+    """Replaces lost chunks by points on the line between the nearest chunks that arrived; at either end by the nearest.
 
-    Frame by frame: frame f of a chunk lies between frames f of the neighbours. A chunk may be an unordered set, whose
-    frames have a place but no time. Arguments as of `repeat_last`.
+    Frame f of a chunk lies between the frames f of those two. A chunk may be an unordered set, whose frames have a
+    place but no time.
+
+    Args:
+        latents, lost, fallback: as of `repeat_last`.
+
+    Returns:
+        Latents [K, F, D].
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
-    before, after = _neighbours(latents, lost, fallback)
+    before, after = _neighbors(latents, lost, fallback)
     if lost.all():
         return fallback.expand_as(latents).clone()
     count = len(latents)
@@ -44,8 +56,8 @@ def interpolate(latents: Tensor, lost: Tensor, fallback: Tensor) -> Tensor:
     return torch.where(lost[:, None, None], torch.lerp(latents[low], latents[high], share), latents)
 
 
-def _neighbours(latents: Tensor, lost: Tensor, fallback: Tensor) -> tuple[Tensor, Tensor]:
-    """Last chunk that came up to each place (-1: none) and the first one from there on (K: none)."""
+def _neighbors(latents: Tensor, lost: Tensor, fallback: Tensor) -> tuple[Tensor, Tensor]:
+    """The last chunk that arrived up to each place (-1: none) and the first one from there on (K: none)."""
     if latents.ndim != 3 or lost.shape != (len(latents),) or fallback.shape != latents.shape[1:]:
         raise ValueError(
             f"latents [K, F, D], lost [K] and fallback [F, D] do not fit: got {tuple(latents.shape)}, "

@@ -1,4 +1,4 @@
-"""Pictures of channel experiments and of the locality probe."""
+"""Plots of channel experiments and of the locality probe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PANEL_INCHES = (4.4, 3.2)
 PANELS_PER_ROW = 3
 CONFUSION_INCHES = 2.3
 CONFUSIONS_PER_ROW = 4
-DODGE = 1.03  # factor of p between neighbouring systems, lest their intervals hide each other
+DODGE = 1.03  # factor of p between systems, so that their intervals do not hide each other
 X_LABELS = {
     "bsc": "probability that a bit flips",
     "erasure": "probability that a bit is erased",
@@ -99,7 +99,7 @@ def _draw(axes: Any, name: str, found: Mapping[float, Estimate], number: int) ->
 
 
 def locality_png(target: str | Path | BinaryIO, result: LocalityResult) -> None:
-    """Draw the confusion matrix of every dimension, each row (level of the first encoder) scaled to a share of 1."""
+    """Draws the confusion matrix of every dimension, each row (level of the first encoder) scaled to a share of 1."""
     count = len(result.confusions)
     columns = min(CONFUSIONS_PER_ROW, count)
     rows = math.ceil(count / columns)
@@ -121,4 +121,4 @@ def locality_png(target: str | Path | BinaryIO, result: LocalityResult) -> None:
 
 
 def _shares(confusion: Tensor) -> Tensor:
-    return confusion.double() / confusion.sum(1, keepdim=True)  # NaN, which stays white, for a level that never came
+    return confusion.double() / confusion.sum(1, keepdim=True)  # NaN, which stays white, for a level that never occurs

@@ -1,7 +1,7 @@
 """The locality probe: two encoders that share an FSQ and a decoder, and how far apart their tokens are.
 
-NeuCodec and its distilled version agree in few tokens, yet nearly always within one level in each dimension
-(arXiv 2509.09550): neighbouring tokens sound alike. Shape letters: T token frames, Q codebooks, L levels.
+NeuCodec and its distilled version agree in few tokens, but nearly always within one level in each dimension
+(arXiv 2509.09550): tokens of neighboring levels sound alike. Shape letters: T token frames, Q codebooks, L levels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class LocalityResult:
-    """How two token streams of the same audio relate, over all frames that both have."""
+    """Statistics of two token streams of the same audio, over all frames that both have."""
 
     levels: tuple[tuple[int, ...], ...]  # of each codebook's digits, least significant first
     num_frames: int
@@ -36,40 +36,41 @@ class LocalityResult:
 
     @property
     def num_codebooks(self) -> int:
+        """The codebooks of each stream."""
         return len(self.levels)
 
     @property
     def dimensions(self) -> list[tuple[int, int]]:
-        """(codebook, digit) of each confusion matrix."""
+        """The (codebook, digit) of each confusion matrix."""
         return [(q, k) for q, sizes in enumerate(self.levels) for k in range(len(sizes))]
 
     @property
     def exact_levels(self) -> float:
-        """Share of equal digits, mean over the dimensions."""
+        """The share of equal digits, mean over the dimensions."""
         return _mean([_share(counts, 0) for counts in self.confusions])
 
     @property
     def within_one(self) -> float:
-        """Share of digits at most one level apart, mean over the dimensions."""
+        """The share of digits at most one level apart, mean over the dimensions."""
         return _mean([_share(counts, 1) for counts in self.confusions])
 
     @property
     def uniform_exact_levels(self) -> float:
-        """`exact_levels` of two independent encoders that use all levels alike: 1 / L."""
+        """The `exact_levels` of two independent encoders that use all levels alike: 1 / L."""
         return _mean([uniform_within(len(counts), 0) for counts in self.confusions])
 
     @property
     def uniform_within_one(self) -> float:
-        """`within_one` of the same: (3 L - 2) / L ** 2, which is 62.5 % for four levels."""
+        """The `within_one` of the same: (3 L - 2) / L ** 2, which is 62.5 % for four levels."""
         return _mean([uniform_within(len(counts), 1) for counts in self.confusions])
 
     @property
     def independent_within_one(self) -> float:
-        """`within_one` of two independent encoders that use the levels as often as these do."""
+        """The `within_one` of two independent encoders that use the levels as often as these do."""
         return _mean([_share(_independent(counts), 1) for counts in self.confusions])
 
     def summary(self) -> str:
-        """All shares in a line, with what chance alone would give."""
+        """Returns all shares in one line, with those of independent encoders."""
         return (
             f"{self.num_frames} frames: tokens equal {self.exact_tokens:.2%}, levels equal {self.exact_levels:.2%}, "
             f"within one level {self.within_one:.2%} (by chance {self.uniform_within_one:.2%} of uniform levels, "
@@ -77,6 +78,7 @@ class LocalityResult:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns all numbers, ready for JSON."""
         names = ("exact_tokens", "exact_levels", "within_one")
         baselines = ("uniform_exact_levels", "uniform_within_one", "independent_within_one")
         return {
@@ -98,15 +100,16 @@ class LocalityResult:
 
 
 def uniform_within(num_levels: int, distance: int) -> float:
-    """Probability that two independent, uniform levels are at most `distance` apart."""
+    """Returns the probability that two independent, uniform levels are at most `distance` apart."""
     near = sum(min(num_levels - 1, level + distance) - max(0, level - distance) + 1 for level in range(num_levels))
     return near / num_levels**2
 
 
 def locality(first: Sequence[Tensor], second: Sequence[Tensor], levels: Sequence[Sequence[int]]) -> LocalityResult:
-    """Compare two encoders' tokens [T, Q] of the same clips; each pair is cut to the shorter.
+    """Compares the tokens of two encoders for the same clips; each pair is cut to the shorter one.
 
     Args:
+        first, second: tokens [T, Q] of each clip.
         levels: of each codebook's digits, as in `TokenizerSpec.levels`.
 
     Raises:
@@ -138,9 +141,11 @@ def probe_encoders(
     max_duration_s: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LocalityResult:
-    """Encode every file of `source` with both tokenizers and compare their tokens.
+    """Encodes every file of `source` with both tokenizers and compares their tokens.
 
     Args:
+        first, second: tokenizers with the same FSQ.
+        source: a file, folder or manifest.
         max_duration_s: of each file, from its start.
         progress: called with (files done, files in all).
 

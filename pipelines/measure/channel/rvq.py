@@ -1,7 +1,7 @@
-"""A residual vector quantiser in place of a codec's own: the layout that FSQ is compared with.
+"""A residual vector quantizer in place of the codec's own: the layout that FSQ is compared with.
 
-It is fitted to the latents of a codec whose encoder and decoder stay as they are, so that a difference between the two
-is one of the tokens. Shape letters: T latent frames, D latent width, Q codebooks, S entries of a codebook.
+It is fitted to the latents of a codec whose encoder and decoder do not change, so that differences between the two are
+differences of the tokens. Shape letters: T latent frames, D latent width, Q codebooks, S entries of a codebook.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ....layers.residual import nearest_entries, sum_of_entries
 from ....tokenizers.base import TokenizerSpec
 
 KMEANS_STEPS = 20
-EMA_PASSES = 5  # over all vectors, once k-means has placed the entries
+EMA_PASSES = 5  # over all vectors, after k-means has placed the entries
 EMA_DECAY = 0.8
-MAX_VECTORS = 2**16  # of a fit, drawn from all there are
+MAX_VECTORS = 2**16  # of a fit, drawn from all of them
 
 
 def matching_codebooks(spec: TokenizerSpec, codebook_size: int) -> int:
-    """Codebooks a latent frame whose whole bits come nearest to the bit rate of the codec's own packed tokens."""
+    """Returns the codebooks per latent frame whose whole bits are nearest to the bit rate of the codec's own tokens."""
     return max(1, round(spec.packed_bitrate_bps / spec.latent_rate_hz / entry_bits(codebook_size)))
 
 
@@ -41,11 +41,12 @@ class RVQBaseline:
 
     @classmethod
     def fit(cls, latents: Tensor, *, num_codebooks: int, codebook_size: int = 1024, seed: int = 0) -> RVQBaseline:
-        """Fit to latents [T, D]: k-means stage by stage, then moving averages (van den Oord et al. 2017).
+        """Fits codebooks to latents [T, D]: k-means stage by stage, then moving averages (van den Oord et al. 2017).
 
         Args:
+            latents: [T, D].
             num_codebooks, codebook_size: Q and S.
-            seed: same seed, same codebooks.
+            seed: the same seed gives the same codebooks.
 
         Raises:
             ValueError: fewer latent frames than a codebook has entries, or latents that are not finite.
@@ -64,7 +65,7 @@ class RVQBaseline:
         latents = latents.detach().cpu().float()
         generator = torch.Generator().manual_seed(seed)
         latents = latents[torch.randperm(len(latents), generator=generator)[:MAX_VECTORS]]
-        quantiser = ResidualVQ(
+        quantizer = ResidualVQ(
             dim=latents.shape[1],
             num_quantizers=num_codebooks,
             codebook_size=codebook_size,
@@ -75,25 +76,25 @@ class RVQBaseline:
         with torch.random.fork_rng(devices=[]), torch.no_grad():  # k-means draws from torch's own generator
             torch.manual_seed(seed)
             for _ in range(EMA_PASSES):
-                quantiser(latents[None])
-        return cls(quantiser.codebooks)
+                quantizer(latents[None])
+        return cls(quantizer.codebooks)
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """As of `TokenizerSpec`: each codebook is one digit, whose order means nothing."""
+        """As in `TokenizerSpec`: each codebook is one digit, whose order has no meaning."""
         return ((self.codebooks.shape[1],),) * len(self.codebooks)
 
     def encode(self, latents: Tensor) -> Tensor:
-        """Latents [T, D] to tokens [T, Q] int64: in each stage the entry nearest to what the stages before left."""
+        """Returns tokens [T, Q] int64 of latents [T, D]: in each stage the entry nearest to the remainder."""
         self._check_width(latents)
         return nearest_entries(latents.detach().cpu().float(), self.codebooks)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Tokens [T, Q] to latents [T, D].
+        """Returns latents [T, D] of tokens [T, Q].
 
         Raises:
             ValueError: another number of codebooks, or a token out of range.
-            TypeError: tokens that are no integers.
+            TypeError: tokens that are not integers.
         """
         if tokens.ndim != 2 or tokens.shape[1] != len(self.codebooks):
             raise ValueError(f"tokens must be [T, {len(self.codebooks)}], got shape {tuple(tokens.shape)}")
@@ -101,7 +102,7 @@ class RVQBaseline:
         return sum_of_entries(tokens, self.codebooks)
 
     def mean_latents(self, posteriors: Sequence[Tensor]) -> Tensor:
-        """Posteriors [T, S] of each stage to the mean latents [T, D]."""
+        """Returns the mean latents [T, D] under posteriors [T, S] of each stage."""
         pairs = zip(posteriors, self.codebooks, strict=True)
         return torch.stack([chances @ book.double() for chances, book in pairs]).sum(0).float()
 

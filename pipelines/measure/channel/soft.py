@@ -1,10 +1,10 @@
-"""Soft decoding: not the word that was received, but the mean of what may have been sent.
+"""Soft decoding: the mean of everything that may have been sent, in place of the word that was received.
 
 A posterior over the levels of each word follows from the received bits, the probability that each of them is wrong,
-and a prior. The mean code value under it goes through the codec's continuous stream. No decoder knows of this: it sees
-values between its levels, nearer to the prior's mean the less a word can be trusted. Natural binary of 2**n evenly
-spaced and evenly used levels is a sum of its bits, so that its mean is the received value, shrunk by 1 - 2 P; Gray
-code, a prior, and probabilities that differ from bit to bit are what make more of it.
+and a prior. The mean code value under it goes through the codec's continuous stream. The decoder needs no change: it
+sees values between its levels, nearer to the prior's mean the less a word can be trusted. Natural binary of 2**n
+evenly spaced and evenly used levels is a sum of its bits, so that its mean is the received value, shrunk by 1 - 2 P.
+Gray code, a prior, and probabilities that differ from bit to bit give more than that.
 
 Shape letters: T token frames, K chunks, P token frames of a chunk, W words of a frame, L levels of a word.
 """
@@ -24,13 +24,13 @@ from .channel import Received
 from .labelling import Labelling
 
 MAX_LEVELS = 2**14  # of a word over which a posterior is written out
-LEAST_FLIP = 1e-12  # of the flip probability, so that a word that cannot be still has a nearest one
-PROBE_TOLERANCE = 1e-3  # of values in [-1, 1]; what atanh is clamped to costs 1e-5
+LEAST_FLIP = 1e-12  # of the flip probability, so that a word that cannot occur still has a nearest one
+PROBE_TOLERANCE = 1e-3  # of values in [-1, 1]; the clamp of atanh costs 1e-5
 PROBE_CHUNKS = 4
 
 
 def posterior(bits: Tensor, flip_probability: Tensor, codewords: Tensor, prior: Tensor | None = None) -> Tensor:
-    """Probability [T, L] float64 that each level was sent, given the bits received for it.
+    """Returns the probability [T, L] float64 that each level was sent, given the received bits.
 
     Args:
         bits: [T, b] bool.
@@ -39,7 +39,7 @@ def posterior(bits: Tensor, flip_probability: Tensor, codewords: Tensor, prior: 
         prior: [L], how often each level is sent; by default all alike. A level of prior 0 is never decoded.
 
     Raises:
-        ValueError: shapes that do not fit, probabilities outside [0, 1], or a prior that is no distribution.
+        ValueError: shapes that do not fit, probabilities outside [0, 1], or a prior that is not a distribution.
     """
     count = len(codewords)
     if bits.ndim != 2 or codewords.ndim != 2 or bits.shape[1] != codewords.shape[1]:
@@ -60,7 +60,12 @@ def posterior(bits: Tensor, flip_probability: Tensor, codewords: Tensor, prior: 
 
 
 def word_posteriors(received: Received, labelling: Labelling, priors: Sequence[Tensor] | None = None) -> list[Tensor]:
-    """Posteriors [T, L] of each of the W words of a frame; see `posterior`.
+    """Returns the posteriors [T, L] of each of the W words of a frame.
+
+    Args:
+        received: bits [T, bits_per_frame], and how likely each is wrong.
+        labelling: of the words.
+        priors: [L] of each word; by default all levels alike.
 
     Raises:
         ValueError: words of more than 2 ** 14 levels.
@@ -80,7 +85,7 @@ def word_posteriors(received: Received, labelling: Labelling, priors: Sequence[T
 
 
 def count_usage(tokens: Tensor, labelling: Labelling) -> list[Tensor]:
-    """An empirical prior: how often tokens [T, Q] use each level [L] of each word, with one added for the unseen."""
+    """Returns an empirical prior: how often tokens [T, Q] use each level [L] of each word, plus one."""
     digits = labelling.tokens_to_digits(tokens).unbind(1)
     pairs = zip(digits, labelling.word_levels, strict=True)
     return [torch.bincount(column, minlength=size).double() + 1.0 for column, size in pairs]
@@ -88,10 +93,10 @@ def count_usage(tokens: Tensor, labelling: Labelling) -> list[Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueMap:
-    """How the digits of a chunk's tokens make its latents: each adds its share to one value, tanh(scale * latent).
+    """The latents of a chunk as sums over the digits of its tokens: each adds to one value, tanh(scale * latent).
 
-    Found through the face of a codec alone, so that it holds for FSQ of any grid, order, number of codebooks and
-    residual stages. Latents and values of a chunk are flat here: E = latent frames of a chunk * D of them.
+    It is found through the public methods of a codec, so that it holds for FSQ of any grid, order, number of codebooks
+    and residual stages. Latents and values of a chunk are flat here: E = latent frames of a chunk * D of them.
     """
 
     labelling: Labelling  # natural: word k of a frame is digit k here
@@ -104,16 +109,16 @@ class ValueMap:
 
     @classmethod
     def probe(cls, tokenizer: AudioTokenizer) -> ValueMap:
-        """Change one digit at a time and see what becomes of the latents.
+        """Finds the map of a codec by changing one digit at a time.
 
         Raises:
-            ValueError: the codec has no tokens or no `latent_scale`, or its latents are no such sums.
+            ValueError: the codec has no tokens or no `latent_scale`, or its latents are not such sums.
         """
         spec = tokenizer.spec
         labelling = Labelling(spec.levels)
         scale = getattr(tokenizer.settings, "latent_scale", None)
         if scale is None:
-            raise ValueError(f"soft decoding works on bounded values, and {spec.name} tells no latent_scale for them")
+            raise ValueError(f"soft decoding works on bounded values, and {spec.name} has no latent_scale for them")
         # from the middle of the grid no single change leaves [-1, 1], where residual stages are clipped
         middle = torch.tensor([size // 2 for size in labelling.word_levels]).expand(spec.chunk_tokens, -1)
         base = _values(tokenizer, labelling, middle[None], scale)[0]
@@ -139,7 +144,7 @@ class ValueMap:
         return found
 
     def values(self, posteriors: Sequence[Tensor]) -> Tensor:
-        """Mean values [K, E] under posteriors [K * P, L] of each word."""
+        """Returns the mean values [K, E] under posteriors [K * P, L] of each word."""
         num_chunks = len(posteriors[0]) // self.chunk_tokens
         total = self.base.expand(num_chunks, -1).clone()
         for word, (chances, shares) in enumerate(zip(posteriors, self.shares, strict=True)):
@@ -148,12 +153,12 @@ class ValueMap:
         return total.clamp(-1.0, 1.0)
 
     def latents(self, posteriors: Sequence[Tensor]) -> Tensor:
-        """Mean values under posteriors [T, L] of each word, as latents [1, K * latent frames of a chunk, D]."""
+        """Returns the mean values under posteriors [T, L] of each word, as latents [1, K * frames of a chunk, D]."""
         latents = values_to_latents(self.values(posteriors), self.scale)
         return latents.float().reshape(1, -1, self.latent_dim)
 
     def _check(self, tokenizer: AudioTokenizer) -> None:
-        """Raise ValueError unless random tokens have the latents that the map gives, clipped where those are."""
+        """Raises ValueError unless random tokens have the latents that the map gives, clipped where those are."""
         generator = keyed_generator(0)
         count = PROBE_CHUNKS * self.chunk_tokens
         sizes = self.labelling.word_levels
@@ -164,7 +169,7 @@ class ValueMap:
         error = (self.values(exact) - wanted).abs().max().item()
         if not error <= PROBE_TOLERANCE:
             raise ValueError(
-                f"the latents of {tokenizer.spec.name} are no sums of its tokens' digits (off by {error:.3g}): "
+                f"the latents of {tokenizer.spec.name} are not sums of its tokens' digits (off by {error:.3g}): "
                 "soft decoding is not defined for it"
             )
 

@@ -1,4 +1,4 @@
-"""What is compared on a channel: how tokens are made (`TokenStream`), labelled, and received (`System`).
+"""The systems that are compared on a channel: sources of tokens (`TokenStream`) and ways to receive them (`System`).
 
 Shape letters: T token frames, Q codebooks, K chunks, D latent width.
 """
@@ -21,14 +21,14 @@ from .soft import ValueMap, word_posteriors
 
 PLAIN, SOFT = "plain", "soft"
 CLEAN = "clean"  # system of the rows without a channel, with the name of the token stream
-Streams = dict[str, Tensor]  # what the codec's `decode` is given: tokens [1, T, Q] or latents [1, T, D]
+Streams = dict[str, Tensor]  # arguments of the codec's `decode`: tokens [1, T, Q] or latents [1, T, D]
 
 
 class TokenStream(ABC):
-    """Tokens of one codec's encoder, and the ways back to what its decoder takes."""
+    """Tokens from the encoder of a codec, and the ways back to the input of its decoder."""
 
     name: str
-    ordered: bool  # whether neighbouring digits mean neighbouring sounds
+    ordered: bool  # whether digits that differ by one sound alike
 
     def __init__(self, tokenizer: AudioTokenizer):
         self.tokenizer = tokenizer
@@ -36,30 +36,31 @@ class TokenStream(ABC):
     @property
     @abstractmethod
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """As of `TokenizerSpec`."""
+        """As in `TokenizerSpec`."""
 
     @property
     @abstractmethod
     def chunk_frames(self) -> int:
-        """Token frames of a chunk."""
+        """The token frames of a chunk."""
 
     @abstractmethod
     def tokens(self, encoded: Encoded) -> Tensor:
-        """Tokens [T, Q] of a batch of one, on the CPU."""
+        """Returns tokens [T, Q] of a batch of one, on the CPU."""
 
     @abstractmethod
     def streams(self, tokens: Tensor) -> Streams:
-        """What to decode for tokens [T, Q]."""
+        """Returns the input of the decoder for tokens [T, Q]."""
 
     @abstractmethod
     def latents(self, tokens: Tensor) -> Tensor:
-        """Tokens [T, Q] to latents [T', D] on the CPU."""
+        """Returns latents [T', D] of tokens [T, Q], on the CPU."""
 
     @abstractmethod
     def mean_latents(self, posteriors: Sequence[Tensor]) -> Tensor:
-        """Posteriors [T, L] of every digit, in the order of `Labelling`, to latents [1, T', D]."""
+        """Returns the mean latents [1, T', D] under posteriors [T, L] of every digit, in the order of `Labelling`."""
 
     def frame_rate_hz(self) -> float:
+        """Returns the token frames per second."""
         spec = self.tokenizer.spec
         return spec.sample_rate / spec.chunk_samples * self.chunk_frames
 
@@ -128,17 +129,17 @@ class RVQTokens(TokenStream):
 
 @dataclass(frozen=True, kw_only=True)
 class Reception:
-    """What reached the decoder, and what the channel did on the way."""
+    """The received input of the decoder, and the damage of the channel."""
 
     streams: Streams
-    intact: bool  # the decoder is given what was sent
+    intact: bool  # the decoder receives what was sent
     figures: dict[str, float | int | None]  # CHANNEL_FIGURES
 
 
 CHANNEL_FIGURES = (
     "num_sent",  # bits, or packets
-    "num_damaged",  # bits flipped (an erased one counts if the coin that stands for it is wrong), or packets lost
-    "num_invalid_words",  # beyond the alphabet, read as the nearest level
+    "num_damaged",  # bits flipped (an erased one counts if the random bit in its place is wrong), or packets lost
+    "num_invalid_words",  # without a level, read as the nearest one
     "token_intact",
     "digit_intact",
     "digit_within_one",
@@ -159,17 +160,28 @@ class System:
 
     @property
     def bitrate_bps(self) -> float:
+        """The bits per second that are sent."""
         return self.stream.frame_rate_hz() * self.labelling.bits_per_frame
 
     def receive_bits(self, tokens: Tensor, channel: BitChannel, p: float, generator: torch.Generator) -> Reception:
-        """Send tokens [T, Q] through a channel of bits."""
+        """Sends tokens through a channel of bits.
+
+        Args:
+            tokens: [T, Q].
+            channel: out of `channel.BIT_CHANNELS`.
+            p: of the channel.
+            generator: of its draws.
+
+        Returns:
+            The reception.
+        """
         bits = self.labelling.tokens_to_bits(tokens)
         received = channel(bits, p, generator)
         got, num_invalid = self.labelling.bits_to_tokens(received.bits)
         if self.receiver == SOFT:
             posteriors = word_posteriors(received, self.labelling, self.priors)
             streams: Streams = {"latents": self.stream.mean_latents(posteriors)}
-            intact = not received.flip_probability.any()  # a doubt moves the mean, right bit or not
+            intact = not received.flip_probability.any()  # a doubt moves the mean even if the bit is right
         else:
             streams = self.stream.streams(got)
             intact = torch.equal(received.bits, bits)
@@ -178,7 +190,17 @@ class System:
         return Reception(streams=streams, intact=intact, figures={**figures, **self._token_figures(tokens, got)})
 
     def receive_packets(self, tokens: Tensor, packet_chunks: int, p: float, generator: torch.Generator) -> Reception:
-        """Send tokens [T, Q] in packets of `packet_chunks` chunks, some of which are lost and concealed."""
+        """Sends tokens in packets, some of which are lost and concealed.
+
+        Args:
+            tokens: [T, Q].
+            packet_chunks: chunks in a packet.
+            p: probability that a packet is lost.
+            generator: of the draws.
+
+        Returns:
+            The reception.
+        """
         num_chunks = len(tokens) // self.stream.chunk_frames
         lost_packets = lose_packets(-(-num_chunks // packet_chunks), p, generator)
         lost = lost_packets.repeat_interleave(packet_chunks)[:num_chunks]
@@ -198,7 +220,7 @@ class System:
         return Reception(streams={"latents": latents}, intact=not damaged, figures=figures)
 
     def _expected(self, tokens: Tensor, lost: Tensor) -> Tensor:
-        """Latents [1, T', D] whose lost chunks are the mean of all that could have been there."""
+        """Latents [1, T', D] whose lost chunks are the mean of all that could have been sent."""
         digits = self.labelling.tokens_to_digits(tokens)
         lost = lost.repeat_interleave(self.stream.chunk_frames)
         posteriors = []

@@ -1,4 +1,4 @@
-"""What a binary symmetric channel does to tokens, in closed form: exact, for any levels and labelling.
+"""The effect of a binary symmetric channel on tokens, in closed form: exact, for any levels and labelling.
 
 Shape letters: L levels of a digit.
 """
@@ -20,18 +20,24 @@ MAX_BITS = 12  # of a word whose transition matrix is written out
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelFigures:
-    """How tokens fare on a channel, means over digits; levels count in steps of one."""
+    """Statistics of received tokens, as means over digits; a level is a step of one."""
 
-    token_intact: float  # share of tokens that arrive as sent
+    token_intact: float  # share of tokens that arrive as they were sent
     digit_intact: float  # share of digits that do
     digit_within_one: float  # share of digits that arrive at most one level off
     digit_rms: float  # root mean square shift of a digit, in levels
 
 
 def transition_matrix(num_levels: int, code: Code, p: float) -> Tensor:
-    """Probability [L sent, L received] float64 that a level arrives as another, each bit being flipped with `p`.
+    """Returns the probability that a level arrives as another one.
 
-    Words beyond the alphabet are read as `labelling.read_words` says.
+    Args:
+        num_levels: L; words without a level are read as by `labelling.read_words`.
+        code: natural or gray.
+        p: probability that a bit flips.
+
+    Returns:
+        [L sent, L received] float64.
 
     Raises:
         ValueError: p outside [0, 1], or a word of more than 12 bits.
@@ -51,19 +57,20 @@ def transition_matrix(num_levels: int, code: Code, p: float) -> Tensor:
 def channel_figures(
     levels: Sequence[Sequence[int]], code: Code, p: float, usage: Sequence[Tensor] | None = None
 ) -> ChannelFigures:
-    """Figures of the tokens of an FSQ tokenizer behind a binary symmetric channel.
+    """Returns the figures of the tokens of an FSQ tokenizer behind a binary symmetric channel.
 
-    Eight digits of four levels in natural binary, uniformly used, give the table of NeuCodec's bit flips
+    Eight digits of four levels in natural binary, used uniformly, give the table of bit flips of NeuCodec
     (arXiv 2509.09550): tokens (1 - P) ** 16, digits (1 - P) ** 2, within one level (1 - P) + P ** 2 / 2.
 
     Args:
         levels: of each codebook's digits, as in `TokenizerSpec.levels`.
         code: natural or gray.
-        usage: how often each level of each digit is sent [L], in the order of `levels`; by default all alike. Digits
-            of a token are taken as independent.
+        p: probability that a bit flips.
+        usage: how often each level of each digit is sent [L], in the order of `levels`; by default all alike. The
+            digits of a token are assumed to be independent.
 
     Raises:
-        ValueError: see `transition_matrix`; or a labelling that has no digits.
+        ValueError: see `transition_matrix`; or a labelling without digits.
     """
     if code == "index":
         raise ValueError("labelling 'index' has no digits of its own: choose natural or gray")

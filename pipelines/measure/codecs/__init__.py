@@ -1,1 +1,1 @@
-"""Experiments on a codec: reconstructions, decoding steps, what quantisation costs, borders of chunks."""
+"""Measurements of a codec: reconstructions, decoding steps, the cost of quantization, borders of chunks."""

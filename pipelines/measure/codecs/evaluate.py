@@ -21,19 +21,11 @@ from ..embedders.base import Embedder
 from ..results import Resampling, ResultsTable
 from .audio import ReadAudio, read_reference
 from .figures.borders import SEAM_WINDOW_S
-from .figures.catalog import (
-    OTHER_FIGURES,
-    PAIR_FIGURES,
-    SEAM_FIGURE,
-    SIGNAL_FIGURES,
-    SPEED_FIGURES,
-    check_figures,
-    split_available,
-)
+from .figures.catalog import SEAM_FIGURE, SIGNAL_FIGURES, SPEED_FIGURES, check_figures, split_available
 from .figures.common import Undefined
 from .frechet import ReconstructionSets
 from .lengths import SECONDS
-from .metrics import Case, Metric, OtherOriginal, PairMetric, SeamMetric, SpeedMetric
+from .metrics import Case, Metric, catalog_metrics
 from .references import UNTRAINED
 from .systems import CodecSystems, Reconstruction, System
 
@@ -160,8 +152,15 @@ def evaluate_systems(
     def read(item: AudioItem) -> Tensor:
         return read_reference(item, sample_rate, channels, max_duration_s)
 
-    chosen, absent = _figure_metrics(figures, items, read, chunk, sample_rate)
-    chosen += metrics
+    available, absent = split_available(check_figures(figures))
+    if SEAM_FIGURE in available and (chunk is None or chunk[0] <= SEAM_WINDOW_S * sample_rate):
+        absent[SEAM_FIGURE] = "the system has no chunks that are longer than a frame of 8 ms"
+    for name, reason in absent.items():
+        logger.warning("%s is not measured: %s", name, reason)
+    chosen = [
+        *catalog_metrics([n for n in available if n not in absent], items=items, read=read, chunk=chunk),
+        *metrics,
+    ]
     table = ResultsTable(schema=SCHEMA, resampling=resampling or Resampling())
     for metric in chosen:
         table.figures |= metric.facts
@@ -179,32 +178,6 @@ def evaluate_systems(
             sets.add_to(table)
     table.facts["num_files"] = len(table.files)
     return table
-
-
-def _figure_metrics(
-    names: Sequence[str],
-    items: Sequence[AudioItem],
-    read: ReadAudio,
-    chunk: tuple[int, int] | None,
-    sample_rate: int,
-) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics of the catalog's figures, and the reasons why others cannot be measured."""
-    available, absent = split_available(check_figures(names))
-    if SEAM_FIGURE in available and (chunk is None or chunk[0] <= SEAM_WINDOW_S * sample_rate):
-        absent[SEAM_FIGURE] = "the system has no chunks that are longer than a frame of 8 ms"
-    for name, reason in absent.items():
-        logger.warning("%s is not measured: %s", name, reason)
-    found: list[Metric] = []
-    for name in available:
-        if name in PAIR_FIGURES:
-            found.append(PairMetric(name))
-        elif name in SPEED_FIGURES:
-            found.append(SpeedMetric(name))
-        elif name == SEAM_FIGURE and chunk is not None and name not in absent:
-            found.append(SeamMetric(*chunk))
-    if chosen := [name for name in OTHER_FIGURES if name in available]:
-        found.append(OtherOriginal(items, read, chosen))
-    return found, absent
 
 
 def _measure_files(

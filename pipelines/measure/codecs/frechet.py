@@ -39,7 +39,13 @@ class ReconstructionSets:
         self._reference.update(self._embed(audio, sample_rate))
 
     def add(self, system: str, file: str, audio: Tensor, sample_rate: int) -> None:
-        """Adds the reconstruction [C, N] of a file by a system."""
+        """Adds a reconstruction.
+
+        Args:
+            system, file: names.
+            audio: [C, N].
+            sample_rate: in Hz.
+        """
         if system not in self._systems:
             self._systems[system], self._spools[system], self._num_windows[system] = self._empty(), Spool(), {}
         rows = self._embed(audio, sample_rate)

@@ -1,4 +1,4 @@
-"""What quantization costs: the continuous stream against the discrete one (the second experiment of CoDiCodec)."""
+"""The cost of quantization: the continuous stream against the discrete one (the second experiment of CoDiCodec)."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class OtherOriginal:
 
 
 class SeamMetric:
-    """The level above 4 kHz at the borders of the codec's chunks; for other systems it shows what is no seam.
+    """The level above 4 kHz at the borders of the codec's chunks; other systems show its reading without a seam.
 
     Args:
         chunk_samples: from one border to the next.
@@ -145,3 +145,27 @@ class SeamMetric:
             return {SEAM_FIGURE: self._measure(case.estimate, case.sample_rate)}
         except Undefined as error:
             return {SEAM_FIGURE: error}
+
+
+def catalog_metrics(
+    names: Sequence[str], *, items: Sequence[AudioItem], read: ReadAudio, chunk: tuple[int, int] | None
+) -> list[Metric]:
+    """Returns the metrics that produce figures of the catalog.
+
+    Args:
+        names: out of `catalog.ALL_FIGURES`.
+        items: all files that are measured, for the distance to another original.
+        read: reads one of them.
+        chunk: (chunk_samples, lead_samples) of the codec, for `seam_db`.
+    """
+    found: list[Metric] = []
+    for name in names:
+        if name in PAIR_FIGURES:
+            found.append(PairMetric(name))
+        elif name in SPEED_FIGURES:
+            found.append(SpeedMetric(name))
+        elif name == SEAM_FIGURE and chunk is not None:
+            found.append(SeamMetric(*chunk))
+    if chosen := [name for name in OTHER_FIGURES if name in names]:
+        found.append(OtherOriginal(items, read, chosen))
+    return found

@@ -24,7 +24,14 @@ def figure_title(name: str, facts: FigureFacts) -> str:
 def steps_png(
     target: str | Path | BinaryIO, *, rows: Sequence[Mapping[str, Any]], title: str, metric: str | None
 ) -> None:
-    """Draws the mel distance with its interval, and the Fréchet distance where there is one, over the steps."""
+    """Draws the mel distance with its interval, and the Fréchet distance where there is one, over the steps.
+
+    Args:
+        target: a path, or a binary file.
+        rows: of the CSV of the experiment.
+        title: of the plot.
+        metric: name of the Fréchet distance, if there is one.
+    """
     panels = [("mel_distance", "mel distance")] + ([("fad", metric)] if metric else [])
     figure = new_figure(PANEL_INCHES[0] * len(panels), PANEL_INCHES[1])
     for axes, (key, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -43,7 +50,13 @@ def steps_png(
 
 
 def gap_png(target: str | Path | BinaryIO, *, rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draws each figure by latents and by tokens, one panel per figure; below it their paired difference."""
+    """Draws each figure by latents and by tokens, one panel per figure; below it their paired difference.
+
+    Args:
+        target: a path, or a binary file.
+        rows: of the CSV of the experiment.
+        title: of the plot.
+    """
     columns = min(PANELS_PER_ROW, len(rows))
     lines = -(-len(rows) // columns)
     figure = new_figure(2.4 * columns, 2.5 * lines + 0.4)
@@ -115,7 +128,14 @@ def boundaries_png(
     profiles: Mapping[str, Sequence[float | None]],
     title: str,
 ) -> None:
-    """Draws the mean error over the place in a chunk, one line per system; the border is at 0."""
+    """Draws the mean error over the place in a chunk, one line per system; the border is at 0.
+
+    Args:
+        target: a path, or a binary file.
+        place_s: time from the border of each bin.
+        profiles: errors of each system; None leaves a gap.
+        title: of the plot.
+    """
     figure = new_figure(8.0, 3.4)
     axes = figure.subplots()
     for number, (name, values) in enumerate(profiles.items()):

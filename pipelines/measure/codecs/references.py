@@ -30,7 +30,15 @@ INT16_MAX = 32_767
 
 
 def opus(audio: Tensor, sample_rate: int, *, kbps: float) -> Tensor:
-    """Returns audio [C, N] through Opus at a variable bit rate of about `kbps` kbit/s for all channels together.
+    """Returns audio through Opus.
+
+    Args:
+        audio: [C, N].
+        sample_rate: in Hz.
+        kbps: variable bit rate in kbit/s, for all channels together.
+
+    Returns:
+        Audio [C, N].
 
     Raises:
         RuntimeError: opusenc or opusdec fails.

@@ -1,4 +1,4 @@
-"""What every experiment shares: codec, files and embedder from the config, the measurement, and its warnings."""
+"""Shared by all experiments: codec, files and embedder from the config, the measurement, and its warnings."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Setup:
         """Measures the files, with facts and warnings.
 
         Args:
-            options: label -> options of `decode`, besides those of the config; by default these alone.
+            options: label -> options of `decode`, in addition to those of the config; by default these alone.
             kwargs: of `evaluate_tokenizer`.
 
         Returns:

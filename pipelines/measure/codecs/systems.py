@@ -76,7 +76,7 @@ class CodecSystems:
         if stream not in STREAMS:
             raise ValueError(f"stream must be 'latents' or 'tokens', got {stream!r}")
         if stream == "tokens" and self.counts is None:
-            raise ValueError(f"this {self.tokenizer.spec.name} has no tokens (no quantiser): measure its latents")
+            raise ValueError(f"this {self.tokenizer.spec.name} has no tokens (no quantizer): measure its latents")
         cold = self.warm_up
 
         def run(audio: Tensor, sample_rate: int) -> Reconstruction:

@@ -125,6 +125,12 @@ def seam_db(audio: Tensor, sample_rate: int, *, chunk_samples: int, lead_samples
 def find_borders(num_samples: int, chunk_samples: int, lead_samples: int, window_samples: int) -> np.ndarray:
     """Returns the samples at which chunks begin, the first chunk left out.
 
+    Args:
+        num_samples: of the audio.
+        chunk_samples: from one border to the next.
+        lead_samples: by how much the first border lies before the end of the first `chunk_samples`.
+        window_samples: of the frames that are measured.
+
     Raises:
         Undefined: there is none, or no frame of `window_samples` fits into the audio.
         ValueError: a window that leaves no frame between two borders.

@@ -1,4 +1,4 @@
-"""What all figures of a pair share: the error for a figure without a value, checks, and mono speech at one rate."""
+"""Shared by all figures of a pair: the error for a figure without a value, checks, and mono speech at one rate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,16 @@ def require_package(package: str) -> None:
 
 
 def check_pair(reference: Tensor, estimate: Tensor, sample_rate: int) -> None:
-    """Raises ValueError unless both are finite audio of one shape [C, N], N >= 1, at a sample rate above 0."""
+    """Checks audio.
+
+    Args:
+        reference: the original audio [C, N].
+        estimate: its reconstruction [C, N].
+        sample_rate: of both, in Hz.
+
+    Raises:
+        ValueError: they are not finite audio of one shape [C, N], N >= 1, at a sample rate above 0.
+    """
     if reference.shape != estimate.shape or reference.ndim != 2 or reference.numel() < 1:
         raise ValueError(
             f"reference {tuple(reference.shape)} and estimate {tuple(estimate.shape)} must have one shape [C, N], "
@@ -44,6 +53,15 @@ def check_not_silent(reference: Tensor) -> None:
 
 
 def speech_signal(audio: Tensor, sample_rate: int, rate: int = WIDE_RATE) -> np.ndarray:
-    """Returns audio [C, N] as mono [N'] float64 at `rate`."""
+    """Returns audio as mono at another rate.
+
+    Args:
+        audio: [C, N].
+        sample_rate: of the audio, in Hz.
+        rate: of the result, in Hz.
+
+    Returns:
+        Mono [N'] float64.
+    """
     mono = audio.mean(0, keepdim=True).to("cpu", torch.float32)
     return resample(mono, sample_rate, rate)[0].double().numpy()

@@ -1,16 +1,16 @@
 """Distances of a reconstruction to its original: SI-SDR, STFT distances, mel distances. Pure functions of tensors.
 
-Every function takes reference and estimate [..., N] of one shape, float32 or float64, and gives [...]. Silence has a
+Every function takes reference and estimate [..., N] of one shape, float32 or float64, and returns [...]. Silence has a
 defined value everywhere.
 
 `stft_distance` and `mel_distance` are those of TAAE (arXiv 2411.19842, appendix D): spectral convergence plus the L1
 distance of natural log magnitudes, each weighted 1, with a window of 2048 samples, on linear bins and on 128 mel bands,
-averaged over hops of 256 and 512. The hop hardly matters: it only sets how densely the same windows are averaged. What
-the appendix leaves open is as in auraloss 0.4, whose `STFTLoss` agrees but for the edges: magnitudes of at least 1e-4,
-Slaney's mel bands. Edges are padded with zeros here, with reflection there, so that one sample is enough.
+averaged over hops of 256 and 512. The hop hardly matters: it only sets how densely the same windows are averaged.
+Details that the appendix omits are as in auraloss 0.4, whose `STFTLoss` agrees except at the edges: magnitudes of at
+least 1e-4, Slaney's mel bands. Edges are padded with zeros here, with reflection there, so that one sample is enough.
 
-Own code, for no library has all of it: auraloss refuses clips shorter than half a window and divides by zero for a
-silent reference, as SI-SDR of torchmetrics and auraloss does.
+This is our own code, because no library has all of it: auraloss refuses clips shorter than half a window and divides by
+zero for a silent reference, as SI-SDR of torchmetrics and auraloss does.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from .....layers.mel import magnitudes, mel_filters
 
-SI_SDR_LIMIT_DB = 100.0  # values are kept within +- this, so that means stay finite
+SI_SDR_LIMIT_DB = 100.0  # values are limited to +- this, so that means stay finite
 SILENCE_POWER = 1e-14  # mean square at and below which a signal is silent (-140 dBFS)
-MAGNITUDE_FLOOR = 1e-4  # of an unnormalised STFT; below it lies silence
+MAGNITUDE_FLOOR = 1e-4  # of an unnormalized STFT; what lies below is silence
 MEL_FLOOR = 1e-8
 WINDOW_SAMPLES = 2048
 HOPS_SAMPLES = (256, 512)
@@ -35,9 +35,10 @@ MULTI_MEL_FLOOR = 1e-5
 
 
 def si_sdr_db(reference: Tensor, estimate: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio (Le Roux et al. 2018) in dB, both signals with their mean removed.
+    """Returns the scale-invariant signal-to-distortion ratio (Le Roux et al. 2018) in dB, with means removed.
 
-    It is kept within +-100 dB. A silent reference (below -140 dBFS) is met only by silence: 100 dB then, else -100 dB.
+    It is limited to +-100 dB. For a silent reference (below -140 dBFS) it is 100 dB if the estimate is silent, too, and
+    -100 dB otherwise.
     """
     _check(reference, estimate)
     reference = reference - reference.mean(-1, keepdim=True)
@@ -59,14 +60,31 @@ def stft_distance(
     window_samples: int = WINDOW_SAMPLES,
     hops_samples: Sequence[int] = HOPS_SAMPLES,
 ) -> Tensor:
-    """Spectral convergence plus L1 of log magnitudes, mean over the hops; 0 for equal signals."""
+    """Returns spectral convergence plus L1 of log magnitudes, mean over the hops; 0 for equal signals.
+
+    Args:
+        reference, estimate: [..., N].
+        window_samples: of the STFT.
+        hops_samples: of the STFTs that are averaged.
+
+    Raises:
+        ValueError: different shapes, no sample, NaN or inf.
+    """
     return multi_resolution_stft_distance(reference, estimate, [(window_samples, hop) for hop in hops_samples])
 
 
 def multi_resolution_stft_distance(
     reference: Tensor, estimate: Tensor, resolutions: Sequence[tuple[int, int]] = STFT_RESOLUTIONS
 ) -> Tensor:
-    """As `stft_distance`, the mean over `resolutions` (window, hop) in samples (Yamamoto et al. 2020)."""
+    """Returns the mean of `stft_distance` over several resolutions (Yamamoto et al. 2020).
+
+    Args:
+        reference, estimate: [..., N].
+        resolutions: (window, hop) of each, in samples.
+
+    Raises:
+        ValueError: as `stft_distance`.
+    """
     _check(reference, estimate)
     distances = []
     for window, hop in resolutions:
@@ -84,7 +102,18 @@ def mel_distance(
     window_samples: int = WINDOW_SAMPLES,
     hops_samples: Sequence[int] = HOPS_SAMPLES,
 ) -> Tensor:
-    """As `stft_distance` on mel magnitudes, for one window and several hops."""
+    """Returns `stft_distance` on mel magnitudes, for one window and several hops.
+
+    Args:
+        reference, estimate: [..., N].
+        sample_rate: in Hz.
+        num_mels: bands from 0 to half the sample rate.
+        window_samples: of the STFT.
+        hops_samples: of the STFTs that are averaged.
+
+    Raises:
+        ValueError: as `stft_distance`.
+    """
     _check(reference, estimate)
     filters = mel_filters(sample_rate, window_samples, num_mels).to(reference)
     distances = []
@@ -103,9 +132,17 @@ def multi_resolution_mel_distance(
     sample_rate: int,
     resolutions: Sequence[tuple[int, int]] = MEL_RESOLUTIONS,
 ) -> Tensor:
-    """L1 of log10 mel magnitudes, summed over `resolutions` (window in samples, mel bands) with hops of a quarter.
+    """Returns the L1 distance of log10 mel magnitudes, summed over several resolutions with hops of a quarter window.
 
-    It is the mel loss of DAC (Kumar et al. 2023, section 3.4; floor 1e-5), edges padded with zeros.
+    It is the mel loss of DAC (Kumar et al. 2023, section 3.4; floor 1e-5), with edges padded with zeros.
+
+    Args:
+        reference, estimate: [..., N].
+        sample_rate: in Hz.
+        resolutions: (window in samples, number of mel bands) of each.
+
+    Raises:
+        ValueError: as `stft_distance`.
     """
     _check(reference, estimate)
     total = torch.zeros(reference.shape[:-1], dtype=reference.dtype, device=reference.device)
@@ -121,7 +158,7 @@ def multi_resolution_mel_distance(
 
 def _spectral_distance(reference: Tensor, estimate: Tensor) -> Tensor:
     """Spectral convergence plus L1 of the logs, of magnitudes [..., F, T] that are above zero."""
-    error, level = (torch.linalg.matrix_norm(x) for x in (reference - estimate, reference))
+    error, level = (x.square().sum((-2, -1)).sqrt() for x in (reference - estimate, reference))
     return error / level + (reference.log() - estimate.log()).abs().mean((-2, -1))
 
 

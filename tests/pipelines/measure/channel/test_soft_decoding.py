@@ -128,7 +128,7 @@ def test_a_codec_whose_latents_are_no_sums_is_refused(step_codec: Any, monkeypat
         return latents * latents.roll(1, -1)
 
     monkeypatch.setattr(type(step_codec), "tokens_to_latents", twisted)
-    with pytest.raises(ValueError, match="no sums of its tokens' digits"):
+    with pytest.raises(ValueError, match="not sums of its tokens' digits"):
         ValueMap.probe(step_codec)
     monkeypatch.delattr(type(step_codec.settings), "latent_scale")
     object.__delattr__(step_codec.settings, "latent_scale")

@@ -136,7 +136,7 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
         SpeechMetrics()
     with pytest.raises(ValueError, match="text must be"):
         SpeechMetrics(opinion=Peak(), text="lyrics")  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match="no speech recogniser"):
+    with pytest.raises(CheckpointError, match="no speech recognizer"):
         load_transcriber(tmp_path / "nothing")
     with pytest.raises(CheckpointError):
         load_transcriber(tmp_path)
