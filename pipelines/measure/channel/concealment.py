@@ -38,7 +38,9 @@ def interpolate(latents: Tensor, lost: Tensor, fallback: Tensor) -> Tensor:
     place but no time.
 
     Args:
-        latents, lost, fallback: as of `repeat_last`.
+        latents: as of `repeat_last`.
+        lost: as of `repeat_last`.
+        fallback: as of `repeat_last`.
 
     Returns:
         Latents [K, F, D].

@@ -109,7 +109,8 @@ def locality(first: Sequence[Tensor], second: Sequence[Tensor], levels: Sequence
     """Compares the tokens of two encoders for the same clips; each pair is cut to the shorter one.
 
     Args:
-        first, second: tokens [T, Q] of each clip.
+        first: tokens [T, Q] of each clip.
+        second: tokens [T, Q] of each clip.
         levels: of each codebook's digits, as in `TokenizerSpec.levels`.
 
     Raises:
@@ -144,7 +145,8 @@ def probe_encoders(
     """Encodes every file of `source` with both tokenizers and compares their tokens.
 
     Args:
-        first, second: tokenizers with the same FSQ.
+        first: tokenizers with the same FSQ.
+        second: tokenizers with the same FSQ.
         source: a file, folder or manifest.
         max_duration_s: of each file, from its start.
         progress: called with (files done, files in all).

@@ -45,7 +45,8 @@ class RVQBaseline:
 
         Args:
             latents: [T, D].
-            num_codebooks, codebook_size: Q and S.
+            num_codebooks: Q.
+            codebook_size: S.
             seed: the same seed gives the same codebooks.
 
         Raises:

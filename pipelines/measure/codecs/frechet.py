@@ -42,7 +42,8 @@ class ReconstructionSets:
         """Adds a reconstruction.
 
         Args:
-            system, file: names.
+            system: its name.
+            file: its name.
             audio: [C, N].
             sample_rate: in Hz.
         """

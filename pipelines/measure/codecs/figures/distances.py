@@ -63,7 +63,8 @@ def stft_distance(
     """Returns spectral convergence plus L1 of log magnitudes, mean over the hops; 0 for equal signals.
 
     Args:
-        reference, estimate: [..., N].
+        reference: the original [..., N].
+        estimate: its reconstruction [..., N].
         window_samples: of the STFT.
         hops_samples: of the STFTs that are averaged.
 
@@ -79,7 +80,8 @@ def multi_resolution_stft_distance(
     """Returns the mean of `stft_distance` over several resolutions (Yamamoto et al. 2020).
 
     Args:
-        reference, estimate: [..., N].
+        reference: the original [..., N].
+        estimate: its reconstruction [..., N].
         resolutions: (window, hop) of each, in samples.
 
     Raises:
@@ -105,7 +107,8 @@ def mel_distance(
     """Returns `stft_distance` on mel magnitudes, for one window and several hops.
 
     Args:
-        reference, estimate: [..., N].
+        reference: the original [..., N].
+        estimate: its reconstruction [..., N].
         sample_rate: in Hz.
         num_mels: bands from 0 to half the sample rate.
         window_samples: of the STFT.
@@ -137,7 +140,8 @@ def multi_resolution_mel_distance(
     It is the mel loss of DAC (Kumar et al. 2023, section 3.4; floor 1e-5), with edges padded with zeros.
 
     Args:
-        reference, estimate: [..., N].
+        reference: the original [..., N].
+        estimate: its reconstruction [..., N].
         sample_rate: in Hz.
         resolutions: (window in samples, number of mel bands) of each.
 
