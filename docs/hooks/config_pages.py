@@ -63,7 +63,8 @@ def _class_section(cls: Any) -> str:
     for field in dataclasses.fields(cls):
         if field.init:
             meaning = field.metadata.get("help") or comments.get(field.name, "")
-            rows += f"| `{field.name}` | `{_type_name(field.type)}` | {_default(field)} | {_cell(meaning)} |\n"
+            key = "class" if field.name == "class_name" else field.name  # `class` is a word of Python
+            rows += f"| `{key}` | `{_type_name(field.type)}` | {_default(field)} | {_cell(meaning)} |\n"
     return f"### {cls.__name__}\n\n{first}\n\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}\n"
 
 
