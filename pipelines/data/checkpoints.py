@@ -31,7 +31,7 @@ OPTIMIZER, CRITIC, CRITIC_OPTIMIZER = "optimizer", "critic", "critic_optimizer" 
 class Progress:
     """The progress of a run, and what it needs in addition to weights and optimizer state."""
 
-    step: int  # optimiser steps done
+    step: int  # optimizer steps done
     samples_seen: int  # examples drawn
     config: dict[str, Any]  # of the run, as plain values
     scaler: dict[str, Any] = field(default_factory=dict)  # of fp16 gradient scaling; else empty
@@ -90,7 +90,7 @@ def save_checkpoint(
         for path in _files(part):
             _sync(path)
         write_json(part / STATE_FILE, _state(part, progress))
-        shutil.rmtree(final, ignore_errors=True)  # of a run that went on from an earlier checkpoint
+        shutil.rmtree(final, ignore_errors=True)  # of a run that was resumed from an earlier checkpoint
         os.replace(part, final)
         _sync(folder)
     except SafetensorError as error:  # raised by safetensors when the disk is full
@@ -100,7 +100,7 @@ def save_checkpoint(
     write_text(folder / LAST_FILE, final.name + "\n")
     later = [path for path in list_checkpoints(folder) if int(path.name) > progress.step]
     earlier = [path for path in list_checkpoints(folder) if int(path.name) <= progress.step]
-    for path in later + earlier[:-keep]:  # later ones are of a run that this one has replaced
+    for path in later + earlier[:-keep]:  # later ones belong to a run that this one replaced
         shutil.rmtree(path)
     return final
 

@@ -16,8 +16,8 @@ from .base import Engine, Item, Prepared, Result, Worker, work_through
 
 logger = logging.getLogger(__name__)
 
-TASKS_IN_FLIGHT = 2  # of each worker: one in work, one waiting
-TASKS_AHEAD = 4  # of each worker: how far results may run ahead of the oldest that is missing; bounds the memory
+TASKS_IN_FLIGHT = 2  # per worker: one that is worked on, one that waits
+TASKS_AHEAD = 4  # per worker: how far results may be ahead of the oldest missing one; this bounds the memory
 
 
 class RayEngine(Engine):
@@ -43,7 +43,7 @@ class RayEngine(Engine):
             raise ConfigError(f"num_workers must be at least 1, got {num_workers}")
         if not cpus_per_worker > 0 or gpus_per_worker < 0:
             raise ConfigError(
-                f"a worker needs cpus above 0 and gpus not below, got {cpus_per_worker} and {gpus_per_worker}"
+                f"a worker needs cpus above 0 and gpus of at least 0, got {cpus_per_worker} and {gpus_per_worker}"
             )
         self.num_workers, self.num_threads = num_workers, num_threads
         self.cpus_per_worker, self.gpus_per_worker = cpus_per_worker, gpus_per_worker

@@ -34,7 +34,7 @@ class AudioStore(Protocol):
 
     items: list[AudioItem]
     lengths: np.ndarray  # [items] int64, samples at the target rate
-    failures: list[tuple[str, str]]  # (path, reason) of what could not be read, and is not among `items`
+    failures: list[tuple[str, str]]  # (path, reason) of files that could not be read
 
     def read(self, index: int, start: int, count: int) -> Tensor:
         """Returns audio [C, count] float32 of an item.
@@ -137,7 +137,7 @@ class AudioCrops:
         speed = self._speed(random)
         wanted = round(self.crop_samples * speed)
         spare = int(self.store.lengths[index]) - wanted
-        start = int(random.integers(min(spare, 0), max(spare, 0) + 1))  # below 0: the item starts inside the crop
+        start = int(random.integers(min(spare, 0), max(spare, 0) + 1))  # below 0 if the item starts inside the crop
         audio = self.store.read(index, max(start, 0), min(wanted, int(self.store.lengths[index])))
         left = max(-start, 0)
         audio = torch.nn.functional.pad(audio, (left, wanted - left - audio.shape[-1]))

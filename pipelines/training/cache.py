@@ -25,7 +25,7 @@ from ..data.audio.read import read_audio
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the cache; a change makes new caches
+FORMAT = 1  # of the cache; with another number caches are made again
 FULL_SCALE = 32767.0
 
 
@@ -34,7 +34,7 @@ class CachedAudio:
 
     def __init__(self, folder: Path, items: Sequence[AudioItem], channels: int):
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        lengths = index["lengths"]  # one an item; 0: it could not be read
+        lengths = index["lengths"]  # one per item; 0 if it could not be read
         self.items = [item for item, length in zip(items, lengths, strict=True) if length]
         self.lengths = np.array([length for length in lengths if length], dtype=np.int64)
         self.offsets = np.cumsum(self.lengths) - self.lengths
@@ -105,7 +105,7 @@ def _build(folder: Path, items: Sequence[AudioItem], sample_rate: int, channels:
         try:
             os.replace(part, folder)
         except OSError:
-            if not (folder / "index.json").is_file():  # else another process was faster
+            if not (folder / "index.json").is_file():  # otherwise another process was faster
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -83,7 +83,7 @@ class AudioDataConfig:
         if any(weight < 0 for weight in self.weights.values()) or (self.weights and not sum(self.weights.values())):
             raise ValueError(f"weights must be shares, at least one above 0, got {self.weights}")
         if self.weights and not self.weight_column:
-            raise ValueError("weights are given but no weight_column that they speak of")
+            raise ValueError("weights are given without the weight_column that they refer to")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,9 +229,9 @@ class TrainConfig:
         _at_least(self, 1, "steps", "batch_size", "grad_accum", "log_every", "keep_checkpoints")
         _at_least(self, 0, "validate_every", "preview_every", "fad_every", "checkpoint_every", "seed", "clip_norm")
         if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in 0..1, 1 left out, got {self.ema_decay}")
+            raise ValueError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay}")
         if self.batch_size % self.grad_accum:
-            raise ValueError(f"batch_size {self.batch_size} is no multiple of grad_accum {self.grad_accum}")
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of grad_accum {self.grad_accum}")
         if self.fad_every and not self.fad.reference:
             raise ValueError("fad_every is given: name the real audio, or its saved statistics, in fad.reference")
         if self.fad_every and getattr(self.data, "tokenizer", None) is None:
@@ -281,7 +281,7 @@ def train_config(values: Mapping[str, Any]) -> TrainConfig:
     values = dict(values)
     model, data = values.get("model"), values.get("data")
     if isinstance(model, Mapping) and isinstance(model.get("class_name"), str) and isinstance(data, Mapping):
-        # built by hand: a union would not say which key is wrong
+        # built here, since the errors of a union do not name the wrong key
         values["data"] = build_config(data_class(model["class_name"]), data, "data")
     return build_config(TrainConfig, values)
 

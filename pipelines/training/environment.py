@@ -25,7 +25,7 @@ def make_accelerator(config: TrainConfig) -> Any:
         raise ValueError("device is cuda, but torch sees no such device: use device=cpu or device=auto")
     if config.mixed_precision == "fp16" and (config.device == "cpu" or not torch.cuda.is_available()):
         raise ValueError("mixed_precision fp16 needs a CUDA device: use bf16 or no")
-    # the state outlives a run, and would refuse a second run of other precision in the same process
+    # the state outlives a run and would refuse a second run with another precision in the same process
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     cpu = {"cpu": True} if config.device == "cpu" else {}
     return Accelerator(mixed_precision=config.mixed_precision, **cpu)

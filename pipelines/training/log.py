@@ -73,7 +73,7 @@ def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"] if line.endswith("\n") else math.inf
     except (ValueError, KeyError, TypeError):
-        return math.inf  # a line that a kill has cut
+        return math.inf  # the process was killed while it wrote this line
 
 
 class Averages:

@@ -79,6 +79,6 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, t
     for key, value in tensors.items():
         name, _, entry = key.rpartition("/")
         if name not in numbers:
-            raise CheckpointError(f"the optimiser's state is of another model: it has {name}, this model has not")
+            raise CheckpointError(f"the optimizer state is of another model: it has {name}, this model does not")
         state.setdefault(numbers[name], {})[entry] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -15,7 +15,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.name: str | None = None  # of the signal that came
+        self.name: str | None = None  # of the signal
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:

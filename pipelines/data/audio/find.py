@@ -26,8 +26,8 @@ class AudioItem:
     """One audio file and its metadata."""
 
     path: Path  # absolute
-    name: str  # relative to the source: the same wherever the source lies
-    metadata: dict[str, Any] = field(default_factory=dict)  # plain JSON values; the manifest's columns but the path
+    name: str  # relative to the source, so that it does not depend on the place of the source
+    metadata: dict[str, Any] = field(default_factory=dict)  # plain JSON values: the other columns of the manifest
 
 
 def find_audio(
@@ -135,7 +135,7 @@ def audio_names(folder: Path) -> Iterator[str]:
 
 def _manifest_items(manifest: Path, path_column: str) -> Iterator[AudioItem]:
     for number, row in enumerate(_rows(manifest), start=1):
-        if None in row:  # how csv.DictReader gives the fields beyond the header's
+        if None in row:  # the key of csv.DictReader for fields beyond the header
             raise ValueError(
                 f"manifest {manifest}, row {number} has more fields than the header: quote fields with commas"
             )

@@ -24,7 +24,7 @@ FFMPEG_SUFFIXES = frozenset(
 ) | {*(".mpg", ".mpeg", ".ts", ".wma", ".wmv", ".ac3", ".ape", ".wv", ".3gp", ".g722")}
 AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES | FFMPEG_SUFFIXES
 RAW_FORMATS = {".g722": "g722"}  # files without a header: suffix -> FFmpeg's name of the format (16 kHz mono)
-TRUNCATED_S = 0.1  # a decoder may end this much before the header's length; beyond it the file is taken as truncated
+TRUNCATED_S = 0.1  # a file whose audio ends this much before the length in the header is truncated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ def _ffmpeg_blocks(path: Path) -> Iterator[tuple[np.ndarray, int]]:
         stream = container.streams.audio[0]
         resampler = av.AudioResampler(format="fltp")
         for frame in container.decode(stream):
-            frame.pts = None  # else gaps in the time stamps would be filled in
+            frame.pts = None  # otherwise gaps in the time stamps would be filled
             yield from ((out.to_ndarray(), out.sample_rate) for out in resampler.resample(frame))
         yield from ((out.to_ndarray(), out.sample_rate) for out in resampler.resample(None))
 

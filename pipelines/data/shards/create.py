@@ -21,7 +21,7 @@ from .read import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, read_dataset_js
 from .settings import ShardSettings
 from .write import write_silence
 
-OWN_FILES = frozenset({"plan.jsonl", "shards", "silence.safetensors"})  # what a run killed at its very start leaves
+OWN_FILES = frozenset({"plan.jsonl", "shards", "silence.safetensors"})  # left by a run that was killed at its start
 POLL_S = 0.5
 
 
@@ -100,7 +100,7 @@ def open_or_create(
     strange = [p.name for p in folder.iterdir() if not _own(p.name)] if folder.is_dir() else []
     if strange:
         raise DatasetError(f"{folder} holds other files, such as {sorted(strange)[0]}: give a new or empty folder")
-    (folder / "shards").mkdir(parents=True, exist_ok=True)  # before the long work, to fail early where it must
+    (folder / "shards").mkdir(parents=True, exist_ok=True)  # before the long work, to fail early if it must
     plan = make_plan(files, tokenizer.spec, settings, num_threads=num_threads, report=report)
     if not plan.items:
         _remove_if_empty(folder)
@@ -135,7 +135,9 @@ def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{folder / DATASET_FILE} is not complete ({error!r}): delete the folder") from error
     if differences:
-        raise MismatchError(f"{folder} was begun otherwise: {'; '.join(differences)}; encode into another folder")
+        raise MismatchError(
+            f"{folder} was made with something else: {'; '.join(differences)}; encode to another folder"
+        )
     plan = Plan.read(folder / "plan.jsonl")
     if _job(wanted, plan) != job:
         raise DatasetError(f"{folder / 'plan.jsonl'} was changed: delete the folder and encode again")

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 DATASET_FORMAT = "latentune-dataset"
 DATASET_VERSION = 1
 DATASET_FILE = "dataset.json"
-MIN_STD = 1e-4  # a channel that never changes must not divide by zero when it is normalised
+MIN_STD = 1e-4  # so that a constant channel does not lead to a division by zero in the normalization
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """One shard file: many items end to end in plain safetensors, readable alone and through a memory map.
 
 Tensors: `latents` [sum T, D] and `tokens` [sum T', Q], time-major; `latent_offsets`, `token_offsets` and `meta_offsets`
-[items + 1] int64; `meta`, the UTF-8 bytes of one JSON object an item. The file's own metadata has one key, `latentune`:
-a JSON object with the shard's number, the codec's fingerprint, the job it is a part of, and what failed.
+[items + 1] int64; `meta`, the UTF-8 bytes of one JSON object per item. The file's own metadata has one key,
+`latentune`: a JSON object with the shard's number, the codec's fingerprint, the job it is part of, and the failures.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EncodedItem:
     latents: Tensor | None  # [T, D], in the dtype to store
     tokens: Tensor | None  # [T', Q] int64
     num_samples: int  # at the codec's rate
-    facts: dict[str, Any] = field(default_factory=dict)  # measured on the way: hash, loudness, CODEC_GAIN, ...
+    facts: dict[str, Any] = field(default_factory=dict)  # measured while encoding: hash, loudness, CODEC_GAIN, ...
 
 
 def shard_name(number: int) -> str:
@@ -93,7 +93,7 @@ def write_shard(
         **identity,
         "failures": [asdict(failure) for failure in failures],
     }
-    # one key, for safetensors writes several in no fixed order
+    # a single key, since safetensors writes several in an undefined order
     data = save(tensors, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False)})
     with atomic_path(path) as part:
         part.write_bytes(data)
