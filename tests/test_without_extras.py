@@ -7,8 +7,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 HIDE = """
 import sys
@@ -28,7 +26,7 @@ sys.meta_path[:] = map(WithoutHidden, sys.meta_path)
 IMPORT_NAMES = {"import_linter": "importlinter", "onnx_asr": "onnx_asr", "mkdocs_material": "material"}
 LOAD = {
     "tokenizers": "codec = latentune.load_tokenizer(name); codec.decode_encoded(codec.encode(AUDIO, 16000))",
-    "pipelines": "latentune.load_pipeline(name)('calm piano', duration_s=0.5)",
+    "pipelines": "latentune.load_pipeline(name)('calm piano', duration_s=0.1)",
     "embedders": "latentune.load_embedder(name).embed(AUDIO[0, 0])",
 }
 
@@ -55,19 +53,16 @@ def run(code: str) -> str:
 
 def test_the_packages_are_hidden() -> None:
     assert {"matplotlib", "tensorboard", "ray", "laion_clap", "pesq", "torchaudio"} <= hidden_packages()
-    program = "try:\n    import matplotlib\nexcept ModuleNotFoundError:\n    print('hidden')"
-    assert run(program) == "hidden\n"
+    assert not {"torch", "transformers", "click"} & hidden_packages()
 
 
-@pytest.mark.parametrize("kind", LOAD)
-def test_every_name_that_ships_runs(kind: str) -> None:
-    code = (
-        "from latentune.pipelines.commands.list import ListConfig, names\n"
-        "AUDIO = 0.1 * torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(0))\n"
-        f"for row in names(ListConfig(kind={kind!r})).facts[{kind!r}]:\n"
-        "    name = row['name']\n"
-        "    if row['available'] == 'ships':\n"
-        f"        {LOAD[kind]}\n"
-        "        print(name)\n"
-    )
-    assert len(run(code).split()) >= 2
+def test_every_name_that_ships_runs() -> None:
+    code = "AUDIO = 0.1 * torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(0))\n"
+    code += "from latentune.pipelines.commands.list import ListConfig, names\n"
+    code += "from importlib.util import find_spec\nassert not find_spec('matplotlib')\n"
+    for kind, load in LOAD.items():
+        code += f"for row in names(ListConfig(kind={kind!r})).facts[{kind!r}]:\n"
+        code += f"    name = row['name']\n    if row['available'] == 'ships':\n        {load}\n"
+        code += f"        print({kind!r}, name)\n"
+    printed = run(code).split()
+    assert all(printed.count(kind) >= 2 for kind in LOAD), printed
