@@ -45,8 +45,12 @@ def measure(
     embedder = latentune.load_embedder("musicnn")
     for place in [*sorted((folder / "decoded").iterdir()), *sorted((folder / "samples").iterdir())]:
         wanted = latentune.EvaluateConfig(reference=str(source), generated=str(place), device="cpu")
-        found = latentune.evaluate(wanted, embedder=embedder)
         name = str(place.relative_to(folder))
+        try:
+            found = latentune.evaluate(wanted, embedder=embedder)
+        except ValueError as error:  # too little audio: the rest of the report is still worth reading
+            result.warnings.append(f"no distance of {name}: {error}")
+            continue
         result.distances.append(
             {
                 "set": name,

@@ -88,6 +88,14 @@ def test_the_demo_runs_from_audio_to_report(parts: dict[str, Any], tmp_path: Pat
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_samples_that_are_too_few_for_a_distance_do_not_end_the_demo(parts: dict[str, Any], tmp_path: Path) -> None:
+    few = {**parts, "prompts": ["one"], "generators": parts["generators"][:1], "train_configs": []}
+    result = demo(tmp_path, **few)
+    assert {row["set"] for row in result.distances} == {"decoded/latents", "decoded/tokens"}
+    assert [line for line in result.warnings if line.startswith("no distance of samples/dit-tiny: ")]
+    assert "no distance of samples/dit-tiny" in Path(result.report).read_text()
+
+
 @pytest.mark.slow
 def test_the_demo_runs_again_over_itself_to_the_same_figures(parts: dict[str, Any], tmp_path: Path) -> None:
     first, again = (demo(tmp_path, **parts) for _ in range(2))
