@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import latentune
-from latentune.pipelines.evaluate import evaluate_tokenizer, silence
-from latentune.pipelines.measure.codecs.systems import untrained
+from latentune.pipelines.measure.codecs.evaluate import evaluate_tokenizer
+from latentune.pipelines.measure.codecs.systems import silence, untrained
 from latentune.pipelines.measure.results import summary_records
 from latentune.pipelines.measure.results.page import Report
 from latentune.tokenizers.base import STREAMS

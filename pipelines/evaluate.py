@@ -14,8 +14,6 @@ from ..core.config import config_to_dict
 from ..core.extras import import_extra
 from ..core.files import write_json, write_text
 from ..core.outputs import prepare_output
-from .measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer
-from .measure.codecs.systems import silence
 from .measure.embedders import Embedder
 from .measure.results import MIN_FILES, Resampling, ResultsTable
 from .measure.sets.compare import add_metric, side_warnings, unpaired_warnings
@@ -44,9 +42,6 @@ __all__ = [
     "ResultsTable",
     "SideSummary",
     "evaluate",
-    "evaluate_systems",
-    "evaluate_tokenizer",
-    "silence",
 ]
 
 

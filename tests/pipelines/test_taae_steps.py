@@ -18,9 +18,10 @@ from latentune.demos.walkthrough import DemoConfig, run_demo
 from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.decode import DecodeConfig, decode_dataset
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
-from latentune.pipelines.evaluate import EvaluateConfig, evaluate, evaluate_tokenizer
+from latentune.pipelines.evaluate import EvaluateConfig, evaluate
 from latentune.pipelines.generation.load import load_pipeline, shipped_pipelines
 from latentune.pipelines.info import dataset_info
+from latentune.pipelines.measure.codecs.evaluate import evaluate_tokenizer
 from latentune.pipelines.measure.codecs.systems import CodecSystems
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
 from latentune.tokenizers.load import load_tokenizer

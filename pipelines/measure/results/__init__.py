@@ -25,6 +25,7 @@ system, file and figure, whose intervals are drawn over files and then over the 
 | rows.py | `Row`, `FigureFacts`, `SetFigure` |
 | table.py | `ResultsTable` |
 | samples.py | a figure as a function of its files: `Sample`, `Resampling`, `interval`, `difference` |
+| means.py | the mean of rows as such a function, weighted or over repeated draws |
 | intervals.py | the bootstrap, through scipy.stats.bootstrap: `resample`, `centred_interval`, `p_value` |
 | pairing.py | counterparts of two lists of files: `pair_names`, `stem` |
 | export.py | `records` (a row per system and file), `summary_records` (a row per system), `table_dict`, `csv_text` |

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from .intervals import Bounds
+from .means import rows_sample
 from .rows import FigureFacts, Row, SetFigure
 from .samples import (
     Difference,
@@ -18,8 +16,6 @@ from .samples import (
     Sample,
     difference,
     interval,
-    mean_sample,
-    nested_sample,
 )
 
 
@@ -239,26 +235,8 @@ class ResultsTable:
             found = Sample(names=of_set.names, value=of_set.value, of_files=of_set.of_files, of_set=True, bounds=bounds)
             found.subsets = of_set.subsets
             return found
-        rows = self.select(system, figure, files)
-        if self.nested:
-            return _nested(rows, bounds)
-        rows = [row for row in rows if isinstance(row.value, (int, float))]
-        if not rows:
-            return None
-        values, weights = (np.array([row[place] for row in rows], np.float64) for place in (3, 4))
-        return mean_sample([row.file for row in rows], values, weights, bounds)
+        return rows_sample(self.select(system, figure, files), nested=self.nested, bounds=bounds)
 
     def _common(self, first: str, other: str, figure: str) -> set[str]:
         ends = ({row.file for row in self.select(name, figure) if row.value is not None} for name in (first, other))
         return set.intersection(*ends)
-
-
-def _nested(rows: Sequence[Row], bounds: Bounds) -> Sample | None:
-    """Rows of files, each with as many repeated draws; files without any value are left out."""
-    files: dict[str, list[float]] = {}
-    for row in rows:
-        files.setdefault(row.file, []).append(row.value if isinstance(row.value, (int, float)) else math.nan)
-    kept = {name: values for name, values in files.items() if not all(map(math.isnan, values))}
-    if not kept:
-        return None
-    return nested_sample(list(kept), np.array(list(kept.values()), np.float64), bounds)

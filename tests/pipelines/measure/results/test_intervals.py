@@ -9,7 +9,7 @@ from plain_bootstrap import plain_bootstrap
 from latentune.pipelines.measure.metrics import frechet_distance
 from latentune.pipelines.measure.results import Difference, Resampling, Sample, difference, interval
 from latentune.pipelines.measure.results.intervals import percentiles
-from latentune.pipelines.measure.results.samples import mean_sample
+from latentune.pipelines.measure.results.means import mean_sample
 
 
 def numbers(num: int, seed: int, shift: float = 0.0) -> np.ndarray:
