@@ -9,7 +9,8 @@ from typing import Any
 from ...core.settings import load_settings
 from ...generators.load import generator_class
 from ...tokenizers.load import tokenizer_class
-from ..training.config import AudioDataConfig, TrainConfig, data_class
+from ..training.config import TrainConfig
+from ..training.data_config import AudioDataConfig, data_class
 from ..training.objectives import KIND
 from .options import default_text, fields_of, nested_configs
 

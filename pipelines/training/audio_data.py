@@ -22,7 +22,7 @@ from ...core.read_ahead import read_ahead
 from ...layers.audio import to_channels, to_rate
 from ..data.audio.find import AudioItem, find_audio
 from ..data.audio.read import probe, read_audio
-from .config import AudioDataConfig
+from .data_config import AudioDataConfig
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from ..data.shards import dataset_binding
 from ..data.shards.read import check_tokenizer
 from .audio_data import AudioCrops, open_audio
 from .conditions import check_conditions
-from .config import AudioDataConfig, LatentDataConfig, TrainConfig
+from .config import TrainConfig
+from .data_config import AudioDataConfig, LatentDataConfig
 from .latent_data import LatentCrops, open_latents
 from .loader import Examples
 from .objectives import build_objective

@@ -18,7 +18,7 @@ from ...generators.conditioning.base import Conditioner
 from ...generators.conditions import SECONDS, is_given
 from ..data.shards import LatentDataset
 from ..data.shards.crops import COLUMNS
-from .config import LatentDataConfig
+from .data_config import LatentDataConfig
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from ...generators.conditioning import ConditionEncoder
 from ...generators.conditions import Conditions
 from ..data.shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
 from .conditions import condition_columns
-from .config import LatentDataConfig
+from .data_config import LatentDataConfig
 
 
 class LatentCrops:

@@ -12,7 +12,7 @@ import torch
 
 from latentune.core.errors import ConfigError, TrainingError
 from latentune.pipelines.training.audio_data import AudioCrops, open_audio
-from latentune.pipelines.training.config import AudioDataConfig
+from latentune.pipelines.training.data_config import AudioDataConfig
 
 RATE = 8000
 CROP = 800

@@ -12,7 +12,7 @@ from fake_codec import FakeCodec
 
 from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
-from latentune.pipelines.training.config import LatentDataConfig
+from latentune.pipelines.training.data_config import LatentDataConfig
 from latentune.pipelines.training.latent_data import LatentCrops, open_latents
 
 RATE = 8000
