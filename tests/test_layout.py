@@ -45,6 +45,13 @@ def test_tests_are_not_packages_and_their_names_are_unique() -> None:
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
 
 
+def test_tests_mirror_the_tree() -> None:
+    for folder in sorted({path.parent for path in (ROOT / "tests").rglob("test_*.py")}):
+        place = folder.relative_to(ROOT / "tests")
+        parents = ROOT, ROOT / "src" / "latentune"
+        assert any((parent / place).is_dir() for parent in parents), f"tests/{place} tests a folder that does not exist"
+
+
 def test_every_config_is_readable_as_package_data() -> None:
     paths = sorted((ROOT / "configs").rglob("*.yaml"))
     assert paths

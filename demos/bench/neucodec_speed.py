@@ -62,7 +62,7 @@ def compare(ours: NeuCodec, official: Any, audio: Tensor, repeats: int) -> dict[
 
 
 def rtf(contenders: dict[str, Contender], seconds: float, repeats: int) -> dict[str, float]:
-    """Of both, warm already."""
+    """Returns the real-time factors of both, which are warm already, and their ratio."""
     found = {f"{name}_rtf": taken / seconds for name, taken in median_seconds(contenders, repeats).items()}
     return found | {"ratio": found["official_rtf"] / found["ours_rtf"]}
 

@@ -19,7 +19,7 @@ class ConvertConfig:
     )
     output: str = option(help="Folder for config.json and safetensors.", positional=True)
     class_name: str | None = option(
-        None, "Class of the codec. By default the source tells which one it is.", name="class"
+        None, "Class of the codec. By default the source says which one it is.", name="class"
     )
     options: dict[str, Any] = option(
         factory=dict, help="Options of the codec, such as semantic=FOLDER of NeuCodec.", name="option", short="o"

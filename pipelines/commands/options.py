@@ -285,7 +285,7 @@ def _click_type(hint: Any) -> Any:
 
 
 def _value(field: Field, hint: Any, value: Any) -> Any:
-    """What click parsed as a value of the field."""
+    """Returns the value that click parsed as a value of the field."""
     if typing.get_origin(part_of(hint)) is dict:
         return parse_overrides(value)
     if field.metadata.get("commas"):

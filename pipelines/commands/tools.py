@@ -1,4 +1,4 @@
-"""What the commands share: results, errors as one line, logging, progress bars. All imports are light."""
+"""Parts that the commands share: results, errors as one line, logging, progress bars. All imports are light."""
 
 from __future__ import annotations
 

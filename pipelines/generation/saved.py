@@ -27,7 +27,7 @@ class PipelineDefaults:
     """The options of a call that its caller does not give."""
 
     duration_s: float = 10.0  # seconds
-    guidance_scale: float = 1.0  # classifier-free guidance; 1 is none
+    guidance_scale: float = 1.0  # classifier-free guidance; 1 turns it off
     sample: dict[str, Any] = field(default_factory=dict)  # options of the generator, such as num_inference_steps
     decode: dict[str, Any] = field(default_factory=dict)  # options of the tokenizer's decode, such as steps
 
@@ -118,7 +118,7 @@ def read_pipeline(
 
 
 def read_manifest(folder: Path) -> PipelineManifest:
-    """What `pipeline.json` in `folder` says; raises CheckpointError where there is none, or one of another format."""
+    """Reads `pipeline.json` in `folder`; raises CheckpointError where there is none, or one of another format."""
     path = folder / MANIFEST
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {MANIFEST}: it is not a saved pipeline")

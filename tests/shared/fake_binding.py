@@ -7,7 +7,7 @@ SECOND = 1000  # samples
 
 
 def fake_spec(*levels: tuple[int, ...]) -> TokenizerSpec:
-    """Of codebooks with these levels."""
+    """A spec of codebooks with these levels."""
     return TokenizerSpec(
         name="fake",
         sample_rate=SECOND,

@@ -29,7 +29,7 @@ BLOCK_SAMPLES = 30 * SAMPLE_RATE  # of a long signal that are looked at together
 
 
 class BinMoments(NamedTuple):
-    """Of every bin over an utterance, [B, 1, F] float32."""
+    """Moments of every bin over an utterance, [B, 1, F] float32."""
 
     mean: Tensor
     deviation: Tensor
@@ -49,7 +49,7 @@ def log_mel(audio: Tensor) -> Tensor:
 
 
 def utterance_moments(audio: Tensor) -> BinMoments:
-    """Of the log mel energies of audio [B, N], in memory that does not grow with N."""
+    """Returns the moments of the log mel energies of audio [B, N], in memory that does not grow with N."""
     overhang = WINDOW_SAMPLES - HOP_SAMPLES
     starts = range(0, audio.shape[1] - WINDOW_SAMPLES + 1, BLOCK_SAMPLES)
     return _moments(log_mel(audio[:, start : start + BLOCK_SAMPLES + overhang]) for start in starts)
@@ -66,7 +66,7 @@ def normalised_frames(mel: Tensor, moments: BinMoments | None = None) -> Tensor:
 
 
 def _moments(mels: Iterable[Tensor]) -> BinMoments:
-    """Of energies [B, M, F] that come in pieces."""
+    """Returns the moments of energies [B, M, F] that come in pieces."""
     sums = [(mel.shape[1], mel.double().sum(1), mel.double().square().sum(1)) for mel in mels]
     count = sum(num for num, _, _ in sums)
     mean = torch.stack([total for _, total, _ in sums]).sum(0) / count

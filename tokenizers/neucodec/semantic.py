@@ -118,7 +118,7 @@ class RelativeKeyAttention(nn.Module):
         return self.linear_out(torch.cat(mixed, dim=1)), None
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
-        """Of a block of queries, [B, T', S]."""
+        """Returns the result of a block of queries, [B, T', S]."""
         q = q[:, :, start : start + BLOCK_QUERIES]
         scores = (q @ self.distance_embedding.weight.mT) * q.shape[-1] ** -0.5  # [B, H, T', left + right + 1]
         queries = torch.arange(start, start + q.shape[2], device=q.device)

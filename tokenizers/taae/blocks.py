@@ -18,7 +18,7 @@ Rotation = tuple[Tensor, Tensor]  # cos and sin [T, 1, rotary_dim / 2] of consec
 
 
 def frame_rotation(config: TAAEConfig, first: int, count: int, device: torch.device) -> Rotation:
-    """Of the frames first ... first + count - 1 of a rate; the same for each of its blocks."""
+    """Returns the rotation of frames first ... first + count - 1 of a rate; it is the same for each of its blocks."""
     positions = torch.arange(first, first + count, device=device)
     angles = rotary_angles(positions, config.rotary_dim, config.rotary_base).unsqueeze(1)
     return angles.cos(), angles.sin()

@@ -146,7 +146,7 @@ class SpeechModelConfig(Protocol):
 
     @property
     def language(self) -> str:
-        """Of the speech."""
+        """The language of the speech."""
         ...
 
     @property

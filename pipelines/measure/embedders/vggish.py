@@ -69,7 +69,7 @@ class VggishEmbedder(Embedder):
         """Load the file that torch hub calls `vggish-10086976.pth`.
 
         Raises:
-            CheckpointError: missing (says where it can be had), unreadable, or keys or shapes that do not fit.
+            CheckpointError: missing (the message says where to get it), unreadable, or keys or shapes that do not fit.
         """
         path = Path(source).expanduser()
         if not path.is_file():

@@ -55,7 +55,7 @@ def track_pitch(audio: Tensor, sample_rate: int, hop_samples: int, range_hz: tup
 
 
 def _correlations(frames: Tensor, window: int, first: int, last: int) -> tuple[Tensor, Tensor]:
-    """Of frames [B, T, window + last + 1]: correlations at lags first - 1 .. last + 1, and power [B, T] at lag 0."""
+    """Correlations of frames [B, T, window + last + 1] at lags first - 1 .. last + 1, and power [B, T] at lag 0."""
     size = 2 ** math.ceil(math.log2(frames.shape[-1]))  # what wraps around reaches only lags below 0
     spectrum = torch.fft.rfft(frames[..., :window], n=size).conj() * torch.fft.rfft(frames, n=size)
     lags = torch.arange(first - 1, last + 2, device=frames.device)

@@ -49,7 +49,7 @@ def border_errors(
     """Compares audio with its reconstruction near the borders of chunks and elsewhere.
 
     Errors are taken in short frames, as the mean absolute difference of log mel magnitudes: a codec that draws its
-    details anew has no meaningful waveform error. A frame is near a border if its window holds one. In addition, the
+    details again has no meaningful waveform error. A frame is near a border if its window holds one. In addition, the
     step from one sample to the next at the borders is compared with that elsewhere, in the reconstruction and in the
     original: a click shows as a ratio above the original's.
 
