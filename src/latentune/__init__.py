@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from .tokenizers.load import load_official as load_official
     from .tokenizers.load import load_tokenizer as load_tokenizer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # module -> public names in it; the imports above repeat the table for type checkers
 _MODULES = {
