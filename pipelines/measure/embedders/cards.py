@@ -15,7 +15,7 @@ class EmbedderCard:
     sample_rate: str  # Hz; some depend on the checkpoint
     window_s: str  # of audio under one window
     dim: str  # embedding width
-    size: str  # of the network
+    size: str  # number of parameters
     weights: str  # file names and hub ids that fit
     licence: str  # of the weights
     shipped: bool  # weights are part of the library; otherwise a checkpoint must be given
@@ -34,8 +34,8 @@ LAION_FILES = (
     ".../music_speech_audioset_epoch_15_esc_89.98.pt, .../630k-audioset-best.pt, .../630k-best.pt"
 )
 LAION_FUSION_FILES = "lukewys/laion_clap/630k-audioset-fusion-best.pt, .../630k-fusion-best.pt, laion/clap-htsat-fused"
-LAION_LICENCE = "laion/*: Apache-2.0; .pt files: see where they are from"
-LAION_SIZE = "69 M parameters (HTSAT-base), 28 M (HTSAT-tiny)"
+LAION_LICENCE = "Apache-2.0 (laion/*)"  # for a .pt file, look where it is from
+LAION_SIZE = "28 or 69 M"  # HTSAT-tiny or -base
 
 EMBEDDERS = {
     "musicnn": EmbedderCard(
@@ -43,7 +43,7 @@ EMBEDDERS = {
         sample_rate="16000",
         window_s="2.992",
         dim="200",
-        size="0.8 M parameters",
+        size="0.8 M",
         weights="MSD_musicnn",
         licence="ISC",
         shipped=True,
@@ -54,7 +54,7 @@ EMBEDDERS = {
         sample_rate="16000",
         window_s="0.975",
         dim="1024",
-        size="3.7 M parameters, int8",
+        size="3.7 M",
         weights="yamnet.tflite",
         licence="Apache-2.0",
         shipped=True,
@@ -74,7 +74,7 @@ EMBEDDERS = {
     "clap_fusion": EmbedderCard(
         path=".clap:ClapFusionEmbedder",
         sample_rate="48000",
-        window_s="10, or the whole file where it is longer",
+        window_s="10, or the whole file",
         dim="512",
         size=LAION_SIZE,
         weights=LAION_FUSION_FILES,
@@ -98,7 +98,7 @@ EMBEDDERS = {
         sample_rate="16000",
         window_s="0.975",
         dim="128",
-        size="72 M parameters",
+        size="72 M",
         weights="vggish-10086976.pth of github.com/harritaylor/torchvggish (release v0.1)",
         licence="Apache-2.0",
         shipped=False,
@@ -106,9 +106,9 @@ EMBEDDERS = {
     "encodec": EmbedderCard(
         path=".encodec:EncodecEmbedder",
         sample_rate="24000 or 48000",
-        window_s="5 (24 kHz), 1 (48 kHz); 75 or 150 embeddings per second",
+        window_s="5 or 1",
         dim="128",
-        size="7.4 M parameters (24 kHz)",
+        size="7.4 M",
         weights="facebook/encodec_24khz, facebook/encodec_48khz",
         licence="see the model's page",
         shipped=False,
