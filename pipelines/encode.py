@@ -121,6 +121,39 @@ def encode_dataset(
         OSError: the output cannot be written.
     """
     begun_s = time.monotonic()
+    job, plan, info = _prepare(config, tokenizer, progress)
+    _announce(config, job, plan)
+    report = ProgressReport(
+        "encode", len(plan.items), num_failed=len(plan.failures), callback=progress, log_every_s=config.log_every_s
+    )
+    mine = (shard for shard in plan.shards() if shard[0] % config.world_size == config.rank)
+    num_encoded = encode_missing(job, mine, report)
+    complete = all(job.path(number).exists() for number in range(plan.num_shards))
+    shards = [job.open_shard(number) for number in range(plan.num_shards)] if complete else []
+    if complete and (num_encoded or not info["complete"] or not is_finalised(job.folder)):
+        info = finalise(job.folder, info, plan, shards)
+    totals, state = info.get("totals", {}), report.state
+    summary = EncodeSummary(
+        path=str(job.folder),
+        complete=complete,
+        num_items=totals.get("num_items", state.items_done),
+        num_failed=totals.get("num_failed", state.num_failed),
+        hours=totals.get("duration_s", state.audio_s) / 3600,
+        num_shards=plan.num_shards,
+        num_shards_encoded=num_encoded,
+        encoded_hours=state.audio_s / 3600,
+        elapsed_s=time.monotonic() - begun_s,
+        failures=tuple(all_failures(plan, shards)),
+    )
+    if complete:
+        _raise_on_failures(summary, config.strict)
+    return summary
+
+
+def _prepare(
+    config: EncodeConfig, tokenizer: AudioTokenizer | None, progress: ProgressCallback | None
+) -> tuple[ShardJob, Plan, dict[str, Any]]:
+    """Returns what the shards are encoded with, their plan, and the contents of `dataset.json`, made where needed."""
     files = find_audio(config.source, path_column=config.path_column, where=config.where)
     named = config.tokenizer if tokenizer is None else _origin(tokenizer)
     tokenizer = load_tokenizer(config.tokenizer) if tokenizer is None else tokenizer
@@ -143,36 +176,7 @@ def encode_dataset(
         batch_s=config.batch_s,
         num_threads=config.num_threads,
     )
-    _announce(config, job, plan)
-    report = ProgressReport(
-        "encode",
-        len(plan.items),
-        num_failed=len(plan.failures),
-        callback=progress,
-        log_every_s=config.log_every_s,
-    )
-    mine = (shard for shard in plan.shards() if shard[0] % config.world_size == config.rank)
-    num_encoded = encode_missing(job, mine, report)
-    complete = all(job.path(number).exists() for number in range(plan.num_shards))
-    shards = [job.open_shard(number) for number in range(plan.num_shards)] if complete else []
-    if complete and (num_encoded or not info["complete"] or not is_finalised(folder)):
-        info = finalise(folder, info, plan, shards)
-    totals, state = info.get("totals", {}), report.state
-    summary = EncodeSummary(
-        path=str(folder),
-        complete=complete,
-        num_items=totals.get("num_items", state.items_done),
-        num_failed=totals.get("num_failed", state.num_failed),
-        hours=totals.get("duration_s", state.audio_s) / 3600,
-        num_shards=plan.num_shards,
-        num_shards_encoded=num_encoded,
-        encoded_hours=state.audio_s / 3600,
-        elapsed_s=time.monotonic() - begun_s,
-        failures=tuple(all_failures(plan, shards)),
-    )
-    if complete:
-        _raise_on_failures(summary, config.strict)
-    return summary
+    return job, plan, info
 
 
 def _origin(tokenizer: AudioTokenizer) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -134,7 +134,7 @@ def _record_facts(model: LatentGenerator, facts: TrainedOn, *, fresh: bool) -> N
         seen = None if before is None else tuple(sorted({*(facts.conditions or ()), *before}))
         facts = replace(facts, conditions=seen)
     model.settings = replace(model.settings, **{FACTS: facts})
-    model.register_to_config(**{FACTS: config_to_dict(facts)})
+    cast(Any, model).register_to_config(**{FACTS: config_to_dict(facts)})
 
 
 def _check_fingerprint(fingerprint: str, binding: TokenizerBinding, what: str) -> None:
