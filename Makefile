@@ -77,7 +77,7 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(PEERS): $(READY)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers,robustness,speech-metrics]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers,speech-metrics]'
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt $(BARE_PEERS)
 	@touch $@
 

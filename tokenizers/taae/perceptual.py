@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from ...core.errors import CheckpointError
+from ...core.errors import CheckpointError, MissingPackageError
 
 SAMPLE_RATE = 16000  # Hz, of WavLM
 SHORTEST_SAMPLES = 400  # one frame of WavLM
@@ -119,7 +119,8 @@ def _from_torchaudio(download: bool) -> nn.Module:
     try:
         from torchaudio.pipelines import WAVLM_LARGE as bundle
     except (ImportError, OSError) as error:  # OSError: libraries of another torch
-        raise ImportError("WavLM from its bundle needs torchaudio: pip install 'latentune[torchaudio]'") from error
+        message = "WavLM from its bundle needs torchaudio: pip install 'latentune[torchaudio]'"
+        raise MissingPackageError(message) from error
     cached = Path(torch.hub.get_dir()) / "checkpoints" / "wavlm_large.pth"
     if not cached.is_file() and not download:
         raise CheckpointError(

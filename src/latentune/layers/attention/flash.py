@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ...core.errors import MissingPackageError
 from .masks import Causal, Pattern, SlidingWindow
 
 UNLIMITED = -1  # flash-attn's word for a window without an end
@@ -35,13 +36,14 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | None, se
         [B, H, T, E].
 
     Raises:
-        ImportError: flash-attn is not installed.
+        MissingPackageError: flash-attn is not installed.
         ValueError: it cannot serve these inputs; the message says why.
     """
     try:
         from flash_attn import flash_attn_func
     except ImportError as error:
-        raise ImportError("attention backend 'flash' needs flash-attn: pip install 'latentune[flash]'") from error
+        message = "attention backend 'flash' needs flash-attn: pip install 'latentune[flash]'"
+        raise MissingPackageError(message) from error
     if not q.is_cuda or q.dtype not in (torch.float16, torch.bfloat16):
         raise ValueError(f"flash-attn takes half precision on CUDA, got {q.dtype} on {q.device}: use 'auto'")
     if not flash_serves(pattern):
