@@ -1,0 +1,76 @@
+"""Makes trained weights louder, so that decoded audio is as loud as the original.
+
+    python demos/recipes/melcodec/set_level.py WEIGHTS SPEECH/manifest.jsonl OUTPUT --where kind=speech split=valid
+
+Losses on logarithms leave a codec too quiet wherever phases are not known. The level difference is measured through
+the tokens on recordings that are neither for training nor for tests, and its mean is added to all log magnitudes of
+the decoder: a constant gain. `--gain-db` gives another gain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from pathlib import Path
+
+import torch
+
+from latentune.pipelines.data.audio.find import find_audio
+from latentune.pipelines.measure.codecs.evaluate import read_reference
+from latentune.pipelines.measure.codecs.figures.distances import mel_distance
+from latentune.pipelines.measure.codecs.figures.listening import level_difference_db
+from latentune.tokenizers.load import load_tokenizer
+from latentune.tokenizers.melcodec import MelCodec
+
+logger = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def measure(codec: MelCodec, manifest: str, where: dict[str, str], num: int, duration_s: float) -> tuple[float, float]:
+    """Mean level difference in dB and mean mel distance of up to `num` recordings of at least 2 s."""
+    items = [item for item in find_audio(manifest, where=where) if item.metadata["seconds"] >= 2.0]
+    levels, distances = [], []
+    for item in items[:: max(1, len(items) // num)][:num]:
+        audio = read_reference(item, codec.spec.sample_rate, 1, duration_s)
+        decoded = codec.decode_encoded(codec.encode(audio[None], codec.spec.sample_rate), "tokens")[0]
+        levels.append(level_difference_db(audio, decoded, codec.spec.sample_rate))
+        distances.append(float(mel_distance(audio, decoded, codec.spec.sample_rate).mean()))
+    return sum(levels) / len(levels), sum(distances) / len(distances)
+
+
+@torch.no_grad()
+def amplify(codec: MelCodec, gain_db: float) -> None:
+    """Adds a gain to the decoder's log magnitudes."""
+    bias, bins = codec.decoder.head.linear.bias, codec.settings.synthesis_window_samples // 2 + 1
+    bias[:bins] += gain_db * math.log(10) / 20
+    if codec.settings.pitch_range_hz is not None:
+        bias[2 * bins : 3 * bins] += gain_db * math.log(10) / 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights")
+    parser.add_argument("manifest")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--where", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--num", type=int, default=40)
+    parser.add_argument("--duration-s", type=float, default=5.0)
+    parser.add_argument("--gain-db", type=float)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    codec = load_tokenizer(arguments.weights)
+    if not isinstance(codec, MelCodec):
+        parser.error(f"{arguments.weights} is a {type(codec).__name__}, not a MelCodec")
+    where = dict(text.split("=", 1) for text in arguments.where)
+    options = arguments.manifest, where, arguments.num, arguments.duration_s
+    level, distance = measure(codec, *options)
+    logger.info("before: level %+.2f dB, mel distance %.3f", level, distance)
+    gain_db = -level if arguments.gain_db is None else arguments.gain_db
+    amplify(codec, gain_db)
+    logger.info("gain %+.2f dB: level %+.2f dB, mel distance %.3f", gain_db, *measure(codec, *options))
+    codec.save_pretrained(arguments.output)
+
+
+if __name__ == "__main__":
+    main()
