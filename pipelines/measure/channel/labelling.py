@@ -114,7 +114,8 @@ class Labelling:
 
     def split_words(self, bits: Tensor) -> tuple[Tensor, ...]:
         """Splits values of each bit [T, bits_per_frame] into those of the W words [T, bits of the word]."""
-        return bits.split(list(self.word_bits), 1)
+        parts: tuple[Tensor, ...] = bits.split(list(self.word_bits), 1)
+        return parts
 
     def codewords(self, word: int) -> Tensor:
         """Returns the bits [L, bits] bool of every level of word `word` of a frame."""

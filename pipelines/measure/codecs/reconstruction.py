@@ -9,16 +9,15 @@ import math
 from functools import partial
 from typing import Any
 
-from ....tokenizers.base import STREAMS
 from ...data.audio.find import choose_items
 from ..results import Grid, ResultsTable, heading, interval_text, records
 from ..results.findings import Findings
 from .figures.tokens import FEW_TOKENS, too_few_tokens
-from .lengths import SECONDS, by_length, lengths_grid
+from .lengths import SECONDS, Group, by_length, lengths_grid
 from .players import Players
 from .plots import lengths_png
 from .references import UNTRAINED, reference_systems
-from .setup import Setup
+from .setup import Setup, is_stream
 from .speech_metrics import load_speech_metrics
 from .systems import untrained
 
@@ -58,7 +57,7 @@ def reconstruction_experiment(setup: Setup) -> Findings:
         rows=records(table),
         grids=[
             *_figure_grids(table, config.confidence),
-            lengths_grid(table.facts["by_length"], {name: table.figures[name] for name in drawn}),
+            lengths_grid(_own_groups(table), {name: table.figures[name] for name in drawn}),
             codec_grid(codec),
         ],
         draw=_draw_lengths(setup, table, drawn) if drawn else None,
@@ -68,23 +67,34 @@ def reconstruction_experiment(setup: Setup) -> Findings:
 
 def _figure_grids(table: ResultsTable, confidence: float) -> list[Grid]:
     """The codec's own figures with intervals, one column per stream; then the means of the reference systems."""
-    own = [name for name in table.systems if name.split(",")[0] in STREAMS]
+    own = [name for name in table.systems if is_stream(name)]
     references = [name for name in table.systems if name not in own]
     heads = [heading(name, facts) for name, facts in table.figures.items()]
     cells = [[interval_text(table.estimate(system, name)) for system in own] for name in table.figures]
     rows: list[list[Any]] = [[head, *row] for head, row in zip(heads, cells, strict=True)]
     grids = [Grid(caption=f"means and {confidence:.0%} intervals", columns=("figure", *own), rows=rows)]
     if references:
-        values = [[table.estimate(system, name).value for system in references] for name in table.figures]
+        values = [[_short(table.estimate(system, name).value) for system in references] for name in table.figures]
         rows = [[head, *row] for head, row in zip(heads, values, strict=True)]
         grids.append(Grid(caption="reference systems, means", columns=("figure", *references), rows=rows))
     return grids
 
 
+def _own_groups(table: ResultsTable) -> list[Group]:
+    """The means by length of the codec's own streams."""
+    return [row for row in table.facts["by_length"] if is_stream(row["system"])]
+
+
+def _short(value: float | None) -> str:
+    """A mean as a cell of a table with many columns."""
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if abs(value) >= 10 else f"{round(value, 3) + 0.0:g}"
+
+
 def _draw_lengths(setup: Setup, table: ResultsTable, figures: list[str]) -> partial[None]:
     titles = {name: table.figures[name] for name in figures}
-    bins = [row for row in table.facts["by_length"] if row["system"] in setup.streams]
-    return partial(lengths_png, bins=bins, figures=titles, title=setup.plot_title(table))
+    return partial(lengths_png, bins=_own_groups(table), figures=titles, title=setup.plot_title(table))
 
 
 def codec_grid(codec: dict[str, Any]) -> Grid:

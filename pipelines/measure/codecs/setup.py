@@ -115,6 +115,11 @@ class Setup:
         return f"{name}: {self.config.tokenizer} on {self.config.audio}"
 
 
+def is_stream(system: str) -> bool:
+    """Returns whether a system is a stream of the codec, with any decoding options, and not a reference system."""
+    return system.partition(",")[0] in STREAMS
+
+
 def measurement_warnings(table: ResultsTable) -> list[str]:
     """Returns what makes the figures of a table unreliable, in sentences."""
     lines = [f"{name}: not measured, {reason}" for name, reason in table.facts["absent_figures"].items()]
@@ -131,6 +136,8 @@ def _undefined_lines(table: ResultsTable) -> list[str]:
     """Which figures have no value for which files, one line per reason."""
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for one in table.undefined:
+        if not is_stream(one["system"]):
+            continue  # silence has no level, and the original no distance to itself: nothing to warn about
         figures, files = found.setdefault(one["reason"], ({}, {}))
         figures[one["figure"]] = files[one["file"]] = None
     return [
