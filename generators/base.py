@@ -173,5 +173,5 @@ class LatentGenerator(ConfiguredModel):
 
     def _fix_state_dict_keys_on_load(self, state_dict: dict[str, Tensor]) -> None:
         """Renames weights of earlier formats; diffusers calls it with what it read from the file."""
-        super()._fix_state_dict_keys_on_load(state_dict)
+        super()._fix_state_dict_keys_on_load(state_dict)  # type: ignore[misc]  # diffusers declares it dynamically
         rename_weights(state_dict, self.state_dict().keys())

@@ -135,7 +135,7 @@ def _known(
 def _flow_scheduler(options: DiffusionSampling, device: torch.device) -> Any:
     """Returns a scheduler of its own state, with its steps set; `sigmas[i]` is the noise level at `timesteps[i]`."""
     num_inference_steps = options.num_inference_steps
-    given = FlowMatchEulerDiscreteScheduler() if options.scheduler is None else options.scheduler  # type: ignore[no-untyped-call]
+    given: Any = FlowMatchEulerDiscreteScheduler() if options.scheduler is None else options.scheduler
     scheduler = type(given).from_config(given.config)
     if isinstance(given, FlowMatchEulerDiscreteScheduler):
         # its own spacing ends at 1/1000 and would spend the last step on nothing

@@ -132,12 +132,8 @@ class GenerationPipeline:
         )
         if isinstance(labels, str):
             labels = [labels] * (len(prompts) // num_per_prompt)
-        asked = Conditions.of(
-            prompts,
-            seconds,
-            None if labels is None else _repeat(list(labels), num_per_prompt),
-            **_values_per_item(conditions or {}, len(prompts), num_per_prompt),
-        )
+        asked = Conditions.of(prompts, seconds, None if labels is None else _repeat(list(labels), num_per_prompt))
+        asked = asked.replaced(**_values_per_item(conditions or {}, len(prompts), num_per_prompt))
         self._refuse_unseen(asked)
         lengths = _lengths(seconds, self.spec)
         chosen = {"guidance_scale": self.defaults.guidance_scale, **self.defaults.sample, **options}

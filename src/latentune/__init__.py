@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from .core.settings import load_config as load_config
     from .core.settings import load_settings as load_settings
     from .core.settings import shipped_configs as shipped_configs
-    from .generators.base import Conditions as Conditions
     from .generators.base import LatentGenerator as LatentGenerator
+    from .generators.conditions import Conditions as Conditions
+    from .generators.given import Given as Given
     from .generators.load import load_generator as load_generator
     from .pipelines.data.audio import find_audio as find_audio
     from .pipelines.data.audio import read_audio as read_audio
@@ -78,7 +79,9 @@ _MODULES = {
         "TrainingInterrupted",
     ),
     "core.settings": ("load_config", "load_settings", "shipped_configs"),
-    "generators.base": ("Conditions", "LatentGenerator"),
+    "generators.base": ("LatentGenerator",),
+    "generators.conditions": ("Conditions",),
+    "generators.given": ("Given",),
     "generators.load": ("load_generator",),
     "pipelines.data.audio": ("find_audio", "read_audio", "resample", "write_audio"),
     "pipelines.data.shards": ("LatentDataset", "collate"),

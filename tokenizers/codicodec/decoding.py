@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from ...core.random import keyed_seed
 from .config import CoDiCodecConfig
 from .consistency import noise_level, renoise
 from .spectrum import spectrogram_to_audio
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from .model import CoDiCodec
@@ -228,6 +230,6 @@ def next_chunk(
     return x
 
 
-def _batches(items: list, size: int) -> Iterator[list]:
+def _batches(items: list[T], size: int) -> Iterator[list[T]]:
     for start in range(0, len(items), max(1, size)):
         yield items[start : start + max(1, size)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,7 +69,7 @@ class StreamEncoder:
             lengths_samples=torch.full((batch,), count * config.chunk_samples),
         )
 
-    def _spectrograms(self, audio: Tensor, count: int):
+    def _spectrograms(self, audio: Tensor, count: int) -> Iterator[Tensor]:
         config = self.codec.settings
         for k in range(count):
             start = k * config.chunk_samples

@@ -87,7 +87,7 @@ def snake_by_convolution(x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
 def snake_by_passes(x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
     """The same as one pass over a block of rows for each tap; for the gradients only the arguments are kept."""
     per_row = (each.to(x).repeat(len(x))[:, None] for each in (frequency, gain))
-    bent: Tensor = _Passes.apply(x.flatten(0, 1), *per_row)
+    bent: Tensor = _Passes.apply(x.flatten(0, 1), *per_row)  # type: ignore[no-untyped-call]
     return bent.view_as(x)
 
 

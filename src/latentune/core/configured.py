@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ModelMixin
+from diffusers.configuration_utils import ConfigMixin
 from diffusers.utils import logging as diffusers_logging
 
 from .config import build_config, config_to_dict
@@ -36,11 +37,15 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     config_name = "config.json"  # type: ignore[assignment]
 
     def __init__(self, config: Any):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         if not isinstance(config, self.config_class):
             raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.settings = config
         self.register_to_config(**config_to_dict(config))
+
+    def register_to_config(self, **values: Any) -> None:
+        """Adds values to what `config.json` holds."""
+        super().register_to_config(**values)  # type: ignore[no-untyped-call]
 
     @classmethod
     def objective_class(cls, kind: str | None = None) -> type[Objective]:
@@ -87,7 +92,9 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         options.setdefault("low_cpu_mem_usage", False)
         try:
             with _quiet_loading():
-                model, info = super().from_pretrained(str(path), output_loading_info=True, **options)
+                model, info = super().from_pretrained(  # type: ignore[no-untyped-call]
+                    str(path), output_loading_info=True, **options
+                )
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"cannot load {cls.__name__} from {path}: {_first_lines(error)}") from error
         missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
