@@ -26,7 +26,11 @@ def generator_class(class_name: str) -> type[LatentGenerator]:
 
 
 def load_generator(path: str | Path, **options: Any) -> LatentGenerator:
-    """Load a generator from a folder with config.json and weights, in eval mode.
+    """Loads a generator from a folder with config.json and weights, in eval mode.
+
+    Args:
+        path: the folder.
+        options: of `from_pretrained`, such as `torch_dtype`.
 
     Raises:
         CheckpointError: no such folder, or it holds something else.

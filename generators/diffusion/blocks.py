@@ -14,7 +14,7 @@ from ...layers.rotary import rotate_pairs
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
-    """Diffusion time t [B] in [0, 1] to sinusoids [B, width], float32 (as in DiT, with t in thousandths)."""
+    """Returns sinusoids [B, width] float32 of the diffusion time t [B] in [0, 1] (as in DiT, t in thousandths)."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
     angles = 1000.0 * t.float()[:, None] * frequencies
@@ -35,9 +35,11 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None, angles: Tensor | None = None
     ) -> Tensor:
-        """x [B, T, W] attends to itself or to context [B, S, W'].
+        """Returns what x [B, T, W] attends to in itself or in a context, [B, T, W].
 
         Args:
+            x: [B, T, W].
+            context: [B, S, W'], where it is not x itself that is attended to.
             mask: [B, T or S] bool, True where a key may be seen; at least one of each item.
             angles: [T, head_dim / 2] of rotary positions, for self-attention.
         """
@@ -48,10 +50,12 @@ class Attention(nn.Module):
             q, k = rotate_pairs(q, angles), rotate_pairs(k, angles)
         # under autocast the norms leave q and k in float32 while v is in half precision
         out = attend(q.to(v.dtype), k.to(v.dtype), v, None if mask is None else KeyPadding(mask))
-        return self.to_out(out.transpose(1, 2).flatten(2))
+        projected: Tensor = self.to_out(out.transpose(1, 2).flatten(2))
+        return projected
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, head_dim]
+        split: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, head_dim]
+        return split
 
 
 class Block(nn.Module):
@@ -81,9 +85,19 @@ class Block(nn.Module):
         context: Tensor,
         context_mask: Tensor | None,
     ) -> Tensor:
-        """x [B, T, W] with modulation [B, 6, W], key mask [B, T] and context [B, S, W'] with its mask [B, S]."""
+        """Returns the next hidden states [B, T, W].
+
+        Args:
+            x: [B, T, W].
+            modulation: [B, 6, W], shared by all blocks.
+            mask: [B, T] bool, True where a frame is real; None: all are.
+            angles: [T, head_dim / 2] of rotary positions.
+            context: [B, S, W'] condition tokens.
+            context_mask: [B, S] bool, True where a token is real; None: all are.
+        """
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unsqueeze(2).unbind(1)
         x = x + gate_a * self.attention(self.norm(x) * (1 + scale_a) + shift_a, mask=mask, angles=angles)
         if self.cross_attention is not None and self.cross_norm is not None:
             x = x + self.cross_attention(self.cross_norm(x), context, context_mask)
-        return x + gate_m * self.mlp(self.norm(x) * (1 + scale_m) + shift_m)
+        x = x + gate_m * self.mlp(self.norm(x) * (1 + scale_m) + shift_m)
+        return x

@@ -9,7 +9,7 @@ from ..base import TokenizerBinding
 
 
 def check_latents(latents: Tensor, binding: TokenizerBinding) -> None:
-    """Raise ValueError unless `latents` are floats [B, T, D] of the codec that the generator was made for."""
+    """Raises ValueError unless `latents` are floats [B, T, D] of the codec that the generator was made for."""
     spec = binding.spec
     if latents.ndim != 3 or latents.shape[-1] != spec.latent_dim or not latents.is_floating_point():
         raise ValueError(
@@ -21,14 +21,14 @@ def check_latents(latents: Tensor, binding: TokenizerBinding) -> None:
 
 
 def normalise(latents: Tensor, binding: TokenizerBinding) -> Tensor:
-    """Latents [B, T, D] of the codec to normalised ones, float32."""
+    """Returns latents [B, T, D] of the codec as normalised ones, float32."""
     check_latents(latents, binding)
     mean, std = _statistics(binding, latents.device)
     return (latents.float() - mean) / std
 
 
 def denormalise(latents: Tensor, binding: TokenizerBinding) -> Tensor:
-    """Inverse of `normalise`."""
+    """Returns the codec's latents of normalised ones: the inverse of `normalise`."""
     mean, std = _statistics(binding, latents.device)
     return latents.float() * std + mean
 

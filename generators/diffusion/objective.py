@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ...core.config import option
 from ...core.objective import Objective
 from ...core.random import rand, randn
 from ..base import LatentBatch
@@ -23,12 +24,14 @@ NUM_BUCKETS = 4  # of the diffusion time, for the logged losses
 
 @dataclass(frozen=True, kw_only=True)
 class RectifiedFlowConfig:
-    """How times and dropped conditions are drawn."""
+    """Options of `RectifiedFlowObjective`."""
 
-    time_distribution: Literal["logit-normal", "uniform"] = "logit-normal"  # as in SD3, arXiv 2403.03206
-    logit_mean: float = 0.0  # of the logit-normal; above 0 means noisier
-    logit_std: float = 1.0
-    cond_drop_prob: float = 0.1  # probability, per item, that its conditions are dropped
+    time_distribution: Literal["logit-normal", "uniform"] = option(
+        "logit-normal", "Distribution of the diffusion time in training (SD3, arXiv 2403.03206)."
+    )
+    logit_mean: float = option(0.0, "Mean of the logit-normal distribution; above 0 the latents are noisier.")
+    logit_std: float = option(1.0, "Standard deviation of the logit-normal distribution.")
+    cond_drop_prob: float = option(0.1, "Probability that all conditions of an item are dropped.")
 
     def __post_init__(self) -> None:
         if not 0 <= self.cond_drop_prob <= 1:
@@ -49,7 +52,7 @@ class RectifiedFlowObjective(Objective):
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Batch latents [B, T, D] as the codec gives them.
+        """Returns the loss of batch latents [B, T, D] as the codec gives them.
 
         Raises:
             ValueError: no latents, latents of another codec, or an item without a real frame.
@@ -80,7 +83,9 @@ class RectifiedFlowObjective(Objective):
         return loss, _bucket_losses(per_item.detach(), t)
 
     def draw_times(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Times [B]: one random offset and B even steps: each batch covers all noise levels (arXiv 2107.00630)."""
+        """Returns times [B], one random offset and B even steps, so that each batch covers all noise levels
+        (arXiv 2107.00630).
+        """
         batch = len(like)
         u = (rand((), generator, like) + torch.arange(batch, device=like.device) / batch) % 1.0
         if self.config.time_distribution == "uniform":
@@ -90,7 +95,7 @@ class RectifiedFlowObjective(Objective):
 
 
 def _bucket_losses(per_item: Tensor, t: Tensor) -> dict[str, Tensor]:
-    """Mean loss [] over the items of each quarter of the time axis; 0 where a small batch has none."""
+    """Returns the mean loss [] over the items of each quarter of the time axis; 0 where a small batch has none."""
     bucket = (t * NUM_BUCKETS).long().clamp(0, NUM_BUCKETS - 1)
     losses = {}
     for k in range(NUM_BUCKETS):

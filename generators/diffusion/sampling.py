@@ -104,7 +104,16 @@ def _integrate(
     generator: torch.Generator | None,
     callback: Callable[[int, int], None] | None,
 ) -> Tensor:
-    """Follow the velocity from noise [B, T, D] to data; `known` holds given latents and where they are."""
+    """Follows the velocity from noise [B, T, D] to data.
+
+    Args:
+        velocity: of latents and a time.
+        noise: [B, T, D], where it starts.
+        scheduler: with its steps set.
+        known: given latents, normalised, and where they are.
+        generator: source of the noise of stochastic schedulers.
+        callback: called with (steps done, steps in all).
+    """
     # only the stochastic ones take a generator
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options = {"generator": generator} if takes_generator else {}

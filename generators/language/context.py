@@ -1,4 +1,4 @@
-"""The past of a sequence that is being sampled: what the next position can see, cached or not.
+"""The past of a sequence that is being sampled, which the next position can see, cached or not.
 
 Shape letters: B batch, K digits of all codebooks, W width.
 """
@@ -33,7 +33,7 @@ class Context:
         self.fed = 0  # token frames of the window that the cache holds
 
     def hidden(self, digits: Tensor) -> Tensor:
-        """Hidden state [B or 2B, W] that predicts the frame after `digits` [B, n, K], the whole sequence so far."""
+        """Returns the hidden state [B or 2B, W] that predicts the frame after `digits` [B, n, K], the past."""
         self._move_window(digits.shape[1])
         window = digits[:, self.first_frame :]
         if not self.use_cache or self.cache is None:

@@ -23,7 +23,7 @@ IMPOSSIBLE = -1e9  # logit of a level that a digit does not have; finite, so tha
 
 
 def check_tokens(tokens: Tensor, spec: TokenizerSpec) -> None:
-    """Raise ValueError unless `tokens` [B, T', Q] has the codec's number of codebooks and whole chunks."""
+    """Raises ValueError unless `tokens` [B, T', Q] has the codec's number of codebooks and whole chunks."""
     if tokens.ndim != 3 or tokens.shape[-1] != spec.tokens_per_frame:
         raise ValueError(
             f"tokens must be [B, T', {spec.tokens_per_frame}] of {spec.name}, got shape {tuple(tokens.shape)}: "
@@ -34,7 +34,7 @@ def check_tokens(tokens: Tensor, spec: TokenizerSpec) -> None:
 
 
 def tokens_to_digits(tokens: Tensor, levels: Sequence[Sequence[int]]) -> Tensor:
-    """Tokens [..., Q] to digits [..., K] int64.
+    """Returns the digits [..., K] int64 of tokens [..., Q].
 
     Raises:
         ValueError: a token out of its codebook's range.
@@ -44,13 +44,13 @@ def tokens_to_digits(tokens: Tensor, levels: Sequence[Sequence[int]]) -> Tensor:
 
 
 def digits_to_tokens(digits: Tensor, levels: Sequence[Sequence[int]]) -> Tensor:
-    """Inverse of `tokens_to_digits`."""
+    """Returns the tokens [..., Q] of digits [..., K]: the inverse of `tokens_to_digits`."""
     parts = digits.split([len(sizes) for sizes in levels], -1)
     return torch.stack([digits_to_indices(part, sizes) for part, sizes in zip(parts, levels, strict=True)], -1)
 
 
 class DigitEmbedding(nn.Module):
-    """The sum of a learned vector for each digit's level."""
+    """Embeds digits as the sum of a learned vector for each digit's level."""
 
     def __init__(self, levels: Sequence[int], width: int):
         super().__init__()
@@ -61,16 +61,18 @@ class DigitEmbedding(nn.Module):
         self.register_buffer("first_row", rows, persistent=False)
 
     def forward(self, digits: Tensor) -> Tensor:
-        """Digits [..., K] to [..., W]."""
+        """Returns the embedding [..., W] of digits [..., K]."""
         return self.each(digits).sum(-2)
 
     def each(self, digits: Tensor) -> Tensor:
-        """Digits [..., K] to [..., K, W], before the sum."""
-        return self.table(digits + self.first_row)
+        """Returns the vectors [..., K, W] of digits [..., K], before the sum."""
+        vectors: Tensor = self.table(digits + self.first_row)
+        return vectors
 
     def one(self, digit: Tensor, k: int) -> Tensor:
-        """Digits [...] at place k to [..., W]."""
-        return self.table(digit + self.first_row[k])
+        """Returns the vectors [..., W] of digits [...] at place k."""
+        vectors: Tensor = self.table(digit + self.first_row[k])
+        return vectors
 
 
 class DigitHead(nn.Module):
@@ -96,21 +98,29 @@ class DigitHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(count, most))
 
     def forward(self, hidden: Tensor, digits: Tensor) -> Tensor:
-        """Logits [..., K, L] float32 of every digit, given hidden states [..., W] and the true digits [..., K]."""
+        """Returns logits [..., K, L] float32 of each digit of hidden states [..., W] with true digits [..., K]."""
         embedded = self.earlier.each(digits)
         earlier = embedded.cumsum(-2) - embedded  # of the digits before k alone
         x = self.start(hidden).unsqueeze(-2) + earlier + self.place
         x = self.norm(x + self.network(x))
         logits = torch.einsum("...kw,kwl->...kl", x, self.weight.to(x.dtype)).float() + self.bias.float()
-        return logits.masked_fill(self.absent, IMPOSSIBLE)
+        logits = logits.masked_fill(self.absent, IMPOSSIBLE)
+        return logits
 
     def start(self, hidden: Tensor) -> Tensor:
-        """Returns the share of the hidden states [..., W] in every digit's logits, for `next_logits`."""
-        return self.from_hidden(hidden)
+        """Returns the part [..., W] of hidden states in every digit, which is the first state of `next_logits`."""
+        state: Tensor = self.from_hidden(hidden)
+        return state
 
     def next_logits(self, state: Tensor, k: int) -> Tensor:
-        """Logits [..., L] float32 of digit k, from `start` plus the embeddings (`earlier.one`) of those before k."""
+        """Returns logits [..., L] float32 of digit k.
+
+        Args:
+            state: [..., W] of `start`, plus the embeddings (`earlier.one`) of the digits before k.
+            k: place of the digit.
+        """
         x = state + self.place[k]
         x = self.norm(x + self.network(x))
-        logits = (x @ self.weight[k].to(x.dtype)).float() + self.bias[k].float()
-        return logits.masked_fill(self.absent[k], IMPOSSIBLE)
+        logits: Tensor = (x @ self.weight[k].to(x.dtype)).float() + self.bias[k].float()
+        logits = logits.masked_fill(self.absent[k], IMPOSSIBLE)
+        return logits

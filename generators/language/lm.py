@@ -137,10 +137,11 @@ class TokenLM(LatentGenerator):
             raise ValueError(f"{len(tokens)} items, but {len(encoded)} conditions")
         start, start_mask = self.start_embeddings(encoded)
         x = torch.cat([start, self.embed(digits[:, :-1])], 1)
-        return self.head(self.attend(x, start_mask)[:, start.shape[1] - 1 :], digits)
+        logits: Tensor = self.head(self.attend(x, start_mask)[:, start.shape[1] - 1 :], digits)
+        return logits
 
     def start_embeddings(self, conditions: EncodedConditions) -> tuple[Tensor, Tensor | None]:
-        """Returns the prefix of the first token, [B, P + 1, W], BOS last; and its mask where a condition is ragged."""
+        """Returns the embeddings [B, P + 1, W] before the first token, BOS last; and their mask if one is ragged."""
         parts = [self.from_global(conditions.global_vector).unsqueeze(1)]
         if self.from_condition is not None:
             parts.append(self.from_condition(conditions.tokens))
@@ -149,22 +150,29 @@ class TokenLM(LatentGenerator):
         return torch.cat(parts, 1), mask
 
     def embed(self, digits: Tensor, first_frame: int = 0) -> Tensor:
-        """Digits [B, n, K] of the frames from `first_frame` on, counted from a chunk's start, to [B, n, W]."""
+        """Returns embeddings [B, n, W] of digits [B, n, K]; `first_frame` counts from the start of a chunk."""
         frames = torch.arange(first_frame, first_frame + digits.shape[1], device=digits.device)
-        return self.digit_embedding(digits) + self.chunk_position[frames % len(self.chunk_position)]
+        x: Tensor = self.digit_embedding(digits) + self.chunk_position[frames % len(self.chunk_position)]
+        return x
 
     def attend(self, x: Tensor, start_mask: Tensor | None) -> Tensor:
-        """Hidden states [B, n, W] of a whole sequence of embeddings [B, n, W]."""
+        """Returns hidden states [B, n, W] of a whole sequence of embeddings [B, n, W]."""
         hidden, _ = self.attend_cached(x, start_mask, None)
         return hidden
 
     def attend_cached(self, x: Tensor, start_mask: Tensor | None, cache: Any | None) -> tuple[Tensor, Any]:
-        """Hidden states [B, n, W] of embeddings that follow what `cache` holds; and the cache with them added."""
+        """Returns hidden states [B, n, W] of embeddings that follow what a cache holds, and the cache with them added.
+
+        Args:
+            x: [B, n, W] embeddings.
+            start_mask: [B, P + 1] bool of the first embeddings, True where one is real; None: all are.
+            cache: of the call before; None at the start.
+        """
         total = x.shape[1] + (cache.cache_length if cache is not None else 0)
         seen = None
         if start_mask is not None:
             seen = nn.functional.pad(start_mask, (0, total - start_mask.shape[1]), value=True)
-        return self.decoder(
+        hidden, cache = self.decoder(
             x.to(self.bos.dtype),
             self_attn_kv_mask=seen,
             rotary_pos_emb=rotary_for_x_transformers(total, self.rotary_dim, self.settings.rotary_base, x),
@@ -172,6 +180,7 @@ class TokenLM(LatentGenerator):
             cache_age=x.shape[1],
             return_hiddens=True,
         )
+        return hidden, cache
 
     def sample(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...core.config import option
 from ...core.objective import Objective
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
@@ -17,9 +18,9 @@ from .lm import TokenLMConfig
 
 @dataclass(frozen=True, kw_only=True)
 class NextTokenConfig:
-    """How conditions are dropped."""
+    """Options of `NextTokenObjective`."""
 
-    cond_drop_prob: float = 0.1  # probability, per item, that its conditions are dropped
+    cond_drop_prob: float = option(0.1, "Probability that all conditions of an item are dropped.")
 
     def __post_init__(self) -> None:
         if not 0 <= self.cond_drop_prob <= 1:
@@ -38,7 +39,7 @@ class NextTokenObjective(Objective):
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Batch tokens [B, T', Q].
+        """Returns the loss of batch tokens [B, T', Q].
 
         Raises:
             ValueError: no tokens, tokens of another codec, or an item without a real token.
@@ -70,6 +71,7 @@ class NextTokenObjective(Objective):
 
 
 def frame_nats(logits: Tensor, digits: Tensor) -> Tensor:
-    """-log p [B, T'] of each frame's digits [B, T', K] under logits [B, T', K, L]; sums over all codebooks."""
+    """Returns -log p [B, T'] of each frame's digits [B, T', K] under logits [B, T', K, L], over all codebooks."""
     log_probabilities = torch.log_softmax(logits.float(), -1)
-    return -log_probabilities.gather(-1, digits.unsqueeze(-1)).squeeze(-1).sum(-1)
+    nats: Tensor = -log_probabilities.gather(-1, digits.unsqueeze(-1)).squeeze(-1).sum(-1)
+    return nats

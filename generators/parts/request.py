@@ -79,7 +79,7 @@ def lay_given(stream: Tensor, keep: Tensor, frames_per_chunk: int, like: Tensor)
     known = torch.zeros_like(like)
     where = where.to(like.device)
     count = min(stream.shape[1], known.shape[1])
-    shown = where.unflatten(-1, (-1,) + (1,) * (like.ndim - 2)) if like.ndim > 2 else where
+    shown = where[(..., *[None] * (like.ndim - 2))]
     known[:, :count] = torch.where(shown[:, :count], stream[:, :count].to(known), known[:, :count])
     return known, where
 

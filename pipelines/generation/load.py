@@ -33,7 +33,7 @@ def load_pipeline(
     device: torch.device | str | None = None,
     torch_dtype: torch.dtype | None = None,
 ) -> GenerationPipeline:
-    """Load a tokenizer and a generator together.
+    """Loads a tokenizer and a generator together.
 
     Args:
         path: a shipped name (`codicodec-mini-dit`, `codicodec-mini-lm`), a folder that `save_pretrained` wrote, a
@@ -55,7 +55,7 @@ def load_pipeline(
 
 
 def shipped_pipelines(tokenizer: AudioTokenizer) -> list[str]:
-    """Names of the shipped pipelines whose generators were trained on this tokenizer's streams."""
+    """Returns the names of the shipped pipelines whose generators were trained on this tokenizer's streams."""
     fingerprint = tokenizer.fingerprint()
     return [name for name in SHIPPED if read_manifest(_shipped_folder(name)).tokenizer_fingerprint == fingerprint]
 
@@ -68,7 +68,7 @@ def build_pipeline(
     defaults: PipelineDefaults | None = None,
     torch_dtype: torch.dtype | None = None,
 ) -> GenerationPipeline:
-    """Put a tokenizer and a generator into one pipeline folder.
+    """Puts a tokenizer and a generator into one pipeline folder.
 
     Args:
         tokenizer: as for `load_tokenizer`; one that ships is referred to by its name, another is copied.
@@ -102,7 +102,7 @@ def _from_generator(folder: Path, tokenizer: str | Path | AudioTokenizer | None)
 
 
 def _generator_folder(folder: Path) -> Path:
-    """The generator inside a training run, a checkpoint or a pipeline; the averaged weights where there are such."""
+    """Returns the generator inside a training run, a checkpoint or a pipeline, with averaged weights if there are."""
     if not folder.is_dir():
         known = ", ".join(sorted(SHIPPED))
         raise CheckpointError(f"no pipeline {str(folder)!r}: give a pipeline's or a run's folder, or one of {known}")
@@ -116,13 +116,13 @@ def _generator_folder(folder: Path) -> Path:
 
 
 def _tokenizer_of(generator: Path, fingerprint: str) -> str:
-    """The tokenizer that a run names, or the one of its dataset, or else the shipped one with that fingerprint."""
+    """Returns the tokenizer that a run names, or its dataset, or else the shipped one with that fingerprint."""
     if (generator.parent / STATE_FILE).is_file():
         data = read_progress(generator.parent).config.get("data", {})
         if data.get("tokenizer"):
-            return data["tokenizer"]
+            return str(data["tokenizer"])
         try:
-            return read_dataset_json(Path(data["source"]))["tokenizer"]["source"]
+            return str(read_dataset_json(Path(data["source"]))["tokenizer"]["source"])
         except (DatasetError, KeyError) as error:
             logger.info("the run's dataset does not name its tokenizer: %s", error)
     for name in SHIPPED_TOKENIZERS:

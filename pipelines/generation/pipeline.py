@@ -1,4 +1,4 @@
-"""A tokenizer and a generator made for each other: prompts in, audio out.
+"""A tokenizer and a generator made for each other: they turn prompts into audio.
 
 Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames,
 Q codebooks.
@@ -212,12 +212,12 @@ class GenerationPipeline:
                 logger.warning("the generator does not record whether it was trained with %s: it may do nothing", name)
 
     def save_pretrained(self, folder: str | Path, *, tokenizer_name: str | None = None) -> None:
-        """Write `pipeline.json`, `generator/` and `tokenizer/`; see `saved.write_pipeline`."""
+        """Writes `pipeline.json`, `generator/` and `tokenizer/`; see `saved.write_pipeline`."""
         write_pipeline(folder, self.tokenizer, self.generator, self.defaults, tokenizer_name=tokenizer_name)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, tokenizer: str | Path | AudioTokenizer | None = None) -> Self:
-        """Load what `save_pretrained` wrote; see `saved.read_pipeline`."""
+        """Loads what `save_pretrained` wrote; see `saved.read_pipeline`."""
         return cls(*read_pipeline(folder, tokenizer))
 
 

@@ -53,7 +53,7 @@ def write_pipeline(
     *,
     tokenizer_name: str | None = None,
 ) -> None:
-    """Write a pipeline folder, all or nothing; a pipeline that is already there is replaced.
+    """Writes a pipeline folder, all or nothing; a pipeline that is already there is replaced.
 
     Args:
         tokenizer_name: refer to the tokenizer by the name (shipped, or hub id) that `load_tokenizer` finds it under, in
@@ -95,7 +95,7 @@ def write_pipeline(
 def read_pipeline(
     folder: str | Path, tokenizer: str | Path | AudioTokenizer | None = None
 ) -> tuple[AudioTokenizer, LatentGenerator, PipelineDefaults]:
-    """Read a pipeline folder.
+    """Reads a pipeline folder.
 
     Args:
         tokenizer: take this one in place of the one that the manifest names.
@@ -138,7 +138,7 @@ def read_manifest(folder: Path) -> PipelineManifest:
 
 
 def _location(folder: Path, location: str) -> str:
-    """A location as the manifest writes it, in the form that `load_tokenizer` and `load_generator` take."""
+    """Returns a location of the manifest in the form that `load_tokenizer` and `load_generator` take."""
     if not location.startswith(INSIDE):
         return location
     path = (folder / location).resolve()

@@ -336,7 +336,7 @@ def test_spectrograms_are_left_out_without_matplotlib_and_refused_where_asked_fo
     pipe: GenerationPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="latentune"):
         sample_to_folder(config(tmp_path, prompts=("x",)), pipeline=pipe)
     assert sorted(path.suffix for path in (tmp_path / "out").glob("0*")) == [".json", ".wav"]
     assert "pip install 'latentune[report]'" in caplog.text
