@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...core.errors import LatentuneError
+from ...core.files import finite
 from ...core.job_log import job_logger
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Outcome:
         if self.facts is None:
             return
         if as_json:
-            click.echo(json.dumps(plain(self.facts), indent=2, ensure_ascii=False, default=str))
+            click.echo(json.dumps(finite(self.facts), indent=2, ensure_ascii=False, default=str))
         elif isinstance(self.text, str):
             if self.text:
                 click.echo(self.text)
@@ -75,15 +75,6 @@ class _StderrHandler(logging.StreamHandler[Any]):
     @property
     def stream(self) -> Any:
         return sys.stderr
-
-
-def plain(value: Any) -> Any:
-    """Returns a value with NaN and infinity, which JSON does not have, as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def process_rank() -> tuple[int, int]:

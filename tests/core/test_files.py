@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from latentune.core.files import atomic_path, write_json
+from latentune.core.files import atomic_path, finite, write_json
 
 
 @pytest.fixture
@@ -41,3 +41,8 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None
     with pytest.raises(RuntimeError, match="half"):
         stop_halfway()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "1\n"}
+
+
+def test_numbers_that_json_lacks_become_none() -> None:
+    value = {1: (float("nan"), 2.5, {"x": [float("-inf"), "text", True, None]})}
+    assert finite(value) == {"1": [None, 2.5, {"x": [None, "text", True, None]}]}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ....core.files import finite
 from .table import ResultsTable
 
 Record = dict[str, Any]
@@ -88,15 +88,6 @@ def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, digit
         values = (row.get(column) for column in columns)
         writer.writerow([f"{value:.{digits}g}" if digits and isinstance(value, float) else value for value in values])
     return buffer.getvalue()
-
-
-def finite(value: Any) -> Any:
-    """A value with NaN and inf, which JSON does not have, as None."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _figure(table: ResultsTable, system: str, name: str) -> Record:

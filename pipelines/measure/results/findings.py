@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ....core.figures import can_draw
-from ....core.files import write_json, write_text
-from .export import csv_text, finite, table_dict
+from ....core.files import finite, write_json, write_text
+from .export import csv_text, table_dict
 from .grid import Grid
 from .table import ResultsTable
 from .terminal import terminal_view
