@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import importlib
 import inspect
-import typing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from latentune.pipelines.commands.keys import field_comments
 
 HEAD = """# Configuration
 
@@ -57,7 +57,7 @@ def _is_config(cls: type) -> bool:
 
 
 def _class_section(cls: Any) -> str:
-    comments = _field_comments(cls)
+    comments = field_comments(cls)
     first = (inspect.getdoc(cls) or "").split("\n\n")[0]
     rows = ""
     for field in dataclasses.fields(cls):
@@ -66,22 +66,6 @@ def _class_section(cls: Any) -> str:
             key = "class" if field.name == "class_name" else field.name  # `class` is a word of Python
             rows += f"| `{key}` | `{_type_name(field.type)}` | {_default(field)} | {_cell(meaning)} |\n"
     return f"### {cls.__name__}\n\n{first}\n\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}\n"
-
-
-def _field_comments(cls: type) -> dict[str, str]:
-    """Returns the comment after each field of the class and of its bases, whose meaning is given only there."""
-    comments: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        lines = inspect.getsource(base).splitlines()
-        tree = ast.parse(inspect.cleandoc("\n".join(lines)))
-        for node in typing.cast(ast.ClassDef, tree.body[0]).body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                _, _, comment = lines[(node.end_lineno or node.lineno) - 1].rpartition("  # ")
-                if comment != lines[(node.end_lineno or node.lineno) - 1]:
-                    comments[node.target.id] = comment
-    return comments
 
 
 def _type_name(hint: Any) -> str:

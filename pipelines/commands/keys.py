@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +18,7 @@ from ..training.objectives import KIND
 from .options import default_text, fields_of, nested_configs
 
 MISSING = "???"
-BINDING = "binding"  # of a generator's config; it comes from the dataset
+FROM_DATASET = ("binding", "trained_on")  # fields of a generator's config that training fills in
 
 
 def key_rows(source: str, overrides: Sequence[str]) -> list[tuple[str, str]]:
@@ -34,6 +37,23 @@ def key_rows(source: str, overrides: Sequence[str]) -> list[tuple[str, str]]:
     return [(key.replace("class_name", "class"), text) for key, text in _rows(TrainConfig, values, "", known)]
 
 
+def field_comments(cls: type[Any]) -> dict[str, str]:
+    """Returns the comment after each field of a dataclass and of its bases: the help of fields that have no other."""
+    comments: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        lines = inspect.getsource(base).splitlines()
+        body = ast.parse(inspect.cleandoc("\n".join(lines))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for node in body.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                line = lines[(node.end_lineno or node.lineno) - 1]
+                if "  # " in line:
+                    comments[node.target.id] = line.rpartition("  # ")[2]
+    return comments
+
+
 def _chosen_configs(class_name: str, model: Mapping[str, Any]) -> dict[str, type[Any]]:
     """The config dataclasses that depend on the class of the model, by their dotted keys."""
     data = data_class(class_name)
@@ -45,15 +65,18 @@ def _chosen_configs(class_name: str, model: Mapping[str, Any]) -> dict[str, type
 def _rows(
     cls: type[Any], values: Mapping[str, Any], prefix: str, known: Mapping[str, type[Any]]
 ) -> Iterator[tuple[str, str]]:
+    comments = field_comments(cls)
     for field, hint in fields_of(cls):
         key = f"{prefix}{field.name}"
+        if prefix == "model.config." and field.name in FROM_DATASET:
+            continue
         nested = known.get(key) or next(iter(nested_configs(hint)), None)
         value = values.get(field.name)
-        if nested is not None and key != f"model.config.{BINDING}":
+        if nested is not None:
             yield from _rows(nested, value if isinstance(value, Mapping) else {}, f"{key}.", known)
-        elif field.name != BINDING:
+        else:
             text = _text(values[field.name]) if field.name in values else default_text(field) or "required"
-            yield f"{key} = {text}", str(field.metadata.get("help", ""))
+            yield f"{key} = {text}", str(field.metadata.get("help") or comments.get(field.name, ""))
 
 
 def _text(value: Any) -> str:
