@@ -172,6 +172,20 @@ def test_every_item_begins_with_what_it_continues(pipe: GenerationPipeline) -> N
     assert steps == [(1, 1)]
 
 
+def test_any_chunks_can_be_given(pipe: GenerationPipeline) -> None:
+    chunk_s = pipe.spec.chunk_samples / 48000
+    encoded = pipe.tokenizer.encode(torch.randn(1, 1, 12000, generator=seeded(3)) * 0.1, 48000)
+    keep = torch.tensor([[False, True, True]])
+    given = Given(encoded=encoded, keep=keep)
+    out = pipe("a", duration_s=6 * chunk_s, given=given, generator=seeded())
+    frames = keep.repeat_interleave(pipe.spec.chunk_latents, 1)[0]
+    assert out.latents is not None
+    assert torch.equal(out.latents[0, : len(frames)][frames], encoded.latents[0, : len(frames)][frames])
+    assert not torch.equal(out.latents[0, 0], encoded.latents[0, 0])
+    with pytest.raises(ValueError, match="continue_from and given both say"):
+        pipe("a", duration_s=6 * chunk_s, given=given, continue_from=(torch.zeros(1, 9000), 48000))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
