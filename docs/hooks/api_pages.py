@@ -18,7 +18,7 @@ PAGES = {
         ("generators/*.py", "generators/conditioning", "generators/diffusion", "generators/language"),
     ),
     "pipelines": ("Pipelines", ("pipelines/*.py", "pipelines/generation", "pipelines/training", "pipelines/engines")),
-    "data": ("Audio files and latent shards", ("pipelines/data/audio", "pipelines/data/shards")),
+    "data": ("Audio files and latent shards", ("pipelines/data/audio", "pipelines/data/shards", "pipelines/data/*.py")),
     "measure": ("Measuring", ("pipelines/measure/*",)),
     "core": ("Core", ("core/*.py",)),
     "layers": ("Layers", ("layers/*.py",)),
