@@ -1,0 +1,110 @@
+"""How commands fail: one line on stderr, and the exit code."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import call, fails
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "nowhere"], "no dataset at nowhere"),
+        (["encode", "nowhere", "out", "--tokenizer", "nowhere"], "nowhere"),
+        (["evaluate", "real", "-c", "evaluate/musicnn"], "lacks the required key(s) generated"),
+        (["encode", "a", "b", "tokeniser=c"], "unknown config key tokeniser: did you mean 'tokenizer'?"),
+        (["encode", "a", "b", "wrong"], "'wrong' is not key=value"),
+        (["train", "train/codicodec-tiny", "data.source=x", "stepz=1"], "did you mean 'steps'"),
+        (["train", "train/codicodec-tiny"], "give it a value, data.source=..."),
+        (["train", "train/codicodec-tiny", "data.source=nowhere", "output=run"], "nowhere"),
+        (["train", "nothing"], "no config 'nothing'"),
+        (["sample", "nowhere", "out"], "nowhere"),
+        (["convert", "nowhere.pt", "out"], "nowhere.pt"),
+        (["decode", "nowhere", "out"], "no dataset at nowhere"),
+        (["demo", "out", "nums=3"], "did you mean 'num'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(*arguments)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["frobnicate"],
+        ["info", "a", "--frob"],
+        ["encode", "a"],
+        ["sample", "a", "b", "--num", "x"],
+        ["evaluate"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    result = call(*arguments, code=2)
+    assert result.stdout == ""
+    assert "Usage" in result.stderr
+
+
+def test_an_option_that_the_codec_lacks_is_a_mistake(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:
+    assert "no option stepz" in fails("decode", dataset, tmp_path / "o", "--tokenizer", codec_folder, "-o", "stepz=1")
+
+
+def test_a_traceback_is_shown_only_when_asked_for() -> None:
+    assert "Traceback" in call("--debug", "info", "nowhere", code=1).stderr
+    assert "Traceback" not in call("info", "nowhere", code=1).stderr
+
+
+def test_an_unexpected_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentune.pipelines.info as library
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(library, "dataset_info", broken)
+    assert fails("info", "x") == "error: unexpected RuntimeError: two lines (latentune --debug ... shows where)\n"
+
+
+def test_a_stopped_run_is_exit_code_130(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentune.pipelines.training.step as library
+
+    step = library.Stepper.do
+
+    def interrupted(self: Any, *arguments: Any) -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(library.Stepper, "do", interrupted)
+    keys = [f"data.source={audio / '0.wav'}", f"output={tmp_path / 'run'}"]
+    lines = call("train", "train/codicodec-tiny", *keys, code=130).stderr.splitlines()
+    assert lines[-1].startswith("interrupted: stopped by SIGTERM after step 1")
+    assert "run the same command again to resume" in lines[-1]
+    assert "training CoDiCodec" in lines[0]
+    assert "step 1: loss" in lines[1], "the lines of a job are shown also without a terminal and without -v"
+    assert (tmp_path / "run" / "checkpoints" / "00000001").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "hint"),
+    [
+        (["encode", "a", "b"], "latentune.pipelines.encode.encode_dataset", "run the same command again to resume"),
+        (["sample", "a", "b"], "latentune.pipelines.sample.sample_to_folder", "it starts from the beginning"),
+    ],
+)
+def test_an_interruption_says_how_to_resume(
+    command: list[str], function: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(function, interrupted)
+    result = call(*command, code=130)
+    assert result.stdout == ""
+    assert result.stderr.startswith("interrupted: ")
+    assert hint in result.stderr
