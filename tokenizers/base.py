@@ -138,7 +138,8 @@ class AudioTokenizer(ConfiguredModel):
     @property
     def licence(self) -> str:
         """Licence of the weights, kept in config.json; written into datasets and model cards."""
-        return self.config.get("_licence", "unknown")
+        out: str = self.config.get("_licence", "unknown")
+        return out
 
     @licence.setter
     def licence(self, name: str) -> None:

@@ -49,7 +49,8 @@ class ScaledGroupNorm(nn.Module):
         """x [M, C, F, T], noise [M or 1, E] where the norm is conditioned on it."""
         if noise is None:
             return F.group_norm(x, self.groups, self.weight)
-        return F.group_norm(x, self.groups) * (1 + self.project(noise))[..., None, None]
+        out: Tensor = F.group_norm(x, self.groups) * (1 + self.project(noise))[..., None, None]
+        return out
 
 
 class ScaledLayerNorm(nn.Module):
@@ -67,7 +68,8 @@ class ScaledLayerNorm(nn.Module):
         """x [P, H, S, W], noise [P or 1, H, E] where the norm is conditioned on it."""
         if noise is None:
             return F.layer_norm(x, (self.width,), self.weight, eps=NORM_EPS)
-        return F.layer_norm(x, (self.width,), eps=NORM_EPS) * (1 + self.project(noise))[..., None, :]
+        out: Tensor = F.layer_norm(x, (self.width,), eps=NORM_EPS) * (1 + self.project(noise))[..., None, :]
+        return out
 
 
 class ConvBlock(nn.Module):
@@ -80,7 +82,8 @@ class ConvBlock(nn.Module):
         self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        return self.conv2(F.silu(self.conv1(self.norm(x, noise)))).add_(x)
+        out: Tensor = self.conv2(F.silu(self.conv1(self.norm(x, noise)))).add_(x)
+        return out
 
 
 class Downsample(nn.Module):
@@ -94,7 +97,8 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fixed = F.avg_pool2d(x, self.factor).repeat_interleave(self.repeat, dim=1)
-        return self.conv(self.norm(x)) + fixed
+        out: Tensor = self.conv(self.norm(x)) + fixed
+        return out
 
 
 class Upsample(nn.Module):
@@ -108,7 +112,8 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fixed = x.unflatten(1, (self.out_channels, -1)).mean(2)
-        return self.conv(self.norm(x)) + F.interpolate(fixed, scale_factor=self.factor, mode="nearest")
+        out: Tensor = self.conv(self.norm(x)) + F.interpolate(fixed, scale_factor=self.factor, mode="nearest")
+        return out
 
 
 class HalfCausalAttention(nn.Module):

@@ -11,13 +11,15 @@ from .config import CoDiCodecConfig
 def noise_level(position: float | Tensor, config: CoDiCodecConfig) -> float | Tensor:
     """sigma at a position in [0, 1], from sigma_min to sigma_max, spaced by rho."""
     low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
-    return (low + position * (high - low)) ** config.rho
+    out: float | Tensor = (low + position * (high - low)) ** config.rho
+    return out
 
 
 def noise_position(sigma: Tensor, config: CoDiCodecConfig) -> Tensor:
     """Inverse of `noise_level`."""
     low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
-    return (sigma ** (1 / config.rho) - low) / (high - low)
+    out: Tensor = (sigma ** (1 / config.rho) - low) / (high - low)
+    return out
 
 
 def preconditioning(sigma: Tensor, config: CoDiCodecConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -29,4 +31,5 @@ def preconditioning(sigma: Tensor, config: CoDiCodecConfig) -> tuple[Tensor, Ten
 
 def renoise(clean: Tensor, noise: Tensor, sigma: float, config: CoDiCodecConfig) -> Tensor:
     """Bring a clean estimate back to noise level sigma, given that it carries sigma_min already."""
-    return clean + (sigma**2 - config.sigma_min**2) ** 0.5 * noise
+    out: Tensor = clean + (sigma**2 - config.sigma_min**2) ** 0.5 * noise
+    return out

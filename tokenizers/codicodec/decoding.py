@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PROMPT_POSITION = 0.4  # position on the noise schedule to which the previous chunk is brought back (autoregressive)
 PROMPT_DRAW = 1_000_000  # number of the draw that re-noises the previous chunk; beyond any number of steps
 
+T = TypeVar("T")
 Piece = tuple[int, int, Tensor]  # item, first sample, audio [C, n]
 
 

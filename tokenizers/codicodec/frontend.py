@@ -92,4 +92,5 @@ class Depatchifier(Levels):
 
     def output(self, x: Tensor, gain: Tensor, noise: Tensor) -> Tensor:
         """The last map to a spectrogram [M, 2C, F, L]; gain [M or 1, 1, F, 1] precedes the last convolution."""
-        return self.conv_out(self.norm_out(x, noise) * gain)
+        out: Tensor = self.conv_out(self.norm_out(x, noise) * gain)
+        return out

@@ -26,4 +26,5 @@ def spectrogram_to_audio(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor
 
 def split_chunks(spectrogram: Tensor, chunk_frames: int) -> Tensor:
     """[B, 2C, F, K * chunk_frames] to [B, K, 2C, F, chunk_frames]."""
-    return spectrogram.unflatten(-1, (-1, chunk_frames)).movedim(3, 1)
+    out: Tensor = spectrogram.unflatten(-1, (-1, chunk_frames)).movedim(3, 1)
+    return out

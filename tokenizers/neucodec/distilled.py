@@ -43,8 +43,10 @@ class DistillNeuCodec(NeuCodec):
     @torch.no_grad()
     def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:
         """[B, K * hop] to [B, K, S], without gradient."""
-        return self.semantic_encoder(padded.to(self.fusion.weight.dtype))
+        out: Tensor = self.semantic_encoder(padded.to(self.fusion.weight.dtype))
+        return out
 
     def acoustic_frames(self, padded: Tensor) -> Tensor:
         """[B, K * hop] to [B, K, acoustic_width], projected."""
-        return self.acoustic_proj(super().acoustic_frames(padded))
+        out: Tensor = self.acoustic_proj(super().acoustic_frames(padded))
+        return out

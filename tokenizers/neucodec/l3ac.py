@@ -95,7 +95,8 @@ class DistilAcousticEncoder(nn.Module):
             x = stage(x)
         x = self.context_fine(self.out(x).transpose(1, 2))
         x = self.context_down(x.transpose(1, 2)).transpose(1, 2)
-        return self.context_coarse(x)
+        out: Tensor = self.context_coarse(x)
+        return out
 
 
 class TrendStem(nn.Module):
@@ -117,7 +118,8 @@ class TrendStem(nn.Module):
         """Audio [B, 1, N] -> [B, W, N]."""
         pooled = trends(audio, self.trend_samples)
         x = torch.cat([band(trend) for band, trend in zip(self.bands, pooled, strict=True)], dim=1)
-        return self.merge(torch.cat([F.gelu(self.expand(x)), audio], dim=1))
+        out: Tensor = self.merge(torch.cat([F.gelu(self.expand(x)), audio], dim=1))
+        return out
 
 
 def trends(audio: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:

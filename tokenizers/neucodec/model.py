@@ -271,17 +271,20 @@ class NeuCodec(AudioTokenizer):
         Args:
             moments: of the signal, if `padded` is a chunk of it.
         """
-        return self.semantic_encoder(padded, moments)
+        out: Tensor = self.semantic_encoder(padded, moments)
+        return out
 
     def acoustic_frames(self, padded: Tensor) -> Tensor:
         """[B, K * hop] at the encoders' rate to [B, K, width]."""
-        return self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
+        out: Tensor = self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
+        return out
 
     def fused_frames(self, semantic: Tensor, padded: Tensor) -> Tensor:
         """Semantic frames and padded audio [B, K * hop], joined: [B, K, V]. Semantic channels come first."""
         acoustic = self.acoustic_frames(padded)
         semantic = hold_last(self.semantic_adapter(semantic), acoustic.shape[1])
-        return self.fusion(torch.cat((semantic, acoustic), dim=-1))
+        out: Tensor = self.fusion(torch.cat((semantic, acoustic), dim=-1))
+        return out
 
     @property
     def grid_frames(self) -> int:

@@ -92,7 +92,8 @@ class Quantiser(nn.Module):
     def embed(self, values: Tensor) -> Tensor:
         """Values [B, T, d], rounded or not, to what the decoder gets, [B, T, V]."""
         codes = self._to_levels(values) / self._half(values)
-        return self.project_out(codes.to(self.project_out.weight.dtype))
+        out: Tensor = self.project_out(codes.to(self.project_out.weight.dtype))
+        return out
 
     def _half(self, like: Tensor) -> Tensor:
         return fsq.half_widths(self.config.levels, like)

@@ -73,7 +73,8 @@ class ResidualQuantiser(Quantiser):
             coded, _, _ = self.residual(values)
         else:
             coded = self.tokens_to_values(self.values_to_tokens(values))
-        return values + (coded - values).detach()
+        out: Tensor = values + (coded - values).detach()
+        return out
 
     def values_to_tokens(self, values: Tensor) -> Tensor:
         """Values [..., d] to tokens [..., Q]."""

@@ -100,7 +100,8 @@ class WindowedAttention(nn.Module):
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, first_query: int = 0) -> Tensor:
         """Queries [B, H, T, E] over keys and values [B, H, S, E] -> [B, T, W]; see `attend`."""
         mixed = attend(q, k, v, mask, first_query=first_query)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
 
 
 class TransformerBlock(nn.Module):
@@ -127,4 +128,5 @@ class TransformerBlock(nn.Module):
     def join(self, x: Tensor, mixed: Tensor) -> Tensor:
         """The residual x [B, T, W] with what attention gave for it, then with the MLP's share."""
         x = x + mixed * self.attention_scale
-        return x + self.mlp(self.mlp_norm(x)) * self.mlp_scale
+        out: Tensor = x + self.mlp(self.mlp_norm(x)) * self.mlp_scale
+        return out

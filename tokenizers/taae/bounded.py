@@ -80,7 +80,8 @@ class Side:
     def _call(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
         """One pass of the network, which gets the counts only where they differ."""
         valid = None if min(counts) == max(counts) else torch.tensor(counts, device=frames.device) * self.per_in
-        return self.network(frames.to(_dtype(self.network)), valid).float()
+        out: Tensor = self.network(frames.to(_dtype(self.network)), valid).float()
+        return out
 
     def _streamed(self, frames: Tensor, max_frames: int) -> Tensor:
         """The same as one pass, in blocks: every layer keeps the context that its window and kernel need."""

@@ -106,4 +106,5 @@ def _conv(
     """A convolution over (time, frequency) with weight norm, dilated in time, padded to keep the size at stride 1."""
     padding = (dilation * (kernel[0] // 2), kernel[1] // 2)
     conv = nn.Conv2d(fan_in, fan_out, kernel, stride, padding, (dilation, 1))
-    return weight_norm(conv)
+    out: nn.Module = weight_norm(conv)
+    return out

@@ -126,7 +126,8 @@ class Encoder(nn.Module):
         x, lengths = self.conv_in(zero_beyond(patches, num_patches)), num_patches
         for stage in self.stages:
             x, lengths = stage(x, lengths)
-        return self.conv_out(self.activation_out(zero_beyond(x, lengths)))
+        out: Tensor = self.conv_out(self.activation_out(zero_beyond(x, lengths)))
+        return out
 
     def stream(self, batch: int) -> LayerStreams:
         """The encoder at work on a stream of `batch` items: push patches, get z of the frames that became whole."""
@@ -160,7 +161,8 @@ class Decoder(nn.Module):
         x, lengths = self.conv_in(zero_beyond(values, num_latents)), num_latents
         for stage in self.stages:
             x, lengths = stage(x, lengths)
-        return self.clip(self.conv_out(self.activation_out(zero_beyond(x, lengths))))
+        out: Tensor = self.clip(self.conv_out(self.activation_out(zero_beyond(x, lengths))))
+        return out
 
     def stream(self, batch: int) -> LayerStreams:
         """The decoder at work on a stream of `batch` items: push values, get the patches that became ready."""

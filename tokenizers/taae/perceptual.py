@@ -7,7 +7,7 @@ Shape letters: B batch, C audio channels, N audio samples, T frames, D features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,17 +131,20 @@ def _from_torchaudio(download: bool) -> nn.Module:
         model = bundle.get_model()
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"cannot fetch WavLM-Large: {error}; or set objective.perceptual.path") from error
-    return getattr(model, "model", model)  # without the wrapper that normalises the waveform over the whole batch
+    # without the wrapper that normalises the waveform over the whole batch
+    network: nn.Module = getattr(model, "model", model)
+    return network
 
 
 def _blocks(wavlm: nn.Module) -> nn.ModuleList:
     """The transformer layers, in order, of transformers' or of torchaudio's model."""
     encoder: Any = wavlm.encoder
-    return getattr(encoder, "transformer", encoder).layers
+    layers: nn.ModuleList = getattr(encoder, "transformer", encoder).layers
+    return layers
 
 
 @contextmanager
-def _outputs_of(modules: Iterable[nn.Module]) -> Any:
+def _outputs_of(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
     """A list that, within this context, gets what each of `modules` gives (the first of several things)."""
     outputs: list[Tensor] = []
 

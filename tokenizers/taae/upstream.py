@@ -142,7 +142,8 @@ def load_official(cls: type[Codec], path: str | Path, **options: Any) -> Codec:
         codec = cls(config)
     codec.load_state_dict(convert_state_dict(state, codec), strict=True, assign=True)
     codec.licence = LICENCE
-    return codec.eval()
+    out: Codec = codec.eval()
+    return out
 
 
 def _find(path: str | Path, options: dict[str, Any]) -> tuple[Path, Path]:

@@ -25,7 +25,8 @@ def stft(audio: Tensor, window_samples: int, hop_samples: int, *, nyquist: bool 
     """
     frames = audio.unfold(-1, window_samples, hop_samples) * hann_window(window_samples, audio)
     spectrum = torch.fft.rfft(frames)
-    return (spectrum if nyquist else spectrum[..., :-1]).transpose(-1, -2)
+    out: Tensor = (spectrum if nyquist else spectrum[..., :-1]).transpose(-1, -2)
+    return out
 
 
 def istft(spectrum: Tensor, window_samples: int, hop_samples: int) -> Tensor:

@@ -47,8 +47,9 @@ def flex_attention(
 def _kernel(compiled: bool) -> Callable[..., Tensor]:
     from torch.nn.attention.flex_attention import flex_attention
 
-    kernel: Any = torch.compile(flex_attention) if compiled else flex_attention
-    return kernel
+    kernel: Any = flex_attention  # its result depends on arguments that are not used here
+    compiled_kernel: Callable[..., Tensor] = torch.compile(kernel) if compiled else kernel
+    return compiled_kernel
 
 
 def flex_block_mask(
@@ -94,13 +95,14 @@ def flex_block_mask(
     shape = (1 if seen is None else len(seen), 1, len(low))
     # torch reads the first `count` entries of each row; the others only have to be valid block numbers
     indices = (low[:, None] + columns).clamp_max(len(columns) - 1)
-    return BlockMask.from_kv_blocks(
+    out: BlockMask = BlockMask.from_kv_blocks(
         (high - low + 1).to(torch.int32).expand(shape).contiguous(),
         indices.to(torch.int32).expand(*shape, -1).contiguous(),
         BLOCK_SIZE=FLEX_BLOCK,
         mask_mod=by_position if seen is None else by_item,
         seq_lengths=(num_queries, num_keys),
     )
+    return out
 
 
 def _block_ranges(
