@@ -1,7 +1,7 @@
-"""The interface of every audio tokenizer: its sizes (`TokenizerSpec`), its streams (`Encoded`) and its methods.
+"""The interface of every audio tokenizer: its sizes (`TokenizerSpec`), its output (`Encoded`) and its methods.
 
-Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames,
-Q codebooks.
+Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames, Q
+codebooks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STREAMS: tuple[Stream, ...] = ("latents", "tokens")
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSpec:
-    """Rates and sizes of a tokenizer's two streams. All that a dataset or a generator needs to know of it."""
+    """Rates and sizes of a tokenizer's two streams: all that a dataset or a generator needs to know about it."""
 
     name: str  # codec family, such as "codicodec"
     sample_rate: int  # Hz, of the audio the codec works on
@@ -68,41 +68,45 @@ class TokenizerSpec:
 
     @property
     def bitrate_bps(self) -> float:
-        """Bits per second that the token stream can carry at most, log2(size) a token (arXiv 2411.19842, eq. 5)."""
+        """Bits per second that the token stream can carry at most, log2(size) per token (arXiv 2411.19842, eq. 5)."""
         return self.token_rate_hz * sum(math.log2(size) for size in self.codebook_sizes)
 
     @property
     def packed_bitrate_bps(self) -> float:
-        """Bits per second of tokens packed in whole bits, ceil(log2(size)) a token: the rates that papers quote.
+        """Bits per second of tokens packed in whole bits, ceil(log2(size)) per token: the rates that papers quote.
 
         400, 700, 1000 and 625 for the presets of Stable Codec, where `bitrate_bps` is 388, 697, 951 and 613.
         """
         return self.token_rate_hz * sum(map(entry_bits, self.codebook_sizes))
 
     def num_chunks(self, num_samples: int) -> int:
-        """Chunks that hold `num_samples` samples at `sample_rate`; at least one."""
+        """Returns the number of chunks that contain `num_samples` samples at `sample_rate`; at least one.
+
+        Raises:
+            ValueError: fewer than 1 sample.
+        """
         if num_samples < 1:
             raise ValueError(f"audio of {num_samples} samples: at least 1 is needed")
         return max(1, math.ceil((num_samples - self.overlap_samples) / self.chunk_samples))
 
     def nearest_chunks(self, duration_s: float) -> int:
-        """Whole chunks whose hops come nearest to `duration_s` seconds; at least one."""
+        """Returns the number of whole chunks whose hops are nearest to `duration_s` seconds; at least one."""
         return max(1, round(duration_s * self.sample_rate / self.chunk_samples))
 
     def max_samples(self, num_chunks: int) -> int:
-        """The most samples that `num_chunks` chunks hold: the inverse of `num_chunks`."""
+        """Returns the largest number of samples that `num_chunks` chunks contain: the inverse of `num_chunks`."""
         return num_chunks * self.chunk_samples + self.overlap_samples
 
     def num_latents(self, num_samples: int) -> int:
-        """T, latent frames that hold `num_samples` samples."""
+        """Returns T, the latent frames that contain `num_samples` samples."""
         return self.num_chunks(num_samples) * self.chunk_latents
 
     def num_tokens(self, num_samples: int) -> int:
-        """T', token frames that hold `num_samples` samples."""
+        """Returns T', the token frames that contain `num_samples` samples."""
         return self.num_chunks(num_samples) * self.chunk_tokens
 
     def resampled_length(self, num_samples: int, sample_rate: int) -> int:
-        """Samples at the codec's rate that `num_samples` samples at `sample_rate` become; at least one."""
+        """Returns the samples at the codec's rate that `num_samples` samples at `sample_rate` become; at least one."""
         return max(1, round(num_samples * self.sample_rate / sample_rate))
 
 
@@ -117,14 +121,14 @@ class Encoded:
 
 
 class StreamState(Protocol):
-    """A codec at work on a live stream: push what came, get what is ready."""
+    """A codec at work on a live stream: push each piece as it arrives, and get the output that is ready."""
 
     def push(self, chunk: Any) -> Any | None:
-        """Take the next piece; return what became ready, or None."""
+        """Takes the next piece; returns the output that became ready, or None."""
         ...
 
     def flush(self) -> Any | None:
-        """End the stream; return what was still held back, or None."""
+        """Ends the stream; returns the output that was held back, or None."""
         ...
 
 
@@ -137,7 +141,7 @@ class AudioTokenizer(ConfiguredModel):
 
     @property
     def licence(self) -> str:
-        """Licence of the weights, kept in config.json; written into datasets and model cards."""
+        """The licence of the weights, kept in config.json; it is written into datasets and model cards."""
         out: str = self.config.get("_licence", "unknown")
         return out
 
@@ -149,22 +153,25 @@ class AudioTokenizer(ConfiguredModel):
     def from_official(cls, path: str | Path, **options: Any) -> Self:
         """Loads weights in the codec's official format from a file, a folder or a hub id, in eval mode.
 
-        A codec whose weights exist in no format but that of `save_pretrained` leaves this method as it is.
-
         Args:
+            path: the file, folder or hub id.
             options: of `huggingface_hub.hf_hub_download`, such as `revision`, for a hub id; and the codec's own.
 
+        Returns:
+            The tokenizer.
+
         Raises:
-            CheckpointError: nothing there, not that format, or keys that do not fit (named).
+            CheckpointError: nothing is there, it has another format, or keys do not fit (named).
         """
         raise CheckpointError(f"{cls.__name__} has no official format: load {path} with from_pretrained")
 
     @classmethod
     def official_version(cls, path: Path) -> type[AudioTokenizer]:
-        """The class that official weights at a local `path` are of: this one, or another version of the same codec.
+        """Returns the class that official weights at a local `path` are of: this one, or another version of the same
+        codec.
 
         Raises:
-            CheckpointError: nothing there, or not that format.
+            CheckpointError: nothing is there, or it has another format.
         """
         return cls
 
@@ -175,15 +182,21 @@ class AudioTokenizer(ConfiguredModel):
 
     @property
     def encoder_rate(self) -> int:
-        """Rate in Hz at which the encoder hears: audio that has it is not resampled before."""
+        """The rate in Hz of the encoder's input: audio that has it is not resampled."""
         return self.spec.sample_rate
 
     @abstractmethod
     def encode(self, audio: Tensor, sample_rate: int, lengths: Tensor | None = None, **options: Any) -> Encoded:
-        """Encode audio [B, C, N] of any rate, mono or stereo, any length from one sample up.
+        """Encodes audio of any rate, mono or stereo, of any length from one sample up.
 
         Args:
-            lengths: [B] valid samples of each item, at `sample_rate`; what lies beyond is taken as silence.
+            audio: [B, C, N] in [-1, 1].
+            sample_rate: of the audio, in Hz.
+            lengths: [B] valid samples of each item, at `sample_rate`; the rest is taken as silence.
+            options: of the codec.
+
+        Returns:
+            Both streams.
 
         Raises:
             ValueError: wrong shape, zero length, or NaN/inf in the audio.
@@ -200,15 +213,22 @@ class AudioTokenizer(ConfiguredModel):
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> Tensor:
-        """Decode latents [B, T, D] or tokens [B, T', Q] to audio [B, C, N] in [-1, 1] at `spec.sample_rate`.
+        """Decodes one of the two streams to audio.
 
         Args:
-            lengths_samples: [B], as `encode` gave it; the result then has the length of the longest item and zeros
+            latents: [B, T, D].
+            tokens: [B, T', Q].
+            lengths_samples: [B], as `encode` returned it; the result then has the length of the longest item and zeros
                 beyond each item's own.
-            gain_db: [B], as `encode` gave it; it is undone, so that the audio has its own level again.
+            gain_db: [B], as `encode` returned it; it is undone, so that the audio has its own level again.
+            generator: source of randomness, for codecs whose decoder draws noise.
+            options: of the codec.
+
+        Returns:
+            Audio [B, C, N] in [-1, 1] at `spec.sample_rate`.
 
         Raises:
-            ValueError: both or neither stream given, a wrong shape, tokens out of range, NaN latents.
+            ValueError: both or neither stream is given, a wrong shape, tokens out of range, or latents with NaN.
         """
 
     def decode_encoded(
@@ -219,13 +239,19 @@ class AudioTokenizer(ConfiguredModel):
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> Tensor:
-        """Decode one stream of what `encode` gave, at the length and the level of the audio that went in.
+        """Decodes one stream of an `encode` result, at the length and the level of the encoded audio.
 
         Args:
+            encoded: the result of `encode`.
+            stream: which stream.
+            generator: source of randomness, for codecs whose decoder draws noise.
             options: of `decode`.
 
+        Returns:
+            Audio [B, C, N] in [-1, 1] at `spec.sample_rate`.
+
         Raises:
-            ValueError: no such stream.
+            ValueError: there is no such stream.
         """
         if stream not in STREAMS:
             raise ValueError(f"stream must be 'latents' or 'tokens', got {stream!r}")
@@ -239,7 +265,7 @@ class AudioTokenizer(ConfiguredModel):
 
     @abstractmethod
     def latents_to_values(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, D] to what the decoder makes audio of, [B, chunks, ...], not rounded to levels.
+        """Returns the decoder's input of latents [B, T, D]: values [B, chunks, ...], not rounded to levels.
 
         Raises:
             ValueError: a wrong shape, NaN or inf.
@@ -247,25 +273,25 @@ class AudioTokenizer(ConfiguredModel):
 
     @abstractmethod
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T', Q] to the same, exactly what they stand for.
+        """Returns the decoder's input of tokens [B, T', Q]: exactly the values that they stand for.
 
         Raises:
             ValueError: a wrong shape, or tokens out of range.
-            TypeError: tokens that are not integers.
+            TypeError: the tokens are not integers.
         """
 
     @abstractmethod
     def tokens_to_latents(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T', Q] to latents [B, T, D]."""
+        """Returns latents [B, T, D] of tokens [B, T', Q]."""
 
     @abstractmethod
     def latents_to_tokens(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, D] to the nearest tokens [B, T', Q]."""
+        """Returns the nearest tokens [B, T', Q] of latents [B, T, D]."""
 
     @abstractmethod
     def stream_encoder(self, **options: Any) -> StreamState:
-        """A live encoder: push audio [B, C, n], get `Encoded` of the chunks that became whole."""
+        """Returns a live encoder: push audio [B, C, n], get `Encoded` of the chunks that are complete."""
 
     @abstractmethod
     def stream_decoder(self, **options: Any) -> StreamState:
-        """A live decoder: push latents or tokens of one chunk, get its audio [B, C, n]."""
+        """Returns a live decoder: push latents or tokens of one chunk, get its audio [B, C, n]."""

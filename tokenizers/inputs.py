@@ -1,7 +1,7 @@
-"""Checks of the caller's input, which bring it into the codec's form: the same for every codec.
+"""Checks of a tokenizer's arguments and their conversion to the codec's form, the same for every codec.
 
-Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames,
-Q codebooks.
+Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames, Q
+codebooks.
 """
 
 from __future__ import annotations
@@ -22,13 +22,20 @@ from .base import AudioTokenizer, TokenizerSpec
 def prepare_audio(
     spec: TokenizerSpec, audio: Tensor, sample_rate: int, lengths: Tensor | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Audio [B, C, N] at the codec's rate and channels on `device`, silent beyond each item's length; and the lengths.
+    """Converts audio to the codec's rate and channels, silent beyond each item's length.
 
     Args:
+        spec: of the codec.
+        audio: [B, C, N].
+        sample_rate: of the audio, in Hz.
         lengths: [B] valid samples of each item at `sample_rate`; None: all.
+        device: of the result.
+
+    Returns:
+        Audio [B, C, N] and the lengths [B] at the codec's rate.
 
     Raises:
-        ValueError: wrong shape, zero length, NaN or inf, channels that cannot be converted, lengths that do not fit.
+        ValueError: wrong shape, zero length, NaN or inf, channels that cannot be converted, or lengths that do not fit.
     """
     check_audio(audio)
     if lengths is None:
@@ -42,7 +49,7 @@ def prepare_audio(
 
 
 def silence_beyond(audio: Tensor, lengths: Tensor) -> Tensor:
-    """Audio [B, C, N] with zeros from each item's length [B] on."""
+    """Returns audio [B, C, N] with zeros from each item's length [B] on."""
     silent = torch.arange(audio.shape[-1], device=audio.device) >= lengths.to(audio.device)[:, None]
     return audio.masked_fill(silent[:, None], 0.0)
 
@@ -50,32 +57,41 @@ def silence_beyond(audio: Tensor, lengths: Tensor) -> Tensor:
 def prepare_streams(
     codec: AudioTokenizer, latents: Tensor | None, tokens: Tensor | None, lengths_samples: Tensor | None
 ) -> tuple[Tensor, Tensor, list[int]]:
-    """Checked input of `decode`: values [B, chunks, ...] on the codec's device, samples [B] and chunks of each item.
+    """Checks the arguments of `decode` and converts them to values.
+
+    Args:
+        codec: the tokenizer.
+        latents: [B, T, D], or None.
+        tokens: [B, T', Q], or None.
+        lengths_samples: [B], or None for all that the chunks contain.
+
+    Returns:
+        Values [B, chunks, ...] on the codec's device, samples [B] and chunks of each item.
 
     Raises:
-        ValueError: both or neither stream given, one that is none of this codec's, or lengths that do not fit.
+        ValueError: both or neither stream is given, a stream is of another codec, or lengths do not fit.
     """
     if latents is not None and tokens is None:
         values = codec.latents_to_values(latents)
     elif tokens is not None and latents is None:
         values = codec.tokens_to_values(tokens)
     else:
-        raise ValueError("give either latents or tokens to decode")
+        raise ValueError("pass either latents or tokens to decode")
     lengths = decode_lengths(codec.spec, len(values), values.shape[1], lengths_samples)
     return values.to(codec.device), lengths, [codec.spec.num_chunks(int(n)) for n in lengths]
 
 
 def check_latents(spec: TokenizerSpec, latents: Tensor) -> None:
-    """Raise ValueError unless `latents` is [B, T, D] in whole chunks and finite."""
+    """Raises ValueError unless `latents` is [B, T, D] in whole chunks and finite."""
     _check_frames(latents, spec.chunk_latents, spec.latent_dim, "latents")
     if not torch.isfinite(latents).all():
         raise ValueError("latents hold NaN or inf")
 
 
 def check_tokens(spec: TokenizerSpec, tokens: Tensor) -> None:
-    """Raise ValueError unless `tokens` is [B, T', Q] in whole chunks; their range is for the codebooks to check."""
+    """Raises ValueError unless `tokens` is [B, T', Q] in whole chunks; the codebooks check their range."""
     if not spec.tokens_per_frame:
-        raise ValueError(f"this {spec.name} has no tokens (no quantiser): decode latents instead")
+        raise ValueError(f"this {spec.name} has no quantiser and thus no tokens: decode latents instead")
     _check_frames(tokens, spec.chunk_tokens, spec.tokens_per_frame, "tokens")
 
 
@@ -83,15 +99,24 @@ def _check_frames(stream: Tensor, frames_per_chunk: int, width: int, name: str) 
     if stream.ndim != 3 or stream.shape[-1] != width or not stream.shape[1] or stream.shape[1] % frames_per_chunk:
         chunks = f" with whole chunks of {frames_per_chunk} frames" if frames_per_chunk > 1 else ""
         raise ValueError(
-            f"{name} must be [batch, frames, {width}]{chunks}, got shape {tuple(stream.shape)}: of another tokenizer?"
+            f"{name} must be [batch, frames, {width}]{chunks}, got {tuple(stream.shape)}: is it of another tokenizer?"
         )
 
 
 def decode_lengths(spec: TokenizerSpec, batch: int, num_chunks: int, lengths: Tensor | None) -> Tensor:
-    """Samples [B] int64 on the CPU that decoding `num_chunks` chunks shall give; None asks for all there are.
+    """Returns the samples that decoding gives for each item.
+
+    Args:
+        spec: of the codec.
+        batch: B.
+        num_chunks: chunks of the stream.
+        lengths: [B] samples that are asked for; None: all that there are.
+
+    Returns:
+        [B] int64 on the CPU.
 
     Raises:
-        ValueError: a length below 1 or beyond what the chunks hold.
+        ValueError: a length below 1 or beyond the chunks.
     """
     longest = spec.max_samples(num_chunks)
     if lengths is None:
@@ -103,7 +128,7 @@ def decode_lengths(spec: TokenizerSpec, batch: int, num_chunks: int, lengths: Te
 
 
 def refuse_options(options: Mapping[str, Any], method: Callable[..., Any]) -> None:
-    """Raise TypeError for options that a method of a codec, such as its `decode`, does not have of its own."""
+    """Raises TypeError for options that a method of a codec, such as its `decode`, does not have of its own."""
     common = inspect.signature(getattr(AudioTokenizer, method.__name__)).parameters
     own = inspect.signature(method).parameters.values()
     known = [p.name for p in own if p.kind is p.KEYWORD_ONLY and p.name not in common]

@@ -27,11 +27,17 @@ FAMILIES = {
 # shipped name -> folder with config.json and weights, inside the package
 SHIPPED = {name: card.place for name, card in SHIPPED_CARDS.items()}
 # official name -> (class, hub id of weights in the official format)
-OFFICIAL = {name: (card.class_name, card.place) for name, card in OFFICIAL_CARDS.items()}
-# file of official weights, or one that comes with them -> class, which recognizes its versions itself
+OFFICIAL = {
+    "codicodec": ("CoDiCodec", "SonyCSLParis/codicodec"),
+    "stable-codec-speech-16k": ("TAAE", "stabilityai/stable-codec-speech-16k"),
+    "stable-codec-speech-16k-base": ("TAAE", "stabilityai/stable-codec-speech-16k-base"),
+    "neucodec": ("NeuCodec", "neuphonic/neucodec"),
+    "distill-neucodec": ("DistillNeuCodec", "neuphonic/distill-neucodec"),
+}
+# a file next to official weights, or the weights themselves -> class, which distinguishes its versions itself
 OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE", "pytorch_model.bin": "NeuCodec"}
 
-HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")  # of `from_pretrained` that say where a file is
+HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")  # of `from_pretrained`: where a file is
 
 
 def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
@@ -40,7 +46,7 @@ def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
     Raises:
         ConfigError: an unknown name (with the nearest known one), or a path that leads to no codec class.
     """
-    # the base of codecs is abstract, and a class that can be built is asked for
+    # the base is abstract, but the class that is found can be built
     base: type[AudioTokenizer] = AudioTokenizer  # type: ignore[type-abstract]
     return find_class(class_name, FAMILIES, base, what="tokenizer class", package=__package__)
 
@@ -88,16 +94,19 @@ def _load(name: str, **options: Any) -> AudioTokenizer:
 
 
 def load_official(source: str | Path, class_name: str | None = None, **options: Any) -> AudioTokenizer:
-    """Load weights in a codec's official format.
+    """Loads weights in a codec's official format.
 
     Args:
         source: an official name or its hub id, or a file or folder of official weights.
-        class_name: of the codec, where the source does not name it.
+        class_name: of the codec, where it does not follow from the source.
         options: of the class's `from_official`, such as `revision`, or `semantic` of NeuCodec.
 
+    Returns:
+        The tokenizer.
+
     Raises:
-        CheckpointError: nothing usable is there, or nothing that shows which codec it is.
-        ValueError: no such class.
+        CheckpointError: nothing usable is there, or nothing that identifies the codec.
+        ConfigError: there is no such class.
     """
     path = Path(source)
     for name, (family, hub_id) in OFFICIAL.items():
@@ -110,27 +119,29 @@ def load_official(source: str | Path, class_name: str | None = None, **options: 
         if path.exists() and (folder / file).is_file():
             return tokenizer_class(family).official_version(path).from_official(source, **options)
     if not path.exists() and not is_hub_id(source):
-        raise CheckpointError(f"no file or folder at {source}, and no codec of that name: {', '.join(OFFICIAL)}")
+        raise CheckpointError(
+            f"there is neither a file or folder at {source} nor a codec of that name: {', '.join(OFFICIAL)}"
+        )
     raise CheckpointError(
-        f"cannot tell the codec of {source}: give a folder with {' or '.join(OFFICIAL_FILES)}, one of "
+        f"the codec of {source} cannot be identified: pass a folder with {' or '.join(OFFICIAL_FILES)}, one of "
         f"{', '.join(OFFICIAL)}, or the name of its class ({', '.join(FAMILIES)})"
     )
 
 
 def _class_at(path: str, **hub_options: Any) -> type[AudioTokenizer]:
-    """The class that the config.json at a folder or hub id names."""
+    """Returns the class that the config.json at a folder or hub id names."""
     if Path(path).is_dir():
         config_path = Path(path) / "config.json"
         if not config_path.is_file():
-            message = f"{path} holds no config.json: it is not a saved tokenizer"
+            message = f"{path} has no config.json: it is not a saved tokenizer"
             if any((Path(path) / name).is_file() for name in OFFICIAL_FILES):
-                message += f", but has official weights: `latentune convert {path} OUTPUT` makes one of them"
+                message += f", but has official weights: `latentune convert {path} OUTPUT` converts them"
             raise CheckpointError(message)
     elif is_hub_id(path):
         config_path = fetch_file(path, "config.json", **hub_options)
     else:
         known = ", ".join(sorted([*SHIPPED, *OFFICIAL]))
-        raise CheckpointError(f"no tokenizer {path!r}: give a folder, a hub id (owner/name) or one of {known}")
+        raise CheckpointError(f"unknown tokenizer {path!r}: pass a folder, a hub id (owner/name) or one of {known}")
     try:
         class_name = json.loads(config_path.read_text())["_class_name"]
     except (ValueError, KeyError, TypeError) as error:

@@ -1,7 +1,8 @@
-"""The building blocks of CoDiCodec's network. None has a bias but the projections of the noise embedding.
+"""The building blocks of CoDiCodec's network. Only the projections of the noise embedding have a bias.
 
-Shape letters: M chunks, W width, S tokens of one chunk, H halves (1 or 2 consecutive chunks seen together), E width of
-the noise embedding. Norms are scaled by a learned gain, or by 1 + projection(noise embedding) with `noise_channels`.
+Shape letters: M chunks, W width, S tokens of one chunk, P groups of H halves (1 or 2 consecutive chunks that are
+processed together), E width of the noise embedding. Norms are scaled by a learned gain, or by 1 + projection(noise
+embedding) with `noise_channels`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 def zeroed(module: nn.Module) -> nn.Module:
-    """The module with all parameters zero, so that a residual branch starts as the identity."""
+    """Returns the module with all parameters zero, so that a residual branch starts as the identity."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
 
 
 def xavier(module: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
-    """The module with Xavier-uniform weights and zero bias."""
+    """Returns the module with Xavier-uniform weights and zero bias."""
     nn.init.xavier_uniform_(module.weight)
     if module.bias is not None:
         nn.init.zeros_(module.bias)
@@ -46,7 +47,7 @@ class ScaledGroupNorm(nn.Module):
             self.project = zeroed(nn.Linear(noise_channels, channels))
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """x [M, C, F, T], noise [M or 1, E] where the norm is conditioned on it."""
+        """Normalises x [M, C, F, T]; noise [M or 1, E] is needed if the norm is conditioned on it."""
         if noise is None:
             return F.group_norm(x, self.groups, self.weight)
         out: Tensor = F.group_norm(x, self.groups) * (1 + self.project(noise))[..., None, None]
@@ -65,7 +66,7 @@ class ScaledLayerNorm(nn.Module):
             self.project = zeroed(nn.Linear(noise_channels, width))
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """x [P, H, S, W], noise [P or 1, H, E] where the norm is conditioned on it."""
+        """Normalises x [P, H, S, W]; noise [P or 1, H, E] is needed if the norm is conditioned on it."""
         if noise is None:
             return F.layer_norm(x, (self.width,), self.weight, eps=NORM_EPS)
         out: Tensor = F.layer_norm(x, (self.width,), eps=NORM_EPS) * (1 + self.project(noise))[..., None, :]
@@ -119,7 +120,7 @@ class Upsample(nn.Module):
 class HalfCausalAttention(nn.Module):
     """Self-attention in which a half sees itself and the half before it, never the one after.
 
-    Computed without a mask: the left half attends to itself, the right one to both, so nothing is computed in vain.
+    It needs no mask: the left half attends to itself, the right one to both, so that nothing is computed in vain.
     """
 
     def __init__(self, width: int, head_dim: int):
@@ -131,11 +132,15 @@ class HalfCausalAttention(nn.Module):
         self.k_gain = nn.Parameter(torch.ones(head_dim))
 
     def forward(self, x: Tensor, past: KeyValue | None, queries: slice) -> tuple[Tensor, KeyValue]:
-        """x [P, H, S, W] -> [P, H, len(queries), W] and the keys and values [P, heads, H * S, head_dim].
+        """Attends within one half or a pair of halves.
 
         Args:
+            x: [P, H, S, W].
             past: keys and values of the half before; H is 1 then.
-            queries: the token positions whose output is wanted.
+            queries: the token positions whose output is needed.
+
+        Returns:
+            [P, H, len(queries), W], and the keys and values [P, heads, H * S, head_dim].
         """
         halves = x.shape[1]
         q, k, v = (t.unflatten(-1, (-1, self.head_dim)) for t in self.qkv(x).chunk(3, dim=-1))
@@ -167,7 +172,17 @@ class TransformerBlock(nn.Module):
     def forward(
         self, x: Tensor, noise: Tensor | None = None, past: KeyValue | None = None, queries: slice = slice(None)
     ) -> tuple[Tensor, KeyValue]:
-        """x [P, H, S, W] -> the tokens at `queries` [P, H, S', W], and this half's keys and values."""
+        """Applies the block to one half or a pair of halves.
+
+        Args:
+            x: [P, H, S, W].
+            noise: [P or 1, H, E] if the norms are conditioned on it.
+            past: keys and values of the half before; H is 1 then.
+            queries: the token positions whose output is needed.
+
+        Returns:
+            The tokens at `queries` [P, H, S', W], and this half's keys and values.
+        """
         mixed, key_value = self.attention(self.attention_norm(x, noise), past, queries)
         x = x[:, :, queries] + mixed
         return x + self.mlp(self.mlp_norm(x, noise)), key_value

@@ -22,7 +22,7 @@ class CoDiCodecConfig:
     amplitude_exponent: float = 0.65  # power law on real and imaginary parts
     amplitude_gain: float = 0.34
     edge_padding: bool = (
-        True  # a hop of silence at both ends, so that no sample is faded; the official package has none
+        True  # a hop of silence at both ends, so that no sample is faded; the official package adds none
     )
 
     conv_channels: tuple[int, ...] = (64, 128, 256, 512)  # per level of the patchifiers; the last is the width
@@ -68,17 +68,17 @@ class CoDiCodecConfig:
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """A size that ships in configs/tokenizers: `codicodec`, `codicodec-mini` or `codicodec-tiny`."""
+        """Returns a size that ships in configs/tokenizers: `codicodec`, `codicodec-mini` or `codicodec-tiny`."""
         import yaml
 
         path = files("latentune.configs") / f"tokenizers/{name}.yaml"
         if not path.is_file():
-            raise ValueError(f"no tokenizer config {name!r}: known are codicodec, codicodec-mini, codicodec-tiny")
+            raise ValueError(f"unknown tokenizer config {name!r}: known are codicodec, codicodec-mini, codicodec-tiny")
         return build_config(cls, yaml.safe_load(path.read_text())["config"], name)
 
     @classmethod
     def tiny(cls) -> Self:
-        """The smallest size, for tests."""
+        """Returns the smallest size, for tests."""
         return cls.preset("codicodec-tiny")
 
     @property

@@ -9,27 +9,37 @@ from .config import CoDiCodecConfig
 
 
 def noise_level(position: float | Tensor, config: CoDiCodecConfig) -> float | Tensor:
-    """sigma at a position in [0, 1], from sigma_min to sigma_max, spaced by rho."""
+    """Returns sigma at a position in [0, 1], from sigma_min to sigma_max, spaced by rho."""
     low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
     out: float | Tensor = (low + position * (high - low)) ** config.rho
     return out
 
 
 def noise_position(sigma: Tensor, config: CoDiCodecConfig) -> Tensor:
-    """Inverse of `noise_level`."""
+    """Inverts `noise_level`."""
     low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
     out: Tensor = (sigma ** (1 / config.rho) - low) / (high - low)
     return out
 
 
 def preconditioning(sigma: Tensor, config: CoDiCodecConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """c_skip, c_out, c_in of f(x, sigma) = c_skip x + c_out F(c_in x, sigma); f(x, sigma_min) = x."""
+    """Returns c_skip, c_out, c_in of f(x, sigma) = c_skip x + c_out F(c_in x, sigma); f(x, sigma_min) = x."""
     data, above = config.sigma_data, sigma - config.sigma_min
     norm = torch.rsqrt(sigma.square() + data**2)
     return data**2 / (above.square() + data**2), data * above * norm, norm
 
 
 def renoise(clean: Tensor, noise: Tensor, sigma: float, config: CoDiCodecConfig) -> Tensor:
-    """Bring a clean estimate back to noise level sigma, given that it carries sigma_min already."""
+    """Adds noise to a clean estimate up to noise level sigma, given that it already carries sigma_min.
+
+    Args:
+        clean: the estimate.
+        noise: standard normal, in its shape.
+        sigma: the noise level.
+        config: of the codec.
+
+    Returns:
+        The noisy estimate.
+    """
     out: Tensor = clean + (sigma**2 - config.sigma_min**2) ** 0.5 * noise
     return out

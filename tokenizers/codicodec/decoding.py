@@ -1,7 +1,7 @@
 """Parallel decoding with shifting pairs, and autoregressive decoding (paper, section 3.4), in bounded memory.
 
-Both yield audio piece by piece; pieces are added where they overlap (the first hop of one on the last hop of the
-one before). Noise is a function of (item, chunk, draw), so the order of the work does not change the result.
+Both yield audio in pieces, which are added where they overlap (the first hop of one on the last hop of the one before).
+Noise is a function of (item, chunk, draw), so that the order of the work does not change the result.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Piece = tuple[int, int, Tensor]  # item, first sample, audio [C, n]
 
 
 class Noise(Protocol):
-    """Standard normal noise [2C, F, L] of one chunk of one item; draw 0 is the start, draw k what follows step k."""
+    """Standard normal noise [2C, F, L] of one chunk of one item; draw 0 is the start, draw k is added after step k."""
 
     def __call__(self, item: int, chunk: int, draw: int) -> Tensor: ...
 
 
 class SeededNoise:
-    """Noise keyed by position: each item takes one seed from the generator, in order of the batch."""
+    """Noise keyed by position: each item takes one seed from the generator, in the order of the batch."""
 
     def __init__(self, config: CoDiCodecConfig, items: int, generator: torch.Generator | None):
         self.shape = (config.spectrum_channels, config.num_bins, config.chunk_frames)
@@ -57,15 +57,15 @@ class _Chunk:
     values: Tensor  # [summaries, d]
     features: list[Tensor]  # each [C_level, F_level, L_level]
     spectrogram: Tensor  # [2C, F, L], noisy; clean after the last step
-    done: int = 0  # denoising steps behind it
+    done: int = 0  # denoising steps so far
 
 
 def pairing(step: int, count: int) -> list[tuple[int, ...]]:
-    """Groups of chunks that step number `step` looks at together.
+    """Returns the groups of chunks that are processed together in step number `step`.
 
-    Even steps pair (0, 1), (2, 3), ...; odd steps (0), (1, 2), (3, 4), ...; what is left over stays alone. A chunk
-    alone is the left half of a pair whose right half is empty: the left cannot see the right, so the empty half is not
-    computed.
+    Even steps pair (0, 1), (2, 3), ...; odd steps (0), (1, 2), (3, 4), ...; a chunk that is left over stays alone. A
+    chunk alone is the left half of a pair whose right half is empty: the left half cannot see the right one, so that
+    the empty half is not computed.
     """
     first: list[tuple[int, ...]] = [(0,)] if step % 2 else []
     rest = range(step % 2, count, 2)
@@ -75,13 +75,22 @@ def pairing(step: int, count: int) -> list[tuple[int, ...]]:
 def decode_parallel(
     codec: CoDiCodec, values: Tensor, counts: Sequence[int], noise: Noise, steps: int, max_chunks: int | None
 ) -> Iterator[Piece]:
-    """All chunks of all items start at sigma_max and share each step's noise level.
+    """Decodes all chunks of all items together: they start at sigma_max and share each step's noise level.
+
+    With a bound, the items are decoded one after the other, each in a wave along time: a block of chunks is admitted,
+    every step runs on all groups whose members are ready, and finished chunks leave. At most max_chunks + steps + 1 are
+    alive.
 
     Args:
-        values: [B, K, summaries, d]; counts: chunks of each item; max_chunks: bound of the chunks in one network call.
+        codec: the codec.
+        values: [B, K, summaries, d].
+        counts: chunks of each item.
+        noise: noise of each chunk.
+        steps: denoising steps.
+        max_chunks: bound of the chunks in one network call; None: no bound.
 
-    With a bound the items go one after the other, each in a wave along time: a block of chunks is admitted, every
-    step runs on all groups whose members are ready, finished chunks leave. At most max_chunks + steps + 1 are alive.
+    Yields:
+        Pieces of audio.
     """
     if max_chunks is None or sum(counts) <= max_chunks:
         works = [_Work(codec, values, counts, range(len(values)), noise, steps)]
@@ -98,7 +107,7 @@ def decode_parallel(
 
 
 class _Work:
-    """The chunks alive in a parallel decode of some items."""
+    """The chunks that are alive in a parallel decode of some items."""
 
     def __init__(
         self, codec: CoDiCodec, values: Tensor, counts: Sequence[int], items: Sequence[int], noise: Noise, steps: int
@@ -109,7 +118,13 @@ class _Work:
         self.emitted = dict.fromkeys(items, 0)
 
     def admit(self, start: int, stop: int, max_chunks: int | None) -> None:
-        """Bring in the chunks start..stop-1 of each item: their features and their first noise."""
+        """Admits the chunks start..stop-1 of each item: their features and their first noise.
+
+        Args:
+            start: first chunk.
+            stop: end of the range.
+            max_chunks: bound of the chunks in one network call; None: no bound.
+        """
         keys = [(i, k) for i in self.items for k in range(start, min(stop, self.counts[i]))]
         for part in _batches(keys, max_chunks or len(keys)):
             values = torch.stack([self.values[i, k] for i, k in part])
@@ -119,7 +134,7 @@ class _Work:
                 self.alive[i, k] = _Chunk(values[row], [f[row] for f in features], first)
 
     def run(self, step: int, max_chunks: int | None) -> None:
-        """One denoising step on every group whose members are all there and ready for it."""
+        """Runs one denoising step on every group whose members are all present and ready for it."""
         groups = [
             [(i, k) for k in group]
             for i in self.items
@@ -148,12 +163,12 @@ class _Work:
         for group, row in zip(groups, clean, strict=True):
             for (i, k), estimate in zip(group, row, strict=True):
                 chunk = self.alive[i, k]
-                last = step + 1 == self.steps  # the last noise level is sigma_min, where nothing is added
+                last = step + 1 == self.steps  # the last noise level is sigma_min: no noise is added
                 fresh = estimate if last else renoise(estimate, self.noise(i, k, step + 1).to(estimate), lower, config)
                 chunk.spectrogram, chunk.done = fresh, step + 1
 
     def finished(self) -> Iterator[Piece]:
-        """The audio of the finished chunks that are next in line; they leave."""
+        """Yields the audio of the finished chunks that are next in line and removes them."""
         config = self.codec.settings
         for i in self.items:
             ready: list[Tensor] = []
@@ -168,11 +183,23 @@ class _Work:
 def decode_autoregressive(
     codec: CoDiCodec, values: Tensor, counts: Sequence[int], noise: Noise, steps: int, max_chunks: int | None
 ) -> Iterator[Piece]:
-    """Chunk after chunk, each as the right half behind the previous one; items side by side, `max_chunks` at once."""
+    """Decodes chunk after chunk, each as the right half after the previous one.
+
+    Args:
+        codec: the codec.
+        values: [B, K, summaries, d].
+        counts: chunks of each item.
+        noise: noise of each chunk.
+        steps: denoising steps.
+        max_chunks: bound of the items that are decoded together; None: no bound.
+
+    Yields:
+        Pieces of audio.
+    """
     for batch in _batches(list(range(len(values))), max_chunks or len(values)):
         past: dict[int, Tensor] = {}
         for k in range(max(counts[i] for i in batch)):
-            items = [i for i in batch if k < counts[i]]  # an item that ended leaves the batch
+            items = [i for i in batch if k < counts[i]]  # items that have ended leave the batch
             before = torch.stack([past[i] for i in items]) if k else None
             clean = next_chunk(
                 codec,
@@ -197,12 +224,16 @@ def next_chunk(
     noise: Noise,
     steps: int,
 ) -> Tensor:
-    """Denoise one chunk of each item behind its previous one.
+    """Denoises one chunk of each item after its previous one.
 
     Args:
-        values, past_values: [B, summaries, d] of this chunk and of the one before (None for the first).
-        past: [B, 2C, F, L], the previous chunk's clean spectrogram.
+        codec: the codec.
+        values: [B, summaries, d] of this chunk.
+        past_values: [B, summaries, d] of the chunk before; None for the first chunk.
+        past: [B, 2C, F, L], the clean spectrogram of the chunk before; None for the first chunk.
         keys: (item, chunk) of each row, to draw its noise.
+        noise: noise of each chunk.
+        steps: denoising steps.
 
     Returns:
         The clean spectrogram [B, 2C, F, L].
@@ -218,7 +249,7 @@ def next_chunk(
         noisy = renoise(past, draw(PROMPT_DRAW), level, config)[:, None]
         features = codec.upsampler(past_values.to(codec.dtype))
         sigma = torch.full((1, 1), level, device=values.device)
-        # the left half sees nothing of the right one, so its keys and values serve all steps
+        # the left half does not see the right one, so that its keys and values serve all steps
         prompt = codec.denoiser.keys_values(noisy, past_values[:, None], features, sigma)
     features = codec.upsampler(values.to(codec.dtype))
     x = draw(0) * config.sigma_max

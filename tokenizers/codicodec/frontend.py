@@ -13,12 +13,12 @@ from .config import CoDiCodecConfig
 
 
 def merge(x: Tensor, feature: Tensor | None) -> Tensor:
-    """Add a cross-connection, keeping the variance."""
+    """Adds a cross-connection, keeping the variance."""
     return x if feature is None else (x + feature) / sqrt(2)
 
 
 class Levels(nn.Module):
-    """Residual blocks at several resolutions and a resampler between two of them: what both directions have."""
+    """Residual blocks at several resolutions with a resampler between each two: the common part of both directions."""
 
     def _build(
         self,
@@ -28,7 +28,9 @@ class Levels(nn.Module):
         factors: Sequence[tuple[int, int]],
         noise_channels: int | None,
     ) -> None:
-        """Called between the layers of each direction: the order decides which random weights each layer gets."""
+        """Builds the layers; each direction calls it in between its own layers, since the order decides the random
+        weights.
+        """
         self.levels = nn.ModuleList(
             nn.ModuleList(ConvBlock(width, noise_channels) for _ in range(count))
             for width, count in zip(widths, counts, strict=True)
@@ -36,10 +38,12 @@ class Levels(nn.Module):
         self.resamplers = nn.ModuleList(resampler(*sizes) for sizes in zip(widths, widths[1:], factors, strict=False))
 
     def _run(self, x: Tensor, noise: Tensor | None, features: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
-        """The map [M, W, F, L] that comes out, and the one after each residual block, last first.
+        """Returns the output map [M, W, F, L], and the map after each residual block, last first.
 
         Args:
-            features: of the other direction, in the order in which they are merged into what enters the blocks.
+            x: the input map.
+            noise: the noise embedding, where norms are conditioned on it.
+            features: of the other direction, in the order in which they are merged into the input of the blocks.
         """
         incoming = iter(features or ())
         outgoing = []
@@ -64,7 +68,17 @@ class Patchifier(Levels):
     def forward(
         self, x: Tensor, gain: Tensor, noise: Tensor | None = None, features: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """gain [M or 1, 1, F, 1] follows the first convolution; `features` come in from an up path, deepest last."""
+        """Runs the way down.
+
+        Args:
+            x: spectrogram [M, 2C, F, L].
+            gain: [M or 1, 1, F, 1], applied after the first convolution.
+            noise: [M or 1, E] if the norms are conditioned on it.
+            features: of an up path, deepest last.
+
+        Returns:
+            Tokens [M, S, W], and the map after each residual block.
+        """
         x = self.conv_in(x.contiguous(memory_format=torch.channels_last)) * gain
         x, outgoing = self._run(x, noise, features)
         return x.flatten(2).transpose(1, 2), outgoing
@@ -85,12 +99,30 @@ class Depatchifier(Levels):
     def forward(
         self, tokens: Tensor, noise: Tensor | None = None, features: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """The last map [M, C0, F, L] and the map after each residual block, shallowest first."""
+        """Runs the way up.
+
+        Args:
+            tokens: [M, S, W].
+            noise: [M or 1, E] if the norms are conditioned on it.
+            features: of the way down.
+
+        Returns:
+            The last map [M, C0, F, L], and the map after each residual block, shallowest first.
+        """
         # tokens are position-major, which is what channels_last memory holds: no copy
         x = tokens.unflatten(1, self.patch_grid).permute(0, 3, 1, 2)
         return self._run(x.contiguous(memory_format=torch.channels_last), noise, features)
 
     def output(self, x: Tensor, gain: Tensor, noise: Tensor) -> Tensor:
-        """The last map to a spectrogram [M, 2C, F, L]; gain [M or 1, 1, F, 1] precedes the last convolution."""
+        """Applies the output layers.
+
+        Args:
+            x: the last map [M, C0, F, L].
+            gain: [M or 1, 1, F, 1], applied before the last convolution.
+            noise: [M or 1, E].
+
+        Returns:
+            Spectrogram [M, 2C, F, L].
+        """
         out: Tensor = self.conv_out(self.norm_out(x, noise) * gain)
         return out

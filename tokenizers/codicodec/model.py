@@ -21,15 +21,15 @@ from .stream import StreamDecoder, StreamEncoder
 
 PARALLEL_STEPS = 5  # default denoising steps; the paper finds the elbow at 3 to 4
 AUTOREGRESSIVE_STEPS = 2
-# Default bound of what is worked on at once. On a GPU about 1 GB for the official size; on a CPU more than a few chunks
-# leave the caches, and each allocation is new pages: 4 encode and decode up to a third faster than 32.
+# Default bound of the chunks that are processed together. On a GPU 32 take about 1 GB for the official size. On a CPU
+# more than a few chunks do not fit its caches: 4 are encoded and decoded up to a third faster than 32.
 MAX_CHUNKS = {"cpu": 4, "cuda": 32}
 
 
 class CoDiCodec(AudioTokenizer):
     """Both streams of CoDiCodec from one encoder; parallel, autoregressive and live decoding.
 
-    A chunk's summaries are an unordered set in the eyes of the network, regrouped into `latents_per_chunk` frames.
+    A chunk's summaries are an unordered set for the network, regrouped into `latents_per_chunk` frames.
     """
 
     config_class = CoDiCodecConfig
@@ -44,9 +44,10 @@ class CoDiCodec(AudioTokenizer):
 
     @classmethod
     def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Load a `codicodec.pt`; see `AudioTokenizer.from_official`.
+        """Loads a `codicodec.pt`; see `AudioTokenizer.from_official`.
 
         Args:
+            path: the file, folder or hub id.
             options: also `config`, for another size than the released one.
         """
         from .upstream import load_official
@@ -71,31 +72,31 @@ class CoDiCodec(AudioTokenizer):
 
     @property
     def lead_samples(self) -> int:
-        """Silence put before the audio, which decoding takes away again."""
+        """Samples of silence that are put before the audio, which decoding removes again."""
         return self.settings.stft_hop_samples if self.settings.edge_padding else 0
 
     # ------------------------------------------------------------------ both streams
 
     def values_to_latents(self, values: Tensor) -> Tensor:
-        """Values [M, summaries, d] in [-1, 1] to latents [M, latents_per_chunk, D]."""
+        """Returns latents [M, latents_per_chunk, D] of values [M, summaries, d] in [-1, 1]."""
         frames = self.settings.latents_per_chunk
         return fsq.values_to_latents(values, self.settings.latent_scale).reshape(len(values), frames, -1)
 
     def latents_to_values(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, D] to values of each chunk [B, K, summaries, d]."""
+        """Returns the values of each chunk, [B, K, summaries, d], of latents [B, T, D]."""
         check_latents(self.spec, latents)
         values = fsq.latents_to_values(latents.float(), self.settings.latent_scale)
         return values.reshape(len(latents), -1, self.settings.num_summaries, len(self.settings.levels))
 
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T', 1] to quantised values of each chunk [B, K, summaries, d]."""
+        """Returns the quantised values of each chunk, [B, K, summaries, d], of tokens [B, T', 1]."""
         check_tokens(self.spec, tokens)
         digits = fsq.indices_to_digits(tokens[..., 0], self.settings.levels)
         values = fsq.digits_to_values(digits, self.settings.levels)
         return values.reshape(len(tokens), -1, self.settings.num_summaries, len(self.settings.levels))
 
     def values_to_tokens(self, values: Tensor) -> Tensor:
-        """Values [..., d] to the nearest tokens [...]."""
+        """Returns the nearest tokens [...] of values [..., d]."""
         levels = self.settings.levels
         return fsq.digits_to_indices(fsq.values_to_digits(values.float(), levels), levels)
 
@@ -107,7 +108,7 @@ class CoDiCodec(AudioTokenizer):
         return self.values_to_tokens(self.latents_to_values(latents)).flatten(1).unsqueeze(-1)
 
     def encode_chunks(self, spectrogram: Tensor) -> Tensor:
-        """Spectrogram chunks [M, 2C, F, L] to bounded, unquantised values [M, summaries, d] in float32."""
+        """Returns bounded, unquantised values [M, summaries, d] in float32 of spectrogram chunks [M, 2C, F, L]."""
         levels = self.settings.levels
         z = self.encoder(spectrogram.to(self.dtype)).float()
         return fsq.bound(z, levels, self.settings.fsq_eps) / fsq.half_widths(levels, z)
@@ -124,11 +125,22 @@ class CoDiCodec(AudioTokenizer):
         max_chunks: int | Literal["auto"] | None = "auto",
         **options: Any,
     ) -> Encoded:
-        """Encode audio [B, C, N]; see `AudioTokenizer.encode`.
+        """Encodes audio [B, C, N]; see `AudioTokenizer.encode`.
 
         Args:
-            max_chunks: chunks that go through the network at once; bounds the memory, does not change the result.
-                `auto` takes what is fast on the model's device, None all.
+            audio: [B, C, N] in [-1, 1].
+            sample_rate: of the audio, in Hz.
+            lengths: [B] valid samples of each item; None: all.
+            max_chunks: chunks that go through the network at once; it bounds the memory and does not change the result.
+                `auto` is fast on the model's device, None takes all.
+            options: none exist; a wrong name is refused.
+
+        Returns:
+            Both streams.
+
+        Raises:
+            ValueError: wrong shape, zero length, or NaN/inf in the audio.
+            TypeError: an option that does not exist.
         """
         refuse_options(options, self.encode)
         spec, config = self.spec, self.settings
@@ -163,14 +175,28 @@ class CoDiCodec(AudioTokenizer):
         noise: Noise | None = None,
         **options: Any,
     ) -> Tensor:
-        """Decode latents or tokens to audio [B, C, N]; see `AudioTokenizer.decode`.
+        """Decodes latents or tokens to audio [B, C, N]; see `AudioTokenizer.decode`.
 
         Args:
+            latents: [B, T, D].
+            tokens: [B, T', 1].
+            lengths_samples: [B] samples of each item; None: all that the chunks contain.
+            gain_db: [B] gain of `encode` to undo; this codec applies none.
+            generator: source of the noise.
             mode: `parallel` (all chunks at once, pairs shifting from step to step) or `autoregressive`.
             steps: denoising steps; by default 5 in parallel, 2 autoregressive.
-            max_chunks: chunks that go through the network at once. With it the memory besides input and output does not
-                grow with the length, and the result is the same. `auto` takes what is fast on the model's device.
-            noise: where the noise comes from, in place of `generator`; for comparisons with other implementations.
+            max_chunks: chunks that go through the network at once. With it, the memory in addition to input and output
+                does not grow with the length, and the result is the same. `auto` is fast on the model's device.
+            noise: the source of the noise in place of `generator`, for comparisons with other implementations.
+            options: none exist; a wrong name is refused.
+
+        Returns:
+            Audio [B, C, N] in [-1, 1].
+
+        Raises:
+            ValueError: both or neither stream is given, a wrong shape, tokens out of range, latents with NaN, or a
+                wrong option.
+            TypeError: an option that does not exist.
         """
         refuse_options(options, self.decode)
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
@@ -193,14 +219,14 @@ class CoDiCodec(AudioTokenizer):
         return decoded_level(audio, gain_db)
 
     def stream_encoder(self, **options: Any) -> StreamEncoder:
-        """A live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of the chunks that became whole."""
+        """Returns a live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of complete chunks."""
         refuse_options(options, self.stream_encoder)
         return StreamEncoder(self)
 
     def stream_decoder(
         self, *, generator: torch.Generator | None = None, steps: int = AUTOREGRESSIVE_STEPS, **options: Any
     ) -> StreamDecoder:
-        """A live decoder: push latents or tokens of one chunk, get one chunk of audio [B, C, chunk_samples]."""
+        """Returns a live decoder: push latents or tokens of one chunk, get one chunk of audio [B, C, chunk_samples]."""
         refuse_options(options, self.stream_decoder)
         return StreamDecoder(self, generator, steps)
 
@@ -216,18 +242,18 @@ class CoDiCodec(AudioTokenizer):
     # ------------------------------------------------------------------ training
 
     def forward(self, clean: Tensor, high: Tensor, low: Tensor, sigmas: Tensor, keep_continuous: Tensor) -> Any:
-        """Encode a pair of chunks and denoise it from two noise levels: what the training objective needs.
+        """Encodes a pair of chunks and denoises it from two noise levels, for the training objective.
 
         Args:
             clean: [P, 2, 2C, F, L] clean spectrograms.
-            high: the same with noise at the higher level.
-            low: the same with noise at the lower level.
+            high: the same, noisy at the higher level.
+            low: the same, noisy at the lower level.
             sigmas: [2, P, 2] noise levels (high, low) of each half.
             keep_continuous: [P] bool, True where the rounding is skipped (FSQ-dropout).
 
         Returns:
             The estimates from `high` (with gradients) and from `low` (without), each [P, 2, 2C, F, L] float32, and the
-            values [P, 2, summaries, d] that the encoder gave before rounding.
+            values [P, 2, summaries, d] of the encoder before rounding.
         """
         levels, pairs = self.settings.levels, len(clean)
         z = self.encoder(clean.flatten(0, 1)).float()

@@ -36,9 +36,17 @@ class Transformer(nn.Module):
     def forward(
         self, x: Tensor, queries: slice, noise: Tensor | None = None, past: list[KeyValue] | None = None
     ) -> tuple[Tensor, list[KeyValue]]:
-        """x [P, H, S, W] -> the tokens at `queries` [P, H, S', W] and each block's keys and values.
+        """Applies the blocks.
 
-        With `past` (of the half before) x is the right half alone and takes the right half's positions.
+        Args:
+            x: [P, H, S, W].
+            queries: the token positions whose output is needed.
+            noise: the noise embedding, where norms are conditioned on it.
+            past: keys and values of each block for the half before; x is then the right half alone and takes the right
+                half's positions.
+
+        Returns:
+            The tokens at `queries` [P, H, S', W], and each block's keys and values.
         """
         positions = self.positions.unflatten(0, (self.halves, -1))
         first = 0 if past is None else 1
@@ -71,7 +79,7 @@ class Encoder(nn.Module):
         self.last = config.num_patches + config.num_summaries
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """[M, 2C, F, L] -> [M, summaries, d]."""
+        """Maps [M, 2C, F, L] to [M, summaries, d]."""
         patches, _ = self.patchifier(spectrogram, self.gain)
         learned = torch.cat((self.summaries, self.registers)).expand(len(patches), -1, -1)
         sequence = torch.cat((patches, learned.to(patches.dtype)), dim=1).unsqueeze(1)
@@ -86,7 +94,7 @@ class Upsampler(nn.Module):
     def __init__(self, config: CoDiCodecConfig):
         super().__init__()
         rows, self.columns = config.patch_grid
-        self.mask = _learned(rows, config.width)  # one vector a frequency row, the same at all times
+        self.mask = _learned(rows, config.width)  # one vector per frequency row, the same at all times
         self.expand = xavier(nn.Linear(len(config.levels), config.width))
         self.registers = _learned(config.num_registers, config.width)
         self.transformer = Transformer(config, config.upsampler_blocks)
@@ -94,7 +102,7 @@ class Upsampler(nn.Module):
         self.num_patches = config.num_patches
 
     def forward(self, values: Tensor) -> list[Tensor]:
-        """[M, summaries, d] -> feature maps, shallowest first, each [M, C_level, F_level, L_level]."""
+        """Maps [M, summaries, d] to feature maps, shallowest first, each [M, C_level, F_level, L_level]."""
         count = len(values)
         patches = self.mask.repeat_interleave(self.columns, dim=0).expand(count, -1, -1)
         registers = self.registers.expand(count, -1, -1)
@@ -121,7 +129,7 @@ class NoiseEmbedding(nn.Module):
         )
 
     def forward(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """sigma [M] -> conditioning [M, E], input gain and output gain [M, 1, F, 1]."""
+        """Maps sigma [M] to conditioning [M, E], input gain and output gain [M, 1, F, 1]."""
         # float32 island: the sine of large arguments and log(sigma) lose too much in half precision
         angles = (sigma.float().log() / 4)[:, None] * self.frequencies.float()
         waves = torch.cat((angles.sin(), angles.cos()), dim=-1).to(next(self.mlp.parameters()).dtype)
@@ -157,21 +165,22 @@ class Denoiser(nn.Module):
         sigma: Tensor,
         past: list[KeyValue] | None = None,
     ) -> tuple[Tensor, list[KeyValue]]:
-        """Estimate the clean spectrogram.
+        """Estimates the clean spectrogram.
 
         Args:
             noisy: [P, H, 2C, F, L] with H = 1 (the left half alone, or the right half given `past`) or H = 2.
             values: [P, H, summaries, d] bounded or quantised values.
-            features: of `Upsampler`, each [P * H, ...], halves of a group side by side.
+            features: of `Upsampler`, each [P * H, ...], halves of a group next to each other.
             sigma: noise level of each half, [P, H] or [1, H] where all groups share it.
-            past: keys and values that this method returned for the half before, unchanged by what comes after it.
+            past: keys and values that this method returned for the half before, which do not depend on the half after
+                it.
 
         Returns:
-            The estimate [P, H, 2C, F, L] and the keys and values of every block.
+            The estimate [P, H, 2C, F, L], and the keys and values of every block.
         """
         groups, halves = noisy.shape[:2]
         conditioning, gain_in, gain_out = self.noise(sigma.flatten())
-        # one row a half for the convolutions; where all groups share sigma the projections run on H rows only
+        # one row per half for the convolutions; where all groups share sigma, the projections run on H rows only
         rows = _Rows(groups, halves, shared=len(sigma) == 1 and groups > 1)
         c_skip, c_out, c_in = (c[:, :, None, None, None].to(noisy.dtype) for c in preconditioning(sigma, self.config))
         x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)
@@ -185,7 +194,17 @@ class Denoiser(nn.Module):
         return c_skip * noisy + c_out * x.to(noisy.dtype), key_values
 
     def keys_values(self, noisy: Tensor, values: Tensor, features: list[Tensor], sigma: Tensor) -> list[KeyValue]:
-        """Returns what the right half needs of a left half: arguments as for `forward`, without the way back up."""
+        """Computes only the keys and values of a left half that the right half needs.
+
+        Args:
+            noisy: as of `forward`.
+            values: as of `forward`.
+            features: as of `forward`.
+            sigma: as of `forward`.
+
+        Returns:
+            Keys and values of every block.
+        """
         conditioning, gain_in, _ = self.noise(sigma.flatten())
         c_in = preconditioning(sigma, self.config)[2][:, :, None, None, None].to(noisy.dtype)
         x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)
@@ -197,7 +216,7 @@ class Denoiser(nn.Module):
         return out
 
     def _sequence(self, patches: Tensor, values: Tensor) -> Tensor:
-        """[P, H, S, W]: audio tokens, summaries, registers of each half."""
+        """Returns [P, H, S, W]: audio tokens, summaries, registers of each half."""
         registers = self.registers.expand(*patches.shape[:2], -1, -1).to(patches.dtype)
         return torch.cat((patches, self.expand(values.to(patches.dtype)).to(patches.dtype), registers), dim=2)
 

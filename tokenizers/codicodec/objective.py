@@ -42,9 +42,9 @@ class ConsistencyConfig:
 class ConsistencyObjective(Objective):
     """loss = pseudo-Huber(f(x + sigma(t + dt) e), stop_grad f(x + sigma(t) e)) / (sigma(t + dt) - sigma(t)).
 
-    With the upper level drawn and a `step_exponent_start` of 0 it begins as a denoising autoencoder, f(x, sigma_min)
-    being x, and becomes consistency training as dt shrinks: for short runs, which cannot wait for the bootstrapping
-    from low noise.
+    With the upper level drawn and a `step_exponent_start` of 0 it begins as a denoising autoencoder, since f(x,
+    sigma_min) is x, and becomes consistency training as dt shrinks: for short runs, which cannot wait for the
+    bootstrapping from low noise.
 
     Each half of a pair has its own noise level and noise; both levels of a half share the noise.
     """
@@ -57,13 +57,13 @@ class ConsistencyObjective(Objective):
 
     @property
     def num_samples(self) -> int:
-        """Audio samples that one example needs: two chunks, and the hop by which the last window reaches on."""
+        """Audio samples of one example: two chunks, and one hop for the end of the last window."""
         return 2 * self.codec.chunk_samples + self.codec.stft_hop_samples
 
     def __call__(
         self, model: nn.Module, batch: AudioBatch, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Batch audio [B, C, num_samples] at the codec's rate and channels."""
+        """Computes the loss of batch audio [B, C, num_samples] at the codec's rate and channels."""
         if batch.audio.shape[1:] != (self.codec.channels, self.num_samples):
             raise ValueError(
                 f"consistency training takes audio [B, {self.codec.channels}, {self.num_samples}], "
@@ -89,7 +89,7 @@ class ConsistencyObjective(Objective):
         return loss, {name: value.detach() for name, value in metrics.items()}
 
     def _noise_levels(self, clean: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """sigma(t) and sigma(t + dt), each [B, 2]."""
+        """Returns sigma(t) and sigma(t + dt), each [B, 2]."""
         c = self.config
         progress = min(1.0, step / c.total_steps)
         exponent = c.step_exponent_start + progress * (c.step_exponent_end - c.step_exponent_start)
@@ -101,7 +101,7 @@ class ConsistencyObjective(Objective):
             lower = position.clamp(0.0, 1.0 - dt)
             upper = lower + dt
         else:
-            # never so low that both levels are the same
+            # not so low that both levels are the same
             upper = position.clamp(min(dt, MIN_POSITION), 1.0)
             lower = (upper - dt).clamp_min(0.0)
         low, high = noise_level(lower, self.codec), noise_level(upper, self.codec)
@@ -110,7 +110,7 @@ class ConsistencyObjective(Objective):
         return low, high
 
     def _pseudo_huber(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """sqrt(|x|^2 + c^2) - c of each chunk [B, 2, 2C, F, L] as [B, 2], in units of sqrt(number of elements).
+        """Returns sqrt(|x|^2 + c^2) - c of each chunk [B, 2, 2C, F, L] as [B, 2], in units of sqrt(number of elements).
 
         |x| is the norm over the whole chunk and c grows with the square root of its size; the unit makes the loss
         comparable between sizes.
@@ -120,5 +120,5 @@ class ConsistencyObjective(Objective):
 
 
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over the chosen entries; 0 where there is none."""
+    """Returns the mean over the chosen entries; 0 where there are none."""
     return (values * where).sum() / where.sum().clamp_min(1)

@@ -1,4 +1,4 @@
-"""Audio <-> the spectrogram chunks that the network sees (see the table "Signal" of the paper's section 3)."""
+"""Conversion between audio and the spectrogram chunks of the network (table "Signal" of the paper's section 3)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .config import CoDiCodecConfig
 
 
 def audio_to_spectrogram(audio: Tensor, config: CoDiCodecConfig) -> Tensor:
-    """Audio [B, C, N] to the network's spectrogram [B, 2C, F, T] in the order L.re, L.im, R.re, R.im."""
+    """Returns the network's spectrogram [B, 2C, F, T] of audio [B, C, N], in the order L.re, L.im, R.re, R.im."""
     spectrum = stft(audio.float(), config.window_samples, config.stft_hop_samples)
     parts = torch.stack((spectrum.real, spectrum.imag), dim=2).flatten(1, 2)
     return power_law(parts, config.amplitude_exponent, config.amplitude_gain)
 
 
 def spectrogram_to_audio(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor:
-    """Spectrogram [B, 2C, F, T] to audio [B, C, (T + 1) * hop], not clamped; both ends are half-overlapped."""
+    """Returns audio [B, C, (T + 1) * hop] of a spectrogram [B, 2C, F, T], not clamped, its ends half-overlapped."""
     parts = inverse_power_law(spectrogram.float(), config.amplitude_exponent, config.amplitude_gain)
     parts = parts.unflatten(1, (config.channels, 2))
     spectrum = torch.complex(parts[:, :, 0].contiguous(), parts[:, :, 1].contiguous())
@@ -25,6 +25,6 @@ def spectrogram_to_audio(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor
 
 
 def split_chunks(spectrogram: Tensor, chunk_frames: int) -> Tensor:
-    """[B, 2C, F, K * chunk_frames] to [B, K, 2C, F, chunk_frames]."""
+    """Returns [B, K, 2C, F, chunk_frames] of [B, 2C, F, K * chunk_frames]."""
     out: Tensor = spectrogram.unflatten(-1, (-1, chunk_frames)).movedim(3, 1)
     return out

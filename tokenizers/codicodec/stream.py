@@ -1,4 +1,4 @@
-"""Live encoding and decoding: state objects that take a piece and give what became ready."""
+"""Live encoding and decoding: state objects that take pieces and return the output that is ready."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ if TYPE_CHECKING:
 
 
 class StreamEncoder:
-    """Push audio [B, C, n] of any n at the codec's rate; get `Encoded` of the chunks that became whole, or None.
+    """Push audio [B, C, n] of any n at the codec's rate; get `Encoded` of the chunks that are complete, or None.
 
-    The chunks are those that `CoDiCodec.encode` gives for the whole signal.
+    The chunks equal those of `CoDiCodec.encode` for the whole signal.
     """
 
     def __init__(self, codec: CoDiCodec):
         self.codec = codec
-        self.held: Tensor | None = None  # audio that no chunk has used up yet, the lead included
+        self.held: Tensor | None = None  # audio that no chunk has used yet, the lead included
         self.pushed = 0  # samples of real audio so far
         self.given = 0  # chunks so far
 
     def push(self, chunk: Tensor) -> Encoded | None:
-        """Raises ValueError for audio of another shape than before, or not finite."""
+        """Takes the next audio; see `StreamState.push`.
+
+        Raises:
+            ValueError: audio of another batch than before, or not finite.
+        """
         check_audio(chunk)
         chunk = to_channels(chunk.float(), self.codec.settings.channels).to(self.codec.device)
         if self.held is None:
@@ -43,7 +47,7 @@ class StreamEncoder:
         return self._encode((self.held.shape[-1] - config.stft_hop_samples) // config.chunk_samples)
 
     def flush(self) -> Encoded | None:
-        """Encodes the remaining audio, padded with silence, and resets the stream."""
+        """Encodes the rest, padded with silence; the next push begins a new stream."""
         if self.held is None:
             return None
         rest = self._encode(self.codec.spec.num_chunks(self.pushed) - self.given)
@@ -58,7 +62,7 @@ class StreamEncoder:
         need = count * config.chunk_samples + config.stft_hop_samples
         audio = torch.nn.functional.pad(self.held, (0, max(0, need - self.held.shape[-1])))
         values = torch.cat([codec.encode_chunks(s) for s in self._spectrograms(audio, count)])
-        # chunk-major, as they were encoded, to batch-major
+        # from chunk-major, the order of encoding, to batch-major
         values = values.unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)
         batch = len(audio)
         self.held = self.held[..., count * config.chunk_samples :]
@@ -81,8 +85,8 @@ class StreamEncoder:
 class StreamDecoder:
     """Push latents [B, chunk_latents, D] or tokens [B, chunk_tokens, 1] of one chunk; get its audio [B, C, n].
 
-    Latency is one chunk and the hop that the next chunk completes. Equal to `decode(mode="autoregressive")` with the
-    same generator; `flush` gives the last hop.
+    The latency is one chunk and the hop that the next chunk completes. The result equals
+    `decode(mode="autoregressive")` with the same generator; `flush` returns the last hop.
     """
 
     def __init__(self, codec: CoDiCodec, generator: torch.Generator | None, steps: int):
@@ -92,7 +96,7 @@ class StreamDecoder:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what came so far."""
+        """Forgets the stream so far."""
         self.noise: SeededNoise | None = None
         self.past: Tensor | None = None  # clean spectrogram of the previous chunk
         self.past_values: Tensor | None = None
@@ -101,7 +105,11 @@ class StreamDecoder:
 
     @torch.no_grad()
     def push(self, chunk: Tensor) -> Tensor:
-        """Raises ValueError unless exactly one chunk of latents (float) or tokens (integer) comes."""
+        """Takes the next chunk; see `StreamState.push`.
+
+        Raises:
+            ValueError: not exactly one chunk of latents (float) or tokens (integer).
+        """
         codec, config = self.codec, self.codec.settings
         values = codec.latents_to_values(chunk) if chunk.is_floating_point() else codec.tokens_to_values(chunk)
         if values.shape[1] != 1:
@@ -123,7 +131,7 @@ class StreamDecoder:
         return audio[..., skip:-hop].clamp(-1.0, 1.0)
 
     def flush(self) -> Tensor | None:
-        """The last hop, which no further chunk will complete (with edge padding it is silence and dropped)."""
+        """Returns the last hop, which no further chunk will complete (with edge padding it is silence and dropped)."""
         tail = None if self.codec.settings.edge_padding else self.tail
         self.reset()
         return None if tail is None else tail.clamp(-1.0, 1.0)

@@ -1,7 +1,7 @@
-"""The official `codicodec.pt` into our parameters. Key names as in PyPI `codicodec` 0.1.2.
+"""Conversion of the official `codicodec.pt` to our parameters. Key names as in PyPI `codicodec` 0.1.2.
 
-Official name patterns stand on the left, ours on the right. Tensors that the official forward pass never reads are
-dropped by name; its fixed resampling filters are checked and dropped, since we compute them.
+The tables map official name patterns to ours. Tensors that the official forward pass never reads are dropped by name;
+its fixed resampling filters are checked and dropped, since we compute them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FILE_NAME = "codicodec.pt"
 STATE_KEY = "gen_state_dict"
 LICENCE = "CC-BY-NC-4.0"
 
-# read by nothing in the official forward pass
+# the official forward pass reads none of them
 UNUSED = re.compile(
     r"(encoder|pre_decoder|decoder)\.linear_input\..*|(pre_decoder|decoder)\.linear_output\..*"
     r"|pre_decoder\.norm_output\..*|frontend_pre_decoder_up\.(norm_out|conv_out)\..*|fsq\._.*"
@@ -83,7 +83,7 @@ PARTS = (
 
 
 def rename(key: str, config: CoDiCodecConfig) -> str:
-    """Our name of an official key; unknown keys come back unchanged."""
+    """Returns our name of an official key; unknown keys are returned unchanged."""
     if key in WHOLE:
         return WHOLE[key]
     network, _, rest = key.partition(".")
@@ -99,7 +99,7 @@ def rename(key: str, config: CoDiCodecConfig) -> str:
 
 
 def _place(index: int, blocks: tuple[int, ...]) -> str:
-    """Position of a layer in the official flat list (blocks of a level, resampler, blocks of the next, ...)."""
+    """Returns a layer's position in the official flat list: blocks of a level, resampler, blocks of the next, ..."""
     for level, count in enumerate(blocks):
         if index < count:
             return f"levels.{level}.{index}"
@@ -110,10 +110,10 @@ def _place(index: int, blocks: tuple[int, ...]) -> str:
 
 
 def convert_state_dict(official: Mapping[str, Tensor], codec: CoDiCodec) -> dict[str, Tensor]:
-    """Official tensors under our names, in our shapes.
+    """Returns official tensors with our names, in our shapes.
 
     Raises:
-        CheckpointError: keys missing, unexpected or of another size (named), or an unknown fixed filter.
+        CheckpointError: keys are missing, unexpected or of another size (named), or a fixed filter is unknown.
     """
     state = dict(official)
     for key in [key for key in official if FIXED_FILTER.fullmatch(key)]:
@@ -126,28 +126,41 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: CoDiCodec) -> dict
 
 
 def _check_fixed_filter(key: str, weight: Tensor) -> None:
-    """The official resamplers' first path is constant: an average on the way down, a channel average on the way up."""
+    """Checks the constant first path of the official resamplers: an average down, a channel average up."""
     down = ".down.weight" in key
     # on the way up 1 / (ratio of channels), which does not follow from the tensor's own shape
     expected = 1.0 / (weight.shape[2] * weight.shape[3]) if down else float(weight.flatten()[0])
     if not torch.allclose(weight, torch.full_like(weight, expected)):
-        raise CheckpointError(f"the fixed filter {key} is not the known one: this checkpoint is of another model")
+        raise CheckpointError(f"the fixed filter {key} is unknown: this checkpoint is of another model")
 
 
 def read_official(path: Path) -> dict[str, Tensor]:
-    """The network's state dict out of an official pickle, read with `weights_only=True`.
+    """Returns the network's state dict from an official pickle, read with `weights_only=True`.
 
     Raises:
-        CheckpointError: missing, truncated, not that format, or holding objects that are not allowed.
+        CheckpointError: the file is missing, truncated, of another format, or contains objects that are not allowed.
     """
     content = load_pickle(path)
     if not isinstance(content, Mapping) or not isinstance(content.get(STATE_KEY), Mapping):
-        raise CheckpointError(f"{path} holds no {STATE_KEY!r}: it is not an official CoDiCodec checkpoint")
+        raise CheckpointError(f"{path} has no {STATE_KEY!r}: it is not an official CoDiCodec checkpoint")
     return dict(content[STATE_KEY])
 
 
 def load_official(cls: type[Codec], path: str | Path, config: CoDiCodecConfig | None = None, **options: Any) -> Codec:
-    """See `CoDiCodec.from_official`; `config` for a checkpoint of another size than the official one."""
+    """Implements `CoDiCodec.from_official`.
+
+    Args:
+        cls: the class to build.
+        path: the file, folder or hub id.
+        config: for a checkpoint of another size than the official one.
+        options: of `huggingface_hub.hf_hub_download`.
+
+    Returns:
+        The codec in eval mode.
+
+    Raises:
+        CheckpointError: as of `read_official` and `convert_state_dict`.
+    """
     local = Path(path)
     if local.is_dir():
         local = local / FILE_NAME

@@ -19,7 +19,7 @@ class CriticOutput(NamedTuple):
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within this context what `module` computes leads no gradient to its parameters, only to its input."""
+    """Within this context, `module` passes gradients to its input and collects none in its parameters."""
     wanted = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in wanted:
         parameter.requires_grad_(False)
@@ -31,18 +31,18 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def split_output(outputs: Sequence[CriticOutput], size: int) -> tuple[list[CriticOutput], list[CriticOutput]]:
-    """The outputs of the first `size` items and those of the others, of a batch that a critic has seen as one."""
+    """Splits the outputs of a joint batch into those of the first `size` items and those of the others."""
     first = [CriticOutput(one.logits[:size], [f[:size] for f in one.features]) for one in outputs]
     return first, [CriticOutput(one.logits[size:], [f[size:] for f in one.features]) for one in outputs]
 
 
 def mean_logit(outputs: Sequence[CriticOutput]) -> Tensor:
-    """Mean over the networks of each one's mean logit."""
+    """Returns the mean over the networks of each one's mean logit."""
     return torch.stack([one.logits.float().mean() for one in outputs]).mean()
 
 
 def hinge_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutput]) -> Tensor:
-    """Mean over the networks of mean(relu(1 - real logits)) + mean(relu(1 + fake logits))."""
+    """Returns the mean over the networks of mean(relu(1 - real logits)) + mean(relu(1 + fake logits))."""
     losses = [
         torch.relu(1.0 - r.logits.float()).mean() + torch.relu(1.0 + f.logits.float()).mean()
         for r, f in zip(real, fake, strict=True)
@@ -51,19 +51,24 @@ def hinge_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutput]
 
 
 def hinge_model_loss(fake: Sequence[CriticOutput]) -> Tensor:
-    """Returns the loss of a codec that is to be taken for real: minus the mean logit."""
+    """Returns the loss that makes a codec's output look real to the critic: minus the mean logit."""
     return -mean_logit(fake)
 
 
 def feature_matching(
     real: Sequence[CriticOutput], fake: Sequence[CriticOutput], *, normalise: bool = True, eps: float = 0.0
 ) -> Tensor:
-    """Distance of a critic's features of real and fake audio, averaged over its networks and their layers.
+    """Returns the distance of a critic's features of real and fake audio, averaged over its networks and their layers.
 
     Args:
-        normalise: divide each layer's mean |real - fake| by its mean |real|, both over the whole batch
-            (arXiv 2411.19842, eq. 7): all layers then weigh the same, whatever their scale.
+        real: outputs for real audio.
+        fake: outputs for the codec's audio.
+        normalise: divide each layer's mean |real - fake| by its mean |real|, both over the whole batch (arXiv
+            2411.19842, eq. 7): all layers then have the same weight, whatever their scale.
         eps: added to that denominator; 0 in the paper, 1e-3 in Stable Codec's released code.
+
+    Returns:
+        A scalar.
     """
     distances = []
     for r, f in zip(real, fake, strict=True):
@@ -75,7 +80,10 @@ def feature_matching(
 
 
 def squared_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutput]) -> Tensor:
-    """Least squares (arXiv 1611.04076): mean over the networks of mean((1 - real logits)^2) + mean(fake logits^2)."""
+    """Returns the least-squares loss (arXiv 1611.04076), averaged over the networks.
+
+    It is mean((1 - real logits)^2) + mean(fake logits^2).
+    """
     losses = [
         (1.0 - r.logits.float()).square().mean() + f.logits.float().square().mean()
         for r, f in zip(real, fake, strict=True)
@@ -84,5 +92,5 @@ def squared_critic_loss(real: Sequence[CriticOutput], fake: Sequence[CriticOutpu
 
 
 def squared_model_loss(fake: Sequence[CriticOutput]) -> Tensor:
-    """Returns the loss of a codec that is to be taken for real: mean over networks of mean((1 - fake logits)^2)."""
+    """Returns the loss that makes output look real: the mean over the networks of mean((1 - fake logits)^2)."""
     return torch.stack([(1.0 - one.logits.float()).square().mean() for one in fake]).mean()

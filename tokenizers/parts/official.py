@@ -1,4 +1,4 @@
-"""Official weights: read, and brought under our names strictly, nothing missing and nothing left over."""
+"""Official weights: read, and renamed strictly, so that nothing is missing and nothing is left over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from ...core.errors import CheckpointError
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; raises CheckpointError where it cannot be read."""
+    """Returns the tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -26,14 +30,19 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def renamed_state(
     official: Mapping[str, Tensor], rename: Callable[[str], str | None], ours: Mapping[str, Tensor], class_name: str
 ) -> dict[str, Tensor]:
-    """A state dict in float32 with the names and shapes of `ours`; official shapes may have more or fewer axes of 1.
+    """Returns a float32 state dict with the names and shapes of `ours`; official shapes may differ in axes of length 1.
 
     Args:
-        rename: our name of an official key; None for a tensor that is left out.
+        official: the official state dict.
+        rename: returns our name of an official key; None for a tensor that is left out.
+        ours: a state dict of our model.
         class_name: of the codec, for messages.
 
+    Returns:
+        The renamed state dict.
+
     Raises:
-        CheckpointError: keys missing, unexpected or of another size (named).
+        CheckpointError: keys are missing, unexpected or of another size (named).
     """
     converted: dict[str, Tensor] = {}
     unexpected = []
@@ -45,7 +54,7 @@ def renamed_state(
             unexpected.append(key)
         elif tensor.squeeze().shape != ours[name].squeeze().shape:
             raise CheckpointError(
-                f"official tensor {key} has shape {tuple(tensor.shape)}, the config asks for "
+                f"official tensor {key} has shape {tuple(tensor.shape)}, but the config has "
                 f"{tuple(ours[name].shape)}: is it a checkpoint of another size?"
             )
         else:

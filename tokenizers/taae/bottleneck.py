@@ -1,10 +1,10 @@
-"""The bottleneck of TAAE (arXiv 2411.19842, section 3.2): which quantiser, how it is trained, how tokens are numbered.
+"""The bottleneck of TAAE (arXiv 2411.19842, section 3.2): its quantiser, its training and the numbering of tokens.
 
 A network is trained once, and its tokens are chosen afterwards: as one large codebook, as residual stages of small
 ones, at fewer levels, or as parallel codebooks of a few dimensions each. The latents do not change with that choice.
 
-Vocabulary: z is the unbounded encoder output; a value is tanh(z), or its quantised form, in [-1, 1]. Shape letters:
-B batch, T latent frames, D latent width, Q codebooks.
+Vocabulary: z is the unbounded encoder output; a value is tanh(z), or its quantised form, in [-1, 1]. Shape letters: B
+batch, T latent frames, D latent width, Q codebooks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...core.random import rand
 from ...layers import fsq
 from ...layers.fsq import Rounding, Stage
 
-QUANTISE, NOISE, KEEP = 0, 1, 2  # what `Bottleneck.train` does with an item
+QUANTISE, NOISE, KEEP = 0, 1, 2  # the modes of `Bottleneck.train`
 
 # (levels in each of six dimensions, scale) of every stage; the names are the official ones
 PRESETS: dict[str, tuple[tuple[int, float], ...]] = {
@@ -33,14 +33,14 @@ PRESET_DIMS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class BottleneckConfig:
-    """The quantizer between encoder and decoder. The defaults are the released model's."""
+    """The quantiser between encoder and decoder. The defaults are the released model's."""
 
-    kind: Literal["fsq", "none"] = "fsq"  # none: values pass as they are, and there are no tokens
+    kind: Literal["fsq", "none"] = "fsq"  # none: values pass unchanged, and there are no tokens
     levels: tuple[int, ...] = (17,) * 6  # of each latent dimension, as the network was trained; any L >= 2
     preset: str = "native"  # how tokens are made: native (`levels` as they are) or a name of PRESETS
     stages: tuple[Stage, ...] = ()  # residual stages of your own, in place of a preset
     partition: tuple[int, ...] = ()  # dimensions of each parallel codebook of a stage, in order; (): one codebook
-    clip: bool = True  # bring the sum of residual stages into [-1, 1], as the paper advises; released code: False
+    clip: bool = True  # clip the sum of residual stages to [-1, 1], as the paper advises; released code: False
     # The paper rounds ties up, the released code to even. Only exact ties differ; even is what official tokens need.
     rounding: Rounding = "half_even"
 
@@ -51,11 +51,11 @@ class BottleneckConfig:
             raise ValueError(f"rounding must be 'half_even' or 'half_up', got {self.rounding!r}")
         if self.kind == "none":
             if self.preset != "native" or self.stages or self.partition:
-                raise ValueError("a bottleneck of kind 'none' has no tokens: leave out preset, stages and partition")
+                raise ValueError("a bottleneck of kind 'none' has no tokens: omit preset, stages and partition")
             return
         Stage(levels=self.levels)
         if self.stages and self.preset != "native":
-            raise ValueError(f"give either preset {self.preset!r} or stages of your own, not both")
+            raise ValueError(f"set either preset {self.preset!r} or stages of your own, not both")
         allowed = allowed_presets(self.levels)
         if self.preset not in allowed:
             raise ValueError(
@@ -70,10 +70,10 @@ class BottleneckConfig:
 
 
 def allowed_presets(levels: Sequence[int]) -> list[str]:
-    """Names of the presets that a network trained with `levels` can use; `native` is always one.
+    """Returns the names of the presets that a network trained with `levels` can use; `native` is always one.
 
-    Presets are made for six dimensions. One of several stages has to spell exactly the network's own grid; one of a
-    single stage is a change of levels after training, to which a network trained with noise is indifferent.
+    Presets are made for six dimensions. A preset of several stages has to equal exactly the network's own grid; a
+    preset of a single stage changes the levels after training, which a network trained with noise tolerates.
     """
     spelled = fsq.decompositions(levels)
     named = {name: _preset_stages(name) for name in PRESETS if len(levels) == PRESET_DIMS}
@@ -85,15 +85,16 @@ def _preset_stages(name: str) -> tuple[Stage, ...]:
 
 
 class Bottleneck:
-    """Values to tokens and back, and the training-time stand-ins for rounding. Owns no parameters.
+    """Conversion of values to tokens and back, and the training-time substitutes for rounding. It owns no parameters.
 
     Tokens are stage-major: the codebooks of stage 0 in the order of the dimensions, then those of stage 1, ...
 
     Args:
+        config: the quantiser.
         latent_dim: D of the network.
 
     Raises:
-        ValueError: the levels are not D many.
+        ValueError: the number of levels is not D.
     """
 
     def __init__(self, config: BottleneckConfig, latent_dim: int):
@@ -106,36 +107,40 @@ class Bottleneck:
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """Levels of each codebook's dimensions, the least significant first: what `TokenizerSpec.levels` wants."""
+        """Levels of each codebook's dimensions, the least significant first, as in `TokenizerSpec.levels`."""
         ends = [sum(self.partition[: k + 1]) for k in range(len(self.partition))]
         groups = [slice(end - width, end) for end, width in zip(ends, self.partition, strict=True)]
         return tuple(stage.levels[group] for stage in self.stages for group in groups)
 
     def with_preset(self, preset: str) -> Bottleneck:
-        """The same network's bottleneck with other tokens; raises ValueError that lists the presets it allows."""
+        """Returns the same network's bottleneck with other tokens.
+
+        Raises:
+            ValueError: the levels do not allow the preset; the message lists those that they allow.
+        """
         return Bottleneck(replace(self.config, preset=preset, stages=()), self.latent_dim)
 
     def with_levels(self, levels: Sequence[int]) -> Bottleneck:
-        """The same network's bottleneck with tokens of other levels, changed after training."""
+        """Returns the same network's bottleneck with tokens of other levels, changed after training."""
         stages = (Stage(levels=tuple(levels)),)
         return Bottleneck(replace(self.config, preset="native", stages=stages), self.latent_dim)
 
     # ------------------------------------------------------------------ tokens
 
     def z_to_tokens(self, z: Tensor) -> Tensor:
-        """Encoder output z [..., D] to tokens [..., Q] int64: the official tokens, exactly.
+        """Returns exactly the official tokens [..., Q] int64 of encoder output z [..., D].
 
-        The released code takes tanh in float32 for native tokens and in float64 for all others, and so does this.
+        As in the released code, tanh is computed in float32 for native tokens and in float64 for all others.
         """
         return self.values_to_tokens(torch.tanh(z.float() if self._is_native else z.double()))
 
     def values_to_tokens(self, values: Tensor) -> Tensor:
-        """Values [..., D] in [-1, 1] to the nearest tokens [..., Q] int64; Q is 0 for kind `none`.
+        """Returns the nearest tokens [..., Q] int64 of values [..., D] in [-1, 1]; Q is 0 for kind `none`.
 
         For a single stage, tokens -> values -> tokens is the identity. Residual stages overlap, so that a value in the
-        middle between two levels of a stage has two spellings, and encoding takes that of the side it came from. The
-        values of tokens that encoding gives always come back exactly; their tokens do in the spelling that rounding
-        prefers for that very value, and from then on stay as they are.
+        middle between two levels of a stage has two spellings, and encoding takes that of the side of the value. The
+        values of encoded tokens always return exactly; their tokens return in the spelling that rounding prefers for
+        that very value, and do not change after that.
         """
         self._check_last(values, self.latent_dim, "values")
         if not self.stages:
@@ -147,11 +152,12 @@ class Bottleneck:
         return torch.stack(tokens, -1)
 
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Tokens [..., Q] to values [..., D] float32.
+        """Returns values [..., D] float32 of tokens [..., Q].
 
         Raises:
-            ValueError: another number of codebooks, a token out of its codebook's range, or a bottleneck without any.
-            TypeError: tokens that are not integers.
+            ValueError: another number of codebooks, a token out of its codebook's range, or a bottleneck without
+                codebooks.
+            TypeError: the tokens are not integers.
         """
         if not self.stages:
             raise ValueError("this bottleneck has no tokens (kind 'none'): decode latents instead")
@@ -167,18 +173,22 @@ class Bottleneck:
     @staticmethod
     def _check_last(tensor: Tensor, size: int, name: str) -> None:
         if tensor.ndim < 1 or tensor.shape[-1] != size:
-            raise ValueError(f"{name} must be [..., {size}], got shape {tuple(tensor.shape)}: of another tokenizer?")
+            raise ValueError(f"{name} must be [..., {size}], got {tuple(tensor.shape)}: is it of another tokenizer?")
 
     # ------------------------------------------------------------------ training
 
     def train(self, z: Tensor, mode: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
-        """Returns the decoder's input in training: z [B, T, D] to values [B, T, D] float32.
+        """Returns the values that the decoder is trained on.
 
         Args:
-            mode: [B] int64, what becomes of each item: QUANTISE (rounded, the gradient passing straight through),
-                NOISE (uniform noise of one step, eq. 2) or KEEP (tanh alone). Kind `none` always keeps.
+            z: encoder output [B, T, D].
+            mode: [B] int64 of each item: QUANTISE (rounded, with straight-through gradient), NOISE (uniform noise of
+                one step, eq. 2) or KEEP (tanh alone). Kind `none` always keeps.
             noise: [B, T, D] uniform in [-0.5, 0.5).
-            levels: [D] or [B, D] int64, the levels whose step counts.
+            levels: [D] or [B, D] int64, the levels that define the step.
+
+        Returns:
+            Values [B, T, D] float32.
         """
         values = torch.tanh(z.float())
         if not self.stages:
@@ -200,11 +210,11 @@ def _stages(config: BottleneckConfig) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class HybridConfig:
-    """How often training rounds, adds noise or does neither, and with which levels."""
+    """The probabilities of rounding, of noise and of neither in training, and the levels that are drawn."""
 
-    scheme: Literal["paper", "released"] = "paper"  # arXiv 2411.19842, section 3.2; or what the official class does
-    level_choices: tuple[int, ...] = (5, 9, 17)  # of scheme `paper`: one is drawn a step, for all dimensions
-    noise_probability: float = 0.5  # of scheme `paper`, an item; otherwise it is rounded
+    scheme: Literal["paper", "released"] = "paper"  # arXiv 2411.19842, section 3.2; or the official class
+    level_choices: tuple[int, ...] = (5, 9, 17)  # of scheme `paper`: one is drawn per step, for all dimensions
+    noise_probability: float = 0.5  # of scheme `paper`, per item; otherwise the item is rounded
     noise_dropout: float = 0.05  # of scheme `released`, p: noise 1 - p, rounded p(1 - p), kept p * p of the items
 
     def __post_init__(self) -> None:
@@ -220,9 +230,20 @@ class HybridConfig:
 def draw_hybrid(
     config: HybridConfig, bottleneck: Bottleneck, batch: int, frames: int, generator: torch.Generator, like: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw what `Bottleneck.train` takes: mode [B], noise [B, T, D] and levels [D], on the device of `like`.
+    """Draws the random arguments of `Bottleneck.train`.
 
     Scheme `released` trains the network's own levels; so does every scheme of a bottleneck without tokens.
+
+    Args:
+        config: the scheme and its probabilities.
+        bottleneck: of the network.
+        batch: B.
+        frames: T.
+        generator: the source of randomness.
+        like: a tensor on the device of the result.
+
+    Returns:
+        mode [B], noise [B, T, D] and levels [D].
     """
     dims = bottleneck.latent_dim
     like = like.new_empty(0, dtype=torch.float32)

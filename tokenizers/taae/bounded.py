@@ -1,7 +1,7 @@
 """The encoder or the decoder over batches of any length, in bounded memory.
 
-Counts and bounds are in latent frames; a `Side` says how many frames of its input and output make one. Shape letters:
-B batch, T latent frames, W and W' width of input and output frames.
+Counts and bounds are in latent frames; a `Side` defines how many frames of its input and output are one of them. Shape
+letters: B batch, T latent frames, W and W' width of input and output frames.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from torch import Tensor
 from ..parts.chunking import cut, join, plan_chunks
 from .network import Decoder, Encoder
 
-MAX_FRAMES = 2048  # default bound of what is worked on at once: 82 s at 25 Hz, half a GB besides the released weights
+MAX_FRAMES = 2048  # default bound of frames at once: 82 s at 25 Hz, half a GB in addition to the released weights
 OVERLAP_FRAMES = 32  # of the official chunked mode, whose chunks have 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """How long signals go through the network."""
+    """The bounds for long signals: frames at once, and perhaps independent chunks."""
 
     max_frames: int | None = MAX_FRAMES  # at once, of all items together; does not change the result
-    chunk_frames: int | None = None  # cut items into chunks of this length that know nothing of each other
+    chunk_frames: int | None = None  # cut items into independent chunks of this length
     overlap_frames: int = OVERLAP_FRAMES  # of neighbouring chunks
 
     def __post_init__(self) -> None:
         for name in ("max_frames", "chunk_frames"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, or None for no such bound, got {value}")
+                raise ValueError(f"{name} must be at least 1, or None for no bound, got {value}")
         if self.chunk_frames is not None:
-            plan_chunks(1, self.chunk_frames, self.overlap_frames)  # refuses an overlap that cannot be
+            plan_chunks(1, self.chunk_frames, self.overlap_frames)  # checks the overlap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +45,22 @@ class Side:
     per_out: int  # output frames of one latent frame
 
     def run(self, frames: Tensor, counts: Sequence[int], bounds: Bounds) -> Tensor:
-        """Frames [B, T * per_in, W], of which each item has counts[b] * per_in, to [B, T * per_out, W'] float32.
+        """Runs the network over a batch of unequal items.
 
-        Frames of the result beyond an item's own are zero.
+        Args:
+            frames: [B, T * per_in, W].
+            counts: latent frames of each item.
+            bounds: of memory, and the chunks.
+
+        Returns:
+            [B, T * per_out, W'] float32, zero beyond each item's own frames.
         """
         pieces = self._whole if bounds.chunk_frames is None else self._chunked
         results = dict(pieces(frames, counts, bounds))
         return torch.nn.utils.rnn.pad_sequence([results[item] for item in range(len(frames))], batch_first=True)
 
     def _whole(self, frames: Tensor, counts: Sequence[int], bounds: Bounds) -> Iterator[tuple[int, Tensor]]:
-        """(item, its output) for each item: as many together as the bound allows, longer ones alone and in a stream."""
+        """Yields (item, its output): as many items together as the bound allows, longer ones alone and in a stream."""
         limit = bounds.max_frames or sum(counts) + max(counts) * len(counts)
         for group in _groups(counts, limit):
             longest = max(counts[item] for item in group)
@@ -67,7 +73,7 @@ class Side:
                 yield item, row[: counts[item] * self.per_out]
 
     def _chunked(self, frames: Tensor, counts: Sequence[int], bounds: Bounds) -> Iterator[tuple[int, Tensor]]:
-        """(item, its output) for each item, every one cut into chunks; the chunks of an item run as a batch."""
+        """Yields (item, its output), each item cut into chunks; the chunks of an item run as a batch."""
         assert bounds.chunk_frames is not None
         for item, count in enumerate(counts):
             chunks = plan_chunks(count, bounds.chunk_frames, bounds.overlap_frames)
@@ -78,13 +84,13 @@ class Side:
             yield item, join(pieces, [chunk.scaled(self.per_out) for chunk in chunks])
 
     def _call(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
-        """One pass of the network, which gets the counts only where they differ."""
+        """Runs one pass of the network; counts are passed only where they differ."""
         valid = None if min(counts) == max(counts) else torch.tensor(counts, device=frames.device) * self.per_in
         out: Tensor = self.network(frames.to(_dtype(self.network)), valid).float()
         return out
 
     def _streamed(self, frames: Tensor, max_frames: int) -> Tensor:
-        """The same as one pass, in blocks: every layer keeps the context that its window and kernel need."""
+        """Returns the result of one pass, in blocks: every layer keeps the context that its window and kernel need."""
         state = self.network.stream(len(frames))
         blocks = frames.to(_dtype(self.network)).split(max_frames * self.per_in, dim=1)
         parts = [*(state.push(block) for block in blocks), state.flush()]
@@ -92,7 +98,7 @@ class Side:
 
 
 def _groups(counts: Sequence[int], max_frames: int) -> list[list[int]]:
-    """Neighbouring items whose padded lengths together stay within `max_frames`, or single ones that exceed it."""
+    """Groups neighbouring items whose padded lengths together stay within `max_frames`; a longer item is alone."""
     groups: list[list[int]] = []
     for item, count in enumerate(counts):
         if groups and (len(groups[-1]) + 1) * max(count, *(counts[i] for i in groups[-1])) <= max_frames:

@@ -21,7 +21,7 @@ class TAAEConfig:
     channels: int = 1  # audio channels
     patch_samples: int = 320  # samples of a frame of the outermost stage
     depths: tuple[int, ...] = (8, 20)  # transformer blocks of each stage
-    strides: tuple[int, ...] = (1, 2)  # frames of the stage outside that become one; 1: no convolution at all
+    strides: tuple[int, ...] = (1, 2)  # frames of the outer stage that become one; 1: no convolution
     width: int = 1024
     latent_dim: int = 6
 
@@ -33,8 +33,8 @@ class TAAEConfig:
     norm_eps: float = 1e-2  # added to the variance: near-silence is not amplified by more than 20 dB
     qk_norm_eps: float = 1e-6
     layer_scale_init: float = 1e-2
-    outer_kernel: int = 7  # of the convolutions at the audio's end
-    inner_kernel: int = 3  # of those at the latents' end
+    outer_kernel: int = 7  # of the convolutions next to the audio
+    inner_kernel: int = 3  # of the convolutions next to the latents
     use_snake: bool = False  # Snake activation before the convolutions
     soft_clip: bool = False  # tanh on the waveform
     causal: bool = False  # convolutions and window see the past alone (appendix A.4); `window` is then (n, 0)
@@ -46,7 +46,7 @@ class TAAEConfig:
 
     def __post_init__(self) -> None:
         if not len(self.depths) == len(self.strides) >= 1:
-            raise ValueError(f"depths {self.depths} and strides {self.strides} need one entry a stage")
+            raise ValueError(f"depths {self.depths} and strides {self.strides} need one entry per stage")
         if self.width % self.head_dim:
             raise ValueError(f"width {self.width} is not a multiple of head_dim {self.head_dim}")
         if self.rotary_dim % 2 or not 0 <= self.rotary_dim <= self.head_dim:
@@ -58,17 +58,17 @@ class TAAEConfig:
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """A size that ships in configs/tokenizers, such as `taae-base` or `taae-mini`."""
+        """Returns a size that ships in configs/tokenizers, such as `taae-base` or `taae-mini`."""
         import yaml
 
         if name not in PRESETS:
-            raise ValueError(f"no tokenizer config {name!r}: known are {', '.join(PRESETS)}")
+            raise ValueError(f"unknown tokenizer config {name!r}: known are {', '.join(PRESETS)}")
         text = (files("latentune.configs") / f"tokenizers/{name}.yaml").read_text()
         return build_config(cls, yaml.safe_load(text)["config"], name)
 
     @classmethod
     def tiny(cls) -> Self:
-        """The smallest size, for tests."""
+        """Returns the smallest size, for tests."""
         return cls.preset("taae-tiny")
 
     @property

@@ -1,7 +1,7 @@
 """The discriminator: convolutional networks on complex spectrograms of eight resolutions (arXiv 2411.19842).
 
-Their window lengths stand near the golden ratio to each other, so that their frames rarely begin together: with powers
-of two they would all be sensitive to the same samples and bins (appendix B.5, `measure/metrics/sensitivity.py`).
+The ratios of their window lengths are near the golden ratio, so that their frames rarely begin together: with powers of
+two they would all be sensitive to the same samples and bins (appendix B.5, `measure/metrics/sensitivity.py`).
 
 Shape letters: B batch, C audio channels, N audio samples, T frames, F frequency bins, W filters.
 """
@@ -25,7 +25,7 @@ class DiscriminatorConfig:
     filters: int = 256  # of every layer of every network
     window_samples: tuple[int, ...] = (78, 126, 206, 334, 542, 876, 1418, 2296)  # one network each; hop: half of it
     magnitude_power: float = 0.5  # each bin X becomes X |X|**power
-    magnitude_eps: float = 1e-6  # added to |X| there, for |X|**power has no derivative at 0; the paper has none
+    magnitude_eps: float = 1e-6  # added to |X| there, since |X|**power has no derivative at 0; not in the paper
     dilations: tuple[int, ...] = (1, 2, 4)  # in time, of the layers after the first
     frequency_stride: int = 1  # of the dilated layers; 2 in stable-audio-tools up to 0.0.18
     slope: float = 0.2  # of LeakyReLU
@@ -34,9 +34,9 @@ class DiscriminatorConfig:
         if self.filters < 1 or not self.window_samples or min(self.window_samples) < 4:
             raise ValueError(f"filters {self.filters} or window_samples {self.window_samples} are too small")
         if any(samples % 2 for samples in self.window_samples):
-            raise ValueError(f"window_samples must be even, for the hop is half of each, got {self.window_samples}")
+            raise ValueError(f"window_samples must be even, since the hop is half of each, got {self.window_samples}")
         if self.frequency_stride < 1 or (self.dilations and min(self.dilations) < 1):
-            raise ValueError(f"dilations {self.dilations} and frequency_stride {self.frequency_stride} start from 1")
+            raise ValueError(f"dilations {self.dilations}, frequency_stride {self.frequency_stride} must be at least 1")
         if self.magnitude_power < 0 or self.magnitude_eps <= 0:
             raise ValueError("magnitude_power must not be below 0, and magnitude_eps must lie above it")
 
@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
         self.networks = nn.ModuleList(SpectrogramNetwork(config, n, channels) for n in config.window_samples)
 
     def forward(self, audio: Tensor) -> list[CriticOutput]:
-        """Audio [B, C, N] to what each network says of it.
+        """Returns the output of each network for audio [B, C, N].
 
         Raises:
             ValueError: another number of channels, or audio shorter than the longest window.
@@ -82,7 +82,7 @@ class SpectrogramNetwork(nn.Module):
         self.last = _conv(width, 1, (3, 3))
 
     def forward(self, audio: Tensor) -> CriticOutput:
-        """Audio [B, C, N] to logits [B, 1, T, F'] and each layer's features [B, W, T, F'], F' = F without stride."""
+        """Maps audio [B, C, N] to logits [B, 1, T, F'] and features [B, W, T, F'] of each layer; F' = F without stride."""
         x = self._spectrogram(audio)
         features = []
         for layer in self.layers:
@@ -91,7 +91,7 @@ class SpectrogramNetwork(nn.Module):
         return CriticOutput(self.last(x), features)
 
     def _spectrogram(self, audio: Tensor) -> Tensor:
-        """[B, C, N] to real and imaginary parts [B, 2C, T, F], windows of unit energy, in float32 under autocast."""
+        """Returns real and imaginary parts [B, 2C, T, F], windows of unit energy, in float32 also under autocast."""
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = stft(audio.float(), self.window_samples, self.window_samples // 2, nyquist=True)
             energy = hann_window(self.window_samples, audio).square().sum()
@@ -103,7 +103,7 @@ class SpectrogramNetwork(nn.Module):
 def _conv(
     fan_in: int, fan_out: int, kernel: tuple[int, int], dilation: int = 1, stride: tuple[int, int] = (1, 1)
 ) -> nn.Module:
-    """A convolution over (time, frequency) with weight norm, dilated in time, padded to keep the size at stride 1."""
+    """Returns a weight-normed convolution over (time, frequency), dilated in time, that keeps the size at stride 1."""
     padding = (dilation * (kernel[0] // 2), kernel[1] // 2)
     conv = nn.Conv2d(fan_in, fan_out, kernel, stride, padding, (dilation, 1))
     out: nn.Module = weight_norm(conv)

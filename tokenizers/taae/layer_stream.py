@@ -1,8 +1,8 @@
 """The network on a stream: every layer keeps the frames that its kernel or window still needs, and no more.
 
-A causal layer gives a frame at once; another holds it back until its right context has come or the stream ends. What
-comes out, joined, is what the layers give for the whole signal. State is bounded by the windows and the largest push,
-so the same mechanism serves live streams and long signals in bounded memory.
+A causal layer returns a frame at once; another holds it back until its right context has arrived or the stream ends.
+The outputs, joined, equal those of the layers for the whole signal. State is bounded by the windows and the largest
+push, so that the same mechanism serves live streams and long signals in bounded memory.
 
 Shape letters: B batch, T frames of a layer's own rate, W width, H heads, E features of a head.
 """
@@ -24,26 +24,26 @@ class LayerStream(Protocol):
     """One layer's state. Frames are [B, T, W] with any T, also 0."""
 
     def push(self, x: Tensor) -> Tensor:
-        """Take the next frames; return those that became ready."""
+        """Takes the next frames; returns those that became ready."""
         ...
 
     def flush(self, x: Tensor) -> Tensor:
-        """Take the last frames and end the stream; return all that was held back."""
+        """Takes the last frames and ends the stream; returns all that was held back."""
         ...
 
 
 class LayerStreams:
-    """A chain of layers on a stream of `batch` items; one stream, then it is spent."""
+    """A chain of layers on one stream of `batch` items."""
 
     def __init__(self, layers: Sequence[nn.Module], batch: int, in_width: int):
         self.batch, self.in_width = batch, in_width
         self.streams = [_layer_stream(layer) for layer in layers if not isinstance(layer, nn.Identity)]
-        self.like: Tensor | None = None  # empty [B, 0, W] of the dtype and device that came first
+        self.like: Tensor | None = None  # empty [B, 0, W] of the dtype and device of the first push
         self.ended = False
 
     @torch.no_grad()
     def push(self, frames: Tensor) -> Tensor | None:
-        """Frames [B, n, W] of any n -> the frames that became ready, or None.
+        """Takes frames [B, n, W] of any n; returns the frames that became ready, or None.
 
         Raises:
             ValueError: another batch or width than the stream's, or a stream that was flushed.
@@ -61,10 +61,10 @@ class LayerStreams:
 
     @torch.no_grad()
     def flush(self) -> Tensor | None:
-        """End the stream: the frames that were still held back, or None.
+        """Ends the stream; returns the frames that were still held back, or None.
 
         Raises:
-            ValueError: the pushed frames were not a whole number of latent frames.
+            ValueError: the pushed frames are not a whole number of latent frames.
         """
         self.ended = True
         if self.like is None:
@@ -86,7 +86,7 @@ def _layer_stream(layer: nn.Module) -> LayerStream:
 
 
 class PointwiseStream:
-    """A layer that looks at each frame alone."""
+    """A layer that processes each frame alone."""
 
     def __init__(self, layer: nn.Module):
         self.layer = layer
@@ -99,7 +99,7 @@ class PointwiseStream:
 
 
 class ConvStream:
-    """Keeps the last kernel - stride input frames (and up to stride - 1 more that make no whole output frame yet)."""
+    """Keeps the last kernel - stride input frames, and up to stride - 1 more that do not fill an output frame yet."""
 
     def __init__(self, conv: FrameConv):
         self.conv = conv
@@ -127,7 +127,7 @@ class ConvStream:
 
 
 class TransposedConvStream:
-    """Keeps the last input frame, of which the next output frames are made as well."""
+    """Keeps the last input frame, from which the next output frames are made as well."""
 
     def __init__(self, conv: FrameTransposedConv):
         self.conv = conv
@@ -140,7 +140,7 @@ class TransposedConvStream:
         x = torch.cat((self.last, x), dim=1)
         self.last = x[:, -1:]
         stride = self.conv.stride[0]
-        # frames of the kept input alone were given before; those after the newest input lack the next one
+        # frames of the kept input alone were returned before; those after the newest input need the next one
         ready = self.conv.in_full(x)[:, stride : stride * x.shape[1]]
         skipped = min(self.skip, ready.shape[1])
         self.skip -= skipped
@@ -153,7 +153,7 @@ class TransposedConvStream:
 
 
 class BlockStream:
-    """Keeps keys and values as far back as the window reaches, and the frames that wait for keys to come."""
+    """Keeps keys and values as far back as the window reaches, and the frames that wait for later keys."""
 
     def __init__(self, block: TransformerBlock):
         self.block = block

@@ -12,24 +12,33 @@ from ...layers.stft import stft
 
 
 def waveform_loss(estimate: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of audio [B, C, N]."""
+    """Returns the mean absolute difference of audio [B, C, N]."""
     return (estimate.float() - target.float()).abs().mean()
 
 
 def stft_loss(estimate: Tensor, target: Tensor, window_samples: int = 2048, hop_samples: int = 512) -> Tensor:
-    """Mean absolute difference of the magnitudes of audio [B, C, N]: the paper's L1 STFT loss.
+    """Returns the mean absolute difference of STFT magnitudes: the paper's L1 STFT loss.
 
     Frames are centred on multiples of the hop, the ends of the signal reflected.
 
+    Args:
+        estimate: audio [B, C, N].
+        target: audio [B, C, N].
+        window_samples: length of the window.
+        hop_samples: from one frame to the next.
+
+    Returns:
+        A scalar.
+
     Raises:
-        ValueError: audio of half a window or less, which cannot be reflected.
+        ValueError: the audio is not longer than half a window, so that it cannot be reflected.
     """
     estimated, wanted = (_magnitudes(audio, window_samples, hop_samples) for audio in (estimate, target))
     return (estimated - wanted).abs().mean()
 
 
 def decay(gamma: float, step: int) -> float:
-    """gamma**step, the weight of the waveform and STFT terms at optimiser step `step` (eq. 8).
+    """Returns gamma**step, the weight of the waveform and STFT terms at optimiser step `step` (eq. 8).
 
     They help at the start and hold back the adversarial training later. The released code is one step ahead.
     """
@@ -37,7 +46,7 @@ def decay(gamma: float, step: int) -> float:
 
 
 def _magnitudes(audio: Tensor, window_samples: int, hop_samples: int) -> Tensor:
-    """[B, C, N] to [B, C, F, T] in float32, with a gradient of 0 where a bin is 0."""
+    """Returns magnitudes [B, C, F, T] of [B, C, N] in float32, with a gradient of 0 where a bin is 0."""
     half = window_samples // 2
     if audio.shape[-1] <= half:
         raise ValueError(f"audio of {audio.shape[-1]} samples is too short for an STFT window of {window_samples}")

@@ -25,7 +25,7 @@ from .stream import StreamDecoder, StreamEncoder
 
 Z_LIMIT = math.atanh(fsq.ATANH_LIMIT)  # encoder output is clamped to this: beyond it tanh is 1 for every quantiser
 QUIET_POWER = 1e-6  # mean square below which the official wrapper leaves audio as it is
-PEAK = 0.95  # what a peak becomes that normalisation would take beyond 1
+PEAK = 0.95  # of a peak that normalisation would bring beyond 1
 
 
 class TAAE(AudioTokenizer):
@@ -47,7 +47,7 @@ class TAAE(AudioTokenizer):
 
     @classmethod
     def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Load weights with their `model_config.json` next to them; see `AudioTokenizer.from_official`."""
+        """Loads weights with their `model_config.json` in the same folder; see `AudioTokenizer.from_official`."""
         from .upstream import load_official
 
         return load_official(cls, path, **options)
@@ -68,17 +68,18 @@ class TAAE(AudioTokenizer):
     # ------------------------------------------------------------------ which tokens, which variant
 
     def use_preset(self, name: str) -> Self:
-        """Make tokens as preset `name` does, such as `2x15625_700bps` or `native`; returns self.
+        """Makes tokens as preset `name` does, such as `2x15625_700bps` or `native`; returns self.
 
         Weights and latents stay as they are; config, spec and fingerprint change.
 
         Raises:
-            ValueError: the levels that the network was trained with do not allow it; the message lists what they allow.
+            ValueError: the levels that the network was trained with do not allow it; the message lists those that they
+                allow.
         """
         return self.use_bottleneck(self.bottleneck.with_preset(name).config)
 
     def use_bottleneck(self, config: BottleneckConfig) -> Self:
-        """Make tokens as `config` says: other levels, stages or partition, changed after training; returns self.
+        """Makes tokens as `config` specifies: other levels, stages or partition, changed after training; returns self.
 
         Raises:
             ValueError: it is made for another number of dimensions.
@@ -89,9 +90,9 @@ class TAAE(AudioTokenizer):
         return self
 
     def to_causal(self) -> TAAE:
-        """A causal model with copies of these weights, to be fine-tuned (appendix A.4).
+        """Returns a causal model with copies of these weights, to be fine-tuned (appendix A.4).
 
-        Convolutions see the past alone, and of the window the keys before the query remain: 64 with the query's own.
+        Convolutions see only the past, and of the window the keys before the query remain: 64 with the query's own.
 
         Raises:
             ValueError: this model is causal already.
@@ -108,16 +109,16 @@ class TAAE(AudioTokenizer):
     # ------------------------------------------------------------------ both streams
 
     def z_to_latents(self, z: Tensor) -> Tensor:
-        """Encoder output [B, T, D] to latents: atanh(tanh(z)) / scale, which is z itself up to clamp and scale."""
+        """Returns latents of encoder output z [B, T, D]: atanh(tanh(z)) / scale, z itself up to clamp and scale."""
         return z.float().clamp(-Z_LIMIT, Z_LIMIT) / self.settings.latent_scale
 
     def latents_to_values(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, D] to values [B, T, D] in (-1, 1), not quantised."""
+        """Returns values [B, T, D] in (-1, 1), not quantised, of latents [B, T, D]."""
         check_latents(self.spec, latents)
         return fsq.latents_to_values(latents.float(), self.settings.latent_scale)
 
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T, Q] to the values [B, T, D] that they stand for, exactly."""
+        """Returns exactly the values [B, T, D] that tokens [B, T, Q] stand for."""
         check_tokens(self.spec, tokens)
         return self.bottleneck.tokens_to_values(tokens)
 
@@ -143,18 +144,30 @@ class TAAE(AudioTokenizer):
         overlap_frames: int = OVERLAP_FRAMES,
         **options: Any,
     ) -> Encoded:
-        """Encode audio [B, C, N]; see `AudioTokenizer.encode`.
+        """Encodes audio [B, C, N]; see `AudioTokenizer.encode`.
 
         Args:
-            loudness_lufs: to which each item is brought first, peaks staying below 1; None leaves it as it is. Items
-                close to silence (-60 dBFS RMS) always stay as they are. The gain is in `Encoded.gain_db`.
-            max_frames: latent frames that go through the network at once, of all items together. Bounds the memory and
-                does not change the result: longer items pass in blocks, every layer keeping the context that it needs.
-            chunk_frames: cut items into chunks of this many latent frames that know nothing of each other (official
-                chunked mode: 128), to be worked on side by side. This changes the result around the joints: on 36 s
-                and the reference model (random weights) by 0.04 rms where latents have a deviation of 0.91, and every
-                second token is another. `max_frames` alone changes nothing (3e-6).
+            audio: [B, C, N] in [-1, 1].
+            sample_rate: of the audio, in Hz.
+            lengths: [B] valid samples of each item; None: all.
+            loudness_lufs: the loudness that each item is brought to first, peaks staying below 1; None leaves it as it
+                is. Items close to silence (-60 dBFS RMS) always stay as they are. The gain is in `Encoded.gain_db`.
+            max_frames: latent frames that go through the network at once, of all items together. It bounds the memory
+                and does not change the result: longer items pass in blocks, every layer keeping the context that it
+                needs.
+            chunk_frames: cut items into independent chunks of this many latent frames (official chunked mode: 128),
+                which are processed as a batch. This changes the result around the joints: on 36 s and the reference
+                model (random weights) by 0.04 rms where latents have a deviation of 0.91, and half of the tokens
+                differ. `max_frames` alone changes nothing (3e-6).
             overlap_frames: latent frames that neighbouring chunks share; half of it is trimmed on either side.
+            options: none exist; a wrong name is refused.
+
+        Returns:
+            Both streams.
+
+        Raises:
+            ValueError: wrong shape, zero length, or NaN/inf in the audio.
+            TypeError: an option that does not exist.
         """
         refuse_options(options, self.encode)
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
@@ -185,15 +198,27 @@ class TAAE(AudioTokenizer):
         overlap_frames: int = OVERLAP_FRAMES,
         **options: Any,
     ) -> Tensor:
-        """Decode latents or tokens to audio [B, C, N]; see `AudioTokenizer.decode`.
+        """Decodes latents or tokens to audio [B, C, N]; see `AudioTokenizer.decode`.
 
-        Latents are decoded as they are, not rounded to what tokens can say.
+        Latents are decoded as they are, not rounded to the values of tokens.
 
         Args:
-            generator: not drawn from, for nothing is random here.
+            latents: [B, T, D].
+            tokens: [B, T, Q].
+            lengths_samples: [B] samples of each item; None: all of the frames.
+            gain_db: [B] gain of `encode` to undo.
+            generator: not used, since nothing is random here.
             max_frames: as of `encode`.
             chunk_frames: as of `encode`.
             overlap_frames: as of `encode`.
+            options: none exist; a wrong name is refused.
+
+        Returns:
+            Audio [B, C, N] in [-1, 1].
+
+        Raises:
+            ValueError: both or neither stream is given, a wrong shape, tokens out of range, or latents with NaN.
+            TypeError: an option that does not exist.
         """
         refuse_options(options, self.decode)
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
@@ -203,20 +228,23 @@ class TAAE(AudioTokenizer):
         return decoded_level(silence_beyond(audio, lengths), gain_db)
 
     def stream_encoder(self, *, gain_db: float = 0.0, **options: Any) -> StreamEncoder:
-        """A live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of the frames that became ready.
+        """Returns a live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of the frames that are ready.
 
         Args:
-            gain_db: applied to the audio. A stream has no loudness before it has ended, so that there is no
-                normalisation: for the level that the network was trained on, give the gain that brings it about.
+            gain_db: applied to the audio. The loudness of a stream is not known before its end, so that nothing is
+                normalised: for the level that the network was trained on, pass the gain that leads to it.
+            options: none exist; a wrong name is refused.
         """
         refuse_options(options, self.stream_encoder)
         return StreamEncoder(self, gain_db)
 
     def stream_decoder(self, *, gain_db: float = 0.0, **options: Any) -> StreamDecoder:
-        """A live decoder: push latents or tokens of any number of frames, get the audio [B, C, n] that became ready.
+        """Returns a live decoder: push latents or tokens of any number of frames, get the audio [B, C, n] that became
+        ready.
 
         Args:
-            gain_db: that the encoder applied; it is undone.
+            gain_db: of the encoder; it is undone.
+            options: none exist; a wrong name is refused.
         """
         refuse_options(options, self.stream_decoder)
         return StreamDecoder(self, gain_db)
@@ -224,13 +252,13 @@ class TAAE(AudioTokenizer):
     # ------------------------------------------------------------------ training
 
     def forward(self, audio: Tensor, mode: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns everything that the training objective needs, in one call.
+        """Encodes and decodes for the training objective.
 
         Args:
             audio: [B, C, N] of whole hops.
-            mode: how the values between encoder and decoder are changed; see `Bottleneck.train`.
-            noise: as of `Bottleneck.train`.
-            levels: as of `Bottleneck.train`.
+            mode: see `Bottleneck.train`.
+            noise: see `Bottleneck.train`.
+            levels: see `Bottleneck.train`.
 
         Returns:
             The reconstruction [B, C, N], and the encoder output z [B, T, D] before tanh.
@@ -248,7 +276,7 @@ class TAAE(AudioTokenizer):
         return Side(network=self.decoder, per_in=1, per_out=stride)
 
     def _gains_db(self, audio: Tensor, counts: list[int], target_lufs: float | None) -> Tensor:
-        """[B] gain that brings each item of audio [B, C, N], padded to its whole hops, to the target."""
+        """Returns the gain [B] that brings each item of audio [B, C, N], padded to its whole hops, to the target."""
         if target_lufs is None:
             return torch.zeros(len(audio))
         spec = self.spec

@@ -1,8 +1,8 @@
 """TAAE's encoder and decoder (arXiv 2411.19842): transformer blocks at a few rates, joined by strided convolutions.
 
 Sequences are time-major. Shape letters: B batch, P patches (frames of the outermost stage), T latent frames, D latent
-width, W width. With counts given, what lies beyond an item's own frames never reaches them: a batch of unequal items
-gives what each gives alone.
+width, W width. With counts given, frames beyond an item's own never influence them: each item of a batch gives the same
+result as alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .layer_stream import LayerStreams
 
 
 def zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """x [B, T, W] with zeros beyond each item's `lengths` [B], as a convolution pads the item alone."""
+    """Returns x [B, T, W] with zeros beyond each item's `lengths` [B], as a convolution pads the item alone."""
     if lengths is None:
         return x
     beyond = torch.arange(x.shape[1], device=x.device) >= lengths.to(x.device)[:, None]
@@ -41,7 +41,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(depth))
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """[B, T, W] -> [B, T, W]."""
+        """Maps [B, T, W] to [B, T, W]."""
         rotation = frame_rotation(self.config, 0, x.shape[1], x.device)
         window = SlidingWindow(*self.config.window)
         mask: Mask = window
@@ -68,13 +68,13 @@ class EncoderStage(nn.Module):
         self.transformer = Transformer(config, depth)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """[B, T, W] -> [B, T / stride, W], and the lengths [B] at the new rate."""
+        """Maps [B, T, W] to [B, T / stride, W]; also returns the lengths [B] at the new rate."""
         x = self.down(self.activation(zero_beyond(x, lengths)))
         lengths = None if lengths is None else lengths // self.stride
         return self.transformer(x, lengths), lengths
 
     def layers(self) -> Iterator[nn.Module]:
-        """In the order in which frames pass them."""
+        """Yields the layers in the order in which frames pass them."""
         yield from (self.activation, self.down, *self.transformer.blocks)
 
 
@@ -91,17 +91,19 @@ class DecoderStage(nn.Module):
         )
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """[B, T, W] -> [B, T * stride, W], and the lengths [B] at the new rate."""
+        """Maps [B, T, W] to [B, T * stride, W]; also returns the lengths [B] at the new rate."""
         x = self.up(self.activation(zero_beyond(self.transformer(x, lengths), lengths)))
         return x, None if lengths is None else lengths * self.stride
 
     def layers(self) -> Iterator[nn.Module]:
-        """In the order in which frames pass them."""
+        """Yields the layers in the order in which frames pass them."""
         yield from (*self.transformer.blocks, self.activation, self.up)
 
 
 class Encoder(nn.Module):
-    """Patches to the unbounded input of the bottleneck. Stages run from the outermost to the innermost."""
+    """Encoder from patches to the unbounded input of the bottleneck. Stages are ordered from the outermost to the
+    innermost.
+    """
 
     def __init__(self, config: TAAEConfig):
         super().__init__()
@@ -114,10 +116,11 @@ class Encoder(nn.Module):
         self.conv_out = FrameConv(config.width, config.latent_dim, config.inner_kernel, causal=causal)
 
     def forward(self, patches: Tensor, num_patches: Tensor | None = None) -> Tensor:
-        """Patches [B, P, C * patch_samples] to z [B, T, D], T = P / stride.
+        """Maps patches [B, P, C * patch_samples] to z [B, T, D], T = P / stride.
 
         Args:
-            num_patches: [B] each item's own patches, a multiple of the stride. Latents beyond mean nothing.
+            patches: the audio.
+            num_patches: [B] each item's own patches, a multiple of the stride. Latents beyond are meaningless.
 
         Raises:
             ValueError: patches of another width, or a number of them that is not a multiple of the stride.
@@ -130,13 +133,13 @@ class Encoder(nn.Module):
         return out
 
     def stream(self, batch: int) -> LayerStreams:
-        """The encoder at work on a stream of `batch` items: push patches, get z of the frames that became whole."""
+        """Returns the encoder's state for a stream of `batch` items: push patches, get z of complete frames."""
         inner = (layer for stage in self.stages for layer in cast(EncoderStage, stage).layers())
         return LayerStreams([self.conv_in, *inner, self.activation_out, self.conv_out], batch, self.in_width)
 
 
 class Decoder(nn.Module):
-    """Values of the bottleneck to patches. Stages run from the innermost to the outermost."""
+    """Decoder from values of the bottleneck to patches. Stages are ordered from the innermost to the outermost."""
 
     def __init__(self, config: TAAEConfig):
         super().__init__()
@@ -149,10 +152,11 @@ class Decoder(nn.Module):
         self.clip = nn.Tanh() if config.soft_clip else nn.Identity()
 
     def forward(self, values: Tensor, num_latents: Tensor | None = None) -> Tensor:
-        """Values [B, T, D] in [-1, 1] to patches [B, T * stride, C * patch_samples].
+        """Maps values [B, T, D] in [-1, 1] to patches [B, T * stride, C * patch_samples].
 
         Args:
-            num_latents: [B] each item's own latent frames. Patches beyond mean nothing.
+            values: of the bottleneck.
+            num_latents: [B] each item's own latent frames. Patches beyond are meaningless.
 
         Raises:
             ValueError: values of another width.
@@ -165,7 +169,7 @@ class Decoder(nn.Module):
         return out
 
     def stream(self, batch: int) -> LayerStreams:
-        """The decoder at work on a stream of `batch` items: push values, get the patches that became ready."""
+        """Returns the decoder's state for a stream of `batch` items: push values, get the patches that became ready."""
         inner = (layer for stage in self.stages for layer in cast(DecoderStage, stage).layers())
         return LayerStreams([self.conv_in, *inner, self.activation_out, self.conv_out, self.clip], batch, self.in_width)
 
@@ -177,7 +181,7 @@ def _check_frames(name: str, x: Tensor, width: int, stride: int, lengths: Tensor
         raise ValueError(f"{x.shape[1]} {name} are not a multiple of the stride {stride}: pad the audio to whole hops")
     if lengths is not None:
         if lengths.shape != x.shape[:1]:
-            raise ValueError(f"the counts of {name} must be [{len(x)}], one an item, got {tuple(lengths.shape)}")
+            raise ValueError(f"the counts of {name} must be [{len(x)}], one per item, got {tuple(lengths.shape)}")
         if bool((lengths < 1).any() | (lengths > x.shape[1]).any() | (lengths % stride).any()):
             raise ValueError(
                 f"the counts of {name} must be multiples of {stride} in 1 ... {x.shape[1]}, got {lengths.tolist()}"

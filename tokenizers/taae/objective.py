@@ -33,7 +33,7 @@ class TAAEObjectiveConfig:
     stage: Literal[1, 2] = 1  # 1: waveform and STFT terms; 2: perceptual term in their place
     crop_s: float = 5.12  # length of an example, rounded up to whole latent frames
     feature_matching_weight: float = 1.0
-    adversarial_weight: float = 0.0  # of the hinge loss's own gradient; the features of the critic are enough
+    adversarial_weight: float = 0.0  # of the hinge loss's own gradient; the critic's features are enough
     waveform_weight: float = 1.0
     stft_weight: float = 1.0
     perceptual_weight: float = 1.0
@@ -45,16 +45,16 @@ class TAAEObjectiveConfig:
     critic: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
 
-    # augmentation of each example; released code alone, the paper has none
+    # augmentation of each example, in the released code only
     flip_probability: float = 0.5  # that its polarity is flipped
-    loudness_lufs: float | None = -20.0  # to which it is brought; null: it stays as loud as it is
-    loudness_range_db: float = 5.0  # uniformly up to that much more or less
+    loudness_lufs: float | None = -20.0  # of each example; null: as it is
+    loudness_range_db: float = 5.0  # uniformly up to that much higher or lower
 
     def __post_init__(self) -> None:
         if not self.crop_s > 0 or self.loudness_range_db < 0:
-            raise ValueError(f"crop_s {self.crop_s} must lie above 0 and loudness_range_db not below")
+            raise ValueError(f"crop_s {self.crop_s} must be above 0 and loudness_range_db not below 0")
         if not 0 <= self.flip_probability <= 1 or not 0 < self.decay <= 1:
-            raise ValueError(f"flip_probability {self.flip_probability} or decay {self.decay} lies out of 0..1")
+            raise ValueError(f"flip_probability {self.flip_probability} or decay {self.decay} is outside 0..1")
         for name in ("feature_matching", "adversarial", "waveform", "stft", "perceptual"):
             if getattr(self, f"{name}_weight") < 0:
                 raise ValueError(f"{name}_weight must not be below 0, got {getattr(self, f'{name}_weight')}")
@@ -65,12 +65,12 @@ class TAAEObjective(AdversarialObjective):
 
     L_fm is the normalised feature matching with the discriminator (eq. 7), L_stft the L1 distance of magnitudes,
     L_perceptual that of WavLM's features (eq. 9), each with its weight; eq. 8 is the sum of the first stage. Silence is
-    not dropped from the examples, as the released data code does: it is left as quiet as it is, and the codec's high
-    LayerNorm epsilon keeps it so.
+    not dropped from the examples, as it is in the released data code: its level stays as it is, and the codec's high
+    LayerNorm epsilon keeps it silent.
 
     Raises:
         ValueError: a crop that is too short for the windows, or stage 2 at another rate than 16 kHz.
-        CheckpointError: stage 2 where WavLM is not available.
+        CheckpointError: stage 2, and WavLM is not available.
     """
 
     config_class = TAAEObjectiveConfig
@@ -106,7 +106,20 @@ class TAAEObjective(AdversarialObjective):
     def model_loss(
         self, model: nn.Module, batch: AudioBatch, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor], CriticPair]:
-        """Batch audio [B, C, num_samples] at the codec's rate and channels."""
+        """Computes the model's loss; see `AdversarialObjective.model_loss`.
+
+        Args:
+            model: the codec, perhaps wrapped.
+            batch: audio [B, C, num_samples] at the codec's rate and channels.
+            step: the optimiser step.
+            generator: the source of randomness.
+
+        Returns:
+            The loss, named scalars to log, and the pair to train the critic on.
+
+        Raises:
+            ValueError: audio of another shape.
+        """
         if batch.audio.shape[1:] != (self.codec.channels, self.num_samples):
             raise ValueError(
                 f"TAAE's training takes audio [B, {self.codec.channels}, {self.num_samples}], "
@@ -126,14 +139,14 @@ class TAAEObjective(AdversarialObjective):
         return loss, metrics, CriticPair(real=real, fake=fake.detach())
 
     def critic_loss(self, critic: nn.Module, pair: CriticPair) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hinge loss; also how well real and fake audio are distinguished."""
+        """Computes the hinge loss, and the mean logits of real and fake audio for the log."""
         real, fake = split_output(critic(torch.cat([pair.real, pair.fake])), len(pair.real))
         with torch.no_grad():
             metrics = {"critic_real": mean_logit(real), "critic_fake": mean_logit(fake)}
         return hinge_critic_loss(real, fake), metrics
 
     def augment(self, audio: Tensor, generator: torch.Generator) -> Tensor:
-        """Each item of audio [B, C, N] at a random loudness and polarity.
+        """Returns audio [B, C, N] with each item at a random loudness and polarity.
 
         Silence stays as it is, and a peak that would pass 1 is brought below it, as when `TAAE.encode` normalises.
         """
@@ -148,7 +161,7 @@ class TAAEObjective(AdversarialObjective):
         return audio * gain[:, None, None]
 
     def _terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss, without weights. The adversarial one is measured also where it has no weight."""
+        """Returns the terms of the loss, without weights, the adversarial one also where it has no weight."""
         c = self.config
         with frozen(self.critic):
             real_output, fake_output = self.critic(real), self.critic(fake)

@@ -1,4 +1,4 @@
-"""Audio as frames of whole patches and back (arXiv 2411.19842): a reshape, with nothing learned."""
+"""Conversion between audio and frames of whole patches (arXiv 2411.19842): a reshape, with nothing learned."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from torch import Tensor
 
 
 def audio_to_patches(audio: Tensor, patch_samples: int) -> Tensor:
-    """Audio [B, C, N] to patches [B, N / patch_samples, C * patch_samples]; samples of a channel stay together.
+    """Returns patches [B, N / patch_samples, C * patch_samples] of audio [B, C, N]; samples of a channel stay together.
 
     Raises:
-        ValueError: N is no multiple of patch_samples.
+        ValueError: N is not a multiple of patch_samples.
     """
     if audio.shape[-1] % patch_samples:
-        raise ValueError(f"audio of {audio.shape[-1]} samples is no whole number of {patch_samples}-sample patches")
+        raise ValueError(f"audio of {audio.shape[-1]} samples is not a whole number of {patch_samples}-sample patches")
     out: Tensor = audio.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, C, T, P] -> [B, T, C * P]
     return out
 
 
 def patches_to_audio(patches: Tensor, patch_samples: int) -> Tensor:
-    """Inverse of `audio_to_patches`: [B, T, C * patch_samples] to [B, C, T * patch_samples].
+    """Inverts `audio_to_patches`: [B, T, C * patch_samples] to [B, C, T * patch_samples].
 
     Raises:
-        ValueError: a width that is no multiple of patch_samples.
+        ValueError: the width is not a multiple of patch_samples.
     """
     if patches.shape[-1] % patch_samples:
-        raise ValueError(f"patches of {patches.shape[-1]} features are no whole number of {patch_samples}-sample ones")
+        raise ValueError(f"patches of {patches.shape[-1]} features are not a multiple of {patch_samples} samples")
     out: Tensor = patches.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, T, C, P] -> [B, C, T * P]
     return out

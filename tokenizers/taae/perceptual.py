@@ -1,6 +1,6 @@
 """The perceptual loss of the second training stage: distance of WavLM-Large's features (arXiv 2411.19842, eq. 9).
 
-WavLM is not a part of the codec: it is loaded for training only, and neither trained nor saved.
+WavLM is not part of the codec: it is loaded only for training, and neither trained nor saved.
 
 Shape letters: B batch, C audio channels, N audio samples, T frames, D features.
 """
@@ -25,7 +25,7 @@ NORM_EPS = 1e-5  # of the waveform's normalisation
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualConfig:
-    """Which network, which of its layers, and how their distances are scaled."""
+    """The network, its layers, and the scale of their distances."""
 
     path: str | None = None  # folder that transformers' WavLMModel loads; null: torchaudio's WAVLM_LARGE bundle
     download: bool = False  # whether torchaudio may fetch the bundle (1.2 GB) where its cache does not hold it
@@ -36,10 +36,11 @@ class PerceptualConfig:
 
 
 class PerceptualFeatures(nn.Module):
-    """A frozen WavLM that gives the outputs of its transformer layers. It stays in eval mode, whatever is asked for.
+    """A frozen WavLM that returns the outputs of its transformer layers. It always stays in eval mode.
 
     Args:
         wavlm: transformers' `WavLMModel` or torchaudio's `Wav2Vec2Model`.
+        config: which layers count, and how the waveform is normalised.
 
     Raises:
         ValueError: layers that the network does not have.
@@ -55,11 +56,11 @@ class PerceptualFeatures(nn.Module):
             raise ValueError(f"perceptual layers {self.layers}: this WavLM has layers 0 to {len(blocks) - 1}")
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode: dropout in the target of a loss would only be noise (the released code suffers it)."""
+        """Stays in eval mode: dropout in the target of a loss would only be noise (as it is in the released code)."""
         return super().train(False)
 
     def forward(self, audio: Tensor) -> list[Tensor]:
-        """Audio [B, C, N] at 16 kHz to the features [B * C, T, D] of each layer.
+        """Returns the features [B * C, T, D] of each layer for audio [B, C, N] at 16 kHz.
 
         Raises:
             ValueError: audio shorter than a frame.
@@ -81,7 +82,16 @@ class PerceptualFeatures(nn.Module):
 def perceptual_loss(
     real: Sequence[Tensor], fake: Sequence[Tensor], normaliser: Literal["magnitude", "std"] = "magnitude"
 ) -> Tensor:
-    """Mean over the layers of mean |real - fake|, divided by mean |real| (eq. 9) or by std(real) + 1e-5 (released)."""
+    """Returns the mean over the layers of their normalised distances.
+
+    Args:
+        real: features of each layer for real audio.
+        fake: features of each layer for the codec's audio.
+        normaliser: `magnitude` divides mean |real - fake| by mean |real| (eq. 9), `std` by std(real) + 1e-5 (released).
+
+    Returns:
+        A scalar.
+    """
     losses = []
     for r, f in zip(real, fake, strict=True):
         target = r.detach().float()
@@ -91,12 +101,12 @@ def perceptual_loss(
 
 
 def load_perceptual(config: PerceptualConfig, sample_rate: int) -> PerceptualFeatures:
-    """WavLM as `config` names it, for audio of `sample_rate`.
+    """Loads WavLM as `config` names it, for audio of `sample_rate`.
 
     Raises:
         ValueError: another sample rate than WavLM's.
         ImportError: the package that loads it is not installed.
-        CheckpointError: it is not there, and not to be downloaded, or cannot be.
+        CheckpointError: the weights are not there and must not or cannot be downloaded.
     """
     if sample_rate != SAMPLE_RATE:
         raise ValueError(f"the perceptual loss takes {SAMPLE_RATE} Hz, the codec has {sample_rate}: stay in stage 1")
@@ -106,7 +116,7 @@ def load_perceptual(config: PerceptualConfig, sample_rate: int) -> PerceptualFea
 
 def _from_folder(path: Path) -> nn.Module:
     if not (path / "config.json").is_file():
-        raise CheckpointError(f"no WavLM at {path}: config.json and weights as transformers saves them are wanted")
+        raise CheckpointError(f"no WavLM at {path}: config.json and weights are needed as transformers saves them")
     from transformers import WavLMModel
 
     try:
@@ -131,13 +141,13 @@ def _from_torchaudio(download: bool) -> nn.Module:
         model = bundle.get_model()
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"cannot fetch WavLM-Large: {error}; or set objective.perceptual.path") from error
-    # without the wrapper that normalises the waveform over the whole batch
+    # without the wrapper, which normalises the waveform over the whole batch
     network: nn.Module = getattr(model, "model", model)
     return network
 
 
 def _blocks(wavlm: nn.Module) -> nn.ModuleList:
-    """The transformer layers, in order, of transformers' or of torchaudio's model."""
+    """Returns the transformer layers, in order, of transformers' or of torchaudio's model."""
     encoder: Any = wavlm.encoder
     layers: nn.ModuleList = getattr(encoder, "transformer", encoder).layers
     return layers
@@ -145,7 +155,7 @@ def _blocks(wavlm: nn.Module) -> nn.ModuleList:
 
 @contextmanager
 def _outputs_of(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """A list that, within this context, gets what each of `modules` gives (the first of several things)."""
+    """Yields a list that, within this context, receives the output of each module (the first of several)."""
     outputs: list[Tensor] = []
 
     def keep(module: nn.Module, arguments: Any, output: Any) -> None:

@@ -1,8 +1,8 @@
-"""Live encoding and decoding: state objects that take a piece and give what became ready.
+"""Live encoding and decoding: state objects that take pieces and return the output that is ready.
 
-What comes out in all equals the whole-signal result. A causal model gives each latent frame, or its audio, as soon as
-it has all of its input: the latency is one frame (40 ms at 25 Hz). A model that is not causal works too, but every
-layer first waits for the future that its window and kernels see; `flush` gives what was held back.
+The outputs, joined, equal the whole-signal result. A causal model returns each latent frame, or its audio, as soon as
+all of its input has arrived: the latency is one frame (40 ms at 25 Hz). A model that is not causal works too, but every
+layer first waits for the future that its window and kernels see; `flush` returns the rest.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ class StreamEncoder:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what came so far."""
+        """Forgets the stream so far."""
         self.state: Any | None = None  # of the network, for the batch of the first push
         self.held: Tensor | None = None  # audio that does not fill a hop yet
 
     @torch.no_grad()
     def push(self, chunk: Tensor) -> Encoded | None:
-        """Raises ValueError for audio of another batch than before, or not finite."""
+        """Takes the next audio; see `StreamState.push`.
+
+        Raises:
+            ValueError: audio of another batch than before, or not finite.
+        """
         check_audio(chunk)
         codec = self.codec
         chunk = to_channels(chunk.float(), codec.settings.channels).to(codec.device)
@@ -51,7 +55,7 @@ class StreamEncoder:
 
     @torch.no_grad()
     def flush(self) -> Encoded | None:
-        """Encodes the remaining audio, padded with silence to a whole hop, and resets the stream."""
+        """Encodes the rest, padded with silence to a whole hop; the next push begins a new stream."""
         if self.held is None or self.state is None:
             return None
         parts = []
@@ -90,13 +94,17 @@ class StreamDecoder:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what came so far."""
+        """Forgets the stream so far."""
         self.state: Any | None = None
         self.batch = 0
 
     @torch.no_grad()
     def push(self, chunk: Tensor) -> Tensor | None:
-        """Raises ValueError for a stream of another codec or another batch than before."""
+        """Takes the next latents or tokens; see `StreamState.push`.
+
+        Raises:
+            ValueError: a stream of another codec, or another batch than before.
+        """
         codec = self.codec
         values = codec.latents_to_values(chunk) if chunk.is_floating_point() else codec.tokens_to_values(chunk)
         if self.state is None:
@@ -107,7 +115,7 @@ class StreamDecoder:
 
     @torch.no_grad()
     def flush(self) -> Tensor | None:
-        """Returns the audio that was held back and resets the stream."""
+        """Returns the audio that waited for later frames; the next push begins a new stream."""
         rest = None if self.state is None else self.state.flush()
         self.reset()
         return self._result(rest)

@@ -1,7 +1,7 @@
-"""Official Stable Codec weights under our names. Key names as in stable-audio-tools.
+"""Official Stable Codec weights with our names. Key names as in stable-audio-tools.
 
-The official network is a flat list of layers. Ours on the right: encoder and decoder each have `conv_in`, `stages` in
-the order in which frames pass them, and `conv_out`. Weight norm is folded into plain weights.
+The official network is a flat list of layers. In ours, encoder and decoder each have `conv_in`, `stages` in the order
+in which frames pass them, and `conv_out`. Weight norm is folded into plain weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 Codec = TypeVar("Codec", bound=TAAE)
 
 CONFIG_FILE = "model_config.json"
-WEIGHT_FILES = ("model.safetensors", "model.ckpt")  # the first that is there
+WEIGHT_FILES = ("model.safetensors", "model.ckpt")  # the first that exists
 TRAINING_PREFIX = "autoencoder."  # of the codec's keys in a training checkpoint
 LICENCE = "Stability AI Community License"
 
@@ -60,7 +60,7 @@ FREQUENCIES = re.compile(r".*\.rope\.inv_freq")
 
 
 def rename(key: str, num_stages: int) -> str:
-    """Our name of an official key whose weight norm is folded; unknown keys come back unchanged."""
+    """Returns our name of an official key whose weight norm is folded; unknown keys are returned unchanged."""
     match = LAYER.fullmatch(key)
     if not match:
         return key
@@ -86,10 +86,10 @@ def rename(key: str, num_stages: int) -> str:
 
 
 def convert_state_dict(official: Mapping[str, Tensor], codec: TAAE) -> dict[str, Tensor]:
-    """Official tensors under our names, float32, weight norm folded.
+    """Returns official tensors with our names, float32, weight norm folded.
 
     Raises:
-        CheckpointError: keys missing, unexpected or of another size (named), or constants that are not the known ones.
+        CheckpointError: keys are missing, unexpected or of another size (named), or constants have unknown values.
     """
     config, state = codec.settings, fold_state_dict(official)
     for key in [key for key in state if ZERO_BIAS.fullmatch(key) or FREQUENCIES.fullmatch(key)]:
@@ -98,25 +98,23 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: TAAE) -> dict[str,
 
 
 def _check_constant(key: str, tensor: Tensor, config: TAAEConfig) -> None:
-    """Buffers that we compute or leave out must hold what we take them to hold."""
+    """Checks that buffers that we compute or leave out have the expected values."""
     if ZERO_BIAS.fullmatch(key):
         if tensor.any():
             raise CheckpointError(f"the norm bias {key} is not zero: this checkpoint is of another model")
         return
     expected = rotary_angles(torch.ones(1), config.rotary_dim, config.rotary_base)[0]
     if tensor.shape != expected.shape or not torch.allclose(tensor.float(), expected, rtol=1e-5, atol=0):
-        raise CheckpointError(
-            f"the rotary frequencies {key} are not the known ones: this checkpoint is of another model"
-        )
+        raise CheckpointError(f"the rotary frequencies {key} are unknown: this checkpoint is of another model")
 
 
 def read_official(path: Path) -> dict[str, Tensor]:
-    """The codec's state dict out of an official `model.safetensors`, `model.ckpt` or a training checkpoint.
+    """Returns the codec's state dict of an official `model.safetensors`, `model.ckpt` or a training checkpoint.
 
-    Of a training checkpoint the codec's own keys are taken; discriminator, moving averages and the like stay behind.
+    From a training checkpoint only the codec's own keys are taken, not the discriminator, moving averages and the like.
 
     Raises:
-        CheckpointError: missing, truncated, not that format, or holding objects that are not allowed.
+        CheckpointError: the file is missing, truncated, of another format, or contains objects that are not allowed.
     """
     if path.suffix == ".safetensors":
         state: Any = read_safetensors(path)
@@ -124,7 +122,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
         state = load_pickle(path)
         state = state.get("state_dict") if isinstance(state, Mapping) else None
         if not isinstance(state, Mapping):
-            raise CheckpointError(f"{path} holds no 'state_dict': it is not an official TAAE checkpoint")
+            raise CheckpointError(f"{path} has no 'state_dict': it is not an official TAAE checkpoint")
     own = {key.removeprefix(TRAINING_PREFIX): state[key] for key in state if key.startswith(TRAINING_PREFIX)}
     if own:
         logger.info("%s is a training checkpoint: took %d keys of the codec of %d in all", path, len(own), len(state))
@@ -132,7 +130,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
 
 
 def load_official(cls: type[Codec], path: str | Path, **options: Any) -> Codec:
-    """See `TAAE.from_official`; CheckpointError also for a config that we do not build."""
+    """Implements `TAAE.from_official`; a config that cannot be built here raises CheckpointError as well."""
     from accelerate import init_empty_weights
 
     weights, config_file = _find(path, options)
@@ -147,13 +145,13 @@ def load_official(cls: type[Codec], path: str | Path, **options: Any) -> Codec:
 
 
 def _find(path: str | Path, options: dict[str, Any]) -> tuple[Path, Path]:
-    """Local paths of weights and config, fetched from the hub where `path` is a hub id."""
+    """Returns local paths of weights and config, fetched from the hub where `path` is a hub id."""
     local = Path(path)
     if local.is_dir():
         for name in WEIGHT_FILES:
             if (local / name).is_file():
                 return local / name, local / CONFIG_FILE
-        raise CheckpointError(f"{local} holds none of {', '.join(WEIGHT_FILES)}: it is not an official TAAE folder")
+        raise CheckpointError(f"{local} contains none of {', '.join(WEIGHT_FILES)}: it is not an official TAAE folder")
     if is_hub_id(path):
         return fetch_file(str(path), WEIGHT_FILES[0], **options), fetch_file(str(path), CONFIG_FILE, **options)
     if not local.is_file():

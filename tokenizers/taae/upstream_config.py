@@ -1,4 +1,4 @@
-"""The official `model_config.json` (stable-audio-tools) as our config. What is not built here is refused by name."""
+"""The official `model_config.json` (stable-audio-tools) as our config; parts that are not built are refused by name."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ NOT_BUILT = {
 
 
 def official_config(path: Path) -> TAAEConfig:
-    """The config that an official `model_config.json` describes.
+    """Returns the config that an official `model_config.json` describes.
 
     Raises:
-        CheckpointError: no such file, another kind of model, unknown keys, or parts that contradict each other.
+        CheckpointError: the file is missing, another kind of model, unknown keys, or parts that contradict each other.
     """
     content = _section(
         _read(path),
@@ -88,7 +88,7 @@ def _read(path: Path) -> Any:
 
 
 def _section(values: Any, where: str, required: tuple[str, ...], optional: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with the defaults of `optional`; a key that is unknown or missing raises CheckpointError."""
+    """Returns `values` with the defaults of `optional`; a key that is unknown or missing raises CheckpointError."""
     if not isinstance(values, Mapping):
         raise CheckpointError(f"{where} must be a mapping, got {values!r}")
     for key in values:
@@ -101,7 +101,7 @@ def _section(values: Any, where: str, required: tuple[str, ...], optional: Mappi
 
 
 def _typed(values: Any, where: str, kind: str, optional: Mapping[str, Any]) -> Any:
-    """The `config` of a part that must be of type `kind`."""
+    """Returns the `config` of a part that must be of type `kind`."""
     part = _section(values, where, required=("type", "config"), optional=optional)
     if part["type"] != kind:
         raise CheckpointError(f"{where} is of type {part['type']!r}, only {kind!r} can be built")

@@ -76,18 +76,31 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **unused: Any) -> Any:
-        """Build with random weights from a config dict (as read from `config.json`); unknown keys are refused."""
-        known = {key: value for key, value in cls.upgrade(dict(config)).items() if not key.startswith("_")}
+        """Builds a model with random weights from a config dict (as read from `config.json`).
+
+        Args:
+            config: the values of the config dataclass, and perhaps facts about the weights.
+            return_unused_kwargs: whether to return the unused arguments as well, as diffusers asks for.
+            unused: further arguments of diffusers.
+
+        Returns:
+            The model, or the model and `unused`.
+
+        Raises:
+            ConfigError: an unknown key, a missing key or a wrong value.
+        """
+        known = {key: value for key, value in dict(config).items() if not key.startswith("_")}
         model = cls(build_config(cls.config_class, known, cls.__name__))
         model.register_to_config(**{key: dict(config)[key] for key in KEPT_KEYS if key in dict(config)})
         return (model, unused) if return_unused_kwargs else model
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **options: Any) -> Self:
-        """Load `config.json` and weights from a local folder or a hub id, strictly, in eval mode.
+        """Loads `config.json` and weights from a local folder or a hub id, strictly, in eval mode.
 
         Raises:
-            CheckpointError: nothing at `path`, an unreadable file, or keys that are missing or unexpected (named).
+            CheckpointError: there is nothing at `path`, a file is unreadable, or keys are missing or unexpected
+                (named).
         """
         options.setdefault("low_cpu_mem_usage", False)
         try:
@@ -108,11 +121,11 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
 
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:
-        """Returns the advice for weights that lack these keys, as the end of an error message; it may be empty."""
+        """Returns advice about weights that lack these keys, for the end of an error message; it may be empty."""
         return ""
 
     def save_pretrained(self, path: str | Path, **options: Any) -> None:
-        """Write `config.json` and safetensors to a folder; where the model was loaded from is not recorded."""
+        """Writes `config.json` and safetensors to a folder; where the model was loaded from is not recorded."""
         self.register_to_config(_name_or_path="")
         super().save_pretrained(str(path), **options)  # type: ignore[misc]
         let_others_read(*Path(path).glob("*.safetensors"))
@@ -123,9 +136,9 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of config and weights: equal if and only if two models compute the same thing.
+        """Returns the hex SHA-256 of config and weights: equal if and only if two models compute the same thing.
 
-        Weights are hashed in float32, so loading in another dtype changes it only where rounding did.
+        Weights are hashed in float32, so that loading in another dtype changes it only where values were rounded.
         """
         digest = hashlib.sha256(json.dumps(config_to_dict(self.settings), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
@@ -137,7 +150,16 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
 
 
 def describe_keys(kind: str, keys: list[str], most: int = 8) -> str:
-    """`missing 3 (a, b, c)`: a short list of state-dict keys for an error message."""
+    """Returns a short list of state-dict keys for an error message, such as `missing 3 (a, b, c)`.
+
+    Args:
+        kind: the kind of the keys, which begins the text.
+        keys: all of them.
+        most: how many are named.
+
+    Returns:
+        The text.
+    """
     if not keys:
         return f"{kind} none"
     more = f", and {len(keys) - most} more" if len(keys) > most else ""
@@ -146,7 +168,7 @@ def describe_keys(kind: str, keys: list[str], most: int = 8) -> str:
 
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
-    """Without diffusers' advice to train a model whose weights are incomplete: such weights are refused."""
+    """Suppresses diffusers' advice to train a model whose weights are incomplete: such weights are refused."""
     before = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()
     try:

@@ -30,5 +30,5 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a top-level package can be imported, found without importing it."""
+    """Returns whether a top-level package can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None

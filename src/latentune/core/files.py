@@ -15,10 +15,10 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on success it is fsynced and renamed, on failure removed.
+    """Yields a temporary path next to `path`; on success it is fsynced and renamed, on failure removed.
 
-    The suffix of `path` is kept at the end of the temporary name, for writers that choose a format by it.
-    The parent folder must exist. Raises whatever the writer raises, `OSError` included (disk full, no permission).
+    The suffix of `path` is kept at the end of the temporary name, for writers that choose a format by it. The parent
+    folder must exist. Whatever the writer raises is raised, `OSError` included (disk full, no permission).
     """
     path = Path(path)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -33,10 +33,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def let_others_read(*paths: Path) -> None:
-    """Give files the permissions of any new file; safetensors writes them for their owner alone."""
+    """Gives files the permissions of any new file; safetensors makes them readable to their owner only."""
     for path in paths:
         probe = path.with_name(f".{path.name}.{os.getpid()}.mode")
-        probe.touch()  # the one way to learn the umask that does not change it for other threads
+        probe.touch()  # the only way to read the umask without changing it for other threads
         try:
             path.chmod(stat.S_IMODE(probe.stat().st_mode))
         finally:
@@ -44,13 +44,13 @@ def let_others_read(*paths: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically (UTF-8)."""
+    """Writes a text file atomically (UTF-8)."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file atomically; NaN and inf are refused, since other readers cannot read them."""
+    """Writes a JSON file atomically; NaN and inf are refused, since other readers cannot read them."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -64,6 +64,6 @@ def finite(value: Any) -> Any:
 
 
 def file_sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Returns the hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Hub ids, and one file of a hub repository or one clear error."""
+"""Hub ids, and the files of hub repositories."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from .errors import CheckpointError
 
-WEIGHT_SUFFIXES = (".bin", ".ckpt", ".pt", ".safetensors")  # what ends so is meant as a file, there or not
+WEIGHT_SUFFIXES = (".bin", ".ckpt", ".pt", ".safetensors")  # such a name means a file, existing or not
 
 
 def is_hub_id(source: str | Path) -> bool:
-    """Whether `source` reads as `owner/name`, and not as the path of a file or folder."""
+    """Returns whether `source` reads as `owner/name` and not as the path of a file or folder."""
     name = str(source)
     reads_as_path = name.startswith((".", "/", "~")) or name.endswith(WEIGHT_SUFFIXES)
     return name.count("/") == 1 and not reads_as_path and not Path(name).exists()
@@ -27,13 +27,18 @@ def is_downloaded(hub_id: str) -> bool:
 
 
 def fetch_file(hub_id: str, file_name: str, **options: Any) -> Path:
-    """The local path of a file of `owner/name`, fetched into the hub's cache unless it is there.
+    """Returns the local path of a file of `owner/name`, which is downloaded to the hub's cache unless it is there.
 
     Args:
+        hub_id: `owner/name`.
+        file_name: path of the file inside the repository.
         options: of `huggingface_hub.hf_hub_download`, such as `revision`.
 
+    Returns:
+        The path in the cache.
+
     Raises:
-        CheckpointError: no such repository or file, no network, or offline mode without a cached copy.
+        CheckpointError: the repository or file does not exist, or there is neither a network nor a cached copy.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -43,5 +48,5 @@ def fetch_file(hub_id: str, file_name: str, **options: Any) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"cannot fetch {file_name} of {hub_id} from the hub, and it is not here: {reason}"
+            f"cannot fetch {file_name} of {hub_id} from the hub, and there is no local copy: {reason}"
         ) from error

@@ -1,4 +1,4 @@
-"""The interface between the training loop and everything that can be trained: a loss from a model and a batch."""
+"""The interface between the training loop and anything that can be trained: a loss from a model and a batch."""
 
 from __future__ import annotations
 
@@ -37,11 +37,13 @@ class Objective(ABC):
     def __call__(
         self, model: nn.Module, batch: Any, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar loss to minimise and named scalars to log (detached)."""
+        """Computes the scalar loss to minimise and named scalars to log (detached)."""
 
     def prepare(self, model: nn.Module) -> None:
-        """Called once, on the bare model, before optimiser and averaged weights are made: freeze what is not to learn,
-        or put in weights that a run starts from. A resumed run's weights come after it.
+        """Prepares the bare model, once, before optimiser and averaged weights are built.
+
+        Parts that are not to learn are frozen here, and weights that a run starts from are put in. When a run is
+        resumed, its own weights are loaded afterwards.
         """
         return None
 
@@ -55,31 +57,31 @@ class Objective(ABC):
         return None
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the networks that the objective owns, if there are any."""
+        """Moves the networks that the objective owns, if there are any."""
         return self
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The loss of an objective's named terms; those of weight 0 are left out, so that they have no gradient."""
+    """Returns the loss of an objective's named terms; those of weight 0 are left out, so that they have no gradient."""
     weighted = [weights[name] * term for name, term in terms.items() if weights[name]]
     return sum(weighted[1:], weighted[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class CriticPair:
-    """Audio that a critic is trained to distinguish, detached from any graph."""
+    """The pair that a critic is trained to distinguish, outside any graph."""
 
     real: Tensor  # [B, C, N] audio
-    fake: Tensor  # [B, C, N] what the model made of it
+    fake: Tensor  # [B, C, N] the output of the model for it
 
 
 class AdversarialObjective(Objective):
     """An objective with a second network, the critic (discriminator), that is trained against the model.
 
-    In each step the loop updates the model with `model_loss`, then the critic with `critic_loss` on what the model made
-    in that same forward pass: the model runs once a step. The critic has its own optimiser, is saved and resumed with
-    the run, and no part of the model. Stable Codec's released code alternates instead: even steps train the codec, odd
-    ones the critic, each with all computations of both.
+    In each step the loop updates the model with `model_loss`, then the critic with `critic_loss` on the output of that
+    same forward pass: the model runs once per step. The critic has its own optimiser and is saved and resumed with the
+    run, but it is not part of the model. Stable Codec's released code alternates instead: even steps train the codec,
+    odd ones the critic, each with all computations of both.
 
     The critic that `model_loss` uses must not collect gradients (see `parts.adversarial.frozen`).
     """
@@ -96,18 +98,28 @@ class AdversarialObjective(Objective):
     def model_loss(
         self, model: nn.Module, batch: Any, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor], CriticPair]:
-        """Returns the results of `Objective.__call__`, and the pair to train the critic on."""
+        """Computes the model's loss.
+
+        Args:
+            model: the model, perhaps wrapped.
+            batch: a training batch.
+            step: the optimiser step, 0 being the first.
+            generator: the source of all randomness.
+
+        Returns:
+            The scalar loss to minimise, named scalars to log (detached), and the pair to train the critic on.
+        """
 
     @abstractmethod
     def critic_loss(self, critic: nn.Module, pair: CriticPair) -> tuple[Tensor, dict[str, Tensor]]:
-        """The critic's scalar loss to minimise and named scalars to log (detached).
+        """Computes the critic's scalar loss to minimise and named scalars to log (detached).
 
-        `critic` is `self.critic`, perhaps wrapped: call it once, for DistributedDataParallel allows one forward pass a
-        backward pass.
+        `critic` is `self.critic`, perhaps wrapped: call it once, since DistributedDataParallel allows one forward pass
+        per backward pass.
         """
 
     def trains_critic(self, step: int) -> bool:
-        """Whether the critic is updated in optimiser step `step`, 0 being the first."""
+        """Returns whether the critic is updated in optimiser step `step`, 0 being the first."""
         return True
 
     def to(self, device: torch.device | str) -> Self:
@@ -120,11 +132,11 @@ class AudioBatch:
     """A batch of audio crops to train a codec on."""
 
     audio: Tensor  # [B, C, N] float at the codec's rate
-    ids: list[str]  # which item each crop came from, for messages
+    ids: list[str]  # the item that each crop is from, for messages
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> AudioBatch:
-        """The same batch with its audio on `device`."""
+        """Returns the same batch with its audio on `device`."""
         return AudioBatch(audio=self.audio.to(device, non_blocking=True), ids=self.ids)

@@ -1,4 +1,4 @@
-"""Output folders, which are checked to be writable before the work starts, and file names."""
+"""Where results go: folders that are checked to be writable before the work begins, and file names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SLUG_LENGTH = 40  # characters
 
 
 def prepare_output(folder: str | Path) -> Path:
-    """Creates a folder with its parents, and checks that files can be written to it.
+    """Creates a folder, with its parents, and checks that files can be written to it.
 
     Raises:
-        OSError: they cannot; the message names the folder and the reason.
+        OSError: files cannot be written; the message names the folder and the reason.
     """
     path = Path(folder).expanduser()
     try:
@@ -33,7 +33,7 @@ def prepare_output(folder: str | Path) -> Path:
 
 
 def slug(text: str) -> str:
-    """Returns a text as part of a file name: ASCII letters and digits with single hyphens, at most 40 characters."""
+    """Returns a text as a part of a file name: ASCII letters and digits with single hyphens, at most 40 characters."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", ascii_text)[:SLUG_LENGTH].strip("-")
     return words or "sample"

@@ -10,28 +10,43 @@ from torch import Tensor
 
 
 def randn(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
-    """Standard normal noise of `shape`, in float32 on the generator's device, moved to the device and dtype of `like`.
+    """Draws standard normal noise; a CPU generator gives the same noise on every device.
 
-    A CPU generator thus gives the same noise on every device.
+    Args:
+        shape: of the result.
+        generator: the source; None: torch's own of the device of `like`.
+        like: a tensor on the device and of the dtype of the result.
+
+    Returns:
+        Noise that was drawn in float32 on the generator's device.
     """
     device = generator.device if generator is not None else like.device
     return torch.randn(tuple(shape), generator=generator, device=device).to(like.device, like.dtype)
 
 
 def rand(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
-    """Uniform noise in [0, 1), otherwise as `randn`."""
+    """Draws uniform noise in [0, 1), otherwise as `randn`.
+
+    Args:
+        shape: of the result.
+        generator: the source; None: torch's own of the device of `like`.
+        like: a tensor on the device and of the dtype of the result.
+
+    Returns:
+        Noise that was drawn in float32 on the generator's device.
+    """
     device = generator.device if generator is not None else like.device
     return torch.rand(tuple(shape), generator=generator, device=device).to(like.device, like.dtype)
 
 
 def keyed_seed(*key: object) -> int:
-    """A seed that is a function of the key alone: of (seed, epoch, index), say.
+    """Returns a seed that is a function of the key alone, such as (seed, epoch, index).
 
-    Hashed to 32 bits, for torch's CPU generator looks at no more of its seed, and neighbouring seeds are related.
+    It is hashed to 32 bits, since torch's CPU generator uses no more of its seed, and neighbouring seeds are related.
     """
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "little")
 
 
 def keyed_generator(*key: object) -> torch.Generator:
-    """A CPU generator seeded with `keyed_seed`."""
+    """Returns a CPU generator seeded with `keyed_seed`."""
     return torch.Generator().manual_seed(keyed_seed(*key))

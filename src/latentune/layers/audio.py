@@ -9,9 +9,18 @@ from torch import Tensor
 
 
 def to_rate(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """Resample audio [..., N] with soxr's high-quality setting; the result is on the device of `audio`, in float32.
+    """Resamples audio with soxr's high-quality setting.
 
-    The length is round(N * to_rate / from_rate), at least one sample.
+    Args:
+        audio: [..., N].
+        from_rate: its sample rate in Hz.
+        to_rate: the sample rate of the result in Hz.
+
+    Returns:
+        [..., round(N * to_rate / from_rate)], at least one sample, float32 on the device of `audio`.
+
+    Raises:
+        ValueError: a rate is not positive.
     """
     if from_rate <= 0 or to_rate <= 0:
         raise ValueError(f"sample rates must be positive, got {from_rate} and {to_rate} Hz")
@@ -21,18 +30,18 @@ def to_rate(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
 
     num_samples = max(1, round(audio.shape[-1] * to_rate / from_rate))
     flat = audio.detach().reshape(-1, audio.shape[-1]).to("cpu", torch.float32)
-    # soxr rounds the length on its own; ours is a function of the two rates alone. It is given silence for two samples
-    # more, so that it never falls short: what a signal ends with is the same whether silence follows it or not
+    # soxr rounds the length in its own way; ours depends on the two rates alone. Silence for two more samples is
+    # appended, so that the result is never too short: the end of a signal is the same whether silence follows or not
     padded = torch.nn.functional.pad(flat, (0, 2 * math.ceil(from_rate / to_rate))).numpy()
     out = torch.from_numpy(soxr.resample(padded.T, from_rate, to_rate, quality="HQ").T.copy())[..., :num_samples]
     return out.reshape(*audio.shape[:-1], num_samples).to(audio.device)
 
 
 def to_channels(audio: Tensor, channels: int) -> Tensor:
-    """Audio [..., C, N] with `channels` channels: mono is duplicated, more channels are averaged to mono.
+    """Returns audio [..., C, N] with `channels` channels: mono is duplicated, more channels are averaged to mono.
 
     Raises:
-        ValueError: a conversion that would have to guess, such as 6 channels to 2.
+        ValueError: the conversion would have to guess, such as 6 channels to 2.
     """
     have = audio.shape[-2]
     if have == channels:
@@ -41,11 +50,11 @@ def to_channels(audio: Tensor, channels: int) -> Tensor:
         return audio.expand(*audio.shape[:-2], channels, audio.shape[-1])
     if channels == 1:
         return audio.mean(-2, keepdim=True)
-    raise ValueError(f"audio has {have} channels, {channels} wanted: mix it to mono or {channels} channels first")
+    raise ValueError(f"audio has {have} channels, not {channels}: mix it to mono or {channels} channels first")
 
 
 def check_audio(audio: Tensor) -> None:
-    """Raise ValueError unless `audio` is a finite float tensor [B, C, N] with at least one sample."""
+    """Raises ValueError unless `audio` is a finite float tensor [B, C, N] with at least one sample."""
     if audio.ndim != 3:
         raise ValueError(f"audio must be [batch, channels, samples], got shape {tuple(audio.shape)}")
     if not audio.is_floating_point():

@@ -18,22 +18,22 @@ MAX_BITS = 63  # of one token: int64 without its sign
 
 
 def entry_bits(codebook_size: int) -> int:
-    """Whole bits of one token of a codebook: ceil(log2(size)), exact for every size; 0 for a single entry."""
+    """Returns the bits of one token of a codebook: ceil(log2(size)), exact for every size; 0 for a single entry."""
     if codebook_size < 1:
         raise ValueError(f"a codebook has at least 1 entry, got {codebook_size}")
     return (codebook_size - 1).bit_length()
 
 
 def packed_bytes(num_frames: int, codebook_sizes: Sequence[int]) -> int:
-    """Bytes that `pack_tokens` makes of `num_frames` token frames."""
+    """Returns the number of bytes that `pack_tokens` makes of `num_frames` token frames."""
     return -(-num_frames * sum(map(entry_bits, codebook_sizes)) // 8)
 
 
 def pack_tokens(tokens: Tensor, codebook_sizes: Sequence[int]) -> bytes:
-    """Tokens [T, Q] as `packed_bytes(T, codebook_sizes)` bytes.
+    """Returns tokens [T, Q] as `packed_bytes(T, codebook_sizes)` bytes.
 
     Raises:
-        TypeError: tokens that are not integers.
+        TypeError: the tokens are not integers.
         ValueError: another number of codebooks, or a token out of its codebook's range.
     """
     widths = _widths(codebook_sizes)
@@ -47,11 +47,19 @@ def pack_tokens(tokens: Tensor, codebook_sizes: Sequence[int]) -> bytes:
 
 
 def unpack_tokens(data: bytes, codebook_sizes: Sequence[int], num_frames: int) -> Tensor:
-    """Inverse of `pack_tokens`: bytes to tokens [T, Q] int64.
+    """Inverts `pack_tokens`.
+
+    Args:
+        data: the packed bytes.
+        codebook_sizes: entries of each codebook.
+        num_frames: T.
+
+    Returns:
+        Tokens [T, Q] int64.
 
     Raises:
-        ValueError: bytes of another length, filling that is not zero, or a token out of its codebook's range: data of
-            other codebooks, or corrupt.
+        ValueError: bytes of another length, padding that is not zero, or a token out of its codebook's range: the data
+            are of other codebooks, or corrupt.
     """
     widths = _widths(codebook_sizes)
     if num_frames < 0 or len(data) != packed_bytes(num_frames, codebook_sizes):
@@ -82,5 +90,5 @@ def _widths(codebook_sizes: Sequence[int]) -> list[int]:
 
 
 def _shifts(width: int) -> np.ndarray:
-    """Places of a token's bits, the most significant one first."""
+    """Returns the places of a token's bits, the most significant one first."""
     return np.arange(width - 1, -1, -1, dtype=np.int64)

@@ -1,10 +1,10 @@
 """Finite scalar quantisation (Mentzer et al., arXiv 2309.15505): pure functions over the last axis.
 
 Vocabulary: z is the unbounded encoder output; `bounded` lies in level units, (-L/2, L/2); a `digit` is an integer in
-0..L-1; a `value` is a digit (or a bounded number) scaled to [-1, 1]; an `index` packs the digits of one codebook,
-digit 0 the least significant one.
+0..L-1; a `value` is a digit (or a bounded number) scaled to [-1, 1]; an `index` packs the digits of one codebook, digit
+0 the least significant one.
 
-Two grids stand here. CoDiCodec's has its own bound and the values (digit - L // 2) / (L // 2); an even number of levels
+There are two grids. CoDiCodec's has its own bound and the values (digit - L // 2) / (L // 2); an even number of levels
 reaches -1 but not 1. The symmetric one (TAAE, arXiv 2411.19842, eq. 1) spans [-scale, scale] evenly for every L.
 Digits, indices and the continuous stream are the same for both.
 """
@@ -20,18 +20,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Rounding = Literal["half_even", "half_up"]  # of what lies in the middle of two levels: to the even digit, or upwards
+Rounding = Literal["half_even", "half_up"]  # of a value in the middle of two levels: to the even digit, or upwards
 ATANH_LIMIT = 1.0 - 1e-5  # |value| is clamped to this before atanh, which is finite there also in float32
 
 
 def bound(z: Tensor, levels: Sequence[int], eps: float = 1e-3, shift: Literal["tan", "atanh"] = "tan") -> Tensor:
-    """Squash z [..., d] into level units so that rounding gives exactly L levels per dimension.
+    """Squashes z into level units so that rounding gives exactly L levels per dimension.
 
-    tanh(z + shift) * (L - 1)(1 - eps) / 2 - offset; offset and shift are zero for odd L.
+    The formula is tanh(z + shift) * (L - 1)(1 - eps) / 2 - offset; offset and shift are zero for odd L.
 
     Args:
+        z: [..., d].
+        levels: L of each dimension.
         eps: by how much the range is narrower than L - 1 levels; below zero, wider (NeuCodec).
-        shift: of z, for even L: atanh(offset / half) brings z = 0 to bounded 0 exactly. CoDiCodec took the tan for it.
+        shift: of z, for even L: atanh(offset / half) maps z = 0 to bounded 0 exactly. CoDiCodec uses the tan instead.
+
+    Returns:
+        Bounded numbers [..., d].
     """
     sizes = torch.tensor(levels, device=z.device, dtype=z.dtype)
     half = (sizes - 1) * (1 - eps) / 2
@@ -41,17 +46,17 @@ def bound(z: Tensor, levels: Sequence[int], eps: float = 1e-3, shift: Literal["t
 
 
 def round_straight_through(bounded: Tensor) -> Tensor:
-    """Round to the nearest integer; the gradient passes as if nothing had been rounded."""
+    """Rounds to the nearest integer; the gradient passes as if nothing had been rounded."""
     return bounded + (bounded.round() - bounded).detach()
 
 
 def half_widths(levels: Sequence[int], like: Tensor) -> Tensor:
-    """L // 2 of each dimension: level units times this inverse are values in [-1, 1]."""
+    """Returns L // 2 of each dimension: level units divided by it are values in [-1, 1]."""
     return torch.tensor([size // 2 for size in levels], device=like.device, dtype=like.dtype)
 
 
 def values_to_digits(values: Tensor, levels: Sequence[int]) -> Tensor:
-    """Values [..., d] in [-1, 1] to the nearest digits [..., d] int64."""
+    """Returns the nearest digits [..., d] int64 of values [..., d] in [-1, 1]."""
     half = half_widths(levels, values)
     top = torch.tensor([size - 1 for size in levels], device=values.device)
     digits = (values * half + half).round().to(torch.int64)
@@ -59,18 +64,27 @@ def values_to_digits(values: Tensor, levels: Sequence[int]) -> Tensor:
 
 
 def digits_to_values(digits: Tensor, levels: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Digits [..., d] to values [..., d] in [-1, 1]."""
+    """Returns the values that digits stand for.
+
+    Args:
+        digits: [..., d].
+        levels: L of each dimension.
+        dtype: of the result.
+
+    Returns:
+        Values [..., d] in [-1, 1].
+    """
     half = torch.tensor([size // 2 for size in levels], device=digits.device, dtype=dtype)
     return (digits.to(dtype) - half) / half
 
 
 def digits_to_indices(digits: Tensor, levels: Sequence[int]) -> Tensor:
-    """Digits [..., d] int64 to indices [...] int64: the sum of digit_k times the product of the levels before k."""
+    """Returns indices [...] of digits [..., d] int64: the sum of digit_k times the product of the levels before k."""
     return (digits * _basis(levels, digits.device)).sum(-1)
 
 
 def indices_to_digits(indices: Tensor, levels: Sequence[int]) -> Tensor:
-    """Indices [...] to digits [..., d] int64.
+    """Returns digits [..., d] int64 of indices [...].
 
     Raises:
         ValueError: an index outside 0..prod(levels)-1.
@@ -82,7 +96,7 @@ def indices_to_digits(indices: Tensor, levels: Sequence[int]) -> Tensor:
 
 
 def check_indices(indices: Tensor, size: int) -> None:
-    """Raise unless `indices` is an integer tensor with entries in 0..size-1."""
+    """Raises TypeError or ValueError unless `indices` is an integer tensor with entries in 0..size-1."""
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
         raise TypeError(f"tokens must be integers, got {indices.dtype}")
     indices = indices.to(torch.int64)  # of torch's unsigned types only uint8 has a minimum
@@ -94,12 +108,12 @@ def check_indices(indices: Tensor, size: int) -> None:
 
 
 def values_to_latents(values: Tensor, scale: float) -> Tensor:
-    """Values in [-1, 1] to the continuous stream, atanh(value) / scale, always finite."""
+    """Returns the continuous stream of values in [-1, 1]: atanh(value) / scale, always finite."""
     return torch.atanh(values.clamp(-ATANH_LIMIT, ATANH_LIMIT)) / scale
 
 
 def latents_to_values(latents: Tensor, scale: float) -> Tensor:
-    """The continuous stream back to values in (-1, 1): tanh(scale * latent)."""
+    """Returns values in (-1, 1) of the continuous stream: tanh(scale * latent)."""
     return torch.tanh(latents * scale)
 
 
@@ -121,10 +135,18 @@ class Stage:
 
 
 def symmetric_steps(levels: Sequence[int] | Tensor, scale: float = 1.0, device: torch.device | None = None) -> Tensor:
-    """Distance of neighbouring levels, 2 * scale / (L - 1), of each of `levels`, in float32.
+    """Returns the distance of neighbouring levels, 2 * scale / (L - 1), in float32.
 
-    It stays float32 also with float64 values, because the official tokens come from such steps: 0.4 of L = 6 is
-    0.4000000059604645, which decides where a value near the middle of two levels goes.
+    It stays float32 also for float64 values, since the official tokens come from such steps: 0.4 of L = 6 is
+    0.4000000059604645, which decides on which side a value near the middle of two levels goes.
+
+    Args:
+        levels: L of each dimension.
+        scale: the grid spans [-scale, scale].
+        device: of the result, where `levels` is not a tensor.
+
+    Returns:
+        Steps in the shape of `levels`.
     """
     sizes = torch.as_tensor(levels, dtype=torch.float32, device=device)
     return 2.0 * scale / (sizes - 1.0)
@@ -133,9 +155,18 @@ def symmetric_steps(levels: Sequence[int] | Tensor, scale: float = 1.0, device: 
 def symmetric_positions(
     values: Tensor, levels: Sequence[int] | Tensor, scale: float = 1.0, rounding: Rounding = "half_even"
 ) -> Tensor:
-    """Digits [..., d] of values [..., d], still in their dtype: round((value + scale) / step), within 0..L-1.
+    """Returns the digits of values, still in their dtype: round((value + scale) / step), within 0..L-1.
 
-    A residual stage can be handed more than its scale; such values go to its outermost level.
+    A residual stage may receive more than its scale; such values go to its outermost level.
+
+    Args:
+        values: [..., d].
+        levels: L of each dimension, or a tensor that broadcasts.
+        scale: the grid spans [-scale, scale].
+        rounding: of a value in the middle of two levels.
+
+    Returns:
+        Digits [..., d] in the dtype of `values`.
     """
     steps = symmetric_steps(levels, scale, values.device)
     units = (values + scale) / steps
@@ -145,26 +176,62 @@ def symmetric_positions(
 
 
 def symmetric_digits(values: Tensor, stage: Stage, rounding: Rounding = "half_even") -> Tensor:
-    """Values [..., d] to the nearest digits [..., d] int64 of a stage."""
+    """Returns the nearest digits of a stage.
+
+    Args:
+        values: [..., d].
+        stage: the grid.
+        rounding: of a value in the middle of two levels.
+
+    Returns:
+        Digits [..., d] int64.
+    """
     return symmetric_positions(values, stage.levels, stage.scale, rounding).to(torch.int64)
 
 
 def symmetric_values(digits: Tensor, stage: Stage, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Digits [..., d] to values [..., d], digit * step - scale."""
+    """Returns the values that digits of a stage stand for, digit * step - scale.
+
+    Args:
+        digits: [..., d].
+        stage: the grid.
+        dtype: of the result.
+
+    Returns:
+        Values [..., d].
+    """
     return digits.to(dtype) * symmetric_steps(stage.levels, stage.scale, digits.device) - stage.scale
 
 
 def symmetric_straight_through(
     values: Tensor, levels: Sequence[int] | Tensor, rounding: Rounding = "half_even"
 ) -> Tensor:
-    """Values [..., d] quantised to `levels` (any shape that broadcasts); the gradient passes as if they were not."""
+    """Quantises values to a grid over [-1, 1]; the gradient passes as if they were not quantised.
+
+    Args:
+        values: [..., d].
+        levels: L of each dimension, or a tensor that broadcasts.
+        rounding: of a value in the middle of two levels.
+
+    Returns:
+        Values [..., d].
+    """
     steps = symmetric_steps(levels, device=values.device)
     quantised = symmetric_positions(values, levels, rounding=rounding) * steps - 1.0
     return values + (quantised - values).detach()
 
 
 def symmetric_noise(values: Tensor, levels: Sequence[int] | Tensor, noise: Tensor) -> Tensor:
-    """Values [..., d] plus noise in [-0.5, 0.5) of one step, the surrogate of rounding (arXiv 2411.19842, eq. 2)."""
+    """Adds noise of one step to values, the surrogate of rounding (arXiv 2411.19842, eq. 2).
+
+    Args:
+        values: [..., d].
+        levels: L of each dimension, or a tensor that broadcasts.
+        noise: [..., d] uniform in [-0.5, 0.5).
+
+    Returns:
+        Values [..., d].
+    """
     return values + noise * symmetric_steps(levels, device=values.device)
 
 
@@ -172,9 +239,17 @@ def symmetric_noise(values: Tensor, levels: Sequence[int] | Tensor, noise: Tenso
 
 
 def residual_digits(values: Tensor, stages: Sequence[Stage], rounding: Rounding = "half_even") -> list[Tensor]:
-    """Values [..., d] to the digits [..., d] of each stage, which quantises what the stages before it left over.
+    """Returns the digits of each residual stage, which quantises what the stages before it left over.
 
-    Give float64 where the tokens must equal the official ones: a residual near a boundary keeps its side.
+    Pass float64 where the tokens must equal the official ones: a residual near a boundary keeps its side.
+
+    Args:
+        values: [..., d].
+        stages: from the coarsest to the finest.
+        rounding: of a value in the middle of two levels.
+
+    Returns:
+        Digits [..., d] int64 of each stage.
     """
     digits = []
     for stage in stages:
@@ -184,11 +259,16 @@ def residual_digits(values: Tensor, stages: Sequence[Stage], rounding: Rounding 
 
 
 def residual_values(digits: Sequence[Tensor], stages: Sequence[Stage], clip: bool = True) -> Tensor:
-    """Digits [..., d] of each stage to the sum [..., d] of their values.
+    """Returns the sum of the values of all stages.
 
     Args:
+        digits: [..., d] of each stage.
+        stages: from the coarsest to the finest.
         clip: bring the sum into [-1, 1]. Digits that came from values never need it; freely chosen ones (sampled by a
-            generator) can sum up to the sum of the scales, where the decoder has never been.
+            generator) can sum up to the sum of the scales, where the decoder was never trained.
+
+    Returns:
+        Values [..., d].
     """
     parts = [symmetric_values(part, stage) for part, stage in zip(digits, stages, strict=True)]
     total = torch.stack(parts).sum(0)
@@ -196,12 +276,12 @@ def residual_values(digits: Sequence[Tensor], stages: Sequence[Stage], clip: boo
 
 
 def decompositions(levels: Sequence[int]) -> list[tuple[Stage, ...]]:
-    """Every way to write a grid of L = 2**n + 1 levels as residual stages of such grids (arXiv 2411.19842, eq. 3, 4).
+    """Returns every way to write a grid of L = 2**n + 1 levels as residual stages (arXiv 2411.19842, eq. 3, 4).
 
     A stage of 2**m + 1 levels leaves 2**-m of its scale to the next one, so the exponents of a dimension's stages sum
     to n: 17 = 2**4 + 1 is 17, or 9 then 3, 5 then 5, 3 then 9, ..., or 3 four times. The stages share one scale across
-    dimensions, so dimensions of different L differ in the last stage alone. The grid itself comes first; it is all
-    there is where an L is not of that form.
+    dimensions, so dimensions of different L differ in the last stage alone. The grid itself comes first; it is the only
+    way where an L does not have that form.
     """
     ways: list[tuple[Stage, ...]] = [(Stage(levels=tuple(levels)),)]
     exponents = [(size - 1).bit_length() - 1 for size in levels]

@@ -9,11 +9,11 @@ from torch import Tensor
 
 BLOCK_S = 0.4  # gating block of BS.1770
 STEP_S = 0.1  # from one gating block to the next
-FLOOR_LUFS = -70.0  # the absolute gate of BS.1770: what lies below counts as silence
+FLOOR_LUFS = -70.0  # the absolute gate of BS.1770: audio below it counts as silence
 
 
 def measure_loudness(audio: Tensor, sample_rate: int) -> float:
-    """Integrated loudness of audio [C, N] in LUFS; -inf for silence.
+    """Returns the integrated loudness of audio [C, N] in LUFS; -inf for silence.
 
     Clips shorter than one gating block of 400 ms are repeated to fill it; at most five channels count.
     """
@@ -24,7 +24,7 @@ def measure_loudness(audio: Tensor, sample_rate: int) -> float:
         audio = audio.repeat(1, math.ceil(shortest / audio.shape[-1]))
     if not audio.any():
         return -math.inf
-    # the standard counts whole gating blocks alone; pyloudnorm rounds their number, and would take in a partial one
+    # the standard counts only whole gating blocks; pyloudnorm rounds their number and would include a partial one
     steps = math.floor((audio.shape[-1] / sample_rate - BLOCK_S) / STEP_S + 1e-6)
     audio = audio[:5, : math.ceil((BLOCK_S + steps * STEP_S) * sample_rate)]
     return float(pyloudnorm.Meter(sample_rate).integrated_loudness(audio.double().cpu().numpy().T))
@@ -39,15 +39,18 @@ def loudness_gain_db(
     peak: float = 1.0,
     min_power: float = 0.0,
 ) -> float:
-    """The gain in dB that brings audio [C, N] to `target_lufs`, less where its peak would pass 1.
+    """Returns the gain in dB that brings audio to a loudness; it is lower where the peak would pass 1.
 
     Args:
-        measured_lufs: its loudness, where the caller has measured it already.
-        peak: what the peak becomes where it would pass 1.
+        audio: [C, N].
+        sample_rate: in Hz.
+        target_lufs: the loudness.
+        measured_lufs: the loudness of the audio, where the caller has measured it already.
+        peak: the peak of the result where it would pass 1.
         min_power: mean square below which the audio is left alone.
 
     Returns:
-        0 for what is left alone, which is also all below the absolute gate (-70 LUFS).
+        The gain; 0 for audio that is left alone, which includes all below the absolute gate (-70 LUFS).
     """
     if float(audio.square().mean()) < min_power:
         return 0.0
@@ -61,19 +64,28 @@ def loudness_gain_db(
 def normalise_loudness(
     audio: Tensor, sample_rate: int, target_lufs: float, measured_lufs: float | None = None
 ) -> tuple[Tensor, float]:
-    """Audio [C, N] at `target_lufs`, or with a peak of 1 where that would pass it, and the gain in dB that was needed.
+    """Brings audio to a loudness, or to a peak of 1 where that would pass it.
 
-    What lies below the absolute gate (-70 LUFS) stays as it is, with 0 dB.
+    Audio below the absolute gate (-70 LUFS) stays as it is, with 0 dB.
+
+    Args:
+        audio: [C, N].
+        sample_rate: in Hz.
+        target_lufs: the loudness.
+        measured_lufs: the loudness of the audio, where the caller has measured it already.
+
+    Returns:
+        Audio [C, N] and the gain in dB that was applied.
     """
     gain_db = loudness_gain_db(audio, sample_rate, target_lufs, measured_lufs)
     return audio * 10 ** (gain_db / 20), gain_db
 
 
 def apply_gain(audio: Tensor, gain_db: Tensor) -> Tensor:
-    """Audio [B, C, N] with each item louder by its `gain_db` [B].
+    """Returns audio [B, C, N] with each item amplified by its `gain_db` [B].
 
     Raises:
-        ValueError: not one finite gain for each item.
+        ValueError: `gain_db` is not one finite number per item.
     """
     if gain_db.shape != (len(audio),) or not torch.isfinite(gain_db).all():
         raise ValueError(f"gain_db must be [{len(audio)}] finite numbers of dB, got {gain_db.tolist()}")
@@ -82,5 +94,5 @@ def apply_gain(audio: Tensor, gain_db: Tensor) -> Tensor:
 
 
 def decoded_level(audio: Tensor, gain_db: Tensor | None) -> Tensor:
-    """Decoded audio [B, C, N] at the level it had before a gain of `gain_db` [B] (None: there was none), in [-1, 1]."""
+    """Returns decoded audio [B, C, N] in [-1, 1], with a gain of `gain_db` [B] undone (None: no gain)."""
     return (audio if gain_db is None else apply_gain(audio, -gain_db)).clamp(-1.0, 1.0)

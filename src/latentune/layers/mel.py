@@ -15,14 +15,14 @@ LOG_STEP = np.log(6.4) / 27.0  # per mel
 
 
 def hz_to_mel(frequency_hz: np.ndarray) -> np.ndarray:
-    """Frequencies in Hz on Slaney's mel scale."""
+    """Returns frequencies in Hz on Slaney's mel scale."""
     frequency_hz = np.asarray(frequency_hz, np.float64)
     above = BREAK_HZ / LINEAR_HZ + np.log(np.maximum(frequency_hz, BREAK_HZ) / BREAK_HZ) / LOG_STEP
     return np.where(frequency_hz < BREAK_HZ, frequency_hz / LINEAR_HZ, above)
 
 
 def mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """Inverse of `hz_to_mel`."""
+    """Inverts `hz_to_mel`."""
     mel = np.asarray(mel, np.float64)
     at_break = BREAK_HZ / LINEAR_HZ
     above = BREAK_HZ * np.exp(LOG_STEP * (np.maximum(mel, at_break) - at_break))
@@ -32,14 +32,24 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 def mel_filters(
     sample_rate: int, fft_samples: int, num_mels: int, min_hz: float = 0.0, max_hz: float | None = None
 ) -> Tensor:
-    """Triangular filters of unit area on Slaney's scale, [M, fft_samples // 2 + 1] float64: what librosa's default is.
+    """Returns triangular filters of unit area on Slaney's scale, as librosa builds by default.
+
+    Args:
+        sample_rate: in Hz.
+        fft_samples: length of the transform.
+        num_mels: M.
+        min_hz: lower edge of the first filter.
+        max_hz: upper edge of the last filter; None: half the sample rate.
+
+    Returns:
+        [M, fft_samples // 2 + 1] float64.
 
     Raises:
-        ValueError: a range that is empty or reaches beyond half the sample rate.
+        ValueError: the range is empty or reaches beyond half the sample rate.
     """
     max_hz = sample_rate / 2 if max_hz is None else max_hz
     if num_mels < 1 or not 0 <= min_hz < max_hz <= sample_rate / 2:
-        raise ValueError(f"no {num_mels} mel bands from {min_hz} to {max_hz} Hz at {sample_rate} Hz sample rate")
+        raise ValueError(f"cannot make {num_mels} mel bands of {min_hz} to {max_hz} Hz at {sample_rate} Hz sample rate")
     return _mel_filters(sample_rate, fft_samples, num_mels, float(min_hz), float(max_hz)).clone()
 
 
@@ -56,9 +66,16 @@ def _mel_filters(sample_rate: int, fft_samples: int, num_mels: int, min_hz: floa
 
 
 def magnitudes(audio: Tensor, fft_samples: int, hop_samples: int, pad_mode: str = "constant") -> Tensor:
-    """Audio [..., N] to STFT magnitudes [..., F, T] with a periodic Hann window, centred frames, in its own dtype.
+    """Computes STFT magnitudes with a periodic Hann window and centred frames.
 
-    `pad_mode="constant"` takes any N from one sample up, `"reflect"` more than fft_samples / 2.
+    Args:
+        audio: [..., N].
+        fft_samples: length of window and transform.
+        hop_samples: from one frame to the next.
+        pad_mode: `"constant"` accepts any N from one sample up, `"reflect"` more than fft_samples / 2.
+
+    Returns:
+        [..., F, T] in the dtype of `audio`.
     """
     window = torch.hann_window(fft_samples, dtype=audio.dtype, device=audio.device)
     lead = audio.shape[:-1]

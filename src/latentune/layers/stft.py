@@ -1,4 +1,4 @@
-"""Short-time Fourier transform as the codecs need it: no centring, no padding, the Nyquist bin dropped by default."""
+"""Short-time Fourier transform as the codecs need it: without centring, padding or, by default, the Nyquist bin."""
 
 from __future__ import annotations
 
@@ -7,21 +7,38 @@ from torch import Tensor
 
 
 def hann_window(window_samples: int, like: Tensor) -> Tensor:
-    """Periodic Hann window [window_samples], float32, on the device of `like`."""
+    """Returns the periodic Hann window [window_samples], float32, on the device of `like`."""
     return torch.hann_window(window_samples, device=like.device)
 
 
 def synthesis_window(window_samples: int, hop_samples: int, like: Tensor) -> Tensor:
-    """The window that makes overlap-add of analysed frames exact: analysis window / overlap-added squared window."""
+    """Returns the window that makes overlap-add exact: the analysis window divided by its overlap-added square.
+
+    Args:
+        window_samples: length of the window.
+        hop_samples: from one frame to the next.
+        like: a tensor on the device of the result.
+
+    Returns:
+        [window_samples] float32.
+    """
     window = hann_window(window_samples, like)
     energy = window.square().reshape(-1, hop_samples).sum(0)
     return window / energy.repeat(window_samples // hop_samples)
 
 
 def stft(audio: Tensor, window_samples: int, hop_samples: int, *, nyquist: bool = False) -> Tensor:
-    """Audio [..., N] to complex frames [..., F, T], F = window_samples / 2 bins, and one more with `nyquist`.
+    """Computes complex spectra of whole frames; the caller pads.
 
-    T = (N - window_samples) // hop_samples + 1: only whole frames, so the caller pads.
+    Args:
+        audio: [..., N].
+        window_samples: length of the Hann window.
+        hop_samples: from one frame to the next.
+        nyquist: keep the Nyquist bin.
+
+    Returns:
+        [..., F, T] with F = window_samples / 2 bins (one more with `nyquist`) and T = (N - window_samples) //
+        hop_samples + 1.
     """
     frames = audio.unfold(-1, window_samples, hop_samples) * hann_window(window_samples, audio)
     spectrum = torch.fft.rfft(frames)
@@ -30,10 +47,18 @@ def stft(audio: Tensor, window_samples: int, hop_samples: int, *, nyquist: bool 
 
 
 def istft(spectrum: Tensor, window_samples: int, hop_samples: int) -> Tensor:
-    """Inverse of `stft` by weighted overlap-add: [..., F, T] complex to audio [..., (T - 1) * hop + window].
+    """Inverts `stft` (without the Nyquist bin) by weighted overlap-add.
 
-    Samples that lie in fewer than window/hop frames (the first and last window - hop) come out faded by the missing
-    frames' share, so consecutive pieces can simply be added where they overlap.
+    Samples in fewer than window / hop frames (the first and last window - hop) are faded by the missing frames' share,
+    so that consecutive pieces can be added where they overlap.
+
+    Args:
+        spectrum: [..., F, T] complex.
+        window_samples: length of the Hann window.
+        hop_samples: from one frame to the next.
+
+    Returns:
+        Audio [..., (T - 1) * hop + window].
     """
     frames = torch.fft.irfft(torch.nn.functional.pad(spectrum, (0, 0, 0, 1)).transpose(-1, -2), n=window_samples)
     frames = frames * synthesis_window(window_samples, hop_samples, frames)
@@ -48,11 +73,29 @@ def istft(spectrum: Tensor, window_samples: int, hop_samples: int) -> Tensor:
 
 
 def power_law(x: Tensor, exponent: float, gain: float) -> Tensor:
-    """gain * sign(x) * |x|**exponent, on real numbers."""
+    """Returns gain * sign(x) * |x|**exponent.
+
+    Args:
+        x: real numbers.
+        exponent: of the magnitude.
+        gain: factor.
+
+    Returns:
+        Numbers in the shape of `x`.
+    """
     return gain * x.sign() * x.abs() ** exponent
 
 
 def inverse_power_law(x: Tensor, exponent: float, gain: float) -> Tensor:
-    """Inverse of `power_law`."""
+    """Inverts `power_law`.
+
+    Args:
+        x: the result of `power_law`.
+        exponent: as there.
+        gain: as there.
+
+    Returns:
+        Numbers in the shape of `x`.
+    """
     x = x / gain
     return x.sign() * x.abs() ** (1.0 / exponent)

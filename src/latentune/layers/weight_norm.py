@@ -17,13 +17,17 @@ SPELLINGS = (
 
 
 def fold_weight_norm(g: Tensor, v: Tensor) -> Tensor:
-    """W = g * v / ||v||, the norm taken over every axis but axis 0, which in a transposed convolution is the input's.
+    """Returns W = g * v / ||v||; the norm is over every axis but axis 0 (of a transposed convolution, its input).
 
     Args:
         g: [v.shape[0], 1, ...], one gain for each slice of v along axis 0.
+        v: directions.
+
+    Returns:
+        The weight, in the shape of `v`.
 
     Raises:
-        ValueError: a g of another shape.
+        ValueError: g has another shape.
     """
     if g.shape != (len(v), *[1] * (v.ndim - 1)):
         raise ValueError(f"gain of shape {tuple(g.shape)} does not fit directions of shape {tuple(v.shape)}")
@@ -32,10 +36,10 @@ def fold_weight_norm(g: Tensor, v: Tensor) -> Tensor:
 
 
 def fold_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with each pair of `X.weight_g` and `X.weight_v` (or torch's newer names) as one `X.weight`.
+    """Returns a state dict with each pair of `X.weight_g` and `X.weight_v` (or torch's newer names) as one `X.weight`.
 
     Raises:
-        CheckpointError: half of a pair, or a pair that does not fit.
+        CheckpointError: half of a pair is missing, or a pair does not fit.
     """
     folded = dict(state)
     for g_name, v_name in SPELLINGS:
@@ -52,5 +56,5 @@ def fold_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _layers_with(state: Mapping[str, Tensor], name: str) -> set[str]:
-    """The prefixes, "" or such as "encoder.conv.", of the keys called `name`."""
+    """Returns the prefixes, "" or such as "encoder.conv.", of the keys called `name`."""
     return {key.removesuffix(name) for key in state if key == name or key.endswith(f".{name}")}

@@ -218,7 +218,7 @@ def test_a_saved_codec_without_its_semantic_encoder_says_which_and_where_it_is(
 
 
 def test_official_weights_in_place_of_a_saved_codec_are_told(made: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no config\.json.*`latentune convert .* OUTPUT`"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json.*`latentune convert .* OUTPUT`"):
         load_tokenizer(made)
 
 

@@ -169,7 +169,7 @@ def test_other_audio_is_refused(shape: tuple[int, ...]) -> None:
         ({"window_samples": (77,)}, "must be even"),
         ({"window_samples": ()}, "too small"),
         ({"filters": 0}, "too small"),
-        ({"frequency_stride": 0}, "start from 1"),
+        ({"frequency_stride": 0}, "must be at least 1"),
         ({"magnitude_eps": 0.0}, "magnitude_eps"),
     ],
 )

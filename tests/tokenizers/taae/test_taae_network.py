@@ -232,7 +232,7 @@ def test_wrong_shapes_are_refused() -> None:
         encoder(noise(1, 4, 21))
     with pytest.raises(ValueError, match="at least 1 frame"):
         decoder(noise(1, 0, TINY.latent_dim))
-    with pytest.raises(ValueError, match="one an item"):
+    with pytest.raises(ValueError, match="one per item"):
         decoder(noise(2, 4, TINY.latent_dim), torch.tensor([4]))
     for counts in ([4, 3], [4, 6], [4, 0]):
         with pytest.raises(ValueError, match=r"multiples of 2 in 1 \.\.\. 4"):

@@ -151,7 +151,7 @@ def test_weights_that_do_not_fit_are_named(
 def test_a_checkpoint_of_another_size_says_so(small_state: dict[str, Tensor], tmp_path: Path) -> None:
     config = official_config()
     both("channels", 256)(config)
-    with pytest.raises(CheckpointError, match=r"the config asks for \(256.*another size"):
+    with pytest.raises(CheckpointError, match=r"the config has \(256.*another size"):
         TAAE.from_official(write(tmp_path, config, small_state))
 
 
@@ -214,7 +214,7 @@ def test_a_model_without_bottleneck_has_no_tokens(small_state: dict[str, Tensor]
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint file at"):
         TAAE.from_official(tmp_path / "absent.safetensors")
-    with pytest.raises(CheckpointError, match=r"holds none of model\.safetensors, model\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"contains none of model\.safetensors, model\.ckpt"):
         TAAE.from_official(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(CheckpointError, match="cannot read the official config"):
@@ -223,7 +223,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="as safetensors"):
         TAAE.from_official(tmp_path)
     torch.save([1, 2], tmp_path / "list.ckpt")
-    with pytest.raises(CheckpointError, match="holds no 'state_dict'"):
+    with pytest.raises(CheckpointError, match="has no 'state_dict'"):
         TAAE.from_official(tmp_path / "list.ckpt")
     with pytest.raises(CheckpointError, match=r"cannot fetch model\.safetensors of stabilityai/absent"):
         TAAE.from_official("stabilityai/absent", cache_dir=tmp_path)

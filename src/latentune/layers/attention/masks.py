@@ -33,7 +33,16 @@ class Pattern(ABC):
         return 1
 
     def sees_all(self, first_query: int, num_queries: int, num_keys: int) -> bool:
-        """Returns whether every one of the queries sees every key, so that no mask is needed."""
+        """Returns whether every one of the queries sees every key, so that no mask is needed.
+
+        Args:
+            first_query: position of the first query among the keys.
+            num_queries: T.
+            num_keys: S.
+
+        Returns:
+            True if the pattern hides nothing.
+        """
         return self.bounds(first_query + num_queries - 1)[0] <= 0 and self.bounds(first_query)[1] >= num_keys - 1
 
 
@@ -100,7 +109,16 @@ class KeyPadding:
 
     @classmethod
     def from_lengths(cls, lengths: Tensor, num_keys: int, pattern: Pattern | None = None) -> KeyPadding:
-        """Returns the mask of items whose first `lengths` [B] keys of `num_keys` are real."""
+        """Returns the mask of items whose first `lengths` keys are real.
+
+        Args:
+            lengths: [B] real keys of each item.
+            num_keys: S.
+            pattern: which of the real keys a query sees; None: all.
+
+        Returns:
+            The mask, on the device of `lengths`.
+        """
         return cls(torch.arange(num_keys, device=lengths.device) < lengths[:, None], pattern)
 
 
