@@ -1,6 +1,6 @@
-"""The acoustic encoder: a convolutional ladder from audio to one frame a hop, as BigCodec's without its LSTM.
+"""The acoustic encoder: a convolutional stack from audio to one frame per hop, as BigCodec's without its LSTM.
 
-Shape letters: B batch, C channels of a level, N samples (320 a frame), K frames, W output width.
+Shape letters: B batch, C channels of a level, N samples (320 per frame), K frames, W output width.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Stage(nn.Module):
 
 
 class AcousticEncoder(nn.Module):
-    """Padded audio [B, 1, N] of whole hops to frames [B, K, W]."""
+    """Encoder from padded audio [B, 1, N] of whole hops to frames [B, K, W]."""
 
     def __init__(self, config: AcousticConfig):
         super().__init__()

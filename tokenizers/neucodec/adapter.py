@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Adapter(nn.Module):
-    """Frames [B, T, in_width] to [B, T, out_width] by four convolutions over three frames each."""
+    """Maps frames [B, T, in_width] to [B, T, out_width] by four convolutions over three frames each."""
 
     def __init__(self, in_width: int, mid_width: int, out_width: int):
         super().__init__()
@@ -16,7 +16,7 @@ class Adapter(nn.Module):
         self.conv_out = nn.Conv1d(mid_width, out_width, 3, padding=1, bias=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        # the skip carries the rectified tensor: upstream's first ReLU works in place, and the weights know it so
+        # the skip carries the rectified tensor: upstream's first ReLU works in place, and the weights were trained so
         x = self.conv_in(frames.mT).relu()
         out: Tensor = self.conv_out(x + self.conv_mid2(self.conv_mid1(x).relu())).mT
         return out

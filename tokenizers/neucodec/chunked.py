@@ -1,8 +1,8 @@
 """Batches through the network: items of equal length together, long ones in chunks, so that the memory is bounded.
 
-Attention and group norms of a chunk do not see the others, so that chunks change what comes out; the overlap, whose
-halves are trimmed, keeps the change small, and features are normalised as the whole signal's. Shape letters: B batch,
-N samples of an item, K hops of it when padded, T frames, D latent width.
+Attention and group norms of a chunk do not see the others, so that chunks change the result; the overlap, whose halves
+are trimmed, keeps the change small, and features are normalised as those of the whole signal. Shape letters: B batch, N
+samples of an item, K hops of it when padded, T frames, D latent width.
 """
 
 from __future__ import annotations
@@ -20,43 +20,68 @@ from .framing import pad_to_hops, padded_hops
 if TYPE_CHECKING:
     from .model import NeuCodec
 
-CHUNK_S = 30.0  # default length beyond which signals are worked on in pieces
+CHUNK_S = 30.0  # default length beyond which signals are processed in pieces
 OVERLAP_S = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunking:
-    """How long signals are cut."""
+    """How long signals are cut into chunks."""
 
     num_frames: int | None  # of a chunk; None: a signal is never cut
     overlap_frames: int  # that neighbouring chunks share, even
 
     @classmethod
     def of_seconds(cls, chunk_s: float | None, overlap_s: float, frame_rate_hz: float) -> Self:
-        """In whole frames; raises ValueError for a chunk that is too short, or not longer than the overlap."""
+        """Returns a chunking in whole frames.
+
+        Args:
+            chunk_s: seconds of a chunk; None: a signal is never cut.
+            overlap_s: seconds that neighbouring chunks share.
+            frame_rate_hz: frames per second.
+
+        Returns:
+            The chunking.
+
+        Raises:
+            ValueError: a chunk that is too short, or not longer than the overlap.
+        """
         if chunk_s is None:
             return cls(num_frames=None, overlap_frames=0)
         num_frames, overlap_frames = round(chunk_s * frame_rate_hz), 2 * round(overlap_s * frame_rate_hz / 2)
         if num_frames < 2 or not 0 <= overlap_frames < num_frames:
             raise ValueError(
-                f"chunk_s must be 2 frames of {1 / frame_rate_hz} s or more, overlap_s at least 0 and shorter, "
+                f"chunk_s must be at least 2 frames of {1 / frame_rate_hz} s, overlap_s at least 0 and shorter, "
                 f"got {chunk_s} and {overlap_s}"
             )
         return cls(num_frames=num_frames, overlap_frames=overlap_frames)
 
     def plan(self, num_frames: int) -> list[Chunk]:
-        """The chunks of a signal of `num_frames` frames."""
+        """Returns the chunks of a signal of `num_frames` frames."""
         return plan_chunks(num_frames, self.num_frames or num_frames, self.overlap_frames)
 
     def stream(self) -> ChunkStream:
-        """The chunks of a live signal; raises ValueError where it would never be cut."""
+        """Returns the chunks of a live signal.
+
+        Raises:
+            ValueError: the signal would never be cut.
+        """
         if self.num_frames is None:
-            raise ValueError("a live signal is worked on in chunks: give chunk_s in seconds, not None")
+            raise ValueError("a live signal is processed in chunks: set chunk_s in seconds, not to None")
         return ChunkStream(self.num_frames, self.overlap_frames)
 
 
 def encode_items(codec: NeuCodec, items: Sequence[Tensor], chunking: Chunking) -> list[Tensor]:
-    """Items [N] at the encoders' rate, each of its own N, to values [K, D] of each."""
+    """Encodes items of any lengths.
+
+    Args:
+        codec: the codec.
+        items: [N] at the encoders' rate, each of its own N.
+        chunking: of long items.
+
+    Returns:
+        Values [K, D] of each item.
+    """
     hop = codec.encoder_hop_samples
     hops = [padded_hops(len(item), hop) for item in items]
     values: dict[int, Tensor] = {}
@@ -67,9 +92,16 @@ def encode_items(codec: NeuCodec, items: Sequence[Tensor], chunking: Chunking) -
 
 
 def decode_items(codec: NeuCodec, values: Tensor, counts: Sequence[int], chunking: Chunking) -> Tensor:
-    """Values [B, T, D], of which each item has counts[b] frames, to audio [B, 1, max(counts) * hop], not clipped.
+    """Decodes items of any lengths.
 
-    Float32, and silent beyond an item's own frames.
+    Args:
+        codec: the codec.
+        values: [B, T, D].
+        counts: frames of each item.
+        chunking: of long items.
+
+    Returns:
+        Audio [B, 1, max(counts) * hop] in float32, not clipped, silent beyond an item's own frames.
     """
     hop = codec.spec.hop_samples
     audio = values.new_zeros(len(values), 1, max(counts) * hop)
@@ -80,12 +112,12 @@ def decode_items(codec: NeuCodec, values: Tensor, counts: Sequence[int], chunkin
 
 
 def _groups_of_equal(counts: Sequence[int]) -> list[list[int]]:
-    """Places of the items that have the same count, for each count."""
+    """Returns the indices of the items that have the same count, for each count."""
     return [[i for i, count in enumerate(counts) if count == size] for size in sorted(set(counts))]
 
 
 def _encode_padded(codec: NeuCodec, padded: Tensor, chunking: Chunking) -> Tensor:
-    """Padded audio [B, K * hop] at the encoders' rate to values [B, K, D]."""
+    """Returns values [B, K, D] of padded audio [B, K * hop] at the encoders' rate."""
     hop = codec.encoder_hop_samples
     num_hops = padded.shape[1] // hop
     plan = chunking.plan(num_hops)
@@ -94,7 +126,7 @@ def _encode_padded(codec: NeuCodec, padded: Tensor, chunking: Chunking) -> Tenso
     for chunk in plan:
         start = chunk.start - chunk.start % codec.grid_frames
         own = padded[:, start * hop : chunk.stop * hop]
-        if chunk.stop < num_hops:  # padded as a signal of its own would be
+        if chunk.stop < num_hops:  # padded like a signal of its own
             own = pad_to_hops(own, chunk.stop - start + 1, hop)
         values = codec.quantiser.values(codec.fused_frames(codec.semantic_frames(own, moments), own))
         pieces.append(values[:, chunk.keep_start - start : chunk.keep_stop - start])
@@ -102,7 +134,7 @@ def _encode_padded(codec: NeuCodec, padded: Tensor, chunking: Chunking) -> Tenso
 
 
 def _decode_values(codec: NeuCodec, values: Tensor, chunking: Chunking) -> Tensor:
-    """Values [B, T, D] to audio [B, 1, T * hop] float32, not clipped."""
+    """Returns audio [B, 1, T * hop] float32, not clipped, of values [B, T, D]."""
     pieces = []
     for chunk in chunking.plan(values.shape[1]):
         audio = codec.decoder(codec.quantiser.embed(values[:, chunk.start : chunk.stop]))

@@ -18,41 +18,41 @@ from .semantic import SemanticConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CodecConfig:
-    """The part that both versions share: everything after their encoders.
+    """The common part of both versions: everything after their encoders.
 
-    No field has the name of a part of the model: diffusers would give the field where the part is asked for.
+    No field has the name of a part of the model: diffusers would return the field instead of the part.
     """
 
     PRESETS: ClassVar[tuple[str, ...]]
 
-    encoder_rate: int = 16000  # Hz, of the audio that the encoders hear
-    sample_rate: int = 24000  # Hz, of the audio that the decoder makes
+    encoder_rate: int = 16000  # Hz, of the encoders' input
+    sample_rate: int = 24000  # Hz, of the decoder's output
     adapter_width: int = 1024  # hidden channels between the semantic encoder and the fusion
-    semantic_width: int = 1024  # channels that the adapter gives
-    fused_width: int = 2048  # of the fusion, and of what the quantiser's codes are turned into
+    semantic_width: int = 1024  # channels of the adapter's output
+    fused_width: int = 2048  # of the fusion, and of the embedded codes
     fsq: QuantiserConfig = field(default_factory=QuantiserConfig)
-    residual: ResidualConfig | None = None  # codebooks instead of FSQ's levels, within the same bounds: to compare with
+    residual: ResidualConfig | None = None  # codebooks instead of FSQ's levels, within the same bounds, for comparisons
     synthesis: DecoderConfig = field(default_factory=DecoderConfig)
     latent_scale: float = 0.55  # continuous latent = atanh(value) / scale: deviation 1 where all levels are as common
     predict_semantic: bool = False  # the branch that predicts the semantic features again, for training
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """A size that ships in configs/tokenizers, such as `neucodec` or `neucodec-mini`."""
+        """Returns a size that ships in configs/tokenizers, such as `neucodec` or `neucodec-mini`."""
         import yaml
 
         if name not in cls.PRESETS:
-            raise ValueError(f"no {cls.__name__} {name!r}: known are {', '.join(cls.PRESETS)}")
+            raise ValueError(f"unknown {cls.__name__} {name!r}: known are {', '.join(cls.PRESETS)}")
         text = (files("latentune.configs") / f"tokenizers/{name}.yaml").read_text()
         return build_config(cls, yaml.safe_load(text)["config"], name)
 
     @classmethod
     def tiny(cls) -> Self:
-        """The smallest size, for tests."""
+        """Returns the smallest size, for tests."""
         return cls.preset(cls.PRESETS[-1])
 
     def check_hops(self, acoustic_hop: int) -> None:
-        """Raise ValueError unless encoder and decoder have the same frame rate."""
+        """Raises ValueError unless encoder and decoder have the same frame rate."""
         if acoustic_hop * self.sample_rate != self.synthesis.hop_samples * self.encoder_rate:
             raise ValueError(
                 f"a frame is {acoustic_hop} samples at {self.encoder_rate} Hz for the encoder, "

@@ -1,7 +1,7 @@
 """The decoder: residual convolutions around a transformer, then spectra. Shape letters: B batch, T frames, W width.
 
-The transformer has no positions. Upstream's rotary embedding takes the head's number for the position, the same for
-queries and keys, and so turns nothing: positions come from the convolutions alone, and a rotary embedding over time
+The transformer has no positions. Upstream's rotary embedding uses the number of the head as the position, the same for
+queries and keys, and so has no effect: positions come from the convolutions alone, and a rotary embedding over time
 would be wrong for the released weights.
 """
 
@@ -36,22 +36,22 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         if self.width % GROUPS or self.width < 2 * GROUPS or self.width % self.num_heads:
-            # two channels a group at least: else a single frame would have nothing to take a deviation of
+            # at least two channels per group: a single frame would have no deviation otherwise
             raise ValueError(
                 f"width must be a multiple of {GROUPS}, at least {2 * GROUPS}, and one of num_heads {self.num_heads}, "
                 f"got {self.width}"
             )
         if self.window_samples % self.hop_samples or (self.window_samples - self.hop_samples) % 2:
             raise ValueError(
-                f"window_samples {self.window_samples} must be a multiple of hop_samples {self.hop_samples}, and what "
-                "it is longer must be even"
+                f"window_samples {self.window_samples} must be a multiple of hop_samples {self.hop_samples}, and the "
+                "difference must be even"
             )
         if self.window_samples // self.hop_samples < 2:
             raise ValueError(f"a window of {self.window_samples} samples does not overlap the next one")
 
 
 class Decoder(nn.Module):
-    """Embeddings [B, T, in_width] to audio [B, 1, T * hop]."""
+    """Decoder from embeddings [B, T, in_width] to audio [B, 1, T * hop]."""
 
     def __init__(self, config: DecoderConfig, in_width: int):
         super().__init__()
@@ -76,7 +76,7 @@ class Decoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """[B, W, T] to [B, W, T]."""
+    """Residual convolutions on [B, W, T]."""
 
     def __init__(self, width: int, dropout: float):
         super().__init__()
@@ -93,7 +93,7 @@ class ResidualBlock(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """[B, T, W] to [B, T, W]; every frame sees all others."""
+    """Pre-norm attention over all frames and MLP on [B, T, W]."""
 
     def __init__(self, width: int, num_heads: int, mlp_ratio: int):
         super().__init__()

@@ -23,7 +23,7 @@ from ..parts.adversarial import CriticOutput
 class CriticConfig:
     """Sizes of the discriminators."""
 
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)  # samples of a row, one network each
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)  # samples per row, one network each
     period_filters: int = 16  # of the first layer; each further one has four times as many
     period_max_filters: int = 512
     period_strides: tuple[int, ...] = (3, 3, 3, 3, 1)  # of the layers, along the column
@@ -38,9 +38,9 @@ class CriticConfig:
             raise ValueError("periods and window_samples are both empty: there is no discriminator")
         sizes = (*self.periods, *self.period_strides, *self.spectrum_strides, self.period_filters)
         if min(*sizes, self.spectrum_filters, self.period_max_filters) < 1:
-            raise ValueError("periods, strides and filters start from 1")
+            raise ValueError("periods, strides and filters must be at least 1")
         if any(samples < 4 or samples % 2 for samples in self.window_samples):
-            raise ValueError(f"window_samples must be even, for the hop is half of each, got {self.window_samples}")
+            raise ValueError(f"window_samples must be even, since the hop is half of each, got {self.window_samples}")
 
 
 class Critic(nn.Module):
@@ -53,7 +53,7 @@ class Critic(nn.Module):
         self.networks = nn.ModuleList([*periods, *(SpectrumNetwork(config, n) for n in config.window_samples)])
 
     def forward(self, audio: Tensor) -> list[CriticOutput]:
-        """Audio [B, 1, N] to what each network says of it.
+        """Returns the output of each network for audio [B, 1, N].
 
         Raises:
             ValueError: another shape, or audio shorter than the longest window.
@@ -82,7 +82,7 @@ class PeriodNetwork(nn.Module):
         self.last = weight_norm(nn.Conv2d([1, *widths][-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, audio: Tensor) -> CriticOutput:
-        """Audio [B, 1, N] to logits [B, 1, N', P] and each layer's features [B, W, N'', P]."""
+        """Maps audio [B, 1, N] to logits [B, 1, N', P] and features [B, W, N'', P] of each layer."""
         padded = F.pad(audio, (0, -audio.shape[-1] % self.period), mode="reflect")
         return _through(padded.unflatten(-1, (-1, self.period)), self.layers, self.last, self.slope)
 
@@ -102,10 +102,10 @@ class SpectrumNetwork(nn.Module):
         self.last = weight_norm(nn.Conv2d(width, 1, 3, padding=1))
 
     def forward(self, audio: Tensor) -> CriticOutput:
-        """Audio [B, 1, N] to logits [B, 1, T, F'] and each layer's features [B, W, T, F']."""
+        """Maps audio [B, 1, N] to logits [B, 1, T, F'] and features [B, W, T, F'] of each layer."""
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = magnitudes(audio.float(), self.window_samples, self.window_samples // 2, pad_mode="reflect")
-        # twice as fast on a CPU; `contiguous` leaves the strides of one channel, by which layers choose, as they are
+        # twice as fast on a CPU; `contiguous` does not change the strides of one channel, by which layers choose
         image = torch.empty_like(spectrum.mT, memory_format=torch.channels_last).copy_(spectrum.mT)
         return _through(image, self.layers, self.last, self.slope)
 

@@ -17,11 +17,11 @@ from ...core.errors import CheckpointError
 from ...layers.weight_norm import SPELLINGS, fold_weight_norm
 
 HOP_SAMPLES = 320  # of a frame, at 16 kHz
-EDGE_SAMPLES = 160  # zeros on both sides of the audio, with which N samples make N / 320 frames
+EDGE_SAMPLES = 160  # zeros on both sides of the audio, so that N samples have N / 320 frames
 KERNELS = (10, 3, 3, 3, 3, 2, 2)  # of the convolutions on the waveform
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
 
-# what of a HuBERT config is built here; absent: transformers' default, which is the same unless it stands below
+# the values of a HuBERT config that are built; an absent key has transformers' default, the same unless listed below
 BUILT: dict[str, Any] = {
     "model_type": "hubert",
     "conv_kernel": list(KERNELS),
@@ -35,7 +35,7 @@ BUILT: dict[str, Any] = {
     "hidden_act": "gelu",
 }
 DROPOUTS = ("activation_dropout", "attention_dropout", "feat_proj_dropout", "hidden_dropout", "layerdrop")
-HF_DEFAULTS: dict[str, Any] = {  # of the keys that size the network, and of the one above that differs
+HF_DEFAULTS: dict[str, Any] = {  # of the sizes of the network, and of the one key above that differs
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -70,7 +70,7 @@ class DistilSemanticConfig:
 
     @classmethod
     def from_hugging_face(cls, values: Mapping[str, Any]) -> Self:
-        """Out of the content of a HuBERT `config.json`.
+        """Returns the config that the content of a HuBERT `config.json` describes.
 
         Raises:
             CheckpointError: a kind of network that is not built here.
@@ -79,7 +79,7 @@ class DistilSemanticConfig:
         for key, wanted in BUILT.items():
             if values.get(key, wanted) != wanted:
                 raise CheckpointError(
-                    f"the semantic encoder's config has {key} {values[key]!r}, only {wanted!r} is built"
+                    f"the semantic encoder's config has {key} {values[key]!r}, but only {wanted!r} is built"
                 )
         if len(set(values["conv_dim"])) != 1 or len(values["conv_dim"]) != len(KERNELS):
             raise CheckpointError(
@@ -101,7 +101,7 @@ class DistilSemanticConfig:
 
 
 class DistilSemanticEncoder(nn.Module):
-    """The last hidden state of HuBERT, all frames seen by all: no mask, no normalisation of the audio.
+    """HuBERT's last hidden state; every frame sees all frames, without a mask or a normalisation of the audio.
 
     It is random until weights are loaded (`distil_semantic_state`), and computes the same in training as in evaluation:
     nothing is dropped or masked.
@@ -114,7 +114,7 @@ class DistilSemanticEncoder(nn.Module):
         self.config = config
         values: dict[str, Any] = {key: value for key, value in BUILT.items() if key != "model_type"}
         values |= dict.fromkeys(DROPOUTS, 0.0)
-        values["mask_time_prob"] = 0.0  # and thereby no parameter for masked frames
+        values["mask_time_prob"] = 0.0  # so that there is no parameter for masked frames
         self.hubert = HubertModel(
             HubertConfig(
                 hidden_size=config.width,
@@ -132,7 +132,7 @@ class DistilSemanticEncoder(nn.Module):
         torch.nn.utils.parametrize.remove_parametrizations(position, "weight")  # weight norm; loaded weights have none
 
     def forward(self, padded_audio: Tensor) -> Tensor:
-        """Audio [B, N] at 16 kHz, N a multiple of 320, to [B, N / 320, W].
+        """Maps audio [B, N] at 16 kHz, N a multiple of 320, to [B, N / 320, W].
 
         Raises:
             ValueError: another shape.
@@ -146,10 +146,10 @@ class DistilSemanticEncoder(nn.Module):
 
 
 def distil_semantic_state(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The keys of transformers' `HubertModel` under ours, the position convolution's weight norm folded.
+    """Returns the weights of transformers' `HubertModel` with our names, the position convolution's weight norm folded.
 
     Raises:
-        CheckpointError: weight norm that is not whole.
+        CheckpointError: a weight norm is incomplete.
     """
     layer = "encoder.pos_conv_embed.conv."
     state = {key: tensor.float() for key, tensor in official.items() if key != "masked_spec_embed"}
@@ -161,5 +161,5 @@ def distil_semantic_state(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
             g, v = (state.pop(layer + name).transpose(0, 2) for name in (g_name, v_name))
             state[layer + "weight"] = fold_weight_norm(g, v).transpose(0, 2).contiguous()
         except (KeyError, ValueError) as error:
-            raise CheckpointError(f"weight norm of {layer}weight is not whole: {error}") from error
+            raise CheckpointError(f"weight norm of {layer}weight is incomplete: {error}") from error
     return {f"hubert.{key}": tensor for key, tensor in state.items()}

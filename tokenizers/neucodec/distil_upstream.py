@@ -1,4 +1,4 @@
-"""Official names of the distilled acoustic encoder under ours; weight norm is folded before (`parts.weight_norm`)."""
+"""Official names of the distilled acoustic encoder as ours; weight norm is folded before (`layers.weight_norm`)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ UNUSED = "codec_encoder.en_encoder.cache_token"  # of shape [1, 0, D]
 
 
 def distil_names(key: str, num_stages: int = 4) -> str | None:
-    """Our name of an official key of the distilled acoustic encoder or of the projection after it.
+    """Returns our name of an official key of the distilled acoustic encoder or of the projection after it.
 
-    None for the one that holds nothing; keys that are not of these parts come back unchanged.
+    The name is None for the one that holds nothing; keys that are not of these parts are returned unchanged.
     """
     if key == UNUSED:
         return None
@@ -53,9 +53,7 @@ def distil_names(key: str, num_stages: int = 4) -> str | None:
 
 
 def distil_tensors(folded: Mapping[str, Tensor], num_stages: int = 4) -> dict[str, Tensor]:
-    """An official state dict, weight norm folded, with `distil_names` for keys and shapes without the official ones'
-    leading axes of 1.
-    """
+    """Returns an official state dict, weight norm folded, with our names and without leading axes of 1."""
     renamed = {}
     for key, tensor in folded.items():
         name = distil_names(key, num_stages)
@@ -66,7 +64,7 @@ def distil_tensors(folded: Mapping[str, Tensor], num_stages: int = 4) -> dict[st
 
 
 def _block_name(place: int, rest: str, num_stages: int) -> str | None:
-    """Places in the official list: stem, then units and downsampling in turns, then the last convolution."""
+    """Maps a position in the official list: stem, then units and downsampling in turns, then the last convolution."""
     if place == 0:
         band = re.fullmatch(r"blocks\.(\d+)\.1\.(.+)", rest)
         part, _, tail = rest.partition(".")

@@ -18,7 +18,7 @@ from .model import NeuCodec
 class DistillNeuCodec(NeuCodec):
     """NeuCodec with light encoders: DistilHuBERT and an L3AC-like one, whose frames are projected before the fusion.
 
-    All frames are official ones; of audio of whole hops the last official frame, all silence, is dropped.
+    All frames are official ones; for audio of whole hops the last official frame, all silence, is dropped.
     """
 
     config_class: ClassVar[type] = DistillNeuCodecConfig
@@ -34,7 +34,7 @@ class DistillNeuCodec(NeuCodec):
 
     @property
     def grid_frames(self) -> int:
-        """The acoustic encoder's attention has windows that count from the start of the signal."""
+        """The windows of the acoustic encoder's attention, which count from the start of the signal."""
         return cast(DistillNeuCodecConfig, self.settings).acoustic.window
 
     def feature_moments(self, padded: Tensor) -> None:
@@ -42,11 +42,11 @@ class DistillNeuCodec(NeuCodec):
 
     @torch.no_grad()
     def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:
-        """[B, K * hop] to [B, K, S], without gradient."""
+        """Maps [B, K * hop] to [B, K, S], without gradient."""
         out: Tensor = self.semantic_encoder(padded.to(self.fusion.weight.dtype))
         return out
 
     def acoustic_frames(self, padded: Tensor) -> Tensor:
-        """[B, K * hop] to [B, K, acoustic_width], projected."""
+        """Maps [B, K * hop] to [B, K, acoustic_width], projected."""
         out: Tensor = self.acoustic_proj(super().acoustic_frames(padded))
         return out

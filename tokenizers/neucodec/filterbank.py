@@ -25,20 +25,20 @@ POVEY_POWER = 0.85  # of a Hann window
 MEL_FLOOR = 1.192092955078125e-07
 VARIANCE_EPS = 1e-7
 STACK = 2  # windows of a frame
-BLOCK_SAMPLES = 30 * SAMPLE_RATE  # of a long signal that are looked at together, whole hops
+BLOCK_SAMPLES = 30 * SAMPLE_RATE  # of a long signal that are processed together, whole hops
 
 
 class BinMoments(NamedTuple):
-    """Moments of every bin over an utterance, [B, 1, F] float32."""
+    """Mean and deviation of every bin over an utterance, [B, 1, F] float32."""
 
     mean: Tensor
     deviation: Tensor
 
 
 def log_mel(audio: Tensor) -> Tensor:
-    """Audio [B, N] to log mel energies [B, M, F] float32; M = (N - 400) // 160 + 1, whole windows alone.
+    """Returns log mel energies [B, M, F] float32 of audio [B, N]; M = (N - 400) // 160 + 1, only whole windows.
 
-    Computed in float64: the quietest bins lie far below the rounding of float32 spectra.
+    They are computed in float64: the quietest bins lie far below the rounding of float32 spectra.
     """
     windows = (audio.double() * FULL_SCALE).unfold(-1, WINDOW_SAMPLES, HOP_SAMPLES)
     windows = windows - windows.mean(-1, keepdim=True)
@@ -57,9 +57,9 @@ def utterance_moments(audio: Tensor) -> BinMoments:
 
 
 def normalised_frames(mel: Tensor, moments: BinMoments | None = None) -> Tensor:
-    """Log mel energies [B, M, F] to the frames [B, M // 2, 2F] that the network sees.
+    """Returns the frames [B, M // 2, 2F] of the network's input for log mel energies [B, M, F].
 
-    Every bin has mean 0 and deviation 1 over the utterance: what is given, or that of which `moments` are.
+    Every bin has mean 0 and deviation 1 over the utterance: the given one, or the one that `moments` are of.
     """
     mean, deviation = _moments([mel]) if moments is None else moments
     frames = (mel - mean) / deviation
@@ -68,7 +68,7 @@ def normalised_frames(mel: Tensor, moments: BinMoments | None = None) -> Tensor:
 
 
 def _moments(mels: Iterable[Tensor]) -> BinMoments:
-    """Returns the moments of energies [B, M, F] that come in pieces."""
+    """Returns the moments of energies [B, M, F] that arrive in pieces."""
     sums = [(mel.shape[1], mel.double().sum(1), mel.double().square().sum(1)) for mel in mels]
     count = sum(num for num, _, _ in sums)
     mean = torch.stack([total for _, total, _ in sums]).sum(0) / count
@@ -85,7 +85,7 @@ def _povey_window(device: torch.device) -> Tensor:
 
 @functools.cache
 def _mel_filters(device: torch.device) -> Tensor:
-    """Triangles [FFT / 2 + 1, F], equally wide and linear in mel (Kaldi's scale), not normalised."""
+    """Returns triangles [FFT / 2 + 1, F], equally wide and linear in mel (Kaldi's scale), not normalised."""
 
     def to_mel(hertz: Tensor) -> Tensor:
         return 1127.0 * torch.log1p(hertz / 700.0)

@@ -8,30 +8,48 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-MIN_HOPS = 2  # the semantic front end needs 400 samples for its first window, and a pair of windows for a frame
+MIN_HOPS = 2  # the semantic front end needs 400 samples for its first window, and a pair of windows per frame
 
 
 def padded_hops(num_samples: int, hop_samples: int) -> int:
-    """K, hops of a signal after the official padding, which always adds silence: 1 to hop_samples samples.
+    """Returns K, the hops of a signal after the official padding, which always adds silence: 1 to hop_samples samples.
 
-    A signal of whole hops thus gains a whole one. What is shorter than a hop comes to `MIN_HOPS` here; the official
-    NeuCodec has no frame at all for it.
+    A signal of whole hops thus gains a whole one. A signal shorter than a hop has `MIN_HOPS` here; the official
+    NeuCodec has no frame for it.
     """
     return max(MIN_HOPS, num_samples // hop_samples + 1)
 
 
 def official_frames(num_samples: int, hop_samples: int, *, semantic_lag: int) -> int:
-    """Frames that the official package makes of `num_samples` samples: K - semantic_lag."""
+    """Returns the frames that the official package makes of a signal: K - semantic_lag.
+
+    Args:
+        num_samples: of the signal.
+        hop_samples: of a frame.
+        semantic_lag: frames that the semantic encoder has fewer.
+
+    Returns:
+        The number of frames.
+    """
     return num_samples // hop_samples + 1 - semantic_lag
 
 
 def pad_to_hops(audio: Tensor, hops: int, hop_samples: int) -> Tensor:
-    """Audio [..., N] with silence after it, or without the silence after it, to [..., hops * hop_samples]."""
+    """Appends silence to audio, or removes the silence after it.
+
+    Args:
+        audio: [..., N].
+        hops: of the result.
+        hop_samples: of a hop.
+
+    Returns:
+        [..., hops * hop_samples].
+    """
     return F.pad(audio, (0, hops * hop_samples - audio.shape[-1]))
 
 
 def hold_last(frames: Tensor, num_frames: int) -> Tensor:
-    """Frames [B, T, W] as [B, num_frames, W]: cut, or the last one repeated."""
+    """Returns frames [B, T, W] as [B, num_frames, W]: cut, or with the last one repeated."""
     missing = num_frames - frames.shape[1]
     if missing <= 0:
         return frames[:, :num_frames]

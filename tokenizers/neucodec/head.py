@@ -15,7 +15,7 @@ MAX_MAGNITUDE = 100.0
 
 
 class SpectralHead(nn.Module):
-    """Frames [B, T, W] to audio [B, 1, T * hop]: a linear layer gives log magnitudes, then phases, of one spectrum."""
+    """Maps frames [B, T, W] to audio [B, 1, T * hop]: a linear layer gives log magnitudes, then phases, of spectra."""
 
     def __init__(self, width: int, window_samples: int, hop_samples: int):
         super().__init__()
@@ -29,15 +29,23 @@ class SpectralHead(nn.Module):
 
 
 def polar_spectrum(polar: Tensor) -> Tensor:
-    """Log magnitudes, then phases, [B, T, 2F] to spectra [B, T, F] complex; magnitudes are clipped."""
+    """Returns complex spectra [B, T, F] of log magnitudes, then phases, [B, T, 2F]; magnitudes are clipped."""
     log_magnitude, phase = polar.chunk(2, dim=-1)
     return torch.polar(log_magnitude.exp().clamp_max(MAX_MAGNITUDE), phase)
 
 
 def overlap_add(spectrum: Tensor, window_samples: int, hop_samples: int) -> Tensor:
-    """Spectra [B, T, F] complex to audio [B, 1, T * hop]: windowed, added, divided by the windows' energy, and cut.
+    """Converts spectra to audio: windowed, added, divided by the windows' energy, and cut.
 
-    The frames' centres lie in the middle of each hop, so that (window - hop) / 2 samples are cut at either end.
+    The frames' centres are in the middle of each hop, so that (window - hop) / 2 samples are cut at either end.
+
+    Args:
+        spectrum: [B, T, F] complex.
+        window_samples: length of the window.
+        hop_samples: from one frame to the next.
+
+    Returns:
+        Audio [B, 1, T * hop].
     """
     window = hann_window(window_samples, spectrum.real)
     frames = torch.fft.irfft(spectrum, n=window_samples) * window
@@ -48,7 +56,7 @@ def overlap_add(spectrum: Tensor, window_samples: int, hop_samples: int) -> Tens
 
 
 def _add(frames: Tensor, hop_samples: int) -> Tensor:
-    """Frames [B, T, window] laid over one another a hop apart: [B, (T - 1) * hop + window]."""
+    """Returns frames [B, T, window], a hop apart, added up: [B, (T - 1) * hop + window]."""
     hops = frames.unflatten(-1, (-1, hop_samples))  # [B, T, hops of a window, hop]
     behind = hops.shape[2] - 1
     return sum(F.pad(hops[:, :, k], (0, 0, k, behind - k)) for k in range(behind + 1)).flatten(1)  # type: ignore[union-attr]

@@ -15,17 +15,21 @@ from ...core.pickles import load_state_pickle
 from ..parts.official import read_safetensors
 
 CONFIG_FILE = "config.json"
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that exists
 
 
 def find_folder(source: str | Path, **options: Any) -> Path:
-    """The local folder of a semantic encoder, fetched where `source` is a hub id.
+    """Returns the local folder of a semantic encoder, fetched where `source` is a hub id.
 
     Args:
+        source: a folder or a hub id.
         options: of `huggingface_hub.hf_hub_download`, such as `cache_dir`.
 
+    Returns:
+        The folder.
+
     Raises:
-        CheckpointError: no such folder, or nothing available from the hub; the message says what is needed.
+        CheckpointError: the folder does not exist or cannot be fetched; the message says what is needed.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -39,14 +43,14 @@ def find_folder(source: str | Path, **options: Any) -> Path:
             fetch_file(str(source), WEIGHT_FILES[1], **options)
     except CheckpointError as error:
         raise CheckpointError(
-            f"the checkpoint holds no semantic encoder, it needs {source}: fetch it where there is a network "
-            f"(hf download {source} --local-dir FOLDER) and give semantic=FOLDER. {error}"
+            f"the checkpoint has no semantic encoder, it needs {source}: download it where there is a network "
+            f"(hf download {source} --local-dir FOLDER) and pass semantic=FOLDER. {error}"
         ) from error
     return config_file.parent
 
 
 def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The content of `config.json` and the weights, as transformers names them.
+    """Returns the content of `config.json` and the weights, as transformers names them.
 
     Raises:
         CheckpointError: a file is missing or cannot be read.
@@ -65,4 +69,5 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     for path in (folder / name for name in WEIGHT_FILES):
         if path.is_file():
             return read_safetensors(path) if path.suffix == ".safetensors" else load_state_pickle(path)
-    raise CheckpointError(f"{folder} holds none of {', '.join(WEIGHT_FILES)}: it is not a semantic encoder")
+    names = ", ".join(WEIGHT_FILES)
+    raise CheckpointError(f"{folder} contains none of {names}: it is not the folder of a semantic encoder")

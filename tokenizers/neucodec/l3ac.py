@@ -19,7 +19,7 @@ from ..parts.init import BRANCH_GAIN, SPEECH_GAIN, keep_variance_
 from .local_attention import LocalTransformer
 
 SNAKE_EPS = torch.finfo(torch.float32).eps  # added to the divisor of Snake
-BLOCK_FRAMES = 2048  # of a unit's hidden layer that are computed at once in inference: they stay in the CPU's cache
+BLOCK_FRAMES = 2048  # of a unit's hidden layer that are computed together in inference: they fit the CPU's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,26 +31,27 @@ class DistilAcousticConfig:
     stem_width: int = 80  # hidden channels of the stem
     widths: tuple[int, ...] = (32, 64, 128, 256)  # of each stage
     depths: tuple[int, ...] = (1, 1, 1, 2)  # residual units of each stage
-    strides: tuple[int, ...] = (4, 4, 4)  # between the stages, one fewer than they are; the official fourth is not used
+    strides: tuple[int, ...] = (4, 4, 4)  # between the stages; the official fourth is not used
     width: int = 512  # D
     context_stride: int = 5  # between the two transformers
-    context_depths: tuple[int, int] = (2, 3)  # layers of the one before that stride and the one after
+    context_depths: tuple[int, int] = (2, 3)  # layers of the transformer before that stride and of the one after
     window: int = 300  # output frames of an attention window; 6 s
     heads: int = 6
     head_dim: int = 128
-    position_width: int = 256  # hidden features of the distances' network
+    position_width: int = 256  # hidden features of the network of the distance bias
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.depths) == len(self.strides) + 1:
             raise ValueError(
-                f"widths {self.widths} and depths {self.depths} need one entry a stage, strides {self.strides} one less"
+                f"widths {self.widths} and depths {self.depths} need one entry per stage, strides {self.strides} "
+                "one fewer"
             )
         if not self.trend_samples or any(n < 1 or n % 2 == 0 for n in self.trend_samples):
             raise ValueError(f"trend_samples must be odd, got {self.trend_samples}")
         if list(self.trend_samples) != sorted(set(self.trend_samples)):
             raise ValueError(f"trend_samples must ascend, got {self.trend_samples}")
         if min(*self.widths, *self.strides, self.context_stride, self.window, self.width) < 1:
-            raise ValueError("widths, strides and window start from 1")
+            raise ValueError("widths, strides and window must be at least 1")
 
     @property
     def hop_samples(self) -> int:
@@ -59,7 +60,7 @@ class DistilAcousticConfig:
 
 
 class DistilAcousticEncoder(nn.Module):
-    """Audio to D features, one frame each `config.hop_samples`. It holds no norm layer before its transformers."""
+    """Encoder from audio to frames of D features. It has no norm layer before its transformers."""
 
     def __init__(self, config: DistilAcousticConfig):
         super().__init__()
@@ -82,7 +83,7 @@ class DistilAcousticEncoder(nn.Module):
         self.context_coarse = LocalTransformer(config.width, coarse, *sizes, config.window, config.position_width)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Audio [B, 1, N] -> [B, N / hop_samples, D].
+        """Maps audio [B, 1, N] to [B, N / hop_samples, D].
 
         Raises:
             ValueError: another shape, or an N that is not a multiple of the hop.
@@ -115,7 +116,7 @@ class TrendStem(nn.Module):
         keep_variance_(self.merge)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Audio [B, 1, N] -> [B, W, N]."""
+        """Maps audio [B, 1, N] to [B, W, N]."""
         pooled = trends(audio, self.trend_samples)
         x = torch.cat([band(trend) for band, trend in zip(self.bands, pooled, strict=True)], dim=1)
         out: Tensor = self.merge(torch.cat([F.gelu(self.expand(x)), audio], dim=1))
@@ -123,13 +124,13 @@ class TrendStem(nn.Module):
 
 
 def trends(audio: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:
-    """For each length n, ascending, the mean over n samples of the maximum of |audio| over n samples, both centred.
+    """Returns, for each length n, the mean over n samples of the maximum of |audio| over n samples, both centred.
 
-    Length 1 gives the audio with its sign. Beyond the ends of audio [B, 1, N] both see zeros.
+    Lengths ascend. Length 1 gives the audio with its sign. Beyond the ends of audio [B, 1, N] both see zeros.
     """
     pooled, maximum, reach = [], audio.abs(), 1
     for length in lengths:
-        # the maximum over n samples is one over fewer samples of the maxima that are there
+        # the maximum over n samples is one over fewer samples of the maxima so far
         more = length - reach + 1
         maximum, reach = F.max_pool1d(maximum, more, 1, more // 2), length
         pooled.append(F.avg_pool1d(maximum, length, 1, length // 2) if length > 1 else audio)
@@ -137,7 +138,7 @@ def trends(audio: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:
 
 
 class Stage(nn.Module):
-    """Residual units, then a convolution whose kernel is its stride; the last stage has none."""
+    """Residual units, then a convolution whose kernel is its stride; the last stage has no convolution."""
 
     def __init__(self, width: int, depth: int, stride: int | None, out_width: int):
         super().__init__()
@@ -148,7 +149,7 @@ class Stage(nn.Module):
             keep_variance_(self.down)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, W, T] -> [B, W', T / stride]."""
+        """Maps [B, W, T] to [B, W', T / stride]."""
         for unit in self.units:
             x = unit(x)
         return x if self.down is None else self.down(x)
@@ -157,10 +158,10 @@ class Stage(nn.Module):
 class Unit(nn.Module):
     """Residual unit x + contract(respond(snake(expand(depthwise convolution of x)))), expanded four times.
 
-    `respond` is Global Response Normalisation (arXiv 2301.00808), x (1 + gain n) + bias. The official one takes the
-    norm g over time and channels at once and then divides it by its mean over channels, which is g again:
-    n = g / (g + 1.2e-7). As g n and g differ by less than 1.2e-7, n is taken as 1 here, so that gain and bias can go
-    into the weights of `contract`; no frame sees the whole signal for it.
+    `respond` is Global Response Normalisation (arXiv 2301.00808), x (1 + gain n) + bias. The official one computes the
+    norm g over time and channels together and then divides it by its mean over channels, which is g again: n = g / (g +
+    1.2e-7). Since g n and g differ by at most 1.2e-7, n is taken as 1 here, so that gain and bias can be merged into
+    the weights of `contract`; no frame depends on the whole signal.
     """
 
     def __init__(self, width: int):
@@ -176,7 +177,7 @@ class Unit(nn.Module):
         keep_variance_(self.contract, BRANCH_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, W, T] -> [B, W, T]."""
+        """Maps [B, W, T] to [B, W, T]."""
         y = self.depthwise(x)
         weight = self.contract.weight * (1 + self.response_gain)
         bias = self.contract.bias + self.contract.weight @ self.response_bias
@@ -185,12 +186,12 @@ class Unit(nn.Module):
         return x + (parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
 
     def _inner(self, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The linear layers, on frames as columns: no transposition is needed."""
+        """Applies the linear layers to frames as columns, which needs no transposition."""
         hidden = self.expand.weight @ y + self.expand.bias[:, None]
         return weight @ snake(hidden, self.frequency[:, None]) + bias[:, None]
 
 
 def snake(x: Tensor, frequency: Tensor) -> Tensor:
-    """Snake activation x + sin(a x)^2 / (a + eps), a on a linear scale (arXiv 2006.08195)."""
+    """Computes the Snake activation x + sin(a x)^2 / (a + eps), a on a linear scale (arXiv 2006.08195)."""
     wave = (x * frequency).sin()
     return torch.addcmul(x, wave.square(), 1 / (frequency + SNAKE_EPS))

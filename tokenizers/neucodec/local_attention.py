@@ -1,8 +1,8 @@
 """Transformer with causal attention in windows, as in DistillNeuCodec's acoustic encoder.
 
 The frames are cut into windows of W frames. A query sees the frames of its own window up to itself, and all of the
-window before: W + 1 to 2 W frames once there are so many, not a sliding window. The distance of a key enters through a
-bias that a small network computes from it; nothing else encodes positions.
+window before: W + 1 to 2 W frames once there are so many, which is not a sliding window. A small network maps the
+distance of a key to a bias; nothing else carries positions.
 
 Shape letters: B batch, T frames, D width, H heads, E features of a head, W frames of a window.
 """
@@ -16,13 +16,17 @@ from torch import Tensor, nn
 from ...layers.attention import attend
 from ...layers.mlp import gated_product
 
-BLOCK_QUERIES = 256  # queries of one attention call: keys that lie in the future of all of them are never touched
+BLOCK_QUERIES = 256  # queries per attention call: keys in the future of all of them are never read
 
 
 class LocalTransformer(nn.Module):
     """Attention and gated MLP, `depth` times, with one distance bias for all layers.
 
     Args:
+        width: D.
+        depth: number of layers.
+        heads: H.
+        head_dim: E.
         window: W.
         position_width: hidden features of the network that makes the bias.
     """
@@ -34,7 +38,7 @@ class LocalTransformer(nn.Module):
         self.layers = nn.ModuleList(LocalLayer(width, heads, head_dim) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D]."""
+        """Maps [B, T, D] to [B, T, D]."""
         bias = self.distance_bias(min(x.shape[1], 2 * self.window), x.device)
         for layer in self.layers:
             x = layer(x, bias, self.window)
@@ -42,16 +46,16 @@ class LocalTransformer(nn.Module):
 
 
 class DistanceBias(nn.Module):
-    """The bias of an attention score for the distance of its key in frames, for each head."""
+    """The bias that is added to an attention score for its key's distance in frames, for each head."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.layers = nn.ModuleList([nn.Linear(1, width), nn.Linear(width, width), nn.Linear(width, heads)])
 
     def forward(self, count: int, device: torch.device) -> Tensor:
-        """Bias [H, count] of the distances 0 ... count - 1.
+        """Returns the bias [H, count] of the distances 0 ... count - 1.
 
-        In float32 also under autocast, because bfloat16 cannot distinguish 1001 frames from 1000.
+        It is computed in float32 also under autocast, since bfloat16 does not distinguish 1001 frames from 1000.
         """
         with torch.autocast(device.type, enabled=False):
             x = torch.arange(count, dtype=torch.float32, device=device)[:, None]
@@ -62,7 +66,7 @@ class DistanceBias(nn.Module):
 
 
 class LocalLayer(nn.Module):
-    """Pre-norm attention in windows and gated MLP, each added to what came in."""
+    """Pre-norm attention in windows and gated MLP, each added to its input."""
 
     def __init__(self, width: int, heads: int, head_dim: int):
         super().__init__()
@@ -76,7 +80,16 @@ class LocalLayer(nn.Module):
         self.mlp_down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor, bias: Tensor, window: int) -> Tensor:
-        """x [B, T, D] and the distances' bias [H, min(T, 2 W)] -> [B, T, D]."""
+        """Applies the layer.
+
+        Args:
+            x: [B, T, D].
+            bias: [H, min(T, 2 W)] of the distances.
+            window: W.
+
+        Returns:
+            [B, T, D].
+        """
         parts = self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         mixed = local_attention(q, k, v, bias, window)
@@ -86,22 +99,28 @@ class LocalLayer(nn.Module):
 
 
 def local_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, window: int) -> Tensor:
-    """Softmax attention with scale 1 / sqrt(E) of q, k, v [B, H, T, E]: a query sees its window up to itself and the
-    window before.
+    """Computes softmax attention with scale 1 / sqrt(E) in which a query sees its window up to itself and the window
+    before.
 
-    No more is computed than that, and never a mask of more than BLOCK_QUERIES x 2 W: time and memory are linear in T,
-    and a signal shorter than a window costs what it is long.
+    Only visible blocks are computed, and a mask has at most BLOCK_QUERIES x 2 W entries: time and memory are linear in
+    T, and a signal shorter than a window is not padded.
 
     Args:
+        q: queries [B, H, T, E].
+        k: keys [B, H, T, E].
+        v: values [B, H, T, E].
         bias: [H, min(T, 2 W) or more], added to the score of a key at that distance.
         window: W.
 
     Returns:
         [B, H, T, E].
+
+    Raises:
+        ValueError: a bias of too few distances.
     """
     num_frames = q.shape[2]
     if bias.shape[-1] < min(num_frames, 2 * window):
-        raise ValueError(f"bias of {bias.shape[-1]} distances, but keys lie up to {min(num_frames, 2 * window)} apart")
+        raise ValueError(f"bias of {bias.shape[-1]} distances, but keys are up to {min(num_frames, 2 * window)} apart")
     bias, blocks = bias.to(q.dtype), []
     for first in range(0, num_frames, window):
         for start in range(first, min(first + window, num_frames), BLOCK_QUERIES):
@@ -113,10 +132,17 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, window: int) 
 
 
 def causal_bias(bias: Tensor, num_queries: int, num_keys: int) -> Tensor:
-    """Mask [H, num_queries, num_keys] out of the distances' bias [H, num_keys or more]; the last query is at the last
-    key, and keys after a query are hidden.
+    """Returns the additive mask of a block whose last query is at the last key; keys after a query are hidden.
+
+    Args:
+        bias: [H, num_keys or more] of the distances.
+        num_queries: of the block.
+        num_keys: that the block sees.
+
+    Returns:
+        [H, num_queries, num_keys].
     """
     future = bias.new_full((len(bias), num_queries - 1), -torch.inf)
-    # distance num_keys - 1 first, 0, then what lies in the future: row r of the mask is a window on this line
+    # distances num_keys - 1 ... 0, then the future: row r of the mask is a window on this line
     line = torch.cat([bias[:, :num_keys].flip(-1), future], dim=-1)
     return line.unfold(-1, num_keys, 1).flip(1)

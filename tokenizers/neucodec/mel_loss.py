@@ -13,19 +13,26 @@ from torch import Tensor
 
 from ...layers.mel import magnitudes, mel_filters
 
-FLOOR = 1e-5  # magnitudes below it count as it
+FLOOR = 1e-5  # lower bound of the magnitudes
 
 
 def mel_loss(
     estimate: Tensor, target: Tensor, sample_rate: int, window_samples: Sequence[int], num_mels: Sequence[int]
 ) -> Tensor:
-    """Mean absolute difference of log10 mel magnitudes of audio [B, C, N], summed over the resolutions.
+    """Returns the mean absolute difference of log10 mel magnitudes, summed over the resolutions.
 
     Each window advances by a quarter of itself, its frames are centred and the ends of the signal reflected. Filters
     are triangles of unit area on Slaney's scale, from 0 Hz to half the sample rate.
 
     Args:
-        window_samples, num_mels: window and M of each resolution.
+        estimate: audio [B, C, N].
+        target: audio [B, C, N].
+        sample_rate: in Hz.
+        window_samples: window of each resolution.
+        num_mels: M of each resolution.
+
+    Returns:
+        A scalar.
 
     Raises:
         ValueError: audio of two shapes, or shorter than half a window, which cannot be reflected.
@@ -44,7 +51,17 @@ def mel_loss(
 
 
 def log_mel(audio: Tensor, sample_rate: int, window_samples: int, num_mels: int) -> Tensor:
-    """Audio [B, C, N] to log10 mel magnitudes [B, C, M, T], in float32 under autocast too."""
+    """Returns log10 mel magnitudes, in float32 also under autocast.
+
+    Args:
+        audio: [B, C, N].
+        sample_rate: in Hz.
+        window_samples: length of the window.
+        num_mels: M.
+
+    Returns:
+        [B, C, M, T].
+    """
     with torch.autocast(audio.device.type, enabled=False):
         spectrum = magnitudes(audio.float(), window_samples, window_samples // 4, pad_mode="reflect")
         mel = _filters(sample_rate, window_samples, num_mels, audio.device) @ spectrum
@@ -53,5 +70,5 @@ def log_mel(audio: Tensor, sample_rate: int, window_samples: int, num_mels: int)
 
 @lru_cache(maxsize=32)
 def _filters(sample_rate: int, window_samples: int, num_mels: int, device: torch.device) -> Tensor:
-    """[M, F] float32."""
+    """Returns the filters [M, F] float32."""
     return mel_filters(sample_rate, window_samples, num_mels).float().to(device)

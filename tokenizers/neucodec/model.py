@@ -1,7 +1,7 @@
 """NeuCodec (Julian et al., arXiv 2509.09550) as an audio tokenizer.
 
-Shape letters beyond those of `AudioTokenizer`: K hops of the padded signal, S width of the semantic frames, V of the
-fused ones.
+Shape letters in addition to those of `AudioTokenizer`: K hops of the padded signal, S width of the semantic frames, V
+of the fused ones.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from .training import TrainingPass, hear, training_pass
 
 
 class NeuCodec(AudioTokenizer):
-    """Both streams of NeuCodec: 16 kHz in, 24 kHz out, 50 tokens a second of one codebook.
+    """Both streams of NeuCodec: 16 kHz in, 24 kHz out, 50 tokens per second of one codebook.
 
     The spec counts at the decoder's rate: `sample_rate` is 24 kHz, a hop 480 samples. Audio of any rate is resampled
-    straight to the encoders' 16 kHz, and comes back at 24 kHz, as long as it was.
+    directly to the encoders' 16 kHz; decoded audio has 24 kHz and the length of the input.
 
-    The first floor(seconds * 50) tokens are those of the official package, which drops what does not fill a frame. The
-    frame for that rest is made of its acoustic frame and the last semantic one.
+    The first floor(seconds * 50) tokens are those of the official package, which drops audio that does not fill a
+    frame. The frame for that rest is made of its acoustic frame and the last semantic one.
 
-    Nothing here can work bit by bit: the features are normalised over the utterance, attention and group norms see all
-    of it. Items of a batch that differ in their number of frames therefore run one after the other.
+    The codec is not causal: the features are normalised over the utterance, and attention and group norms see all of
+    it. Items of a batch that differ in their number of frames therefore run one after the other.
     """
 
     config_class: ClassVar[type] = NeuCodecConfig
     objectives: ClassVar[Mapping[str, str]] = {"neucodec": ".objective:NeuCodecObjective"}
-    semantic_lag: ClassVar[int] = 1  # frames that the semantic encoder gives fewer than the acoustic one
-    semantic_hub_id: ClassVar[str] = "facebook/w2v-bert-2.0"  # where its weights are, which official files do not hold
+    semantic_lag: ClassVar[int] = 1  # frames that the semantic encoder has fewer than the acoustic one
+    semantic_hub_id: ClassVar[str] = "facebook/w2v-bert-2.0"  # of its weights, which official files do not contain
     settings: CodecConfig
 
     def __init__(self, config: CodecConfig):
@@ -69,19 +69,23 @@ class NeuCodec(AudioTokenizer):
             self.semantic_decoder = Adapter(width, config.adapter_width, semantic_features)
 
     def _build_encoders(self, config: Any) -> tuple[int, int]:
-        """Makes `semantic_encoder` and `acoustic_encoder`; returns the width of what each gives."""
+        """Builds `semantic_encoder` and `acoustic_encoder`; returns the widths of their outputs."""
         self.semantic_encoder = SemanticEncoder(config.semantic)
         self.acoustic_encoder: nn.Module = AcousticEncoder(config.acoustic)
         return config.semantic.hidden_size, config.acoustic.out_width
 
     @classmethod
     def from_official(cls, path: str | Path, semantic: str | Path | None = None, **options: Any) -> Self:
-        """Load a `pytorch_model.bin`; see `AudioTokenizer.from_official`.
+        """Loads a `pytorch_model.bin`; see `AudioTokenizer.from_official`.
 
         Args:
-            semantic: folder or hub id of the semantic encoder, whose weights the official file does not hold; None: the
-                folder `semantic` next to the weights if there is one, else `semantic_hub_id`.
+            path: the file, folder or hub id.
+            semantic: folder or hub id of the semantic encoder, whose weights the official file does not contain; None:
+                the folder `semantic` next to the weights if it exists, else `semantic_hub_id`.
             options: also `config`, for another size than the released one.
+
+        Returns:
+            The tokenizer.
 
         Raises:
             CheckpointError: as there; or no semantic encoder (the message says which).
@@ -131,17 +135,17 @@ class NeuCodec(AudioTokenizer):
     # ------------------------------------------------------------------ both streams
 
     def latents_to_values(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, D] to values [B, T, D] in (-1, 1), not rounded to levels."""
+        """Returns values [B, T, D] in (-1, 1), not rounded to levels, of latents [B, T, D]."""
         check_latents(self.spec, latents)
         return fsq.latents_to_values(latents.float(), self.settings.latent_scale)
 
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T, Q] to the values [B, T, D] that they stand for, exactly."""
+        """Returns exactly the values [B, T, D] that tokens [B, T, Q] stand for."""
         check_tokens(self.spec, tokens)
         return self.quantiser.tokens_to_values(tokens)
 
     def values_to_tokens(self, values: Tensor) -> Tensor:
-        """Values [B, T, D] to the nearest tokens [B, T, Q]."""
+        """Returns the nearest tokens [B, T, Q] of values [B, T, D]."""
         return self.quantiser.values_to_tokens(values)
 
     def tokens_to_latents(self, tokens: Tensor) -> Tensor:
@@ -164,19 +168,27 @@ class NeuCodec(AudioTokenizer):
         official_length: bool = False,
         **options: Any,
     ) -> Encoded:
-        """Encode audio [B, C, N]; see `AudioTokenizer.encode`.
+        """Encodes audio [B, C, N]; see `AudioTokenizer.encode`.
 
         Args:
-            chunk_s: longer items are cut into chunks of this many seconds; only the normalisation of features knows
-                the whole. This bounds the memory and changes the result; None: never. On 180 s of many speakers,
-                95 % of the digits and 66 % of the tokens of neucodec-mini stay what they are for the whole
-                (distilled: 98 % and 85 %), and all digits lie within one level.
-            overlap_s: that neighbouring chunks share; half of it is trimmed on either side.
-            official_length: exactly the frames that the official package gives, so that the audio that comes back is
-                shorter than what went in, or longer (distilled), by up to a frame.
+            audio: [B, C, N] in [-1, 1].
+            sample_rate: of the audio, in Hz.
+            lengths: [B] valid samples of each item; None: all.
+            chunk_s: longer items are cut into chunks of this many seconds; only the normalisation of features uses the
+                whole item. This bounds the memory and changes the result; None: never. On 180 s of many speakers, 95 %
+                of the digits and 66 % of the tokens of neucodec-mini equal those of the whole (distilled: 98 % and 85
+                %), and all digits are within one level.
+            overlap_s: seconds that neighbouring chunks share; half of it is trimmed on either side.
+            official_length: exactly the frames of the official package, so that the decoded audio is shorter than the
+                input, or longer (distilled), by up to a frame.
+            options: none exist; a wrong name is refused.
+
+        Returns:
+            Both streams.
 
         Raises:
             ValueError: as there; with official_length also audio too short for a frame.
+            TypeError: an option that does not exist.
         """
         refuse_options(options, self.encode)
         chunking = self._chunking(chunk_s, overlap_s)
@@ -185,7 +197,7 @@ class NeuCodec(AudioTokenizer):
             hop = self.encoder_hop_samples
             frames = [official_frames(len(item), hop, semantic_lag=self.semantic_lag) for item in items]
             if not min(frames):
-                raise ValueError(f"the official package has no frame for less than {hop} samples")
+                raise ValueError(f"the official package has no frame for audio shorter than {hop} samples")
             lengths = torch.tensor(frames) * self.spec.hop_samples
         counts = [self.spec.num_latents(int(n)) for n in lengths]
         values = [item[:count] for item, count in zip(encode_items(self, items, chunking), counts, strict=True)]
@@ -195,7 +207,7 @@ class NeuCodec(AudioTokenizer):
         return Encoded(latents=latents, tokens=self.latents_to_tokens(latents), lengths_samples=lengths)
 
     def _prepare(self, audio: Tensor, sample_rate: int, lengths: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """Each item [N] at the encoders' rate, and lengths [B] at the decoder's."""
+        """Returns each item [N] at the encoders' rate, and lengths [B] at the decoder's."""
         heard_spec = replace(self.spec, sample_rate=self.encoder_rate)
         heard, heard_lengths = prepare_audio(heard_spec, audio, sample_rate, lengths, self.device)
         given = [audio.shape[-1]] * len(audio) if lengths is None else lengths.tolist()
@@ -217,14 +229,26 @@ class NeuCodec(AudioTokenizer):
         overlap_s: float = OVERLAP_S,
         **options: Any,
     ) -> Tensor:
-        """Decode latents or tokens to audio [B, 1, N]; see `AudioTokenizer.decode`.
+        """Decodes latents or tokens to audio [B, 1, N]; see `AudioTokenizer.decode`.
 
         Latents are decoded as they are, not rounded to levels.
 
         Args:
-            generator: not drawn from, for nothing is random here.
+            latents: [B, T, D].
+            tokens: [B, T, Q].
+            lengths_samples: [B] samples of each item; None: all of the frames.
+            gain_db: [B] gain of `encode` to undo; this codec applies none.
+            generator: not used, since nothing is random here.
             chunk_s: as of `encode`; attention and group norms of a chunk do not see the others.
             overlap_s: as of `encode`.
+            options: none exist; a wrong name is refused.
+
+        Returns:
+            Audio [B, 1, N] in [-1, 1].
+
+        Raises:
+            ValueError: both or neither stream is given, a wrong shape, tokens out of range, or latents with NaN.
+            TypeError: an option that does not exist.
         """
         refuse_options(options, self.decode)
         chunking = self._chunking(chunk_s, overlap_s)
@@ -237,11 +261,16 @@ class NeuCodec(AudioTokenizer):
     def stream_encoder(
         self, *, chunk_s: float = CHUNK_S, overlap_s: float = OVERLAP_S, **options: Any
     ) -> StreamEncoder:
-        """A live encoder: push audio [B, C, n] at `spec.sample_rate`, get `Encoded` of the frames that became ready.
+        """Returns a live encoder: push audio [B, C, n] at `spec.sample_rate`, get `Encoded` of ready frames.
 
-        The codec is not causal, so that a chunk is encoded when it is whole: the latency is up to two chunks. A stream
-        no longer than a chunk equals `encode`; a longer one is nearly what `encode` gives with the same chunk_s and
-        overlap_s, whose resampling and normalisation know what comes before and after a chunk.
+        The codec is not causal, so that a chunk is encoded when it is complete: the latency is up to two chunks. A
+        stream no longer than a chunk equals `encode`; a longer one is nearly the result of `encode` with the same
+        chunk_s and overlap_s, whose resampling and normalisation see the audio before and after a chunk.
+
+        Args:
+            chunk_s: seconds of a chunk.
+            overlap_s: seconds that neighbouring chunks share.
+            options: none exist; a wrong name is refused.
         """
         refuse_options(options, self.stream_encoder)
         return StreamEncoder(self, self._chunking(chunk_s, overlap_s))
@@ -249,9 +278,15 @@ class NeuCodec(AudioTokenizer):
     def stream_decoder(
         self, *, chunk_s: float = CHUNK_S, overlap_s: float = OVERLAP_S, **options: Any
     ) -> StreamDecoder:
-        """A live decoder: push latents or tokens of any number of frames, get the audio [B, 1, n] that became ready.
+        """Returns a live decoder: push latents or tokens of any number of frames, get the audio [B, 1, n] that became
+        ready.
 
-        It gives what `decode` gives with the same chunk_s and overlap_s, up to two chunks later.
+        The result is that of `decode` with the same chunk_s and overlap_s, up to two chunks later.
+
+        Args:
+            chunk_s: seconds of a chunk.
+            overlap_s: seconds that neighbouring chunks share.
+            options: none exist; a wrong name is refused.
         """
         refuse_options(options, self.stream_decoder)
         return StreamDecoder(self, self._chunking(chunk_s, overlap_s))
@@ -262,25 +297,26 @@ class NeuCodec(AudioTokenizer):
     # ------------------------------------------------------------------ from padded audio to the quantiser
 
     def feature_moments(self, padded: Tensor) -> BinMoments | None:
-        """Returns the moments that normalize the semantic features of all chunks of [B, K * hop], or None."""
+        """Returns the normalisation of the semantic features of all chunks of [B, K * hop]; None if there is none."""
         return utterance_moments(padded)
 
     def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:
-        """[B, K * hop] at the encoders' rate to [B, K - semantic_lag, S], without gradient.
+        """Maps [B, K * hop] at the encoders' rate to [B, K - semantic_lag, S], without gradient.
 
         Args:
+            padded: the audio.
             moments: of the signal, if `padded` is a chunk of it.
         """
         out: Tensor = self.semantic_encoder(padded, moments)
         return out
 
     def acoustic_frames(self, padded: Tensor) -> Tensor:
-        """[B, K * hop] at the encoders' rate to [B, K, width]."""
+        """Maps [B, K * hop] at the encoders' rate to [B, K, width]."""
         out: Tensor = self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
         return out
 
     def fused_frames(self, semantic: Tensor, padded: Tensor) -> Tensor:
-        """Semantic frames and padded audio [B, K * hop], joined: [B, K, V]. Semantic channels come first."""
+        """Joins semantic frames and padded audio [B, K * hop] to [B, K, V]. Semantic channels come first."""
         acoustic = self.acoustic_frames(padded)
         semantic = hold_last(self.semantic_adapter(semantic), acoustic.shape[1])
         out: Tensor = self.fusion(torch.cat((semantic, acoustic), dim=-1))
@@ -288,13 +324,13 @@ class NeuCodec(AudioTokenizer):
 
     @property
     def grid_frames(self) -> int:
-        """Chunks begin at a multiple of this many frames, being that much longer if need be."""
+        """Chunks begin at a multiple of this many frames and are that much longer if necessary."""
         return 1
 
     # ------------------------------------------------------------------ training
 
     def forward(self, audio: Tensor) -> TrainingPass:
-        """All that the training objective needs, in one call.
+        """Computes everything that the training objective needs.
 
         Args:
             audio: [B, 1, N] at the encoders' rate, N of whole hops; T = N / hop.
@@ -302,5 +338,5 @@ class NeuCodec(AudioTokenizer):
         return training_pass(self, audio)
 
     def fuse(self, audio: Tensor) -> Tensor:
-        """Audio as of `forward` to fused frames [B, T, V] alone: what a teacher is asked for."""
+        """Returns only the fused frames [B, T, V] of audio as of `forward`: the target that a teacher provides."""
         return hear(self, audio)[1]

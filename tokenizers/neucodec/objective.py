@@ -36,7 +36,7 @@ from .training import TrainingPass
 
 Stage = Literal["train", "decoder", "distil"]
 
-# parts of the codec that learn in each stage; of the encoder all but the semantic one, which stays as it was trained
+# parts of the codec that learn in each stage; the semantic encoder never does
 LEARNING_ENCODER = ("semantic_adapter", "acoustic_encoder", "acoustic_proj", "fusion")
 ENCODER = ("semantic_encoder", *LEARNING_ENCODER)
 TRAINED: dict[Stage, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ TRAINED: dict[Stage, tuple[str, ...]] = {
     "decoder": ("decoder",),
     "distil": LEARNING_ENCODER,
 }
-# what two codecs must have in common for one to take parts of the other
+# config fields that two codecs must share for one to take parts of the other
 TEACHER_SHARES = ("fused_width", "fsq", "residual", "synthesis", "latent_scale", "encoder_rate", "sample_rate")
 ENCODER_SHARES = (
     "semantic",
@@ -79,12 +79,12 @@ class NeuCodecObjectiveConfig:
     # encoder and quantiser are taken; null: the model's own, of model.init_from
     teacher: str | None = None  # stage distil: folder of the NeuCodec whose quantiser and decoder the student takes
     distil_weight: float = 1.0  # of the distance to the teacher; the paper gives none
-    mse_start_step: int = 20000  # before which that distance has no weight: early on it lets training diverge
+    mse_start_step: int = 20000  # before which that distance has no weight: early in training it leads to divergence
 
     def __post_init__(self) -> None:
         if not self.crop_s > 0 or self.mse_start_step < 0:
             raise ValueError(
-                f"crop_s {self.crop_s} must lie above 0 and mse_start_step {self.mse_start_step} not below"
+                f"crop_s {self.crop_s} must be above 0 and mse_start_step {self.mse_start_step} not below 0"
             )
         if not len(self.mel_windows_samples) == len(self.mel_bands) >= 1:
             raise ValueError(f"mel_windows_samples {self.mel_windows_samples} and mel_bands {self.mel_bands} differ")
@@ -101,17 +101,17 @@ class NeuCodecObjectiveConfig:
 
 
 class NeuCodecObjective(AdversarialObjective):
-    """L = mel + adversarial (least squares) + feature matching, each with its weight, and what a stage adds.
+    """L = mel + adversarial (least squares) + feature matching, each with its weight, and the terms of a stage.
 
     train: everything but the semantic encoder learns, and the semantic decoder, if the config has one, predicts the
-    semantic features out of the quantised frames (mean squared error). decoder: the decoder alone learns. distil: the
-    encoder learns, under the teacher's quantiser and decoder, which `prepare` puts into the student; from
+    semantic features from the quantised frames (mean squared error). decoder: only the decoder learns. distil: the
+    encoder learns, with the teacher's quantiser and decoder, which `prepare` puts into the student; from
     `mse_start_step` on its fused frames are drawn to the teacher's (mean squared error).
 
     Raises:
         ValueError: a crop that is too short for the windows.
-        CheckpointError: no teacher, or no codec to take the encoder from, where the config says.
-        MismatchError: one whose parts the codec cannot take.
+        CheckpointError: the config names a teacher, or a codec to take the encoder from, that is not there.
+        MismatchError: the codec cannot take the other one's parts.
     """
 
     config_class = NeuCodecObjectiveConfig
@@ -129,7 +129,7 @@ class NeuCodecObjective(AdversarialObjective):
             raise ValueError("all terms have weight 0 at the start (see mse_start_step): there is nothing to train on")
         self.uses_all_parameters = self._reaches_all_parameters()
         self.teacher: NeuCodec | None = None
-        self.given: dict[str, dict[str, Tensor]] = {}  # weights of whole parts that the codec takes over
+        self.given: dict[str, dict[str, Tensor]] = {}  # weights of whole parts that the codec takes from another
         if config.teacher is not None:
             self.teacher = NeuCodec.from_pretrained(config.teacher).float().requires_grad_(False)
             _check_shared(config.teacher, self.teacher.settings, codec, TEACHER_SHARES)
@@ -148,7 +148,7 @@ class NeuCodecObjective(AdversarialObjective):
         return math.ceil(round(self.config.crop_s * self.codec.sample_rate) / hop) * hop
 
     def prepare(self, model: nn.Module) -> None:
-        """Freeze what this stage does not train, and put in what it takes from another codec."""
+        """Freezes the parts that this stage does not train, and puts in those that it takes from another codec."""
         for name, part in model.named_children():
             part.requires_grad_(name in TRAINED[self.config.stage])
             if name in self.given:
@@ -163,7 +163,20 @@ class NeuCodecObjective(AdversarialObjective):
     def model_loss(
         self, model: nn.Module, batch: AudioBatch, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor], CriticPair]:
-        """Batch audio [B, 1, num_samples] at the decoder's rate; the encoders hear it at theirs."""
+        """Computes the model's loss; see `AdversarialObjective.model_loss`.
+
+        Args:
+            model: the codec, perhaps wrapped.
+            batch: audio [B, 1, num_samples] at the decoder's rate; it is resampled to the encoders' rate.
+            step: the optimiser step.
+            generator: the source of randomness.
+
+        Returns:
+            The loss, named scalars to log, and the pair to train the critic on.
+
+        Raises:
+            ValueError: audio of another shape.
+        """
         if batch.audio.shape[1:] != (1, self.num_samples):
             raise ValueError(
                 f"NeuCodec's training takes audio [B, 1, {self.num_samples}], got {tuple(batch.audio.shape)}"
@@ -187,14 +200,14 @@ class NeuCodecObjective(AdversarialObjective):
         return loss, metrics, CriticPair(real=real, fake=made.reconstruction.detach())
 
     def critic_loss(self, critic: nn.Module, pair: CriticPair) -> tuple[Tensor, dict[str, Tensor]]:
-        """Least squares; also the mean logits of real and fake audio, which it draws to 1 and 0."""
+        """Computes the least-squares loss, and the mean logits of real and fake audio, which it draws to 1 and 0."""
         real, fake = split_output(critic(torch.cat([pair.real, pair.fake])), len(pair.real))
         with torch.no_grad():
             metrics = {"critic_real": mean_logit(real), "critic_fake": mean_logit(fake)}
         return squared_critic_loss(real, fake), metrics
 
     def _terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """The terms that all stages have, without weights."""
+        """Returns the terms of all stages, without weights."""
         c = self.config
         with frozen(self.critic):
             real_output, fake_output = self.critic(real), self.critic(fake)
@@ -225,7 +238,7 @@ class NeuCodecObjective(AdversarialObjective):
 
 
 def _check_shared(path: str, theirs: CodecConfig, ours: CodecConfig, names: tuple[str, ...]) -> None:
-    """Raise MismatchError where two codecs' configs differ in one of `names`."""
+    """Raises MismatchError where two codecs' configs differ in one of `names`."""
     differing = [name for name in names if getattr(theirs, name) != getattr(ours, name)]
     if differing:
         raise MismatchError(f"the codec at {path} differs in {', '.join(differing)} from the one that is trained")

@@ -1,9 +1,9 @@
 """NeuCodec's bottleneck: eight dimensions of four levels, one codebook of 65,536 entries.
 
-Vocabulary as in `parts/fsq.py`: z is the unbounded projection, `bounded` lies in level units, a `digit` in 0..3 (digit
-0 the least significant two bits of a token), a code is (digit - 2) / 2: one of -1, -0.5, 0, 0.5. The decoder knows
-codes. The continuous stream is about `values`, which lie evenly around 0: the levels at -0.75, -0.25, 0.25, 0.75, the
-borders between them at -0.5, 0, 0.5, all that an encoder can give within (-0.70, 0.66). value = code + 0.25.
+Vocabulary as in `layers/fsq.py`: z is the unbounded projection, `bounded` lies in level units, a `digit` in 0..3 (digit
+0 is the least significant two bits of a token), a code is (digit - 2) / 2: one of -1, -0.5, 0, 0.5. The decoder's input
+is codes. The continuous stream represents `values`, which lie evenly around 0: the levels at -0.75, -0.25, 0.25, 0.75,
+the borders between them at -0.5, 0, 0.5, and all encoder outputs within (-0.70, 0.66). value = code + 0.25.
 
 Shape letters: B batch, T frames, V fused width, d dimensions (8).
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...layers import fsq
 from ..parts.init import keep_variance_
 
-WIDENING = 1e-3  # the tanh spans L - 1 levels and this share more
+WIDENING = 1e-3  # the tanh spans L - 1 levels and this fraction more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ class QuantiserConfig:
     """Levels of each dimension, and how often z is bounded."""
 
     levels: tuple[int, ...] = (4,) * 8
-    # 2: the released weights were trained with a residual quantiser that bounded z, whose stage then did so again.
-    # With 1, most of their tokens come out as others.
+    # 2: the released weights were trained with a residual quantiser that bounded z, whose stage bounded it again.
+    # With 1, most of their tokens would differ.
     bounds: int = 2
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class QuantiserConfig:
 
 
 class Quantiser(nn.Module):
-    """Fused frames [B, T, V] to values [B, T, d] and codes, and back to embeddings [B, T, V]."""
+    """Maps fused frames [B, T, V] to values [B, T, d] and codes, and back to embeddings [B, T, V]."""
 
     def __init__(self, config: QuantiserConfig, fused_width: int):
         super().__init__()
@@ -48,49 +48,49 @@ class Quantiser(nn.Module):
         keep_variance_(self.project_in)
 
     def bound(self, z: Tensor) -> Tensor:
-        """z [..., d] in level units, between -L/2 and L/2 - 1 and a little beyond (`config.bounds` times)."""
+        """Returns z [..., d] in level units, between -L/2 and L/2 - 1 and a little beyond (`config.bounds` times)."""
         for _ in range(self.config.bounds):
             z = fsq.bound(z, self.config.levels, -WIDENING, shift="atanh")
         return z
 
     def values(self, fused: Tensor) -> Tensor:
-        """Fused frames [B, T, V] to values [B, T, d] in (-1, 1), float32, not rounded."""
+        """Returns values [B, T, d] in (-1, 1), float32, not rounded, of fused frames [B, T, V]."""
         return self.squash(self.project_in(fused))
 
     def squash(self, z: Tensor) -> Tensor:
-        """Unbounded z [B, T, d] to values [B, T, d] in (-1, 1), float32, not rounded."""
+        """Returns values [B, T, d] in (-1, 1), float32, not rounded, of unbounded z [B, T, d]."""
         return self._to_values(self.bound(z.float()))
 
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """As of `TokenizerSpec`."""
+        """Levels of each codebook's dimensions, as in `TokenizerSpec.levels`."""
         return (self.config.levels,)
 
     def straight_through(self, values: Tensor) -> Tensor:
-        """Values rounded to levels; the gradient passes as if they were not."""
+        """Returns values rounded to levels; the gradient passes as if they were not."""
         return self._to_values(fsq.round_straight_through(self._to_levels(values)))
 
     def values_to_digits(self, values: Tensor) -> Tensor:
-        """Values [..., d] to the nearest digits [..., d] int64."""
+        """Returns the nearest digits [..., d] int64 of values [..., d]."""
         half = self._half(values)
         digits = (self._to_levels(values) + half).round()
         return torch.minimum(digits.clamp_min(0), 2 * half - 1).to(torch.int64)
 
     def digits_to_values(self, digits: Tensor) -> Tensor:
-        """Digits [..., d] to the values [..., d] in the middle of their levels."""
+        """Returns the values [..., d] in the middle of the levels of digits [..., d]."""
         half = self._half(digits.float())
         return self._to_values(digits - half)
 
     def values_to_tokens(self, values: Tensor) -> Tensor:
-        """Values [..., d] to the nearest tokens [..., 1]."""
+        """Returns the nearest tokens [..., 1] of values [..., d]."""
         return fsq.digits_to_indices(self.values_to_digits(values), self.config.levels)[..., None]
 
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Tokens [..., 1] to the values [..., d] that they stand for, exactly."""
+        """Returns exactly the values [..., d] that tokens [..., 1] stand for."""
         return self.digits_to_values(fsq.indices_to_digits(tokens[..., 0], self.config.levels))
 
     def embed(self, values: Tensor) -> Tensor:
-        """Values [B, T, d], rounded or not, to what the decoder gets, [B, T, V]."""
+        """Returns the decoder's input [B, T, V] of values [B, T, d], rounded or not."""
         codes = self._to_levels(values) / self._half(values)
         out: Tensor = self.project_out(codes.to(self.project_out.weight.dtype))
         return out

@@ -17,8 +17,8 @@ from ...core.errors import CheckpointError
 from ...layers.attention import attend
 from .filterbank import NUM_BINS, STACK, BinMoments, log_mel, normalised_frames
 
-BLOCK_QUERIES = 512  # of attention at once: memory grows linearly with the length
-# what a Wav2Vec2BertConfig must say for the network to be the one that is built here
+BLOCK_QUERIES = 512  # per attention call: memory grows linearly with the length
+# the values of a Wav2Vec2BertConfig for which the network is built
 FIXED: dict[str, Any] = {
     "hidden_act": "swish",
     "position_embeddings_type": "relative_key",
@@ -30,7 +30,7 @@ FIXED: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticConfig:
-    """Sizes of w2v-BERT. The released NeuCodec uses the output of layer 16 of 24; the others are not built."""
+    """Sizes of w2v-BERT. The released NeuCodec uses the output of layer 16 of 24; the other layers are not built."""
 
     hidden_size: int = 1024
     num_layers: int = 16
@@ -42,10 +42,11 @@ class SemanticConfig:
 
     @classmethod
     def from_hugging_face(cls, config: Mapping[str, Any], num_layers: int | None = None) -> SemanticConfig:
-        """From the `config.json` of a w2v-BERT model.
+        """Returns the config that the `config.json` of a w2v-BERT model describes.
 
         Args:
-            num_layers: that are used of it; None: as many as by default, or all it has.
+            config: its content.
+            num_layers: the layers that are used; None: the default, or all that it has.
 
         Raises:
             CheckpointError: a model of another structure, or with too few layers.
@@ -68,9 +69,9 @@ class SemanticConfig:
 
 
 class SemanticEncoder(nn.Module):
-    """Padded audio [B, K * 320] at 16 kHz to frames [B, K - 1, S].
+    """Encoder from padded audio [B, K * 320] at 16 kHz to frames [B, K - 1, S].
 
-    Always in eval mode and without gradients: the released codec uses w2v-BERT as it is.
+    It is always in eval mode and without gradients: the released codec uses w2v-BERT as it is.
     """
 
     def __init__(self, config: SemanticConfig):
@@ -86,9 +87,10 @@ class SemanticEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, audio: Tensor, moments: BinMoments | None = None) -> Tensor:
-        """Every bin is normalised over the utterance: how much silence was added counts, the level does not.
+        """Normalises every bin over the utterance and encodes: added silence changes the result, the level does not.
 
         Args:
+            audio: [B, K * 320].
             moments: of the utterance, if `audio` is a chunk of it.
         """
         frames = normalised_frames(log_mel(audio), moments)
@@ -97,10 +99,10 @@ class SemanticEncoder(nn.Module):
 
 
 class RelativeKeyAttention(nn.Module):
-    """Self-attention with an embedding for each clipped distance, which the query meets as a second set of keys.
+    """Self-attention with an embedding for each clipped distance, as a second set of keys.
 
-    Takes the place of transformers' own, which lays out a [T, T, E] tensor of embeddings: this takes the product of
-    each query with the few embeddings there are and spreads it by distance. Names of the weights are theirs.
+    It replaces transformers' own, which builds a [T, T, E] tensor of embeddings: here the product of each query with
+    the few embeddings is spread by distance. The weights have transformers' names.
     """
 
     def __init__(self, config: SemanticConfig):
@@ -112,14 +114,14 @@ class RelativeKeyAttention(nn.Module):
         self.distance_embedding = nn.Embedding(self.left + self.right + 1, width // config.num_heads)
 
     def forward(self, hidden_states: Tensor, **unused: Any) -> tuple[Tensor, None]:
-        """Frames [B, T, S] to [B, T, S]; of the other arguments of a w2v-BERT layer (masks) nothing is needed."""
+        """Maps frames [B, T, S] to [B, T, S]; the other arguments of a w2v-BERT layer (masks) are not needed."""
         layers = (self.linear_q, self.linear_k, self.linear_v)
         q, k, v = (layer(hidden_states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for layer in layers)
         mixed = [self._attend(q, k, v, start) for start in range(0, q.shape[2], BLOCK_QUERIES)]
         return self.linear_out(torch.cat(mixed, dim=1)), None
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
-        """Returns the result of a block of queries, [B, T', S]."""
+        """Returns the result [B, T', S] of a block of queries."""
         q = q[:, :, start : start + BLOCK_QUERIES]
         scores = (q @ self.distance_embedding.weight.mT) * q.shape[-1] ** -0.5  # [B, H, T', left + right + 1]
         queries = torch.arange(start, start + q.shape[2], device=q.device)
@@ -130,7 +132,7 @@ class RelativeKeyAttention(nn.Module):
 
 
 def semantic_state(official: Mapping[str, Tensor], num_layers: int) -> dict[str, Tensor]:
-    """`SemanticEncoder`'s state dict, float32, out of a w2v-BERT model's, without the layers that are not used."""
+    """Returns `SemanticEncoder`'s state dict, float32, of a w2v-BERT model's, without the layers that are not used."""
     unused = re.compile(r"(.*\.)?masked_spec_embed|encoder\.layers\.(\d+)\..*|adapter\..*")
     state = {}
     for key, tensor in official.items():
@@ -142,7 +144,7 @@ def semantic_state(official: Mapping[str, Tensor], num_layers: int) -> dict[str,
 
 
 def _build(config: SemanticConfig) -> Any:
-    """transformers' `Wav2Vec2BertModel` with random weights."""
+    """Returns transformers' `Wav2Vec2BertModel` with random weights."""
     from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 
     return Wav2Vec2BertModel(
@@ -154,7 +156,7 @@ def _build(config: SemanticConfig) -> Any:
             conv_depthwise_kernel_size=config.conv_kernel,
             left_max_position_embeddings=config.left_positions,
             right_max_position_embeddings=config.right_positions,
-            mask_time_prob=0.0,  # else it has an embedding for masked frames
+            mask_time_prob=0.0,  # otherwise there is an embedding for masked frames
             **FIXED,
         )
     )

@@ -1,9 +1,9 @@
 """SnakeBeta between a 2x upsampler and a 2x downsampler, in polyphase form.
 
-Snake bends a wave at twice the rate, so that the overtones it adds do not fold back (BigVGAN, arXiv 2206.04658). The
-signal at the double rate is never laid out: its even and its odd samples are two signals at the single rate, each a
-filter of six taps away from the input, and the filter on the way down has six taps for either of them. Nothing is
-filtered that is zero or dropped afterwards; the numbers are those of upsampling, bending and decimating in turn.
+Snake is applied at twice the rate, so that the overtones it adds do not alias (BigVGAN, arXiv 2206.04658). The signal
+at the double rate is never built: its even and its odd samples are two signals at the single rate, each a filter of six
+taps on the input, and the downsampling filter has six taps for either of them. No sample is filtered that is zero or
+dropped afterwards; the result equals upsampling, activation and decimation in turn.
 
 Shape letters: B batch, C channels, N samples.
 """
@@ -23,14 +23,14 @@ TAPS = 12
 CUTOFF = 0.25  # of the double rate
 TRANSITION = 0.6  # of the double rate's Nyquist frequency; on both sides of the cutoff together
 DAMPING_EPS = 1e-9
-REACH = 3  # samples to either side that a phase is made of, and that an output takes of a phase
-BLOCK_VALUES = 1 << 18  # worked on at once on a CPU: several passes over what stays in its cache
+REACH = 3  # samples on either side that a phase depends on, and an output of a phase
+BLOCK_VALUES = 1 << 18  # processed together on a CPU: several passes over values in its cache
 HEAD, INNER, TAIL = slice(None, REACH), slice(REACH, -REACH), slice(-REACH, None)  # of padded samples
 
 
 @functools.cache
 def half_band_filter() -> Tensor:
-    """The filter [12] of both resamplers: a sinc under a Kaiser window, sum 1, float32.
+    """Returns the filter [12] of both resamplers: a sinc with a Kaiser window, sum 1, float32.
 
     Kaiser's rule gives the window's beta (4.6638) from the attenuation in dB, and that from the transition.
     """
@@ -43,7 +43,7 @@ def half_band_filter() -> Tensor:
 
 
 def phase_filters() -> tuple[Tensor, Tensor]:
-    """Filters [2, 7] that make the even and the odd phase of a signal, and filters [2, 7] that join them again.
+    """Returns filters [2, 7] for the even and the odd phase of a signal, and filters [2, 7] that join them again.
 
     All are correlations over samples n - 3 ... n + 3.
     """
@@ -63,7 +63,7 @@ class AntiAliasedSnake(nn.Module):
         self.log_damping = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, N] to [B, C, N]."""
+        """Maps [B, C, N] to [B, C, N]."""
         frequency = self.log_frequency.exp()
         gain = 1.0 / (self.log_damping.exp() + DAMPING_EPS)
         # grouped convolutions are slow on a CPU; a GPU is slow at many small passes
@@ -72,7 +72,16 @@ class AntiAliasedSnake(nn.Module):
 
 
 def snake_by_convolution(x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
-    """The activation of x [B, C, N] with frequency [C] and gain [C] as two grouped convolutions."""
+    """Computes the activation as two grouped convolutions.
+
+    Args:
+        x: [B, C, N].
+        frequency: [C].
+        gain: [C].
+
+    Returns:
+        [B, C, N].
+    """
     channels = x.shape[1]
     up, down = (filters.to(x) for filters in phase_filters())
     padded = F.pad(x, (REACH, REACH), mode="replicate")
@@ -85,7 +94,16 @@ def snake_by_convolution(x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
 
 
 def snake_by_passes(x: Tensor, frequency: Tensor, gain: Tensor) -> Tensor:
-    """The same as one pass over a block of rows for each tap; for the gradients only the arguments are kept."""
+    """Computes the same as one pass over a block of rows for each tap; for the gradients only the arguments are kept.
+
+    Args:
+        x: [B, C, N].
+        frequency: [C].
+        gain: [C].
+
+    Returns:
+        [B, C, N].
+    """
     per_row = (each.to(x).repeat(len(x))[:, None] for each in (frequency, gain))
     bent: Tensor = _Passes.apply(x.flatten(0, 1), *per_row)  # type: ignore[no-untyped-call]
     return bent.view_as(x)
@@ -138,13 +156,13 @@ class _Passes(torch.autograd.Function):
 
 
 def _blocks(x: Tensor) -> list[slice]:
-    """Slices of the rows of x [R, N], each small enough for a cache."""
+    """Returns slices of the rows of x [R, N], each small enough for a cache."""
     step = max(1, BLOCK_VALUES // x.shape[-1])
     return [slice(first, first + step) for first in range(0, len(x), step)]
 
 
 def _correlate(x: Tensor, taps: list[float], into: Tensor) -> Tensor:
-    """Add to `into` [R, N] the correlation of x [R, N + 6] with seven taps, those that are zero left out."""
+    """Adds to `into` [R, N] the correlation of x [R, N + 6] with seven taps, of which zeros are skipped."""
     for place, tap in enumerate(taps):
         if tap:
             into.add_(x[:, place : place + into.shape[-1]], alpha=tap)
@@ -152,7 +170,7 @@ def _correlate(x: Tensor, taps: list[float], into: Tensor) -> Tensor:
 
 
 def _spread(grad: Tensor, taps: list[float], into: Tensor) -> Tensor:
-    """Add to `into` [R, N + 6] the gradient of what `_correlate` read, for that [R, N] of what it wrote."""
+    """Adds to `into` [R, N + 6] the gradient of the input of `_correlate`, given that [R, N] of its output."""
     for place, tap in enumerate(taps):
         if tap:
             into[:, place : place + grad.shape[-1]].add_(grad, alpha=tap)

@@ -1,6 +1,6 @@
-"""Live encoding and decoding of a codec that is not causal: in overlapping chunks, each worked on when it is certain.
+"""Live encoding and decoding of a codec that is not causal: overlapping chunks, each processed when it is certain.
 
-Shape letters: B batch, n whatever came.
+Shape letters: B batch, n any length.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ class StreamEncoder:
 
     def __init__(self, codec: NeuCodec, chunking: Chunking):
         self.codec, self.chunks = codec, chunking.stream()
-        self.rest: Tensor | None = None  # [B, n] that does not fill a hop yet
+        self.rest: Tensor | None = None  # [B, n], not a whole hop yet
 
     def push(self, chunk: Tensor) -> Encoded | None:
-        """Raises ValueError for audio of another batch than before, or not finite."""
+        """Takes the next audio; see `StreamState.push`.
+
+        Raises:
+            ValueError: audio of another batch than before, or not finite.
+        """
         check_audio(chunk)
         audio, hop = to_channels(chunk.float(), 1)[:, 0], self.codec.spec.hop_samples
         if self.rest is not None:
@@ -38,7 +42,7 @@ class StreamEncoder:
         return self._encode(self.chunks.push(audio[:, :whole].unflatten(-1, (-1, hop)))) if whole else None
 
     def flush(self) -> Encoded | None:
-        """Encodes the remaining audio and resets the stream."""
+        """Encodes the rest; the next push begins a new stream."""
         if self.rest is None:
             return None
         hop, short = self.codec.spec.hop_samples, 0
@@ -51,7 +55,7 @@ class StreamEncoder:
         return self._encode(pieces, short)
 
     def _encode(self, pieces: list[tuple[Tensor, slice]], short: int = 0) -> Encoded | None:
-        """Chunks [B, frames, hop]; the last one ends with `short` samples that the signal does not have."""
+        """Encodes chunks [B, frames, hop]; the last one ends with `short` samples that the signal does not have."""
         latents, num_samples = [], -short
         for place, (piece, kept) in enumerate(pieces):
             audio = piece.flatten(1)[:, None]
@@ -76,7 +80,11 @@ class StreamDecoder:
         self.codec, self.chunks = codec, chunking.stream()
 
     def push(self, chunk: Tensor) -> Tensor | None:
-        """Raises ValueError for frames of another codec or another batch than before."""
+        """Takes the next latents or tokens; see `StreamState.push`.
+
+        Raises:
+            ValueError: frames of another codec or another batch than before.
+        """
         codec, held = self.codec, self.chunks.held
         values = codec.latents_to_values(chunk) if chunk.is_floating_point() else codec.tokens_to_values(chunk)
         if held is not None and len(values) != len(held):
@@ -84,7 +92,7 @@ class StreamDecoder:
         return self._decode(self.chunks.push(values.to(codec.device)))
 
     def flush(self) -> Tensor | None:
-        """Returns the audio that was held back and resets the stream."""
+        """Returns the audio that waited for later frames; the next push begins a new stream."""
         return self._decode(self.chunks.flush())
 
     @torch.no_grad()

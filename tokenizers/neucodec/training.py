@@ -1,4 +1,4 @@
-"""The forward pass of NeuCodec in training.
+"""One forward pass of NeuCodec for training.
 
 Shape letters: B batch, N audio samples at the encoders' rate, T frames, V width of the fused frames, S width of the
 semantic ones, d dimensions of the quantiser.
@@ -20,15 +20,15 @@ class TrainingPass(NamedTuple):
     """The results of one forward pass that a training objective needs."""
 
     reconstruction: Tensor  # [B, 1, T * hop] at the decoder's rate
-    fused: Tensor  # [B, T, V] what goes into the quantiser: where a distilled encoder is compared with its teacher
+    fused: Tensor  # [B, T, V] the quantiser's input, in which a distilled encoder is compared with its teacher
     z: Tensor  # [B, T, d] not yet bounded
     values: Tensor  # [B, T, d] rounded, with straight-through gradient
-    semantic_target: Tensor  # [B, T, S] what the semantic encoder said, without gradient
+    semantic_target: Tensor  # [B, T, S] of the semantic encoder, without gradient
     semantic_prediction: Tensor | None  # [B, T, S] of the semantic decoder, where the config has one
 
 
 def hear(codec: NeuCodec, audio: Tensor) -> tuple[Tensor, Tensor]:
-    """Audio [B, 1, N] of whole hops to semantic frames [B, T, S] and fused frames [B, T, V], T = N / hop.
+    """Encodes audio [B, 1, N] of whole hops to semantic frames [B, T, S] and fused frames [B, T, V], T = N / hop.
 
     Raises:
         ValueError: another shape.
@@ -46,7 +46,7 @@ def hear(codec: NeuCodec, audio: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def training_pass(codec: NeuCodec, audio: Tensor) -> TrainingPass:
-    """Audio [B, 1, N] through encoders, quantiser and decoder."""
+    """Passes audio [B, 1, N] through encoders, quantiser and decoder."""
     semantic, fused = hear(codec, audio)
     z = codec.quantiser.project_in(fused)
     values = codec.quantiser.straight_through(codec.quantiser.squash(z))

@@ -1,6 +1,6 @@
-"""Official NeuCodec weights under our names: those of the codec, and those of its semantic encoder.
+"""Official NeuCodec weights with our names: those of the codec, and those of its semantic encoder.
 
-The official `pytorch_model.bin` is a flat dict without the semantic encoder, which is another model's, unchanged.
+The official `pytorch_model.bin` is a flat dict without the semantic encoder, which is that of another model, unchanged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Version = TypeVar("Version", bound=NeuCodec)
 FILE_NAME = "pytorch_model.bin"
 SEMANTIC_FOLDER = "semantic"  # next to the weights
 LICENCE = "Apache-2.0"
-DISTILLED_PREFIX = "codec_encoder."  # of keys that the distilled version alone has
+DISTILLED_PREFIX = "codec_encoder."  # of keys that only the distilled version has
 TWIN_TOLERANCE = 1e-5
 FILTER_TOLERANCE = 1e-6
 
@@ -46,8 +46,8 @@ UNIT = {"0.act": "act1", "1": "conv1", "2.act": "act2", "3": "conv2"}
 SNAKE = {"alpha": "log_frequency", "beta": "log_damping"}
 BLOCK = {"att_norm": "attn_norm", "att.c_attn": "qkv", "att.c_proj": "attn_out", "ffn_norm": "mlp_norm",
          "mlp.fc1": "mlp_up", "mlp.fc2": "mlp_down"}  # fmt: skip
-PREFIXES = (  # (official, ours) of parts whose inner names are the same
-    ("acoustic.", "acoustic_encoder."),  # as `distil_tensors` gives them
+PREFIXES = (  # (official, ours) of parts with the same inner names
+    ("acoustic.", "acoustic_encoder."),  # as `distil_tensors` returns them
     ("fc_prior.", "fusion."),
     ("fc_post_a.", "decoder.project_in."),
     ("fc_post_s.", "semantic_out."),
@@ -67,7 +67,7 @@ WINDOW = "generator.head.istft.window"
 
 
 def rename(key: str) -> str:
-    """Our name of an official key whose weight norm is folded; unknown keys come back unchanged."""
+    """Returns our name of an official key whose weight norm is folded; unknown keys are returned unchanged."""
     for official, ours in PREFIXES:
         if key.startswith(official):
             return ours + key.removeprefix(official)
@@ -85,7 +85,7 @@ def rename(key: str) -> str:
 
 
 def _in_stage(rest: str) -> str:
-    """A stage's list: three units, the activation before the strided convolution, and that."""
+    """Maps a stage's list: three units, the activation before the strided convolution, and that convolution."""
     unit = re.fullmatch(r"([012])\.block\.(.+)", rest)
     if unit:
         inner = _replaced(unit[2], UNIT)
@@ -96,7 +96,7 @@ def _in_stage(rest: str) -> str:
 
 
 def _replaced(name: str, table: Mapping[str, str]) -> str:
-    """`name` with its beginning replaced where the table knows it."""
+    """Returns `name` with its beginning replaced where the table has it."""
     for official, ours in table.items():
         if name.startswith(f"{official}."):
             return ours + name.removeprefix(official)
@@ -104,13 +104,13 @@ def _replaced(name: str, table: Mapping[str, str]) -> str:
 
 
 def fold_official(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict without weight norm.
+    """Returns the state dict without weight norm.
 
-    The decoder's convolutions come twice: as they are used, and as gains and directions left over from training. The
-    plain weight counts; a difference is logged.
+    It contains the decoder's convolutions twice: as they are used, and as gains and directions left over from training.
+    The plain weight counts; a difference is logged.
 
     Raises:
-        CheckpointError: half of a pair, or a pair that does not fit.
+        CheckpointError: half of a pair is missing, or a pair does not fit.
     """
     state = dict(official)
     g_name, v_name = SPELLINGS[0]
@@ -128,10 +128,10 @@ def fold_official(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_state_dict(official: Mapping[str, Tensor], codec: NeuCodec) -> dict[str, Tensor]:
-    """Official tensors under our names, float32, weight norm folded, without the semantic encoder.
+    """Returns official tensors with our names, float32, weight norm folded, without the semantic encoder.
 
     Raises:
-        CheckpointError: keys missing, unexpected or of another size (named), or constants that are not the known ones.
+        CheckpointError: keys are missing, unexpected or of another size (named), or constants have unknown values.
     """
     distilled = isinstance(codec, DistillNeuCodec)
     if distilled != is_distilled(official):
@@ -152,21 +152,21 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: NeuCodec) -> dict[
 
 
 def _check_constant(key: str, tensor: Tensor, config: CodecConfig) -> None:
-    """Buffers that we compute must hold what we take them to hold."""
+    """Checks that buffers that we compute have the expected values."""
     expected = torch.hann_window(config.synthesis.window_samples) if key == WINDOW else half_band_filter()
     if tensor.numel() != expected.numel() or not torch.allclose(
         tensor.flatten().float(), expected, atol=FILTER_TOLERANCE
     ):
-        raise CheckpointError(f"the constant {key} is not the known one: this checkpoint is of another model")
+        raise CheckpointError(f"the constant {key} has an unknown value: this checkpoint is of another model")
 
 
 def is_distilled(official: Mapping[str, Any]) -> bool:
-    """Whether a state dict is one of the distilled version."""
+    """Returns whether a state dict is one of the distilled version."""
     return any(key.startswith(DISTILLED_PREFIX) for key in official)
 
 
 def official_version(path: Path) -> type[NeuCodec]:
-    """See `NeuCodec.official_version`, of a `pytorch_model.bin` or a folder with one."""
+    """Implements `NeuCodec.official_version` for a `pytorch_model.bin` or a folder with one."""
     return DistillNeuCodec if is_distilled(load_state_pickle(_local(path), mapped=True)) else NeuCodec
 
 
@@ -177,17 +177,31 @@ def load_official(
     config: CodecConfig | None = None,
     **options: Any,
 ) -> Version:
-    """See `NeuCodec.from_official`; the semantic encoder's sizes are read from its own config."""
+    """Implements `NeuCodec.from_official`; the semantic encoder's sizes are read from its own config.
+
+    Args:
+        cls: the class to build.
+        path: the file, folder or hub id.
+        semantic: folder or hub id of the semantic encoder; None: the default places.
+        config: for a checkpoint of another size than the released one.
+        options: of `huggingface_hub.hf_hub_download`.
+
+    Returns:
+        The codec in eval mode.
+
+    Raises:
+        CheckpointError: as of `convert_state_dict`, or there is no semantic encoder that fits.
+    """
     from accelerate import init_empty_weights
 
     file = fetch_file(str(path), FILE_NAME, **options) if is_hub_id(path) else _local(Path(path))
     if semantic is None:
-        beside = file.parent / SEMANTIC_FOLDER
-        semantic = beside if beside.is_dir() else cls.semantic_hub_id
+        local = file.parent / SEMANTIC_FOLDER
+        semantic = local if local.is_dir() else cls.semantic_hub_id
     official = load_state_pickle(file)
     values, semantic_weights = read_folder(find_folder(semantic))
     config = config or cls.config_class()
-    # sizes of the semantic encoder are its own; a config that was given says how many layers are used
+    # the sizes of the semantic encoder are its own; a config argument decides how many layers are used
     if isinstance(config, NeuCodecConfig):
         sizes: Any = type(config.semantic).from_hugging_face(values, config.semantic.num_layers)
         state = semantic_state(semantic_weights, sizes.num_layers)

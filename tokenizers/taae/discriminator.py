@@ -82,7 +82,7 @@ class SpectrogramNetwork(nn.Module):
         self.last = _conv(width, 1, (3, 3))
 
     def forward(self, audio: Tensor) -> CriticOutput:
-        """Maps audio [B, C, N] to logits [B, 1, T, F'] and features [B, W, T, F'] of each layer; F' = F without stride."""
+        """Maps audio [B, C, N] to logits [B, 1, T, F'] and features [B, W, T, F'] per layer; F' = F without stride."""
         x = self._spectrogram(audio)
         features = []
         for layer in self.layers:

@@ -91,7 +91,7 @@ def test_a_query_sees_its_window_and_the_one_before(
 
 def test_a_bias_of_too_few_distances_is_refused() -> None:
     q, k, v = noise(3, 1, 2, 30, 8)
-    with pytest.raises(ValueError, match="bias of 19 distances, but keys lie up to 20 apart"):
+    with pytest.raises(ValueError, match="bias of 19 distances, but keys are up to 20 apart"):
         local_attention.local_attention(q, k, v, noise(2, 19), 10)
 
 
@@ -191,10 +191,10 @@ def test_audio_of_another_shape_is_refused(encoder: DistilAcousticEncoder, shape
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"strides": (4, 4, 4, 4)}, "strides .* one less"),
+        ({"strides": (4, 4, 4, 4)}, "strides .* one fewer"),
         ({"trend_samples": (1, 4)}, "must be odd"),
         ({"trend_samples": (5, 1)}, "must ascend"),
-        ({"window": 0}, "start from 1"),
+        ({"window": 0}, "must be at least 1"),
     ],
 )
 def test_sizes_that_cannot_be_built_are_refused(values: dict[str, Any], message: str) -> None:

@@ -107,7 +107,7 @@ def test_a_config_that_is_silent_about_the_projections_norm_is_refused(hugging_f
 def test_half_of_a_weight_norm_is_refused(hugging_face: tuple[Any, Path]) -> None:
     state = hugging_face[0].state_dict()
     del state["encoder.pos_conv_embed.conv.parametrizations.weight.original0"]
-    with pytest.raises(CheckpointError, match=r"weight norm of encoder\.pos_conv_embed\.conv\.weight is not whole"):
+    with pytest.raises(CheckpointError, match=r"weight norm of encoder\.pos_conv_embed\.conv\.weight is incomplete"):
         distil_semantic_state(state)
 
 

@@ -100,7 +100,7 @@ def test_frames_cover_the_signal_and_begin_with_the_official_ones(codec: NeuCode
     assert encoded.lengths_samples.tolist() == [codec.spec.resampled_length(num_samples, RATE)]
     assert encoded.tokens.shape[1] == math.ceil(num_samples / 320)
     if not official_frames(num_samples, 320, semantic_lag=codec.semantic_lag):
-        with pytest.raises(ValueError, match="no frame for less than 320 samples"):
+        with pytest.raises(ValueError, match="no frame for audio shorter than 320 samples"):
             codec.encode(audio, RATE, official_length=True)
         return
     official = codec.encode(audio, RATE, official_length=True)

@@ -119,8 +119,8 @@ def test_audio_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     [
         ({"periods": (), "window_samples": ()}, "both empty"),
         ({"window_samples": (77,)}, "must be even"),
-        ({"periods": (0,)}, "start from 1"),
-        ({"spectrum_filters": 0}, "start from 1"),
+        ({"periods": (0,)}, "must be at least 1"),
+        ({"spectrum_filters": 0}, "must be at least 1"),
     ],
 )
 def test_sizes_that_cannot_be_built_are_refused(values: dict[str, Any], message: str) -> None:

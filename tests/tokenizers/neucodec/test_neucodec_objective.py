@@ -230,7 +230,7 @@ def test_a_new_decoder_takes_the_encoder_of_another_codec(tmp_path: Path) -> Non
         ({"stage": "distil"}, "needs a teacher"),
         ({"teacher": "x"}, "teacher belongs to stage distil, but the stage is train"),
         ({"stage": "distil", "teacher": "x", "encoder_from": "y"}, "encoder_from belongs to stage decoder"),
-        ({"crop_s": 0.0}, "crop_s 0.0 must lie above 0"),
+        ({"crop_s": 0.0}, "crop_s 0.0 must be above 0"),
         ({"mel_bands": (10,)}, "differ"),
         ({"mel_windows_samples": (30, 64)}, "multiples of 4"),
         ({"mel_weight": -1.0}, "mel_weight must not be below 0"),

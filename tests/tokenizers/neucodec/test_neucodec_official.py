@@ -151,8 +151,8 @@ STEM = "CodecEnc.conv_blocks.0.weight"
         (lambda s: s.update({"other.weight": torch.ones(1)}), r"unexpected 1 \(other\.weight\)"),
         (lambda s: s.update({"fc_prior.bias": torch.ones(7)}), r"fc_prior\.bias has shape \(7,\).*another size"),
         (lambda s: s.pop(f"{STEM}_g"), "has CodecEnc.conv_blocks.0.weight_v but no"),
-        (lambda s: s.update({"generator.head.istft.window": torch.ones(1920)}), "istft.window is not the known one"),
-        (lambda s: s.update({"CodecEnc.conv_blocks.1.x.filter": torch.ones(1, 1, 12)}), "filter is not the known one"),
+        (lambda s: s.update({"generator.head.istft.window": torch.ones(1920)}), "istft.window has an unknown value"),
+        (lambda s: s.update({"CodecEnc.conv_blocks.1.x.filter": torch.ones(1, 1, 12)}), "filter has an unknown value"),
         (lambda s: s.update({"codec_encoder.x": torch.ones(1)}), "weights of the distilled NeuCodec, not NeuCodec"),
     ],
 )
@@ -252,5 +252,5 @@ def test_unreadable_files_are_named(made: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a flat dict of tensors"):
         NeuCodec.from_official(made, tmp_path)
     (tmp_path / FILE_NAME).unlink()
-    with pytest.raises(CheckpointError, match=r"holds none of model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"contains none of model\.safetensors"):
         NeuCodec.from_official(made, tmp_path)

@@ -205,7 +205,7 @@ def test_other_audio_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop_s": 0.0}, "crop_s 0.0 must lie above 0"),
+        ({"crop_s": 0.0}, "crop_s 0.0 must be above 0"),
         ({"crop_s": 0.01}, "is 160 samples, shorter than a window of 256"),
         ({"flip_probability": 1.5}, "flip_probability 1.5"),
         ({"decay": 0.0}, "decay 0.0"),
