@@ -16,9 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...core.random import rand
-from ...layers import fsq
-from ...layers.fsq import Rounding, Stage
+from ...layers import fsq, fsq_symmetric
+from ...layers.fsq_symmetric import Rounding, Stage
 
 QUANTISE, NOISE, KEEP = 0, 1, 2  # the modes of `Bottleneck.train`
 
@@ -75,7 +74,7 @@ def allowed_presets(levels: Sequence[int]) -> list[str]:
     Presets are made for six dimensions. A preset of several stages has to equal exactly the network's own grid; a
     preset of a single stage changes the levels after training, which a network trained with noise tolerates.
     """
-    spelled = fsq.decompositions(levels)
+    spelled = fsq_symmetric.decompositions(levels)
     named = {name: _preset_stages(name) for name in PRESETS if len(levels) == PRESET_DIMS}
     return ["native", *(name for name, stages in named.items() if len(stages) == 1 or stages in spelled)]
 
@@ -146,7 +145,7 @@ class Bottleneck:
         if not self.stages:
             return torch.zeros(*values.shape[:-1], 0, dtype=torch.int64, device=values.device)
         values = values.to(torch.promote_types(values.dtype, torch.float32 if self._is_native else torch.float64))
-        digits = fsq.residual_digits(values, self.stages, self.config.rounding)
+        digits = fsq_symmetric.residual_digits(values, self.stages, self.config.rounding)
         parts = torch.cat(digits, -1).split([len(sizes) for sizes in self.levels], -1)
         tokens = [fsq.digits_to_indices(part, sizes) for part, sizes in zip(parts, self.levels, strict=True)]
         return torch.stack(tokens, -1)
@@ -164,7 +163,7 @@ class Bottleneck:
         self._check_last(tokens, len(self.levels), "tokens")
         pairs = zip(tokens.unbind(-1), self.levels, strict=True)
         digits = torch.cat([fsq.indices_to_digits(codes, sizes) for codes, sizes in pairs], -1)
-        return fsq.residual_values(digits.split(self.latent_dim, -1), self.stages, self.config.clip)
+        return fsq_symmetric.residual_values(digits.split(self.latent_dim, -1), self.stages, self.config.clip)
 
     @property
     def _is_native(self) -> bool:
@@ -195,8 +194,8 @@ class Bottleneck:
             return values
         levels = levels.unsqueeze(-2)  # [1, D] or [B, 1, D]: the same in every frame
         mode = mode[:, None, None]
-        quantised = fsq.symmetric_straight_through(values, levels, self.config.rounding)
-        noisy = fsq.symmetric_noise(values, levels, noise)
+        quantised = fsq_symmetric.symmetric_straight_through(values, levels, self.config.rounding)
+        noisy = fsq_symmetric.symmetric_noise(values, levels, noise)
         return torch.where(mode == QUANTISE, quantised, torch.where(mode == NOISE, noisy, values))
 
 
@@ -206,56 +205,3 @@ def _stages(config: BottleneckConfig) -> tuple[Stage, ...]:
     if config.preset != "native":
         return _preset_stages(config.preset)
     return config.stages or (Stage(levels=config.levels),)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HybridConfig:
-    """The probabilities of rounding, of noise and of neither in training, and the levels that are drawn."""
-
-    scheme: Literal["paper", "released"] = "paper"  # arXiv 2411.19842, section 3.2; or the official class
-    level_choices: tuple[int, ...] = (5, 9, 17)  # of scheme `paper`: one is drawn per step, for all dimensions
-    noise_probability: float = 0.5  # of scheme `paper`, per item; otherwise the item is rounded
-    noise_dropout: float = 0.05  # of scheme `released`, p: noise 1 - p, rounded p(1 - p), kept p * p of the items
-
-    def __post_init__(self) -> None:
-        if self.scheme not in ("paper", "released"):
-            raise ValueError(f"scheme must be 'paper' or 'released', got {self.scheme!r}")
-        if not self.level_choices or min(self.level_choices) < 2:
-            raise ValueError(f"level_choices must be one or more numbers of at least 2, got {self.level_choices}")
-        for name in ("noise_probability", "noise_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-
-
-def draw_hybrid(
-    config: HybridConfig, bottleneck: Bottleneck, batch: int, frames: int, generator: torch.Generator, like: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws the random arguments of `Bottleneck.train`.
-
-    Scheme `released` trains the network's own levels; so does every scheme of a bottleneck without tokens.
-
-    Args:
-        config: the scheme and its probabilities.
-        bottleneck: of the network.
-        batch: B.
-        frames: T.
-        generator: the source of randomness.
-        like: a tensor on the device of the result.
-
-    Returns:
-        mode [B], noise [B, T, D] and levels [D].
-    """
-    dims = bottleneck.latent_dim
-    like = like.new_empty(0, dtype=torch.float32)
-    chance = rand((2, batch), generator, like)
-    noise = rand((batch, frames, dims), generator, like) - 0.5
-    if bottleneck.config.kind == "none":
-        return torch.full((batch,), KEEP, device=like.device), noise, torch.full((dims,), 2, device=like.device)
-    if config.scheme == "paper":
-        mode = torch.where(chance[0] < config.noise_probability, NOISE, QUANTISE)
-        pick = int(torch.randint(len(config.level_choices), (), generator=generator, device=generator.device))
-        return mode, noise, torch.full((dims,), config.level_choices[pick], device=like.device)
-    dropped = chance < config.noise_dropout
-    mode = torch.where(dropped[0], KEEP, QUANTISE)
-    mode = torch.where(dropped[1], mode, NOISE)
-    return mode, noise, torch.tensor(bottleneck.config.levels, device=like.device)

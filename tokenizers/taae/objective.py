@@ -16,9 +16,10 @@ from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, weig
 from ...core.random import rand
 from ...layers.loudness import loudness_gain_db
 from ..parts.adversarial import feature_matching, frozen, hinge_critic_loss, hinge_model_loss, mean_logit, split_output
-from .bottleneck import Bottleneck, HybridConfig, draw_hybrid
+from .bottleneck import Bottleneck
 from .config import TAAEConfig
 from .discriminator import Discriminator, DiscriminatorConfig
+from .hybrid import HybridConfig, draw_hybrid
 from .losses import decay, stft_loss, waveform_loss
 from .model import PEAK, QUIET_POWER
 from .perceptual import PerceptualConfig, PerceptualFeatures, load_perceptual, perceptual_loss

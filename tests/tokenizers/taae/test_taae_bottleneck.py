@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from latentune.core.config import build_config, config_to_dict
 from latentune.core.errors import ConfigError
-from latentune.layers.fsq import Stage
+from latentune.layers.fsq_symmetric import Stage
 from latentune.tokenizers.base import TokenizerSpec
 from latentune.tokenizers.taae.bottleneck import (
     KEEP,
@@ -21,10 +21,9 @@ from latentune.tokenizers.taae.bottleneck import (
     QUANTISE,
     Bottleneck,
     BottleneckConfig,
-    HybridConfig,
     allowed_presets,
-    draw_hybrid,
 )
+from latentune.tokenizers.taae.hybrid import HybridConfig, draw_hybrid
 
 NAMES = ("native", *PRESETS)
 RESIDUAL = ("2x15625_700bps", "4x729_1000bps")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from latentune.core.objective import AudioBatch
 from latentune.layers.loudness import measure_loudness
 from latentune.tokenizers.taae import TAAE, TAAEConfig
-from latentune.tokenizers.taae.bottleneck import HybridConfig
 from latentune.tokenizers.taae.discriminator import DiscriminatorConfig
+from latentune.tokenizers.taae.hybrid import HybridConfig
 from latentune.tokenizers.taae.objective import TAAEObjective, TAAEObjectiveConfig
 
 RATE = 16000
