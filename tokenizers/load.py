@@ -27,13 +27,7 @@ FAMILIES = {
 # shipped name -> folder with config.json and weights, inside the package
 SHIPPED = {name: card.place for name, card in SHIPPED_CARDS.items()}
 # official name -> (class, hub id of weights in the official format)
-OFFICIAL = {
-    "codicodec": ("CoDiCodec", "SonyCSLParis/codicodec"),
-    "stable-codec-speech-16k": ("TAAE", "stabilityai/stable-codec-speech-16k"),
-    "stable-codec-speech-16k-base": ("TAAE", "stabilityai/stable-codec-speech-16k-base"),
-    "neucodec": ("NeuCodec", "neuphonic/neucodec"),
-    "distill-neucodec": ("DistillNeuCodec", "neuphonic/distill-neucodec"),
-}
+OFFICIAL = {name: (card.class_name, card.place) for name, card in OFFICIAL_CARDS.items()}
 # a file next to official weights, or the weights themselves -> class, which distinguishes its versions itself
 OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE", "pytorch_model.bin": "NeuCodec"}
 

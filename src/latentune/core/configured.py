@@ -89,7 +89,7 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         Raises:
             ConfigError: an unknown key, a missing key or a wrong value.
         """
-        known = {key: value for key, value in dict(config).items() if not key.startswith("_")}
+        known = {key: value for key, value in cls.upgrade(dict(config)).items() if not key.startswith("_")}
         model = cls(build_config(cls.config_class, known, cls.__name__))
         model.register_to_config(**{key: dict(config)[key] for key in KEPT_KEYS if key in dict(config)})
         return (model, unused) if return_unused_kwargs else model
