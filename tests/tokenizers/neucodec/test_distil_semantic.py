@@ -83,8 +83,8 @@ def test_older_files_load_the_same(hugging_face: tuple[Any, Path], tmp_path: Pat
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model_type": "wav2vec2"}, "model_type 'wav2vec2', only 'hubert' is built"),
-        ({"feat_proj_layer_norm": True}, "feat_proj_layer_norm True, only False"),
+        ({"model_type": "wav2vec2"}, "model_type 'wav2vec2', but only 'hubert' is built"),
+        ({"feat_proj_layer_norm": True}, "feat_proj_layer_norm True, but only False"),
         ({"do_stable_layer_norm": True}, "do_stable_layer_norm True"),
         ({"conv_stride": [5, 2, 2, 2, 2, 2, 4]}, "conv_stride .* is built"),
         ({"conv_dim": [16] * 6}, "conv_dim .* not 7 equal widths"),

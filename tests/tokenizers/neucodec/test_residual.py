@@ -93,7 +93,7 @@ def test_wrong_settings_are_refused() -> None:
     for wrong, text in (
         ({"num_codebooks": 0}, "at least 1 of at least 2"),
         ({"codebook_size": 1}, "at least 1 of at least 2"),
-        ({"decay": 1.0}, "decay 1.0 must lie in"),
+        ({"decay": 1.0}, "decay 1.0 must be in"),
         ({"dead_below": -1.0}, "dead_below -1.0 not below 0"),
     ):
         with pytest.raises(ValueError, match=text):

@@ -286,7 +286,7 @@ def test_what_is_drawn_depends_on_the_generator_alone() -> None:
         ({"stages": (Stage(levels=(5,) * 6),), "preset": "1x46656_400bps"}, "not both"),
         ({"kind": "vq"}, "kind must be 'fsq' or 'none', got 'vq'"),
         ({"rounding": "down"}, "rounding must be"),
-        ({"kind": "none", "preset": "1x46656_400bps"}, "leave out"),
+        ({"kind": "none", "preset": "1x46656_400bps"}, "omit preset"),
     ],
 )
 def test_a_config_that_cannot_be(config: dict[str, object], message: str) -> None:
@@ -311,7 +311,7 @@ def test_input_that_does_not_fit() -> None:
     with pytest.raises(ValueError, match="6 levels, the network 8 dimensions"):
         make(8)
     bottleneck = make(preset="2x15625_700bps")
-    with pytest.raises(ValueError, match=r"tokens must be \[\.\.\., 2\], got shape \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"tokens must be \[\.\.\., 2\], got \(1, 4\)"):
         bottleneck.tokens_to_values(torch.zeros(1, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"0\.\.15624, got 0\.\.15625"):
         bottleneck.tokens_to_values(torch.tensor([[0, 0], [0, 15625]]))
