@@ -142,8 +142,7 @@ class AudioTokenizer(ConfiguredModel):
     @property
     def licence(self) -> str:
         """The licence of the weights, kept in config.json; it is written into datasets and model cards."""
-        out: str = self.config.get("_licence", "unknown")
-        return out
+        return self.config.get("_licence", "unknown")
 
     @licence.setter
     def licence(self, name: str) -> None:

@@ -28,7 +28,7 @@ class Worker(ABC, Generic[Item, Prepared, Result]):
 
     @abstractmethod
     def finish(self, prepared: Iterator[Prepared]) -> Iterator[Result]:
-        """Yields the results of the items of one task, in order; `prepared` waits for items that are being read."""
+        """Yields the results of the items of one task, in their order; `prepared` waits for items being read."""
 
 
 class Engine(ABC):

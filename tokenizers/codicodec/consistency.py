@@ -11,15 +11,13 @@ from .config import CoDiCodecConfig
 def noise_level(position: float | Tensor, config: CoDiCodecConfig) -> float | Tensor:
     """Returns sigma at a position in [0, 1], from sigma_min to sigma_max, spaced by rho."""
     low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
-    out: float | Tensor = (low + position * (high - low)) ** config.rho
-    return out
+    return (low + position * (high - low)) ** config.rho
 
 
 def noise_position(sigma: Tensor, config: CoDiCodecConfig) -> Tensor:
     """Inverts `noise_level`."""
     low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
-    out: Tensor = (sigma ** (1 / config.rho) - low) / (high - low)
-    return out
+    return (sigma ** (1 / config.rho) - low) / (high - low)
 
 
 def preconditioning(sigma: Tensor, config: CoDiCodecConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,5 +39,4 @@ def renoise(clean: Tensor, noise: Tensor, sigma: float, config: CoDiCodecConfig)
     Returns:
         The noisy estimate.
     """
-    out: Tensor = clean + (sigma**2 - config.sigma_min**2) ** 0.5 * noise
-    return out
+    return clean + (sigma**2 - config.sigma_min**2) ** 0.5 * noise

@@ -124,5 +124,4 @@ class Depatchifier(Levels):
         Returns:
             Spectrogram [M, 2C, F, L].
         """
-        out: Tensor = self.conv_out(self.norm_out(x, noise) * gain)
-        return out
+        return self.conv_out(self.norm_out(x, noise) * gain)

@@ -84,8 +84,7 @@ class Encoder(nn.Module):
         learned = torch.cat((self.summaries, self.registers)).expand(len(patches), -1, -1)
         sequence = torch.cat((patches, learned.to(patches.dtype)), dim=1).unsqueeze(1)
         x, _ = self.transformer(sequence, slice(self.first, self.last))
-        out: Tensor = self.project(self.norm_out(x[:, 0]))
-        return out
+        return self.project(self.norm_out(x[:, 0]))
 
 
 class Upsampler(nn.Module):
@@ -108,8 +107,7 @@ class Upsampler(nn.Module):
         registers = self.registers.expand(count, -1, -1)
         sequence = torch.cat((patches, self.expand(values), registers), dim=1).unsqueeze(1)
         x, _ = self.transformer(sequence, slice(0, self.num_patches))
-        out: list[Tensor] = self.depatchifier(x[:, 0])[1]
-        return out
+        return self.depatchifier(x[:, 0])[1]
 
 
 class NoiseEmbedding(nn.Module):
@@ -212,8 +210,7 @@ class Denoiser(nn.Module):
         x, _ = self.patchifier(x, rows(gain_in), rows(conditioning), features)
         sequence = self._sequence(x.unflatten(0, noisy.shape[:2]), values)
         noise = conditioning.unflatten(0, (-1, noisy.shape[1]))
-        out: list[KeyValue] = self.transformer(sequence, slice(0, 1), noise)[1]
-        return out
+        return self.transformer(sequence, slice(0, 1), noise)[1]
 
     def _sequence(self, patches: Tensor, values: Tensor) -> Tensor:
         """Returns [P, H, S, W]: audio tokens, summaries, registers of each half."""

@@ -170,5 +170,4 @@ def load_official(cls: type[Codec], path: str | Path, config: CoDiCodecConfig | 
     codec = cls(config or CoDiCodecConfig())
     codec.load_state_dict(convert_state_dict(state, codec), strict=True)
     codec.licence = LICENCE
-    out: Codec = codec.eval()
-    return out
+    return codec.eval()

@@ -50,8 +50,7 @@ class Unit(nn.Module):
         keep_variance_(self.conv2, BRANCH_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.conv2(self.act2(self.conv1(self.act1(x))))
-        return out
+        return x + self.conv2(self.act2(self.conv1(self.act1(x))))
 
 
 class Stage(nn.Module):
@@ -65,8 +64,7 @@ class Stage(nn.Module):
         keep_variance_(self.down)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(self.down_act(self.units(x)))
-        return out
+        return self.down(self.down_act(self.units(x)))
 
 
 class AcousticEncoder(nn.Module):
@@ -88,5 +86,4 @@ class AcousticEncoder(nn.Module):
         keep_variance_(self.out)
 
     def forward(self, audio: Tensor) -> Tensor:
-        out: Tensor = self.out(self.out_act(self.stages(self.stem(audio)))).mT
-        return out
+        return self.out(self.out_act(self.stages(self.stem(audio)))).mT

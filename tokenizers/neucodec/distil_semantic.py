@@ -141,8 +141,7 @@ class DistilSemanticEncoder(nn.Module):
             raise ValueError(
                 f"the encoder takes audio [B, N], N a multiple of {HOP_SAMPLES}, got {tuple(padded_audio.shape)}"
             )
-        out: Tensor = self.hubert(F.pad(padded_audio, (EDGE_SAMPLES, EDGE_SAMPLES))).last_hidden_state
-        return out
+        return self.hubert(F.pad(padded_audio, (EDGE_SAMPLES, EDGE_SAMPLES))).last_hidden_state
 
 
 def distil_semantic_state(official: Mapping[str, Tensor]) -> dict[str, Tensor]:

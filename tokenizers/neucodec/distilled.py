@@ -43,10 +43,8 @@ class DistillNeuCodec(NeuCodec):
     @torch.no_grad()
     def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:
         """Maps [B, K * hop] to [B, K, S], without gradient."""
-        out: Tensor = self.semantic_encoder(padded.to(self.fusion.weight.dtype))
-        return out
+        return self.semantic_encoder(padded.to(self.fusion.weight.dtype))
 
     def acoustic_frames(self, padded: Tensor) -> Tensor:
         """Maps [B, K * hop] to [B, K, acoustic_width], projected."""
-        out: Tensor = self.acoustic_proj(super().acoustic_frames(padded))
-        return out
+        return self.acoustic_proj(super().acoustic_frames(padded))

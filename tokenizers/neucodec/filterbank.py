@@ -45,8 +45,7 @@ def log_mel(audio: Tensor) -> Tensor:
     before = F.pad(windows, (1, 0), mode="replicate")[..., :-1]  # the first sample is its own predecessor
     windows = (windows - PREEMPHASIS * before) * _povey_window(audio.device)
     power = torch.fft.rfft(windows, n=FFT_SAMPLES).abs().square()
-    out: Tensor = (power @ _mel_filters(audio.device)).clamp_min(MEL_FLOOR).log().float()
-    return out
+    return (power @ _mel_filters(audio.device)).clamp_min(MEL_FLOOR).log().float()
 
 
 def utterance_moments(audio: Tensor) -> BinMoments:
@@ -63,8 +62,7 @@ def normalised_frames(mel: Tensor, moments: BinMoments | None = None) -> Tensor:
     """
     mean, deviation = _moments([mel]) if moments is None else moments
     frames = (mel - mean) / deviation
-    out: Tensor = frames[:, : mel.shape[1] // STACK * STACK].unflatten(1, (-1, STACK)).flatten(2)
-    return out
+    return frames[:, : mel.shape[1] // STACK * STACK].unflatten(1, (-1, STACK)).flatten(2)
 
 
 def _moments(mels: Iterable[Tensor]) -> BinMoments:

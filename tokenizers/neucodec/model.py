@@ -307,20 +307,17 @@ class NeuCodec(AudioTokenizer):
             padded: the audio.
             moments: of the signal, if `padded` is a chunk of it.
         """
-        out: Tensor = self.semantic_encoder(padded, moments)
-        return out
+        return self.semantic_encoder(padded, moments)
 
     def acoustic_frames(self, padded: Tensor) -> Tensor:
         """Maps [B, K * hop] at the encoders' rate to [B, K, width]."""
-        out: Tensor = self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
-        return out
+        return self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
 
     def fused_frames(self, semantic: Tensor, padded: Tensor) -> Tensor:
         """Joins semantic frames and padded audio [B, K * hop] to [B, K, V]. Semantic channels come first."""
         acoustic = self.acoustic_frames(padded)
         semantic = hold_last(self.semantic_adapter(semantic), acoustic.shape[1])
-        out: Tensor = self.fusion(torch.cat((semantic, acoustic), dim=-1))
-        return out
+        return self.fusion(torch.cat((semantic, acoustic), dim=-1))
 
     @property
     def grid_frames(self) -> int:

@@ -92,8 +92,7 @@ class Quantiser(nn.Module):
     def embed(self, values: Tensor) -> Tensor:
         """Returns the decoder's input [B, T, V] of values [B, T, d], rounded or not."""
         codes = self._to_levels(values) / self._half(values)
-        out: Tensor = self.project_out(codes.to(self.project_out.weight.dtype))
-        return out
+        return self.project_out(codes.to(self.project_out.weight.dtype))
 
     def _half(self, like: Tensor) -> Tensor:
         return fsq.half_widths(self.config.levels, like)

@@ -73,8 +73,7 @@ class ResidualQuantiser(Quantiser):
             coded, _, _ = self.residual(values)
         else:
             coded = self.tokens_to_values(self.values_to_tokens(values))
-        out: Tensor = values + (coded - values).detach()
-        return out
+        return values + (coded - values).detach()
 
     def values_to_tokens(self, values: Tensor) -> Tensor:
         """Returns tokens [..., Q] of values [..., d]."""

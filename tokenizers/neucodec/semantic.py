@@ -94,8 +94,7 @@ class SemanticEncoder(nn.Module):
             moments: of the utterance, if `audio` is a chunk of it.
         """
         frames = normalised_frames(log_mel(audio), moments)
-        out: Tensor = self.model(frames.to(self.model.dtype)).last_hidden_state
-        return out
+        return self.model(frames.to(self.model.dtype)).last_hidden_state
 
 
 class RelativeKeyAttention(nn.Module):

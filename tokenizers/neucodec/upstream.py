@@ -215,8 +215,7 @@ def load_official(
     _check_semantic(state, codec, semantic)
     codec.load_state_dict(convert_state_dict(official, codec) | state, strict=True, assign=True)
     codec.licence = LICENCE
-    out: Version = codec.eval()
-    return out
+    return codec.eval()
 
 
 def _check_semantic(state: Mapping[str, Tensor], codec: NeuCodec, source: str | Path) -> None:

@@ -86,8 +86,7 @@ class Side:
     def _call(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
         """Runs one pass of the network; counts are passed only where they differ."""
         valid = None if min(counts) == max(counts) else torch.tensor(counts, device=frames.device) * self.per_in
-        out: Tensor = self.network(frames.to(_dtype(self.network)), valid).float()
-        return out
+        return self.network(frames.to(_dtype(self.network)), valid).float()
 
     def _streamed(self, frames: Tensor, max_frames: int) -> Tensor:
         """Returns the result of one pass, in blocks: every layer keeps the context that its window and kernel need."""

@@ -92,8 +92,7 @@ class PointwiseStream:
         self.layer = layer
 
     def push(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layer(x)
-        return out
+        return self.layer(x)
 
     flush = push
 

@@ -103,8 +103,7 @@ class TAAE(AudioTokenizer):
         # assigned, so that they keep device and dtype
         causal.load_state_dict({name: tensor.clone() for name, tensor in self.state_dict().items()}, assign=True)
         causal.licence = self.licence
-        out: TAAE = causal.train(self.training)
-        return out
+        return causal.train(self.training)
 
     # ------------------------------------------------------------------ both streams
 

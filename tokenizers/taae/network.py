@@ -129,8 +129,7 @@ class Encoder(nn.Module):
         x, lengths = self.conv_in(zero_beyond(patches, num_patches)), num_patches
         for stage in self.stages:
             x, lengths = stage(x, lengths)
-        out: Tensor = self.conv_out(self.activation_out(zero_beyond(x, lengths)))
-        return out
+        return self.conv_out(self.activation_out(zero_beyond(x, lengths)))
 
     def stream(self, batch: int) -> LayerStreams:
         """Returns the encoder's state for a stream of `batch` items: push patches, get z of complete frames."""
@@ -165,8 +164,7 @@ class Decoder(nn.Module):
         x, lengths = self.conv_in(zero_beyond(values, num_latents)), num_latents
         for stage in self.stages:
             x, lengths = stage(x, lengths)
-        out: Tensor = self.clip(self.conv_out(self.activation_out(zero_beyond(x, lengths))))
-        return out
+        return self.clip(self.conv_out(self.activation_out(zero_beyond(x, lengths))))
 
     def stream(self, batch: int) -> LayerStreams:
         """Returns the decoder's state for a stream of `batch` items: push values, get the patches that became ready."""

@@ -13,8 +13,7 @@ def audio_to_patches(audio: Tensor, patch_samples: int) -> Tensor:
     """
     if audio.shape[-1] % patch_samples:
         raise ValueError(f"audio of {audio.shape[-1]} samples is not a whole number of {patch_samples}-sample patches")
-    out: Tensor = audio.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, C, T, P] -> [B, T, C * P]
-    return out
+    return audio.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, C, T, P] -> [B, T, C * P]
 
 
 def patches_to_audio(patches: Tensor, patch_samples: int) -> Tensor:
@@ -25,5 +24,4 @@ def patches_to_audio(patches: Tensor, patch_samples: int) -> Tensor:
     """
     if patches.shape[-1] % patch_samples:
         raise ValueError(f"patches of {patches.shape[-1]} features are not a multiple of {patch_samples} samples")
-    out: Tensor = patches.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, T, C, P] -> [B, C, T * P]
-    return out
+    return patches.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, T, C, P] -> [B, C, T * P]

@@ -69,10 +69,7 @@ class StreamEncoder:
     def _encode(self, audio: Tensor) -> Tensor | None:
         assert self.state is not None
         audio = apply_gain(audio, torch.full((len(audio),), self.gain_db))
-        out: Tensor | None = self.state.push(
-            audio_to_patches(audio, self.codec.settings.patch_samples).to(self.codec.dtype)
-        )
-        return out
+        return self.state.push(audio_to_patches(audio, self.codec.settings.patch_samples).to(self.codec.dtype))
 
     def _result(self, z: Tensor | None) -> Encoded | None:
         if z is None:

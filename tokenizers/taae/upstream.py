@@ -140,8 +140,7 @@ def load_official(cls: type[Codec], path: str | Path, **options: Any) -> Codec:
         codec = cls(config)
     codec.load_state_dict(convert_state_dict(state, codec), strict=True, assign=True)
     codec.licence = LICENCE
-    out: Codec = codec.eval()
-    return out
+    return codec.eval()
 
 
 def _find(path: str | Path, options: dict[str, Any]) -> tuple[Path, Path]:

@@ -42,8 +42,7 @@ def stft(audio: Tensor, window_samples: int, hop_samples: int, *, nyquist: bool 
     """
     frames = audio.unfold(-1, window_samples, hop_samples) * hann_window(window_samples, audio)
     spectrum = torch.fft.rfft(frames)
-    out: Tensor = (spectrum if nyquist else spectrum[..., :-1]).transpose(-1, -2)
-    return out
+    return (spectrum if nyquist else spectrum[..., :-1]).transpose(-1, -2)
 
 
 def istft(spectrum: Tensor, window_samples: int, hop_samples: int) -> Tensor:
