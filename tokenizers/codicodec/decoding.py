@@ -18,7 +18,6 @@ from .config import CoDiCodecConfig
 from .consistency import noise_level, renoise
 from .spectrum import spectrogram_to_audio
 
-
 if TYPE_CHECKING:
     from .model import CoDiCodec
 
