@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from noise_generator import NoiseConfig, NoiseGenerator, binding_of
 from safetensors.torch import load_file
 from torch import Tensor
 
 from latentune.pipelines.data.checkpoints import last_checkpoint
+from latentune.pipelines.generation.pipeline import GenerationPipeline
 
 
 class Killed(Exception):
@@ -62,3 +64,9 @@ class Runs:
 @pytest.fixture(scope="session")
 def runs() -> type[Runs]:
     return Runs
+
+
+@pytest.fixture
+def pipe(tiny_codec: Any) -> GenerationPipeline:
+    """A pipeline of the tiny codec and the generator of noise."""
+    return GenerationPipeline(tiny_codec, NoiseGenerator(NoiseConfig(binding=binding_of(tiny_codec))).eval())

@@ -150,7 +150,6 @@ def test_the_help_of_a_training_config_shows_its_keys_and_values(tmp_path: Path)
     assert "data.weight_column" in codec
     assert "model.config.depths = [1, 2] transformer blocks of each stage" in codec, "a comment is the help as well"
     assert "no config 'train/nothing'" in fails("train", "train/nothing", "--help")
-    assert "no config 'train/nothing'" in fails("train", "train/nothing", "--help")
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

@@ -1,0 +1,99 @@
+"""The sampling pipeline as a folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from noise_generator import seeded
+
+from latentune.core.errors import CheckpointError, MismatchError
+from latentune.pipelines.generation import load as pipeline_table
+from latentune.pipelines.generation.load import build_pipeline, load_pipeline
+from latentune.pipelines.generation.pipeline import GenerationPipeline
+from latentune.pipelines.generation.saved import PipelineDefaults
+
+SECONDS = 0.1
+
+
+def test_a_saved_pipeline_samples_the_same(pipe: GenerationPipeline, tmp_path: Path) -> None:
+    pipe.defaults = PipelineDefaults(duration_s=0.05, decode={"steps": 1})
+    pipe.save_pretrained(tmp_path / "deep" / "pipe")
+    pipe.save_pretrained(tmp_path / "deep" / "pipe")  # replaces what is there
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["pipe"]
+    assert sorted(p.name for p in (tmp_path / "deep" / "pipe").iterdir()) == ["generator", "pipeline.json", "tokenizer"]
+    loaded = load_pipeline(tmp_path / "deep" / "pipe")
+    assert loaded.defaults == pipe.defaults
+    assert torch.equal(loaded("a", generator=seeded()).audio, pipe("a", generator=seeded()).audio)
+
+
+def test_a_shipped_tokenizer_is_referred_to_by_its_name(
+    pipe: GenerationPipeline, tiny_codec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_codec.save_pretrained(str(tmp_path / "codec"))
+    pipe.generator.save_pretrained(str(tmp_path / "generator"))
+    for name in list(pipeline_table.SHIPPED_TOKENIZERS):
+        monkeypatch.delitem(pipeline_table.SHIPPED_TOKENIZERS, name)
+    monkeypatch.setitem(pipeline_table.SHIPPED_TOKENIZERS, "tiny", str(tmp_path / "codec"))
+    build_pipeline("tiny", tmp_path / "generator", tmp_path / "pipe", torch_dtype=torch.float16)
+    manifest = json.loads((tmp_path / "pipe" / "pipeline.json").read_text())
+    assert manifest["tokenizer"] == "tiny"
+    assert not (tmp_path / "pipe" / "tokenizer").exists()
+    assert load_pipeline(tmp_path / "pipe").fingerprint == pipe.fingerprint
+    # a generator alone does not name its tokenizer: the shipped one with its fingerprint is found
+    assert load_pipeline(tmp_path / "generator").fingerprint == pipe.fingerprint
+
+
+def test_a_pipeline_whose_tokenizer_was_exchanged_is_refused(
+    pipe: GenerationPipeline, tiny_codec: Any, tmp_path: Path
+) -> None:
+    pipe.save_pretrained(tmp_path / "pipe")
+    other = type(tiny_codec)(tiny_codec.settings)
+    with torch.no_grad():
+        next(other.parameters()).add_(1.0)
+    other.save_pretrained(str(tmp_path / "pipe" / "tokenizer"))
+    with pytest.raises(MismatchError, match="load it with the tokenizer it was saved with"):
+        load_pipeline(tmp_path / "pipe")
+    assert load_pipeline(tmp_path / "pipe", tokenizer=tiny_codec).fingerprint == pipe.fingerprint
+
+
+def test_saving_does_not_touch_a_folder_with_other_files(pipe: GenerationPipeline, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("dear")
+    with pytest.raises(ValueError, match="choose a new folder"):
+        pipe.save_pretrained(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_save_leaves_nothing_behind(
+    pipe: GenerationPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(pipe.tokenizer), "save_pretrained", full)
+    with pytest.raises(OSError, match="No space left"):
+        pipe.save_pretrained(tmp_path / "pipe")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no pipeline, training run, checkpoint or generator"),
+        ("{", "not a pipeline's manifest"),
+        ("[1]", "not a pipeline's manifest"),
+        ('{"format_version": 99}', "format version 99"),
+        ('{"format_version": 1, "tokeniser": "x"}', "did you mean 'tokenizer'"),
+    ],
+)
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "pipeline.json").write_text(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_pipeline(tmp_path)
+
+
+def test_a_name_that_is_nothing_lists_what_ships() -> None:
+    with pytest.raises(CheckpointError, match="codicodec-mini-dit"):
+        load_pipeline("codicodec-mini-dti")
