@@ -243,7 +243,7 @@ def test_two_processes_train_one_model_and_one_of_them_writes(dataset: Path, tmp
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]  # once each
     assert [line["step"] for line in lines if "valid_loss" in line] == [3]
-    # a single process resumes what two have begun
+    # a single process resumes what two have started
     overrides = ["steps=4", "batch_size=4", "grad_accum=2", "data.crop_s=0.17"]
     summary = run("train/dit-tiny", dataset, tmp_path / "run", *overrides)
     assert summary.checkpoint.endswith("00000004")

@@ -243,6 +243,6 @@ def test_two_processes_train_one_codec_and_one_critic(runs: Any, audio: Path, tm
     done = subprocess.run([*launch, *keys], env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line["step"] for line in runs.metrics(tmp_path / "run")] == [1, 2]
-    # a single process resumes what two have begun
+    # a single process resumes what two have started
     run(audio, tmp_path / "run", "steps=3", "batch_size=4", "grad_accum=2")
     assert newest(tmp_path / "run").name == "00000003"

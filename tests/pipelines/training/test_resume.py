@@ -151,7 +151,7 @@ def test_the_last_checkpoints_are_kept_and_the_newest_is_pointed_at(audio: Path,
 
 def test_what_is_left_of_a_run_that_was_replaced_goes(runs: Any, audio: Path, copied: Path) -> None:
     runs.kill_after(5, partial(train, settings(audio, copied), resume=copied / "checkpoints" / "00000002"))
-    # the old checkpoint of step 6 is of a future that is no more
+    # the old checkpoint of step 6 belongs to the run that was replaced
     assert [path.name for path in list_checkpoints(copied / "checkpoints")] == ["00000002", "00000004"]
 
 
