@@ -75,7 +75,7 @@ class ConditionEncoder(nn.Module):
         """
         size = len(conditions)
         if not size:
-            raise ValueError("conditions need one entry per item, and there is no item")
+            raise ValueError("conditions need one entry per item, got none")
         absent = [None] * size
         tensors = {name: part.prepare(conditions.values.get(name, absent)) for name, part in self.conditioners.items()}
         return PreparedConditions(tensors=tensors, size=size)

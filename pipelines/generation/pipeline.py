@@ -7,11 +7,10 @@ Q codebooks.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -22,11 +21,11 @@ from ...generators.base import Generated, LatentGenerator
 from ...generators.conditions import SECONDS, Conditions, is_given
 from ...generators.given import Given
 from ...tokenizers.base import AudioTokenizer, TokenizerSpec
+from .items import lengths_in_samples, per_item, repeat, values_per_item
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Prompt = str | Sequence[str]
 
 
@@ -126,16 +125,14 @@ class GenerationPipeline:
                 does not have or never saw in training, an unknown label, or counts that do not agree.
             TypeError: an option that the generator does not have.
         """
-        prompts = _repeat([prompt] if isinstance(prompt, str) else list(prompt), num_per_prompt)
-        seconds = _per_item(
-            self.defaults.duration_s if duration_s is None else duration_s, len(prompts), num_per_prompt
-        )
+        prompts = repeat([prompt] if isinstance(prompt, str) else list(prompt), num_per_prompt)
+        seconds = per_item(self.defaults.duration_s if duration_s is None else duration_s, len(prompts), num_per_prompt)
         if isinstance(labels, str):
             labels = [labels] * (len(prompts) // num_per_prompt)
-        asked = Conditions.of(prompts, seconds, None if labels is None else _repeat(list(labels), num_per_prompt))
-        asked = asked.replaced(**_values_per_item(conditions or {}, len(prompts), num_per_prompt))
+        asked = Conditions.of(prompts, seconds, None if labels is None else repeat(list(labels), num_per_prompt))
+        asked = asked.replaced(**values_per_item(conditions or {}, len(prompts), num_per_prompt))
         self._refuse_unseen(asked)
-        lengths = _lengths(seconds, self.spec)
+        lengths = lengths_in_samples(seconds, self.spec)
         chosen = {"guidance_scale": self.defaults.guidance_scale, **self.defaults.sample, **options}
         if guidance_scale is not None:
             chosen["guidance_scale"] = guidance_scale
@@ -219,37 +216,3 @@ class GenerationPipeline:
     def from_pretrained(cls, folder: str | Path, *, tokenizer: str | Path | AudioTokenizer | None = None) -> Self:
         """Loads what `save_pretrained` wrote; see `saved.read_pipeline`."""
         return cls(*read_pipeline(folder, tokenizer))
-
-
-def _repeat(items: list[T], times: int) -> list[T]:
-    if times < 1 or not items:
-        raise ValueError(f"{len(items)} prompts, {times} items of each: at least one of both is needed")
-    return [item for item in items for _ in range(times)]
-
-
-def _per_item(seconds: float | Sequence[float], num_items: int, num_per_prompt: int) -> list[float]:
-    if isinstance(seconds, (int, float)):
-        return [float(seconds)] * num_items
-    return _repeat([float(s) for s in seconds], num_per_prompt)
-
-
-def _values_per_item(conditions: Mapping[str, Any], num_items: int, num_per_prompt: int) -> dict[str, list[Any]]:
-    """Returns the values of each condition, one per item."""
-    found = {}
-    for name, value in conditions.items():
-        if name in ("text", "label", SECONDS):
-            raise ValueError(f"conditions: {name} has an argument of its own (prompt, labels, duration_s)")
-        if not isinstance(value, (list, tuple)):
-            found[name] = [value] * num_items
-        elif len(value) * num_per_prompt != num_items:
-            raise ValueError(f"{num_items // num_per_prompt} prompts, but {len(value)} values of the condition {name}")
-        else:
-            found[name] = _repeat(list(value), num_per_prompt)
-    return found
-
-
-def _lengths(seconds: list[float], spec: TokenizerSpec) -> list[int]:
-    """Returns the samples of each item at the codec's rate."""
-    if wrong := [s for s in seconds if not (math.isfinite(s) and round(s * spec.sample_rate) >= 1)]:
-        raise ValueError(f"a duration of {wrong[0]} s: give a positive number of seconds")
-    return [round(s * spec.sample_rate) for s in seconds]
