@@ -18,6 +18,7 @@ from typing import Any
 
 import latentune
 from latentune.core.config import config_to_dict, option
+from latentune.core.extras import check_report_packages
 from latentune.core.files import write_json
 from latentune.core.outputs import prepare_output
 from latentune.demos.walkthrough_report import measure, write_report
@@ -109,8 +110,10 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
 
     Raises:
         ValueError: the folder holds other files, or there is no audio to work on.
+        MissingPackageError: the packages of the report are not installed.
         OSError: it cannot be written to.
     """
+    check_report_packages("the demo's report")
     source = find_fixtures() if config.audio is None else Path(config.audio)
     latentune.find_audio(source)  # refuses what holds no audio, before the output is touched
     folder = _fresh_folder(config.output)

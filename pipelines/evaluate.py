@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..core.config import config_to_dict
-from ..core.extras import import_extra
+from ..core.extras import check_report_packages
 from ..core.files import write_json, write_text
 from ..core.outputs import prepare_output
 from .measure.embedders import Embedder
@@ -100,8 +100,7 @@ def evaluate(
 
 def _prepare_outputs(config: EvaluateConfig) -> None:
     if config.html is not None:
-        for module in ("jinja2", "matplotlib.figure"):  # known before anything is measured
-            import_extra(module, "report", "an HTML page")
+        check_report_packages("an HTML page")
     for target in (config.output, config.save_statistics, config.csv, config.html):
         if target is not None:
             prepare_output(Path(target).expanduser().absolute().parent)

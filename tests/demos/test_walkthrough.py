@@ -1,6 +1,7 @@
 """The demo at tiny size: every stage runs, and the report shows it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import soundfile
 import torch
 
 from latentune.core.config import build_config
-from latentune.core.errors import ConfigError
+from latentune.core.errors import ConfigError, MissingPackageError
 from latentune.core.settings import load_settings
 from latentune.demos.walkthrough import STATE, DemoConfig, DemoResult, find_fixtures, run_demo
 from latentune.generators.base import TokenizerBinding
@@ -130,3 +131,10 @@ def test_the_defaults_name_what_ships() -> None:
     assert config.tokenizer in TOKENIZERS
     assert set(shipped_pipelines(load_tokenizer(config.tokenizer))) == {n for n in SHIPPED if "codicodec-mini" in n}
     assert find_fixtures().is_file()
+
+
+def test_without_the_packages_of_its_report_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackageError, match=r"the demo's report needs matplotlib: .*latentune\[report\]"):
+        run_demo(DemoConfig(output=str(tmp_path / "demo")))
+    assert not (tmp_path / "demo").exists()

@@ -29,6 +29,16 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
     return importlib.import_module(module)
 
 
+def check_report_packages(purpose: str) -> None:
+    """Raises MissingPackageError unless plots and HTML pages can be made: known before a long measurement.
+
+    Args:
+        purpose: What needs them, as the beginning of a sentence: "an HTML page".
+    """
+    for module in ("jinja2", "matplotlib.figure"):
+        import_extra(module, "report", purpose)
+
+
 def is_installed(package: str) -> bool:
     """Returns whether a top-level package can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None
