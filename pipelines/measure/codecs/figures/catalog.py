@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 
 from torch import Tensor
 
+from .....core.extras import is_installed
 from ...results import FigureFacts
 from .common import INSTALL
 from .distances import (
@@ -104,6 +104,6 @@ def split_available(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, st
     absent = {
         name: f"{package} is not installed: {INSTALL}"
         for name in names
-        if (package := PAIR_FIGURES[name].package if name in PAIR_FIGURES else None) and find_spec(package) is None
+        if (package := PAIR_FIGURES[name].package if name in PAIR_FIGURES else None) and not is_installed(package)
     }
     return tuple(name for name in names if name not in absent), absent

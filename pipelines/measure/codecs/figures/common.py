@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from .....core.errors import MissingPackageError
+from .....core.extras import is_installed
 from ....data.audio.convert import resample
 
 WIDE_RATE = 16_000  # Hz, of wide-band PESQ and of most speech models
@@ -19,9 +19,9 @@ class Undefined(ValueError):
 
 
 def require_package(package: str) -> None:
-    """Raises ModuleNotFoundError, which says what to install, unless `package` can be imported."""
-    if find_spec(package) is None:
-        raise ModuleNotFoundError(f"{package} is not installed: {INSTALL}", name=package)
+    """Raises MissingPackageError, which says what to install, unless `package` can be imported."""
+    if not is_installed(package):
+        raise MissingPackageError(f"{package} is not installed: {INSTALL}")
 
 
 def check_pair(reference: Tensor, estimate: Tensor, sample_rate: int) -> None:

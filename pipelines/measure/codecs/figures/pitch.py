@@ -24,7 +24,7 @@ def pitch_hz(audio: Tensor, sample_rate: int) -> np.ndarray:
     """Returns the pitch of audio [C, N] in frames of 16 ms, [T] float64; 0 where a frame is not voiced.
 
     Raises:
-        ModuleNotFoundError: swift-f0 is not installed.
+        MissingPackageError: swift-f0 is not installed.
     """
     found = _detector().detect(speech_signal(audio, sample_rate).astype(np.float32), WIDE_RATE, *RANGE_HZ)
     return np.where(found.confidence >= VOICED_CONFIDENCE, found.pitch_hz, 0.0)
@@ -43,7 +43,7 @@ def gross_pitch_error(reference: Tensor, estimate: Tensor, sample_rate: int) -> 
 
     Raises:
         Undefined: fewer than 10 frames of the reference are voiced.
-        ModuleNotFoundError: swift-f0 is not installed.
+        MissingPackageError: swift-f0 is not installed.
     """
     check_pair(reference, estimate, sample_rate)
     check_not_silent(reference)

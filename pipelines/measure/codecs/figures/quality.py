@@ -37,7 +37,7 @@ def pesq(reference: Tensor, estimate: Tensor, sample_rate: int, band: Literal["w
 
     Raises:
         Undefined: shorter than 1/4 s, no speech found in the reference, or a silent estimate.
-        ModuleNotFoundError: pesq is not installed.
+        MissingPackageError: pesq is not installed.
     """
     require_package("pesq")
     from pesq import PesqError
@@ -70,7 +70,7 @@ def stoi(reference: Tensor, estimate: Tensor, sample_rate: int, *, extended: boo
 
     Raises:
         Undefined: less than about 0.4 s of the reference is not silence.
-        ModuleNotFoundError: pystoi is not installed.
+        MissingPackageError: pystoi is not installed.
     """
     require_package("pystoi")
     from pystoi import stoi as measure

@@ -68,7 +68,7 @@ def error_rates(reference: str, hypothesis: str, language: str = "en") -> ErrorR
 
     Raises:
         Undefined: the reference holds no word.
-        ModuleNotFoundError: jiwer or whisper-normalizer is not installed.
+        MissingPackageError: jiwer or whisper-normalizer is not installed.
     """
     require_package("jiwer")
     import jiwer

@@ -84,7 +84,7 @@ def load_speaker(source: str | Path = "ecapa", *, device: str | torch.device = "
 
 
 def load_opinion_predictor(*, device: str | torch.device = "cpu") -> OpinionPredictor:
-    """DistillMOS. Raises ModuleNotFoundError where its package is not installed."""
+    """Returns DistillMOS; raises MissingPackageError where its package is not installed."""
     return DistillMos(device=device)
 
 

@@ -93,7 +93,7 @@ def test_files_without_a_value_are_listed(step_codec: Any, tmp_path: Path) -> No
 def test_a_metric_that_cannot_be_imported_is_absent(
     step_codec: Any, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.find_spec", lambda name: None)
+    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.is_installed", lambda name: None)
     result = run(step_codec, clips, metrics=("stoi", "pesq_wb"))
     facts = result.to_dict()
     assert set(facts["absent_metrics"]) == {"stoi", "pesq_wb"}

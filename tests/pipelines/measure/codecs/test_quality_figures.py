@@ -8,6 +8,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from latentune.core.errors import MissingPackageError
 from latentune.pipelines.measure.codecs.figures.catalog import ALL_FIGURES, PAIR_FIGURES, check_figures, split_available
 from latentune.pipelines.measure.codecs.figures.common import Undefined
 from latentune.pipelines.measure.codecs.figures.quality import loudness_error_lu, pesq, stoi
@@ -99,12 +100,12 @@ def test_unknown_figures_are_refused_and_missing_packages_named(monkeypatch: pyt
         check_figures(["mel_distance", "psnr"])
     with pytest.raises(ValueError, match="no figure to measure"):
         check_figures([])
-    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.find_spec", lambda name: None)
+    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.is_installed", lambda name: None)
     found, absent = split_available(ALL_FIGURES)
     assert set(absent) == {"pesq_wb", "pesq_nb", "stoi", "estoi", "gross_pitch_error"}
     assert "latentune[speech-metrics]" in absent["stoi"]
     assert set(found) | set(absent) == set(ALL_FIGURES)
     monkeypatch.setitem(sys.modules, "pystoi", None)
-    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.common.find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"pystoi is not installed.*speech-metrics"):
+    monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.common.is_installed", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"pystoi is not installed.*speech-metrics"):
         stoi(torch.ones(1, RATE), torch.ones(1, RATE), RATE)
