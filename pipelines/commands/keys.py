@@ -15,7 +15,7 @@ from ...tokenizers.load import tokenizer_class
 from ..training.config import TrainConfig
 from ..training.data_config import AudioDataConfig, data_class
 from ..training.objectives import KIND
-from .options import default_text, fields_of, nested_configs
+from .fields import default_text, fields_of, nested_configs
 
 MISSING = "???"
 FROM_DATASET = ("binding", "trained_on")  # fields of a generator's config that training fills in

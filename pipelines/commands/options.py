@@ -6,11 +6,8 @@ A positional field is an argument, another one an option. `--config FILE` reads 
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -18,13 +15,24 @@ import click
 
 from ...core.config import build_config
 from ...core.settings import load_settings, parse_overrides
+from .fields import (
+    Field,
+    fields_of,
+    has_option,
+    help_text,
+    is_many,
+    is_required,
+    key_records,
+    metavar,
+    option_of,
+    parameter_name,
+    parsed_value,
+)
 from .tools import Outcome, start_logging
 
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")  # the start of a `key=value` argument
 START_AGAIN = "run the same command again; it starts from the beginning"
 ARGUMENTS = "arguments"  # the name of the click argument that takes all positional texts
-
-Field = dataclasses.Field[Any]
 
 
 class ConfigCommand(click.Command):
@@ -63,7 +71,7 @@ class ConfigCommand(click.Command):
         if not self.params:
             self.params = [
                 click.Argument([ARGUMENTS], nargs=-1),
-                *(_option(key, field, hint) for key, field, hint in self.keyed_fields()),
+                *(option_of(key, field, hint) for key, field, hint in self.keyed_fields()),
                 *self.extra,
                 *general_options(not self.file_first),
             ]
@@ -71,7 +79,7 @@ class ConfigCommand(click.Command):
 
     def keyed_fields(self) -> list[tuple[str, Field, Any]]:
         """Returns the fields that have an option: dotted key of the config, field, type."""
-        return [(field.name, field, hint) for field, hint in fields_of(self.config_class) if _has_option(field, hint)]
+        return [(field.name, field, hint) for field, hint in fields_of(self.config_class) if has_option(field, hint)]
 
     def invoke(self, ctx: click.Context) -> None:
         extra = {str(option.name): ctx.params[str(option.name)] for option in self.extra if option.expose_value}
@@ -98,9 +106,9 @@ class ConfigCommand(click.Command):
             source = texts.pop(0)
         given, overrides = _assign(texts, self._positional())
         for key, field, hint in self.keyed_fields():
-            value = ctx.params[_parameter(key)]
+            value = ctx.params[parameter_name(key)]
             if value is not None and value != ():
-                _put(given, key, _value(field, hint, value))
+                _put(given, key, parsed_value(field, hint, value))
         self._refuse_missing(ctx, source, given, overrides)
         values = load_settings(source, overrides, given)
         return _load(self.builder)(values) if self.builder else build_config(self.config_class, values)
@@ -115,25 +123,25 @@ class ConfigCommand(click.Command):
             return  # the file may hold it
         known = {*given, *parse_overrides(overrides)}
         for field, _ in self._positional():
-            if _required(field) and field.name not in known:
-                raise click.UsageError(f"Missing argument '{_metavar(field)}'.", ctx)
+            if is_required(field) and field.name not in known:
+                raise click.UsageError(f"Missing argument '{metavar(field)}'.", ctx)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         names = []
         for field, hint in self._positional():
-            name = _metavar(field) if _required(field) and not self.file_first else f"[{_metavar(field)}]"
-            names.append(f"{name}..." if _is_many(hint) else name)
+            name = metavar(field) if is_required(field) and not self.file_first else f"[{metavar(field)}]"
+            names.append(f"{name}..." if is_many(hint) else name)
         return [*(["CONFIG"] if self.file_first else []), *names, "[KEY=VALUE]...", "[OPTIONS]"]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": self._argument_records()}
-        titles = {_parameter(key): self.section_of(key) for key, _, _ in self.keyed_fields()}
+        titles = {parameter_name(key): self.section_of(key) for key, _, _ in self.keyed_fields()}
         titles |= {str(option.name): "Options" for option in self.extra}
         for param in options:
             if record := param.get_help_record(ctx):
                 sections.setdefault(titles.get(str(param.name), "General options"), []).append(record)
-        if keys := list(_key_records(self.config_class)):
+        if keys := list(key_records(self.config_class)):
             sections["Further keys"] = keys
         sections["General options"] = sections.pop("General options")  # last
         for title, records in sections.items():
@@ -147,7 +155,7 @@ class ConfigCommand(click.Command):
     def _argument_records(self) -> list[tuple[str, str]]:
         file = ("CONFIG", "YAML file of the keys, or the name of a config that ships, such as train/dit-tiny.")
         keys = ("KEY=VALUE", "Sets any key of the config, nested ones with dots. The value is YAML, such as [1, 2].")
-        positional = [(_metavar(field), _help(field)) for field, _ in self._positional()]
+        positional = [(metavar(field), help_text(field)) for field, _ in self._positional()]
         return [*([file] if self.file_first else []), *positional, keys]
 
 
@@ -168,41 +176,6 @@ def general_options(config_file: bool) -> list[click.Option]:
     ]
 
 
-def fields_of(cls: type[Any]) -> list[tuple[Field, Any]]:
-    """Returns the fields of a config dataclass with their types."""
-    hints = typing.get_type_hints(cls)
-    return [(field, hints[field.name]) for field in dataclasses.fields(cls) if field.init]
-
-
-def default_text(field: Field) -> str:
-    """Returns the default value of a field as a help text shows it; empty for a required field."""
-    if _required(field):
-        return ""
-    factory = field.default_factory
-    value = factory() if callable(factory) else field.default
-    if value is None or (isinstance(value, (tuple, dict, str)) and not value):
-        return "none"
-    return ", ".join(map(_shown, value)) if isinstance(value, tuple) else _shown(value)
-
-
-def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
-
-
-def part_of(hint: Any) -> Any:
-    """Returns a type without its `None` alternative."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        parts = [part for part in typing.get_args(hint) if part is not type(None)]
-        return parts[0] if len(parts) == 1 else hint
-    return hint
-
-
-def nested_configs(hint: Any) -> list[type[Any]]:
-    """Returns the dataclasses that a field of this type may hold."""
-    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    return [part for part in parts if isinstance(part, type) and dataclasses.is_dataclass(part)]
-
-
 def _load(path: str) -> Any:
     module, name = path.split(":")
     return getattr(import_module(f"...{module}", __package__), name)
@@ -213,41 +186,12 @@ def _assign(texts: Sequence[str], positional: Sequence[tuple[Field, Any]]) -> tu
     plain_texts = [text for text in texts if not OVERRIDE.match(text)]
     given: dict[str, Any] = {}
     for field, hint in positional:
-        if _is_many(hint):
+        if is_many(hint):
             given[field.name], plain_texts = tuple(plain_texts), []
         elif plain_texts:
             given[field.name] = plain_texts.pop(0)
     given = {name: value for name, value in given.items() if value != ()}
     return given, [*plain_texts, *(text for text in texts if OVERRIDE.match(text))]
-
-
-def _required(field: Field) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _metavar(field: Field) -> str:
-    return str(field.metadata.get("name") or field.name).upper()
-
-
-def _is_many(hint: Any) -> bool:
-    return typing.get_origin(hint) is tuple and typing.get_args(hint)[-1] is Ellipsis
-
-
-def _has_option(field: Field, hint: Any) -> bool:
-    hidden = field.metadata.get("positional") or field.metadata.get("hidden")
-    return not (hidden or nested_configs(hint))
-
-
-def _help(field: Field) -> str:
-    text, default = str(field.metadata.get("help", "")), default_text(field)
-    if not default or (default == "none" and "default" in text):
-        return text
-    return f"{text}  [default: {default}]"
-
-
-def _parameter(key: str) -> str:
-    """The name of the click parameter of a dotted key."""
-    return key.replace(".", "__")
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
@@ -256,53 +200,6 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         values = values.setdefault(parent, {})
     values[last] = {**values[last], **value} if isinstance(value, dict) and last in values else value
-
-
-def _option(key: str, field: Field, hint: Any) -> click.Option:
-    """The click option of a field. Its default is None throughout: what is not given is left to the dataclass."""
-    name = str(field.metadata.get("name") or field.name).replace("_", "-")
-    part, arguments = part_of(hint), typing.get_args(part_of(hint))
-    declarations = [_parameter(key), f"--{name}"]
-    kind: dict[str, Any] = {"type": _click_type(part)}
-    if part is bool:
-        declarations[1] += f"/--no-{name}"
-        kind = {}
-    elif _is_many(part):
-        kind = {"type": _click_type(arguments[0]), "multiple": True}
-    elif typing.get_origin(part) is tuple:
-        kind = {"type": tuple(_click_type(argument) for argument in arguments)}
-    elif typing.get_origin(part) is dict or part is dict:
-        kind = {"multiple": True, "metavar": "KEY=VALUE"}
-    if short := field.metadata.get("short"):
-        declarations.append(f"-{short}")
-    return click.Option(declarations, default=None, help=_help(field), **kind)
-
-
-def _click_type(hint: Any) -> Any:
-    if typing.get_origin(hint) is typing.Literal:
-        return click.Choice([str(value) for value in typing.get_args(hint)])
-    return hint if hint in (int, float) else str
-
-
-def _value(field: Field, hint: Any, value: Any) -> Any:
-    """Returns the value that click parsed as a value of the field."""
-    if typing.get_origin(part_of(hint)) is dict:
-        return parse_overrides(value)
-    if field.metadata.get("commas"):
-        return tuple(part for text in value for part in text.split(",") if part)
-    return value
-
-
-def _key_records(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name and help of the keys that have no option: hidden fields, and those of nested configs."""
-    for field, hint in fields_of(cls):
-        nested = nested_configs(hint)
-        if len(nested) == 1:
-            yield from _key_records(nested[0], f"{prefix}{field.name}.")
-        elif nested:  # which one it is depends on other keys
-            yield f"{prefix}{field.name}.*", _help(field)
-        elif prefix or field.metadata.get("hidden"):
-            yield prefix + field.name.replace("class_name", "class"), _help(field)
 
 
 def _verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:

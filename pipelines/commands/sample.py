@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .options import ConfigCommand, Field, fields_of
+from .fields import Field, fields_of
+from .options import ConfigCommand
 from .tools import Outcome, progress_bar
 
 if TYPE_CHECKING:

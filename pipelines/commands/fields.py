@@ -1,0 +1,131 @@
+"""Fields of config dataclasses as options of the command line: names, types, defaults and help texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ...core.settings import parse_overrides
+
+Field = dataclasses.Field[Any]
+
+
+def fields_of(cls: type[Any]) -> list[tuple[Field, Any]]:
+    """Returns the fields of a config dataclass with their types."""
+    hints = typing.get_type_hints(cls)
+    return [(field, hints[field.name]) for field in dataclasses.fields(cls) if field.init]
+
+
+def default_text(field: Field) -> str:
+    """Returns the default value of a field as a help text shows it; empty for a required field."""
+    if is_required(field):
+        return ""
+    factory = field.default_factory
+    value = factory() if callable(factory) else field.default
+    if value is None or (isinstance(value, (tuple, dict, str)) and not value):
+        return "none"
+    return ", ".join(map(_shown, value)) if isinstance(value, tuple) else _shown(value)
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
+
+
+def part_of(hint: Any) -> Any:
+    """Returns a type without its `None` alternative."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        return parts[0] if len(parts) == 1 else hint
+    return hint
+
+
+def nested_configs(hint: Any) -> list[type[Any]]:
+    """Returns the dataclasses that a field of this type may hold."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return [part for part in parts if isinstance(part, type) and dataclasses.is_dataclass(part)]
+
+
+def is_required(field: Field) -> bool:
+    """Returns whether a field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def metavar(field: Field) -> str:
+    """Returns the name of a field as an argument, in capitals."""
+    return str(field.metadata.get("name") or field.name).upper()
+
+
+def is_many(hint: Any) -> bool:
+    """Returns whether a field holds any number of values."""
+    return typing.get_origin(hint) is tuple and typing.get_args(hint)[-1] is Ellipsis
+
+
+def has_option(field: Field, hint: Any) -> bool:
+    """Returns whether a field has an option of its own; others are arguments, or keys alone."""
+    hidden = field.metadata.get("positional") or field.metadata.get("hidden")
+    return not (hidden or nested_configs(hint))
+
+
+def help_text(field: Field) -> str:
+    """Returns the help of a field with its default, unless the text describes the default in words."""
+    text, default = str(field.metadata.get("help", "")), default_text(field)
+    if not default or (default == "none" and "default" in text):
+        return text
+    return f"{text}  [default: {default}]"
+
+
+def parameter_name(key: str) -> str:
+    """Returns the name of the click parameter of a dotted key."""
+    return key.replace(".", "__")
+
+
+def option_of(key: str, field: Field, hint: Any) -> click.Option:
+    """Returns the click option of a field. Its default is always None: what is not given is left to the dataclass."""
+    name = str(field.metadata.get("name") or field.name).replace("_", "-")
+    part, arguments = part_of(hint), typing.get_args(part_of(hint))
+    declarations = [parameter_name(key), f"--{name}"]
+    kind: dict[str, Any] = {"type": _click_type(part)}
+    if part is bool:
+        declarations[1] += f"/--no-{name}"
+        kind = {}
+    elif is_many(part):
+        kind = {"type": _click_type(arguments[0]), "multiple": True}
+    elif typing.get_origin(part) is tuple:
+        kind = {"type": tuple(_click_type(argument) for argument in arguments)}
+    elif typing.get_origin(part) is dict or part is dict:
+        kind = {"multiple": True, "metavar": "KEY=VALUE"}
+    if short := field.metadata.get("short"):
+        declarations.append(f"-{short}")
+    return click.Option(declarations, default=None, help=help_text(field), **kind)
+
+
+def _click_type(hint: Any) -> Any:
+    if typing.get_origin(hint) is typing.Literal:
+        return click.Choice([str(value) for value in typing.get_args(hint)])
+    return hint if hint in (int, float) else str
+
+
+def parsed_value(field: Field, hint: Any, value: Any) -> Any:
+    """Returns the value that click parsed as a value of the field."""
+    if typing.get_origin(part_of(hint)) is dict:
+        return parse_overrides(value)
+    if field.metadata.get("commas"):
+        return tuple(part for text in value for part in text.split(",") if part)
+    return value
+
+
+def key_records(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields name and help of the keys that have no option: hidden fields, and those of nested configs."""
+    for field, hint in fields_of(cls):
+        nested = nested_configs(hint)
+        if len(nested) == 1:
+            yield from key_records(nested[0], f"{prefix}{field.name}.")
+        elif nested:  # which one it is depends on other keys
+            yield f"{prefix}{field.name}.*", help_text(field)
+        elif prefix or field.metadata.get("hidden"):
+            yield prefix + field.name.replace("class_name", "class"), help_text(field)
