@@ -16,6 +16,7 @@ import latentune
 ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("tokenizers", "generators", "pipelines", "configs", "demos")
 SOURCES = (*(ROOT / name for name in LINKED[:3]), ROOT / "src/latentune/core", ROOT / "src/latentune/layers")
+MAX_TEST_LINES = 350
 TESTED_EXTRAS = ("dev", "docs", "ray", "report", "tensorboard", "torchaudio")  # what `make setup` installs
 CODE = sorted(path for folder in SOURCES for path in folder.rglob("*.py"))
 
@@ -50,6 +51,12 @@ def test_tests_mirror_the_tree() -> None:
         place = folder.relative_to(ROOT / "tests")
         parents = ROOT, ROOT / "src" / "latentune"
         assert any((parent / place).is_dir() for parent in parents), f"tests/{place} tests a folder that does not exist"
+
+
+def test_no_test_file_is_long() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")}
+    too_long = {str(path): length for path, length in lengths.items() if length > MAX_TEST_LINES}
+    assert not too_long, f"split these by what they test: {too_long}"
 
 
 def test_every_config_is_readable_as_package_data() -> None:
