@@ -83,3 +83,15 @@ def test_docstrings_have_a_subject_and_do_not_begin_with_what() -> None:
         f"{path}:{line}" for path in SOURCES for line, text in docstrings(path) if text.startswith(("What ", "Of "))
     ]
     assert not found, f"say what it is or does: {found}"
+
+
+def test_every_argument_has_an_entry_of_its_own() -> None:
+    """The documentation is generated from the docstrings, and a list of names is not the name of an argument."""
+    entry = re.compile(r"^ {4}\w+(?:, \w+)+: ", re.MULTILINE)
+    found = []
+    for path in SOURCES:
+        for line, text in docstrings(path):
+            _, _, arguments = text.partition("\nArgs:\n")
+            if entry.search(re.split(r"\n(?:Returns|Raises|Yields):\n", arguments)[0]):
+                found.append(f"{path}:{line}")
+    assert not found, f"write one entry per argument: {found}"

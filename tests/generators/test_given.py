@@ -1,4 +1,4 @@
-"""What is given of the items: any chunks for diffusion, the first ones for language models."""
+"""Items of which a part is given: any chunks for diffusion, the first ones for language models."""
 
 from __future__ import annotations
 

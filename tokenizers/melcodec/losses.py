@@ -55,7 +55,9 @@ def level_term(
     are not known; the power over many frames depends on phases little, and draws the level to its own place.
 
     Args:
-        estimate, target, sample_rate: as of `spectral_terms`.
+        estimate: as of `spectral_terms`.
+        target: as of `spectral_terms`.
+        sample_rate: as of `spectral_terms`.
         window_samples: of the STFT, whose hop is half of it.
         num_mels: bands.
         pool_frames: frames whose power is one level.

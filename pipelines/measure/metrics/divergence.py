@@ -75,8 +75,10 @@ def marginal_kl(reference: Any, generated: Any, *, eps: float = EPS, multilabel:
     """Computes the divergence of the mean posteriors of two sets, for files that do not pair.
 
     Args:
-        reference, generated: posteriors [n, K] and [m, K].
-        eps, multilabel: as in `kl_divergence`.
+        reference: posteriors [n, K].
+        generated: posteriors [m, K].
+        eps: as in `kl_divergence`.
+        multilabel: as in `kl_divergence`.
 
     Returns:
         The divergence in nats.

@@ -35,7 +35,8 @@ def kernel_distance(
     """Computes the unbiased squared maximum mean discrepancy.
 
     Args:
-        reference, generated: embeddings [n, D] and [m, D].
+        reference: embeddings [n, D].
+        generated: embeddings [m, D].
         kernel: `gaussian`, exp(-|x - y|^2 / (2 bandwidth^2)), or `polynomial`, (x . y / D + 1)^degree.
         bandwidth: of the Gaussian kernel; by default `reference_bandwidth(reference)`, so that all systems measured
             against one reference share it.
@@ -58,7 +59,8 @@ def kernel_audio_distance(reference: Any, generated: Any, *, bandwidth: float | 
     """Computes KAD: the Gaussian kernel distance times 100, on the scale of the paper's and `kadtk`'s figures.
 
     Args:
-        reference, generated: embeddings [n, D] and [m, D].
+        reference: embeddings [n, D].
+        generated: embeddings [m, D].
         bandwidth: by default that of the reference, as the paper defines it. `kadtk` 1.1.0 takes the median of the set
             that is evaluated instead; for its figure pass `median_distance(generated)`.
 

@@ -35,7 +35,8 @@ def precision_recall_density_coverage(reference: Any, generated: Any, *, num_nei
     four depend on n, m and k: compare systems at equal ones. Memory is that of a block of pairs.
 
     Args:
-        reference, generated: embeddings [n, D] and [m, D].
+        reference: embeddings [n, D].
+        generated: embeddings [m, D].
         num_neighbours: k.
 
     Returns:

@@ -41,7 +41,8 @@ def factors_trace(a: np.ndarray, b: np.ndarray, rank: int | None = None) -> floa
     """Computes Tr (A B)^1/2 where A = a a' and B = b b': the sum of the singular values of a' b.
 
     Args:
-        a, b: factors [D, r].
+        a: factor [D, r].
+        b: factor [D, r].
         rank: of a' b at most, where that is known to be less than the r of both: centred embeddings sum to 0, and
             repeated ones add none. It spares the singular values; the result is the same.
 

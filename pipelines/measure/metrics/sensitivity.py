@@ -55,7 +55,8 @@ def bin_sensitivity(gradients: Tensor, window_samples: int = 512, hop_samples: i
 
     Args:
         gradients: [K, C, N].
-        window_samples, hop_samples: of the T frames.
+        window_samples: window of the T frames.
+        hop_samples: hop of the T frames.
 
     Returns:
         The sensitivity [F, T], F with the Nyquist bin.
@@ -94,7 +95,8 @@ def periodicity(gradients: Tensor, period: int, margin: int = 0) -> float:
 
     Args:
         gradients: [K, C, N] of at least two signals.
-        period, margin: as in `folded`.
+        period: as in `folded`.
+        margin: as in `folded`.
 
     Returns:
         The standard deviation over the mean of the folded sensitivity, 0 where nothing repeats. The variance is

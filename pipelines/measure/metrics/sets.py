@@ -71,7 +71,8 @@ def as_pair(reference: Any, generated: Any, least: int = 1) -> tuple[np.ndarray,
     """Checks two sets of embeddings.
 
     Args:
-        reference, generated: embeddings [n, D] and [m, D].
+        reference: embeddings [n, D].
+        generated: embeddings [m, D].
         least: number of embeddings that each side must have.
 
     Returns:

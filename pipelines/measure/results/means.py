@@ -50,7 +50,8 @@ def mean_sample(names: Sequence[str], values: Array, weights: Array, bounds: Bou
 
     Args:
         names: of the F files.
-        values, weights: [F].
+        values: values [F].
+        weights: weights [F].
         bounds: of the mean.
 
     Returns:

@@ -70,7 +70,8 @@ class Report:
         Args:
             caption: above the plot.
             curves: the lines by name, each as (x, y).
-            x_label, y_label: of the axes.
+            x_label: label of the x axis.
+            y_label: label of the y axis.
 
         Raises:
             ValueError: no curve, or x and y of different lengths.

@@ -22,7 +22,8 @@ def curve_svg(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_l
 
     Args:
         curves: the lines by name, each as (x, y).
-        x_label, y_label: of the axes.
+        x_label: label of the x axis.
+        y_label: label of the y axis.
 
     Returns:
         The text of an SVG element.
@@ -82,7 +83,8 @@ def sensitivity_png(
     Args:
         target: a path, written atomically, or a binary file.
         losses: name to the sensitivity of samples [N] and of bins [F, T], each drawn relative to its mean.
-        window_samples, hop_samples: of the T frames.
+        window_samples: window of the T frames.
+        hop_samples: hop of the T frames.
 
     Raises:
         ValueError: no loss.

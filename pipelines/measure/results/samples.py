@@ -150,7 +150,8 @@ def difference(first: Sample, other: Sample, resampling: Resampling) -> Differen
     files are drawn independently.
 
     Args:
-        first, other: one figure of two systems.
+        first: the figure of the first system.
+        other: the figure of the other system.
         resampling: how often the files are drawn.
 
     Returns:

@@ -44,7 +44,9 @@ class ResultsTable:
         """Adds a row; a system that is new comes last.
 
         Args:
-            system, file, figure: what was measured.
+            system: name of the system.
+            file: name of the file.
+            figure: name of the figure.
             value: None where the file has no value.
             weight: of the value in the mean over files.
             note: why there is no value.
@@ -57,7 +59,8 @@ class ResultsTable:
         """Adds a figure of a system's files as a whole.
 
         Args:
-            system, figure: what was measured.
+            system: name of the system.
+            figure: name of the figure.
             found: the figure.
         """
         self.systems.setdefault(system, {})
@@ -68,7 +71,8 @@ class ResultsTable:
         """Adds numbers that belong to a mean, such as its standard deviation.
 
         Args:
-            system, figure: whose mean it is.
+            system: name of the system.
+            figure: name of the figure.
             details: the numbers by name.
         """
         self._details.setdefault((system, figure), {}).update(details)
@@ -103,7 +107,8 @@ class ResultsTable:
         """Selects the rows of one system and figure.
 
         Args:
-            system, figure: which rows.
+            system: name of the system.
+            figure: name of the figure.
             files: take only the rows of these; by default all.
 
         Returns:
@@ -121,7 +126,8 @@ class ResultsTable:
         """Computes the mean over files of a figure, or the figure of the set, with its interval.
 
         Args:
-            system, figure: which figure.
+            system: name of the system.
+            figure: name of the figure.
             files: take only these; by default all. A figure of a set has no value for a part of the files.
 
         Returns:
@@ -137,7 +143,8 @@ class ResultsTable:
         """Computes the figure of system `other` minus that of `first`.
 
         Args:
-            first, other: the systems.
+            first: name of the first system.
+            other: name of the other system.
             figure: which figure.
             common: compare only files for which both systems have a value.
 

@@ -81,8 +81,10 @@ def unpaired_warnings(metric: str, name: str, system: EmbeddedSet, reference: Em
     """Warns of files that a metric cannot pair by name: they have no counterpart, or none that is clear.
 
     Args:
-        metric, name: of the metric and of the system.
-        system, reference: the two sets.
+        metric: the metric.
+        name: name of the system.
+        system: the set of the system.
+        reference: the reference set.
 
     Returns:
         The warnings, in sentences.

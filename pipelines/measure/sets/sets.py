@@ -62,7 +62,8 @@ class SetBuilder:
         """Adds a file.
 
         Args:
-            name, index: in its source.
+            name: name of the item in its source.
+            index: index of the item in its source.
             found: its embeddings.
         """
         self.names.append(name)
