@@ -26,7 +26,8 @@ class RayEngine(Engine):
     Args:
         num_workers: actors; by default as many as fit on the cluster.
         num_threads: of each actor, as in `LocalEngine`.
-        cpus_per_worker, gpus_per_worker: resources that Ray reserves for each actor; with fractions actors share a GPU.
+        cpus_per_worker: CPUs that Ray reserves for each actor.
+        gpus_per_worker: GPUs that Ray reserves for each actor; with fractions actors share a GPU.
         address: of a running cluster, or `auto`; None starts Ray on this machine until the run ends.
     """
 
