@@ -67,7 +67,10 @@ def package_files(checkout: Path) -> set[str]:
     """The files that a wheel must hold, listed from the folders themselves."""
     found = {f"{name}/{path.relative_to(checkout / name)}" for name in LINKED for path in (checkout / name).rglob("*")}
     source = checkout / "src" / "latentune"
-    real = {str(path.relative_to(source)) for name in ("", "core", "layers") for path in (source / name).glob("*.*")}
+    real = {
+        str(path.relative_to(source))
+        for path in (*source.glob("*.*"), *source.glob("core/**/*"), *source.glob("layers/**/*"))
+    }
     return {f"latentune/{name}" for name in found | real if name.endswith(DATA) and not name.startswith(LEFT_OUT)}
 
 
