@@ -21,7 +21,7 @@ from ..core.extras import import_extra
 from ..core.figures import can_draw
 from ..core.files import file_sha256, write_json
 from ..core.outputs import slug
-from ..generators.base import LatentGenerator
+from ..generators.base import Conditions, LatentGenerator
 from ..tokenizers.inputs import check_decode_options
 from .data.audio.read import read_audio
 from .data.audio.record import RecordedFolder
@@ -134,6 +134,10 @@ def sample_to_folder(
     options = _sampling_options(config, type(pipeline.generator))
     check_decode_options(pipeline.tokenizer, config.decode_options)
     todo = [line for line in lines for _ in range(config.num)]
+    asked = _call_arguments(lines, config, pipeline)
+    pipeline.check_conditions(
+        Conditions.of(asked["prompt"], asked["duration_s"], asked["labels"], **asked["conditions"])
+    )
     names = [f"{number:03d}_{slug(line.text)}" for number, line in enumerate(todo)]
     suffixes = ("wav", "png", "json") if draw else ("wav", "json")
     # last: a wrong request leaves no folder behind

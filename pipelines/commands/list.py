@@ -13,7 +13,7 @@ from .options import ConfigCommand
 from .tools import Outcome
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group, RenderResult
     from rich.table import Table
 
 Row = dict[str, str]
@@ -120,20 +120,43 @@ def _render(tables: dict[str, list[Row]]) -> Group:
 
     parts: list[Any] = []
     for kind, rows in tables.items():
-        parts += [*([""] if parts else []), _table(kind, rows)]
+        parts += [*([""] if parts else []), _Listing(kind, rows)]
     return Group(*parts)
 
 
-def _table(kind: str, rows: list[Row]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+@dataclass(frozen=True)
+class _Listing:
+    """Rows as a table where it fits the terminal, else as paragraphs: a name, and below it the facts in one line."""
 
-    table = Table(box=None, title=Text(kind.capitalize(), style="bold"), title_justify="left", pad_edge=False)
-    for column in rows[0]:
-        table.add_column(column, no_wrap=column == "name", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(text) for text in row.values()))
-    return table
+    kind: str
+    rows: list[Row]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement
+        from rich.padding import Padding
+        from rich.text import Text
+
+        table = self._table()
+        if Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width:
+            yield table
+            return
+        yield Text(self.kind.capitalize(), style="bold")
+        for row in self.rows:
+            name, *facts = row.items()
+            yield Text(name[1], style="bold cyan")
+            yield Padding(Text("; ".join(f"{column} {value}" for column, value in facts)), (0, 0, 0, 4))
+
+    def _table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        title = Text(self.kind.capitalize(), style="bold")
+        table = Table(box=None, title=title, title_justify="left", pad_edge=False)
+        for column in self.rows[0]:
+            table.add_column(column, no_wrap=True)
+        for row in self.rows:
+            table.add_row(*(Text(text) for text in row.values()))
+        return table
 
 
 command = ConfigCommand(names, ListConfig, name="list")

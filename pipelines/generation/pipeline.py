@@ -131,7 +131,7 @@ class GenerationPipeline:
             labels = [labels] * (len(prompts) // num_per_prompt)
         asked = Conditions.of(prompts, seconds, None if labels is None else repeat(list(labels), num_per_prompt))
         asked = asked.replaced(**values_per_item(conditions or {}, len(prompts), num_per_prompt))
-        self._refuse_unseen(asked)
+        self.check_conditions(asked)
         lengths = lengths_in_samples(seconds, self.spec)
         chosen = {"guidance_scale": self.defaults.guidance_scale, **self.defaults.sample, **options}
         if guidance_scale is not None:
@@ -189,15 +189,20 @@ class GenerationPipeline:
             raise ValueError(f"continue_from takes audio [channels, samples], got shape {tuple(audio.shape)}")
         return Given.prefix(self.tokenizer.encode(audio[None].to(self.device), sample_rate), self.spec)
 
-    def _refuse_unseen(self, conditions: Conditions) -> None:
-        """Raises ValueError if a condition is asked for that the generator saw no value of in training."""
+    def check_conditions(self, conditions: Conditions) -> None:
+        """Checks whether the generator can follow these conditions.
+
+        Raises:
+            ValueError: a condition that the generator does not have or saw no value of in training, or a value that
+                it does not know.
+        """
         seen = self.generator.trained_on.conditions
         encoder = getattr(self.generator, "condition_encoder", None)
+        if encoder is not None:
+            encoder.request(conditions)
         for name, values in conditions.values.items():
             if name == SECONDS or not any(map(is_given, values)):
                 continue
-            if encoder is not None and name not in encoder.conditioners:
-                continue  # the generator itself refuses what it does not have
             if seen is not None and name not in seen:
                 has = ", ".join(seen) or "none"
                 raise ValueError(

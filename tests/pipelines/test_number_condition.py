@@ -114,6 +114,7 @@ def test_the_command_line_takes_the_number(trained: Path, tmp_path: Path) -> Non
     assert "made without tempo: leave it out (its conditions: bpm, seconds)" in sample(
         "x", "--condition", "tempo=3", code=1
     )
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
