@@ -21,7 +21,7 @@ FIXTURE = Path(__file__).parent / "fixtures" / "austen_0880.wav"
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("audio", nargs="?", default=FIXTURE, help="a file of speech")
-    parser.add_argument("--tokenizer", default="taae-mini", help="shipped name, folder or hub id")
+    parser.add_argument("--tokenizer", default="melcodec-speech", help="shipped name, folder or hub id")
     parser.add_argument("--p", type=float, nargs="+", default=[0.001, 0.01, 0.1], help="probabilities that a bit flips")
     parser.add_argument("--seconds", type=float, default=4.0, help="of the file")
     parser.add_argument("--output", type=Path, default=Path("demo_out/channel"))

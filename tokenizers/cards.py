@@ -32,15 +32,6 @@ SHIPPED_CARDS = {
         tokens="125 Hz of 14641, 1730 bit/s",
         licence=OWN_LICENCE,
     ),
-    "taae-mini": TokenizerCard(
-        class_name="TAAE",
-        place="tokenizers/taae/weights/mini",
-        parameters_m=10.1,
-        audio="16 kHz mono",
-        latents="6 at 25 Hz",
-        tokens="25 Hz of 24137569, 613 bit/s",
-        licence=OWN_LICENCE,
-    ),
     "neucodec-mini": TokenizerCard(
         class_name="NeuCodec",
         place="tokenizers/neucodec/weights/mini",
@@ -50,13 +41,22 @@ SHIPPED_CARDS = {
         tokens="50 Hz of 65536, 800 bit/s",
         licence=OWN_LICENCE,
     ),
-    "neucodec-distill-mini": TokenizerCard(
-        class_name="DistillNeuCodec",
-        place="tokenizers/neucodec/weights/distill-mini",
-        parameters_m=6.8,
-        audio="24 kHz mono",
+    "melcodec-speech": TokenizerCard(
+        class_name="MelCodec",
+        place="tokenizers/melcodec/weights/speech",
+        parameters_m=7.1,
+        audio="16 kHz mono",
         latents="8 at 50 Hz",
         tokens="50 Hz of 65536, 800 bit/s",
+        licence=OWN_LICENCE,
+    ),
+    "melcodec-music": TokenizerCard(
+        class_name="MelCodec",
+        place="tokenizers/melcodec/weights/music",
+        parameters_m=7.0,
+        audio="24 kHz mono",
+        latents="24 at 46.9 Hz",
+        tokens="46.875 Hz of 65536 and 65536 and 65536, 2250 bit/s",
         licence=OWN_LICENCE,
     ),
 }

@@ -78,7 +78,7 @@ def test_what_is_no_tokenizer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
 def test_half_precision_stays_near(precision: Precision, dtype: torch.dtype) -> None:
     audio = 0.1 * torch.randn(1, 1, 16_000, generator=torch.Generator().manual_seed(0))
-    whole, half = load_tokenizer("taae-mini"), load_tokenizer("taae-mini", precision=precision)
+    whole, half = load_tokenizer("melcodec-speech"), load_tokenizer("melcodec-speech", precision=precision)
     assert half.dtype == dtype
     expected, encoded = whole.encode(audio, 16_000), half.encode(audio, 16_000)
     torch.testing.assert_close(encoded.latents.float(), expected.latents, atol=0.1, rtol=0)
@@ -87,11 +87,11 @@ def test_half_precision_stays_near(precision: Precision, dtype: torch.dtype) -> 
 
 
 def test_the_automatic_precision_of_a_cpu_is_fp32() -> None:
-    assert load_tokenizer("taae-mini", device="cpu", precision="auto").dtype == torch.float32
+    assert load_tokenizer("melcodec-speech", device="cpu", precision="auto").dtype == torch.float32
 
 
 def test_unknown_devices_and_precisions_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown precision 'half'"):
-        load_tokenizer("taae-mini", precision="half")  # type: ignore[arg-type]
+        load_tokenizer("melcodec-speech", precision="half")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown device 'gpu'"):
-        load_tokenizer("taae-mini", device="gpu")
+        load_tokenizer("melcodec-speech", device="gpu")

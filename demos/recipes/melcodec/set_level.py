@@ -69,7 +69,7 @@ def main() -> None:
     gain_db = -level if arguments.gain_db is None else arguments.gain_db
     amplify(codec, gain_db)
     logger.info("gain %+.2f dB: level %+.2f dB, mel distance %.3f", gain_db, *measure(codec, *options))
-    codec.save_pretrained(arguments.output)
+    codec.to(torch.float16).save_pretrained(arguments.output)
 
 
 if __name__ == "__main__":
