@@ -21,7 +21,8 @@ from ..core.extras import import_extra
 from ..core.figures import can_draw
 from ..core.files import file_sha256, write_json
 from ..core.outputs import slug
-from ..generators.base import Conditions, LatentGenerator
+from ..generators.base import LatentGenerator
+from ..generators.conditions import Conditions
 from ..tokenizers.inputs import check_decode_options
 from .data.audio.read import read_audio
 from .data.audio.record import RecordedFolder
