@@ -1,4 +1,4 @@
-"""Where in a recording an item starts and how long the recording is. Shape letters: B batch, F features, W width."""
+"""Where in a recording an item starts and how long the recording is. Shape letters: B batch, W width."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from .base import Conditioner, ConditionerConfig, Encoding
-from .fourier import embed_number, feature_network, fourier_features
+from .fourier import embed_number, feature_network
 
 NAMES = ("seconds_start", "seconds_total")
 LONGEST_S = 3600.0  # one hour maps to 1 on the logarithmic scale; longer is allowed
-
-
-def seconds_features(seconds: Tensor) -> Tensor:
-    """Returns Fourier features [B, F] float32 of the logarithm of seconds [B] >= 0.
-
-    On a logarithmic scale a second matters more at 5 s than at 500 s.
-    """
-    return fourier_features(_position(seconds))
 
 
 class SecondsConditioner(Conditioner):
@@ -60,10 +52,11 @@ class SecondsConditioner(Conditioner):
 
 
 def _embed(network: nn.Module, seconds: Tensor, null: Tensor, drop: Tensor) -> Tensor:
-    return embed_number(network, _position(torch.nan_to_num(seconds)), torch.isnan(seconds) | drop, null)
+    return embed_number(network, log_position(torch.nan_to_num(seconds)), torch.isnan(seconds) | drop, null)
 
 
-def _position(seconds: Tensor) -> Tensor:
+def log_position(seconds: Tensor) -> Tensor:
+    """Returns the place of seconds [B] >= 0 on a scale where a second matters more at 5 s than at 500 s."""
     return torch.log1p(seconds.float()) / math.log1p(LONGEST_S)
 
 

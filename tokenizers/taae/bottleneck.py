@@ -119,11 +119,6 @@ class Bottleneck:
         """
         return Bottleneck(replace(self.config, preset=preset, stages=()), self.latent_dim)
 
-    def with_levels(self, levels: Sequence[int]) -> Bottleneck:
-        """Returns the same network's bottleneck with tokens of other levels, changed after training."""
-        stages = (Stage(levels=tuple(levels)),)
-        return Bottleneck(replace(self.config, preset="native", stages=stages), self.latent_dim)
-
     # ------------------------------------------------------------------ tokens
 
     def z_to_tokens(self, z: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The face of an embedder: mono audio in, one embedding a window out, and a name card that says what made them.
+"""The interface of an embedder: mono audio in, one embedding per window out, and a record of what made them.
 
-Shape letters: N samples, W windows, E embeddings a window, D embedding width, K classes.
+Shape letters: N samples, W windows, E embeddings per window, D embedding width, K classes.
 """
 
 from __future__ import annotations

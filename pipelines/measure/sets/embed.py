@@ -1,6 +1,6 @@
 """Audio to embeddings: a worker for any engine, that batches windows of several files.
 
-Shape letters: N samples, W windows, E embeddings a window, D their width.
+Shape letters: N samples, W windows, E embeddings per window, D their width.
 """
 
 from __future__ import annotations

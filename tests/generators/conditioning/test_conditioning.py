@@ -9,7 +9,8 @@ from torch import Tensor
 
 from latentune.generators.conditioning import ConditionEncoder, ConditioningConfig
 from latentune.generators.conditioning.drops import draw_drops
-from latentune.generators.conditioning.seconds import seconds_features
+from latentune.generators.conditioning.fourier import fourier_features
+from latentune.generators.conditioning.seconds import log_position
 from latentune.generators.conditioning.text import text_to_bytes
 from latentune.generators.conditions import Conditions, is_given
 
@@ -117,7 +118,7 @@ def test_lone_surrogates_and_any_script_are_text(encoder: ConditionEncoder) -> N
 
 
 def test_seconds_features_tell_short_times_apart() -> None:
-    features = seconds_features(torch.tensor([0.0, 0.5, 1.0, 60.0, 61.0, 7200.0]))
+    features = fourier_features(log_position(torch.tensor([0.0, 0.5, 1.0, 60.0, 61.0, 7200.0])))
     distances = torch.cdist(features, features) + 10 * torch.eye(len(features))
     assert distances.min() > 0.05
 

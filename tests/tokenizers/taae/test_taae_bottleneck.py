@@ -84,7 +84,7 @@ def test_presets_take_tanh_in_float64_and_native_tokens_in_float32() -> None:
     assert math.tanh(z.item()) > 0.25
     assert torch.tanh(z).item() == 0.25
     assert make(1, levels=levels).z_to_tokens(z).tolist() == [2]
-    assert make(1, levels=(17,)).with_levels(levels).z_to_tokens(z).tolist() == [3]
+    assert make(1, levels=(17,), stages=(Stage(levels=levels),)).z_to_tokens(z).tolist() == [3]
 
 
 # ---------------------------------------------------------------------- round trips
@@ -140,13 +140,13 @@ def test_levels_change_after_training_but_not_the_latents() -> None:
     z = encoder_output()
     errors = []
     for size in (3, 5, 9, 33):
-        bottleneck = make().with_levels((size,) * 6)
+        bottleneck = make(stages=(Stage(levels=(size,) * 6),))
         assert bottleneck.levels == ((size,) * 6,)
         assert bottleneck.config.levels == (17,) * 6  # what the network was trained with
         values = bottleneck.tokens_to_values(bottleneck.z_to_tokens(z))
         errors.append(float((values - torch.tanh(z)).abs().max()))
     assert all(error <= 1 / (size - 1) + 1e-6 for error, size in zip(errors, (3, 5, 9, 33), strict=True))
-    back = make().with_levels((5,) * 6).with_preset("native")
+    back = make(stages=(Stage(levels=(5,) * 6),)).with_preset("native")
     assert torch.equal(back.z_to_tokens(z), make().z_to_tokens(z))
 
 

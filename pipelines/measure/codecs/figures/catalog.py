@@ -81,14 +81,6 @@ SEAM_FACTS = FigureFacts(title="level above 4 kHz at borders of chunks over its 
 ALL_FIGURES = (*PAIR_FIGURES, *OTHER_FIGURES, SEAM_FIGURE, *SPEED_FIGURES)
 
 
-def figure_facts(name: str) -> FigureFacts:
-    """Returns how a figure is read; raises ValueError for an unknown one."""
-    check_figures([name])
-    if name in PAIR_FIGURES:
-        return PAIR_FIGURES[name].facts
-    return SEAM_FACTS if name == SEAM_FIGURE else (SPEED_FIGURES | OTHER_FIGURES)[name]
-
-
 def check_figures(names: Iterable[str]) -> tuple[str, ...]:
     """Returns the names, each once. Raises ValueError for none or an unknown one, and lists the known."""
     chosen = tuple(dict.fromkeys(names))
