@@ -142,7 +142,8 @@ class AudioTokenizer(ConfiguredModel):
     @property
     def licence(self) -> str:
         """The licence of the weights, kept in config.json; it is written into datasets and model cards."""
-        return self.config.get("_licence", "unknown")
+        licence: str = self.config.get("_licence", "unknown")
+        return licence
 
     @licence.setter
     def licence(self, name: str) -> None:

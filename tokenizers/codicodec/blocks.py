@@ -50,7 +50,8 @@ class ScaledGroupNorm(nn.Module):
         """Normalises x [M, C, F, T]; noise [M or 1, E] is needed if the norm is conditioned on it."""
         if noise is None:
             return F.group_norm(x, self.groups, self.weight)
-        return F.group_norm(x, self.groups) * (1 + self.project(noise))[..., None, None]
+        scaled: Tensor = F.group_norm(x, self.groups) * (1 + self.project(noise))[..., None, None]
+        return scaled
 
 
 class ScaledLayerNorm(nn.Module):
@@ -68,7 +69,8 @@ class ScaledLayerNorm(nn.Module):
         """Normalises x [P, H, S, W]; noise [P or 1, H, E] is needed if the norm is conditioned on it."""
         if noise is None:
             return F.layer_norm(x, (self.width,), self.weight, eps=NORM_EPS)
-        return F.layer_norm(x, (self.width,), eps=NORM_EPS) * (1 + self.project(noise))[..., None, :]
+        scaled: Tensor = F.layer_norm(x, (self.width,), eps=NORM_EPS) * (1 + self.project(noise))[..., None, :]
+        return scaled
 
 
 class ConvBlock(nn.Module):
@@ -81,7 +83,8 @@ class ConvBlock(nn.Module):
         self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        return self.conv2(F.silu(self.conv1(self.norm(x, noise)))).add_(x)
+        out: Tensor = self.conv2(F.silu(self.conv1(self.norm(x, noise)))).add_(x)
+        return out
 
 
 class Downsample(nn.Module):
@@ -95,7 +98,8 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fixed = F.avg_pool2d(x, self.factor).repeat_interleave(self.repeat, dim=1)
-        return self.conv(self.norm(x)) + fixed
+        out: Tensor = self.conv(self.norm(x)) + fixed
+        return out
 
 
 class Upsample(nn.Module):
@@ -109,7 +113,8 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fixed = x.unflatten(1, (self.out_channels, -1)).mean(2)
-        return self.conv(self.norm(x)) + F.interpolate(fixed, scale_factor=self.factor, mode="nearest")
+        out: Tensor = self.conv(self.norm(x)) + F.interpolate(fixed, scale_factor=self.factor, mode="nearest")
+        return out
 
 
 class HalfCausalAttention(nn.Module):

@@ -11,13 +11,15 @@ from .config import CoDiCodecConfig
 def noise_level(position: float | Tensor, config: CoDiCodecConfig) -> float | Tensor:
     """Returns sigma at a position in [0, 1], from sigma_min to sigma_max, spaced by rho."""
     low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
-    return (low + position * (high - low)) ** config.rho
+    sigma: float | Tensor = (low + position * (high - low)) ** config.rho
+    return sigma
 
 
 def noise_position(sigma: Tensor, config: CoDiCodecConfig) -> Tensor:
     """Inverts `noise_level`."""
     low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
-    return (sigma ** (1 / config.rho) - low) / (high - low)
+    position: Tensor = (sigma ** (1 / config.rho) - low) / (high - low)
+    return position
 
 
 def preconditioning(sigma: Tensor, config: CoDiCodecConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,4 +41,5 @@ def renoise(clean: Tensor, noise: Tensor, sigma: float, config: CoDiCodecConfig)
     Returns:
         The noisy estimate.
     """
-    return clean + (sigma**2 - config.sigma_min**2) ** 0.5 * noise
+    noisy: Tensor = clean + (sigma**2 - config.sigma_min**2) ** 0.5 * noise
+    return noisy

@@ -124,4 +124,5 @@ class Depatchifier(Levels):
         Returns:
             Spectrogram [M, 2C, F, L].
         """
-        return self.conv_out(self.norm_out(x, noise) * gain)
+        spectrogram: Tensor = self.conv_out(self.norm_out(x, noise) * gain)
+        return spectrogram

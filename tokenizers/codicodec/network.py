@@ -84,7 +84,8 @@ class Encoder(nn.Module):
         learned = torch.cat((self.summaries, self.registers)).expand(len(patches), -1, -1)
         sequence = torch.cat((patches, learned.to(patches.dtype)), dim=1).unsqueeze(1)
         x, _ = self.transformer(sequence, slice(self.first, self.last))
-        return self.project(self.norm_out(x[:, 0]))
+        summaries: Tensor = self.project(self.norm_out(x[:, 0]))
+        return summaries
 
 
 class Upsampler(nn.Module):
@@ -107,7 +108,8 @@ class Upsampler(nn.Module):
         registers = self.registers.expand(count, -1, -1)
         sequence = torch.cat((patches, self.expand(values), registers), dim=1).unsqueeze(1)
         x, _ = self.transformer(sequence, slice(0, self.num_patches))
-        return self.depatchifier(x[:, 0])[1]
+        maps: list[Tensor] = self.depatchifier(x[:, 0])[1]
+        return maps
 
 
 class NoiseEmbedding(nn.Module):
@@ -210,7 +212,8 @@ class Denoiser(nn.Module):
         x, _ = self.patchifier(x, rows(gain_in), rows(conditioning), features)
         sequence = self._sequence(x.unflatten(0, noisy.shape[:2]), values)
         noise = conditioning.unflatten(0, (-1, noisy.shape[1]))
-        return self.transformer(sequence, slice(0, 1), noise)[1]
+        pairs: list[KeyValue] = self.transformer(sequence, slice(0, 1), noise)[1]
+        return pairs
 
     def _sequence(self, patches: Tensor, values: Tensor) -> Tensor:
         """Returns [P, H, S, W]: audio tokens, summaries, registers of each half."""

@@ -26,4 +26,5 @@ def spectrogram_to_audio(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor
 
 def split_chunks(spectrogram: Tensor, chunk_frames: int) -> Tensor:
     """Returns [B, K, 2C, F, chunk_frames] of [B, 2C, F, K * chunk_frames]."""
-    return spectrogram.unflatten(-1, (-1, chunk_frames)).movedim(3, 1)
+    chunks: Tensor = spectrogram.unflatten(-1, (-1, chunk_frames)).movedim(3, 1)
+    return chunks

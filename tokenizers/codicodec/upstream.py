@@ -170,4 +170,5 @@ def load_official(cls: type[Codec], path: str | Path, config: CoDiCodecConfig | 
     codec = cls(config or CoDiCodecConfig())
     codec.load_state_dict(convert_state_dict(state, codec), strict=True)
     codec.licence = LICENCE
-    return codec.eval()
+    loaded: Codec = codec.eval()
+    return loaded

@@ -30,7 +30,8 @@ class ConvNeXtBlock(Stage):
     def valid(self, segment: Tensor) -> Tensor:
         kept = segment[:, self.left : segment.shape[1] - self.right]
         mixed = self.norm(self._convolve(segment))
-        return kept + self.gain * self.narrow(F.gelu(self.widen(mixed)))
+        out: Tensor = kept + self.gain * self.narrow(F.gelu(self.widen(mixed)))
+        return out
 
     def _convolve(self, segment: Tensor) -> Tensor:
         """Depthwise convolution without padding. On a CPU two dimensions with channels last are 2.4 times as fast."""
@@ -49,4 +50,5 @@ class FrameLinear(Stage):
         keep_variance_(self.linear, gain)
 
     def valid(self, segment: Tensor) -> Tensor:
-        return self.linear(self.norm(segment))
+        out: Tensor = self.linear(self.norm(segment))
+        return out

@@ -98,7 +98,8 @@ class OverlapAdd(Stage):
         added, weight = (
             _add(x, self.hop_samples)[:, first : first + count * self.hop_samples] for x in (pieces, energy)
         )
-        return (added / weight).unflatten(1, (count, self.hop_samples))
+        frames: Tensor = (added / weight).unflatten(1, (count, self.hop_samples))
+        return frames
 
 
 def _add(pieces: Tensor, hop_samples: int) -> Tensor:

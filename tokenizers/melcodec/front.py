@@ -65,7 +65,8 @@ class Front(Stage):
         left, right = _reach(self.config, spectrum)
         own = segment[:, self.left - left : segment.shape[1] - (self.right - right)]
         frames = stft(own, spectrum.window_samples, self.frame_steps // spectrum.per_frame, nyquist=True).abs()
-        return frames.mT.unflatten(1, (-1, spectrum.per_frame))
+        magnitudes: Tensor = frames.mT.unflatten(1, (-1, spectrum.per_frame))
+        return magnitudes
 
     def _mel(self, magnitudes: Tensor, spectrum: SpectrumConfig) -> Tensor:
         filters = _filters(self.config.sample_rate, spectrum.window_samples, spectrum.num_mels, magnitudes.device)

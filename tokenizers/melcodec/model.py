@@ -166,7 +166,8 @@ class MelCodec(AudioTokenizer):
     def _encode_whole(self, audio: Tensor, piece_frames: int | None) -> Tensor:
         """Audio [B, N] of whole hops to z [B, T, D]."""
         if piece_frames is None or audio.shape[1] <= piece_frames * self.spec.hop_samples:
-            return self.encoder(self.front(audio))
+            z: Tensor = self.encoder(self.front(audio))
+            return z
         stream = EncoderStream(self.front, self.encoder)
         pieces = audio.split(piece_frames * self.spec.hop_samples, dim=1)
         parts = [*map(stream.push, pieces), stream.flush()]

@@ -50,7 +50,8 @@ class Unit(nn.Module):
         keep_variance_(self.conv2, BRANCH_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.act2(self.conv1(self.act1(x))))
+        out: Tensor = x + self.conv2(self.act2(self.conv1(self.act1(x))))
+        return out
 
 
 class Stage(nn.Module):
@@ -64,7 +65,8 @@ class Stage(nn.Module):
         keep_variance_(self.down)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.down_act(self.units(x)))
+        out: Tensor = self.down(self.down_act(self.units(x)))
+        return out
 
 
 class AcousticEncoder(nn.Module):
@@ -86,4 +88,5 @@ class AcousticEncoder(nn.Module):
         keep_variance_(self.out)
 
     def forward(self, audio: Tensor) -> Tensor:
-        return self.out(self.out_act(self.stages(self.stem(audio)))).mT
+        features: Tensor = self.out(self.out_act(self.stages(self.stem(audio)))).mT
+        return features

@@ -18,4 +18,5 @@ class Adapter(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         # the skip carries the rectified tensor: upstream's first ReLU works in place, and the weights were trained so
         x = self.conv_in(frames.mT).relu()
-        return self.conv_out(x + self.conv_mid2(self.conv_mid1(x).relu())).mT
+        out: Tensor = self.conv_out(x + self.conv_mid2(self.conv_mid1(x).relu())).mT
+        return out

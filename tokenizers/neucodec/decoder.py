@@ -71,7 +71,8 @@ class Decoder(nn.Module):
     def forward(self, embedding: Tensor) -> Tensor:
         x = self.pre(self.stem(self.project_in(embedding).mT))
         x = self.post(self.blocks(x.mT).mT)
-        return self.head(self.norm(x.mT))
+        audio: Tensor = self.head(self.norm(x.mT))
+        return audio
 
 
 class ResidualBlock(nn.Module):
@@ -87,7 +88,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(self.dropout(F.silu(self.norm2(y))))
+        out: Tensor = x + self.conv2(self.dropout(F.silu(self.norm2(y))))
+        return out
 
 
 class TransformerBlock(nn.Module):
@@ -107,4 +109,5 @@ class TransformerBlock(nn.Module):
         heads = self.qkv(self.attn_norm(x)).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # [B, heads, T, features] each
         x = x + self.attn_out(attend(q, k, v).transpose(1, 2).flatten(2))
-        return x + self.mlp_down(F.silu(self.mlp_up(self.mlp_norm(x))))
+        out: Tensor = x + self.mlp_down(F.silu(self.mlp_up(self.mlp_norm(x))))
+        return out

@@ -141,7 +141,8 @@ class DistilSemanticEncoder(nn.Module):
             raise ValueError(
                 f"the encoder takes audio [B, N], N a multiple of {HOP_SAMPLES}, got {tuple(padded_audio.shape)}"
             )
-        return self.hubert(F.pad(padded_audio, (EDGE_SAMPLES, EDGE_SAMPLES))).last_hidden_state
+        frames: Tensor = self.hubert(F.pad(padded_audio, (EDGE_SAMPLES, EDGE_SAMPLES))).last_hidden_state
+        return frames
 
 
 def distil_semantic_state(official: Mapping[str, Tensor]) -> dict[str, Tensor]:

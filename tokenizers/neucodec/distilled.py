@@ -43,8 +43,10 @@ class DistillNeuCodec(NeuCodec):
     @torch.no_grad()
     def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:
         """Maps [B, K * hop] to [B, K, S], without gradient."""
-        return self.semantic_encoder(padded.to(self.fusion.weight.dtype))
+        frames: Tensor = self.semantic_encoder(padded.to(self.fusion.weight.dtype))
+        return frames
 
     def acoustic_frames(self, padded: Tensor) -> Tensor:
         """Maps [B, K * hop] to [B, K, acoustic_width], projected."""
-        return self.acoustic_proj(super().acoustic_frames(padded))
+        frames: Tensor = self.acoustic_proj(super().acoustic_frames(padded))
+        return frames

@@ -45,7 +45,8 @@ def log_mel(audio: Tensor) -> Tensor:
     before = F.pad(windows, (1, 0), mode="replicate")[..., :-1]  # the first sample is its own predecessor
     windows = (windows - PREEMPHASIS * before) * _povey_window(audio.device)
     power = torch.fft.rfft(windows, n=FFT_SAMPLES).abs().square()
-    return (power @ _mel_filters(audio.device)).clamp_min(MEL_FLOOR).log().float()
+    log_mel: Tensor = (power @ _mel_filters(audio.device)).clamp_min(MEL_FLOOR).log().float()
+    return log_mel
 
 
 def utterance_moments(audio: Tensor) -> BinMoments:
@@ -62,7 +63,8 @@ def normalised_frames(mel: Tensor, moments: BinMoments | None = None) -> Tensor:
     """
     mean, deviation = _moments([mel]) if moments is None else moments
     frames = (mel - mean) / deviation
-    return frames[:, : mel.shape[1] // STACK * STACK].unflatten(1, (-1, STACK)).flatten(2)
+    stacked: Tensor = frames[:, : mel.shape[1] // STACK * STACK].unflatten(1, (-1, STACK)).flatten(2)
+    return stacked
 
 
 def _moments(mels: Iterable[Tensor]) -> BinMoments:

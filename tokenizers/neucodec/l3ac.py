@@ -96,7 +96,8 @@ class DistilAcousticEncoder(nn.Module):
             x = stage(x)
         x = self.context_fine(self.out(x).transpose(1, 2))
         x = self.context_down(x.transpose(1, 2)).transpose(1, 2)
-        return self.context_coarse(x)
+        features: Tensor = self.context_coarse(x)
+        return features
 
 
 class TrendStem(nn.Module):
@@ -118,7 +119,8 @@ class TrendStem(nn.Module):
         """Maps audio [B, 1, N] to [B, W, N]."""
         pooled = trends(audio, self.trend_samples)
         x = torch.cat([band(trend) for band, trend in zip(self.bands, pooled, strict=True)], dim=1)
-        return self.merge(torch.cat([F.gelu(self.expand(x)), audio], dim=1))
+        out: Tensor = self.merge(torch.cat([F.gelu(self.expand(x)), audio], dim=1))
+        return out
 
 
 def trends(audio: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:

@@ -94,7 +94,8 @@ class LocalLayer(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         mixed = local_attention(q, k, v, bias, window)
         x = x + self.attention_out(mixed.transpose(1, 2).flatten(2))
-        return x + self.mlp_down(gated_product(self.mlp_up(self.mlp_norm(x)), "gelu", gate_first=False))
+        out: Tensor = x + self.mlp_down(gated_product(self.mlp_up(self.mlp_norm(x)), "gelu", gate_first=False))
+        return out
 
 
 def local_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, window: int) -> Tensor:

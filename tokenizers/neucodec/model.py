@@ -307,17 +307,20 @@ class NeuCodec(AudioTokenizer):
             padded: the audio.
             moments: of the signal, if `padded` is a chunk of it.
         """
-        return self.semantic_encoder(padded, moments)
+        frames: Tensor = self.semantic_encoder(padded, moments)
+        return frames
 
     def acoustic_frames(self, padded: Tensor) -> Tensor:
         """Maps [B, K * hop] at the encoders' rate to [B, K, width]."""
-        return self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
+        frames: Tensor = self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
+        return frames
 
     def fused_frames(self, semantic: Tensor, padded: Tensor) -> Tensor:
         """Joins semantic frames and padded audio [B, K * hop] to [B, K, V]. Semantic channels come first."""
         acoustic = self.acoustic_frames(padded)
         semantic = hold_last(self.semantic_adapter(semantic), acoustic.shape[1])
-        return self.fusion(torch.cat((semantic, acoustic), dim=-1))
+        fused: Tensor = self.fusion(torch.cat((semantic, acoustic), dim=-1))
+        return fused
 
     @property
     def grid_frames(self) -> int:

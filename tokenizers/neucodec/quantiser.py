@@ -92,7 +92,8 @@ class Quantiser(nn.Module):
     def embed(self, values: Tensor) -> Tensor:
         """Returns the decoder's input [B, T, V] of values [B, T, d], rounded or not."""
         codes = self._to_levels(values) / self._half(values)
-        return self.project_out(codes.to(self.project_out.weight.dtype))
+        embedding: Tensor = self.project_out(codes.to(self.project_out.weight.dtype))
+        return embedding
 
     def _half(self, like: Tensor) -> Tensor:
         return fsq.half_widths(self.config.levels, like)

@@ -69,6 +69,7 @@ class ResidualQuantiser(Quantiser):
 
     def straight_through(self, values: Tensor) -> Tensor:
         """Returns values [B, T, d] as sums of their entries; the gradient passes as if they were not coded."""
+        coded: Tensor
         if self.training:  # this moves the codebooks as well; its own gradient counts every codebook
             coded, _, _ = self.residual(values)
         else:

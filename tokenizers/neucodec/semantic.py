@@ -94,7 +94,8 @@ class SemanticEncoder(nn.Module):
             moments: of the utterance, if `audio` is a chunk of it.
         """
         frames = normalised_frames(log_mel(audio), moments)
-        return self.model(frames.to(self.model.dtype)).last_hidden_state
+        encoded: Tensor = self.model(frames.to(self.model.dtype)).last_hidden_state
+        return encoded
 
 
 class RelativeKeyAttention(nn.Module):

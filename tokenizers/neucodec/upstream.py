@@ -215,7 +215,8 @@ def load_official(
     _check_semantic(state, codec, semantic)
     codec.load_state_dict(convert_state_dict(official, codec) | state, strict=True, assign=True)
     codec.licence = LICENCE
-    return codec.eval()
+    loaded: Version = codec.eval()
+    return loaded
 
 
 def _check_semantic(state: Mapping[str, Tensor], codec: NeuCodec, source: str | Path) -> None:

@@ -121,7 +121,8 @@ class WindowedAttention(nn.Module):
             [B, T, W].
         """
         mixed = attend(q, k, v, mask, first_query=first_query)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
 
 
 class TransformerBlock(nn.Module):
@@ -157,4 +158,5 @@ class TransformerBlock(nn.Module):
     def join(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Returns the residual x [B, T, W] with the output of attention for it, then with the MLP's part."""
         x = x + mixed * self.attention_scale
-        return x + self.mlp(self.mlp_norm(x)) * self.mlp_scale
+        out: Tensor = x + self.mlp(self.mlp_norm(x)) * self.mlp_scale
+        return out

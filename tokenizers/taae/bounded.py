@@ -86,7 +86,8 @@ class Side:
     def _call(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
         """Runs one pass of the network; counts are passed only where they differ."""
         valid = None if min(counts) == max(counts) else torch.tensor(counts, device=frames.device) * self.per_in
-        return self.network(frames.to(_dtype(self.network)), valid).float()
+        out: Tensor = self.network(frames.to(_dtype(self.network)), valid).float()
+        return out
 
     def _streamed(self, frames: Tensor, max_frames: int) -> Tensor:
         """Returns the result of one pass, in blocks: every layer keeps the context that its window and kernel need."""

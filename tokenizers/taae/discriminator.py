@@ -106,4 +106,5 @@ def _conv(
     """Returns a weight-normed convolution over (time, frequency), dilated in time, that keeps the size at stride 1."""
     padding = (dilation * (kernel[0] // 2), kernel[1] // 2)
     conv = nn.Conv2d(fan_in, fan_out, kernel, stride, padding, (dilation, 1))
-    return weight_norm(conv)
+    normed: nn.Module = weight_norm(conv)
+    return normed

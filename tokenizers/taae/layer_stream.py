@@ -92,7 +92,8 @@ class PointwiseStream:
         self.layer = layer
 
     def push(self, x: Tensor) -> Tensor:
-        return self.layer(x)
+        out: Tensor = self.layer(x)
+        return out
 
     flush = push
 

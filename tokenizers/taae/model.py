@@ -103,7 +103,8 @@ class TAAE(AudioTokenizer):
         # assigned, so that they keep device and dtype
         causal.load_state_dict({name: tensor.clone() for name, tensor in self.state_dict().items()}, assign=True)
         causal.licence = self.licence
-        return causal.train(self.training)
+        ready: TAAE = causal.train(self.training)
+        return ready
 
     # ------------------------------------------------------------------ both streams
 

@@ -129,7 +129,8 @@ class Encoder(nn.Module):
         x, lengths = self.conv_in(zero_beyond(patches, num_patches)), num_patches
         for stage in self.stages:
             x, lengths = stage(x, lengths)
-        return self.conv_out(self.activation_out(zero_beyond(x, lengths)))
+        latents: Tensor = self.conv_out(self.activation_out(zero_beyond(x, lengths)))
+        return latents
 
     def stream(self, batch: int) -> LayerStreams:
         """Returns the encoder's state for a stream of `batch` items: push patches, get z of complete frames."""
@@ -164,7 +165,8 @@ class Decoder(nn.Module):
         x, lengths = self.conv_in(zero_beyond(values, num_latents)), num_latents
         for stage in self.stages:
             x, lengths = stage(x, lengths)
-        return self.clip(self.conv_out(self.activation_out(zero_beyond(x, lengths))))
+        patches: Tensor = self.clip(self.conv_out(self.activation_out(zero_beyond(x, lengths))))
+        return patches
 
     def stream(self, batch: int) -> LayerStreams:
         """Returns the decoder's state for a stream of `batch` items: push values, get the patches that became ready."""

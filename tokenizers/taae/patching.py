@@ -13,7 +13,8 @@ def audio_to_patches(audio: Tensor, patch_samples: int) -> Tensor:
     """
     if audio.shape[-1] % patch_samples:
         raise ValueError(f"audio of {audio.shape[-1]} samples is not a whole number of {patch_samples}-sample patches")
-    return audio.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, C, T, P] -> [B, T, C * P]
+    patches: Tensor = audio.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)
+    return patches  # [B, T, C * P]
 
 
 def patches_to_audio(patches: Tensor, patch_samples: int) -> Tensor:
@@ -24,4 +25,5 @@ def patches_to_audio(patches: Tensor, patch_samples: int) -> Tensor:
     """
     if patches.shape[-1] % patch_samples:
         raise ValueError(f"patches of {patches.shape[-1]} features are not a multiple of {patch_samples} samples")
-    return patches.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)  # [B, T, C, P] -> [B, C, T * P]
+    audio: Tensor = patches.unflatten(2, (-1, patch_samples)).transpose(1, 2).flatten(2)
+    return audio  # [B, C, T * P]

@@ -69,7 +69,9 @@ class StreamEncoder:
     def _encode(self, audio: Tensor) -> Tensor | None:
         assert self.state is not None
         audio = apply_gain(audio, torch.full((len(audio),), self.gain_db))
-        return self.state.push(audio_to_patches(audio, self.codec.settings.patch_samples).to(self.codec.dtype))
+        patches = audio_to_patches(audio, self.codec.settings.patch_samples)
+        z: Tensor | None = self.state.push(patches.to(self.codec.dtype))
+        return z
 
     def _result(self, z: Tensor | None) -> Encoded | None:
         if z is None:

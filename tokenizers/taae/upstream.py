@@ -140,7 +140,8 @@ def load_official(cls: type[Codec], path: str | Path, **options: Any) -> Codec:
         codec = cls(config)
     codec.load_state_dict(convert_state_dict(state, codec), strict=True, assign=True)
     codec.licence = LICENCE
-    return codec.eval()
+    loaded: Codec = codec.eval()
+    return loaded
 
 
 def _find(path: str | Path, options: dict[str, Any]) -> tuple[Path, Path]:

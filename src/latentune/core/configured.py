@@ -117,7 +117,8 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
                 f"{describe_keys('unexpected', unexpected)}, mismatched {info.get('mismatched_keys') or 'none'}"
                 f"{cls.missing_hint(missing)}"
             )
-        return model.eval()
+        loaded: Self = model.eval()
+        return loaded
 
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:

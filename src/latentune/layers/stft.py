@@ -41,7 +41,7 @@ def stft(audio: Tensor, window_samples: int, hop_samples: int, *, nyquist: bool 
         hop_samples + 1.
     """
     frames = audio.unfold(-1, window_samples, hop_samples) * hann_window(window_samples, audio)
-    spectrum = torch.fft.rfft(frames)
+    spectrum: Tensor = torch.fft.rfft(frames)
     return (spectrum if nyquist else spectrum[..., :-1]).transpose(-1, -2)
 
 

@@ -31,7 +31,8 @@ def fold_weight_norm(g: Tensor, v: Tensor) -> Tensor:
     """
     if g.shape != (len(v), *[1] * (v.ndim - 1)):
         raise ValueError(f"gain of shape {tuple(g.shape)} does not fit directions of shape {tuple(v.shape)}")
-    return v * (g / torch.linalg.vector_norm(v, dim=tuple(range(1, v.ndim)), keepdim=True))
+    norm: Tensor = torch.linalg.vector_norm(v, dim=tuple(range(1, v.ndim)), keepdim=True)
+    return v * (g / norm)
 
 
 def fold_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

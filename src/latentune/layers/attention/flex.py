@@ -95,13 +95,14 @@ def flex_block_mask(
     shape = (1 if seen is None else len(seen), 1, len(low))
     # torch reads the first `count` entries of each row; the others only have to be valid block numbers
     indices = (low[:, None] + columns).clamp_max(len(columns) - 1)
-    return BlockMask.from_kv_blocks(
+    blocks: BlockMask = BlockMask.from_kv_blocks(
         (high - low + 1).to(torch.int32).expand(shape).contiguous(),
         indices.to(torch.int32).expand(*shape, -1).contiguous(),
         BLOCK_SIZE=FLEX_BLOCK,
         mask_mod=by_position if seen is None else by_item,
         seq_lengths=(num_queries, num_keys),
     )
+    return blocks
 
 
 def _block_ranges(
