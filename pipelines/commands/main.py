@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ...core.config import nearest_hint
 from ...core.errors import TrainingInterrupted
 from .tools import one_line, start_logging
 
@@ -33,6 +34,8 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] in RENAMED:
             ctx.fail(f"The command {args[0]!r} is now {RENAMED[args[0]]!r}.")
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"There is no command {args[0]!r}: {nearest_hint(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

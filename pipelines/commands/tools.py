@@ -52,6 +52,8 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = " ".join(error.strerror.split())  # without "[Errno 2]"
     if isinstance(error, (LatentuneError, ValueError, OSError, ModuleNotFoundError)):
         return text
     return f"unexpected {type(error).__name__}: {text} (latentune --debug ... shows where)"

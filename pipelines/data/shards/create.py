@@ -12,6 +12,7 @@ from typing import Any
 from ....core.config import config_to_dict
 from ....core.errors import AudioError, DatasetError, MismatchError
 from ....core.files import write_json
+from ....core.outputs import prepare_output
 from ....tokenizers.base import AudioTokenizer
 from ..audio.find import AudioItem
 from .index import LEFTOVER
@@ -100,7 +101,8 @@ def open_or_create(
     strange = [p.name for p in folder.iterdir() if not _own(p.name)] if folder.is_dir() else []
     if strange:
         raise DatasetError(f"{folder} holds other files, such as {sorted(strange)[0]}: give a new or empty folder")
-    (folder / "shards").mkdir(parents=True, exist_ok=True)  # before the long work, to fail early if it must
+    prepare_output(folder)  # before the long work, to fail early if it must
+    (folder / "shards").mkdir(exist_ok=True)
     plan = make_plan(files, tokenizer.spec, settings, num_threads=num_threads, report=report)
     if not plan.items:
         _remove_if_empty(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def fetch_file(hub_id: str, file_name: str, **options: Any) -> Path:
     try:
         return Path(hf_hub_download(hub_id, file_name, **options))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = textwrap.shorten(str(error), 300, placeholder=" ...")
         raise CheckpointError(
             f"cannot fetch {file_name} of {hub_id} from the hub, and there is no local copy: {reason}"
         ) from error

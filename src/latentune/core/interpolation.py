@@ -5,6 +5,7 @@ The syntax is OmegaConf's, which resolves them. Its resolvers, such as `${oc.env
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ def resolve(values: dict[str, Any], source: str | Path | None, allow_missing: bo
         tree = OmegaConf.create(_hold(values, held))
         resolved = OmegaConf.to_container(tree, resolve=True, throw_on_missing=not allow_missing)
     except OmegaConfBaseException as error:
-        raise ConfigError(_explain(error, source)) from error
+        raise ConfigError(_explain(error, source, values)) from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in _release(resolved, held).items()}
 
@@ -107,10 +108,21 @@ def _release(node: Any, held: dict[str, str]) -> Any:
     return _each_string(node, change)
 
 
-def _explain(error: BaseException, source: str | Path | None) -> str:
+def _explain(error: BaseException, source: str | Path | None, values: Mapping[str, Any]) -> str:
     from omegaconf.errors import MissingMandatoryValue
 
     key = getattr(error, "full_key", None)
     if isinstance(error, MissingMandatoryValue):
-        return f"config {source} leaves {key} open: give it a value, {key}=..."
+        return f"config {source} leaves {key} open: give it a value, {key}=...{_misspelt(str(key), values)}"
     return f"config {source}{f', key {key}' if key else ''}: {one_line(error)}"
+
+
+def _misspelt(key: str, values: Mapping[str, Any]) -> str:
+    """Returns a hint if a key next to the missing one reads almost like it, such as `data.sorce`."""
+    *parents, name = key.split(".")
+    for parent in parents:
+        if not isinstance(below := values.get(parent), Mapping):
+            return ""
+        values = below
+    near = difflib.get_close_matches(name, [str(other) for other in values if other != name], n=1, cutoff=0.8)
+    return f" (is {'.'.join([*parents, near[0]])} a misspelling of it?)" if near else ""

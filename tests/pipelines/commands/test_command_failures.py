@@ -19,6 +19,7 @@ from command_line import call, fails
         (["encode", "a", "b", "wrong"], "'wrong' is not key=value"),
         (["train", "train/codicodec-tiny", "data.source=x", "stepz=1"], "did you mean 'steps'"),
         (["train", "train/codicodec-tiny"], "give it a value, data.source=..."),
+        (["train", "train/codicodec-tiny", "data.sorce=x"], "is data.sorce a misspelling of it?"),
         (["train", "train/codicodec-tiny", "data.source=nowhere", "output=run"], "nowhere"),
         (["train", "nothing"], "no config 'nothing'"),
         (["sample", "nowhere", "out"], "nowhere"),
@@ -50,6 +51,19 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     result = call(*arguments, code=2)
     assert result.stdout == ""
     assert "Usage" in result.stderr
+
+
+def test_the_nearest_command_is_named() -> None:
+    assert "did you mean 'encode'?" in call("encod", code=2).stderr
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_an_output_that_cannot_be_written_is_named_with_the_reason(
+    command: str, audio: Path, dataset: Path, codec_folder: Path
+) -> None:
+    source = audio if command == "encode" else dataset
+    message = fails(command, source, "/proc/out", "--tokenizer", codec_folder)
+    assert message.startswith("error: cannot write to the folder /proc/out (")
 
 
 def test_an_option_that_the_codec_lacks_is_a_mistake(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:
