@@ -148,6 +148,9 @@ class LatentGenerator(ConfiguredModel):
             generator: source of all noise. The same state of the generator gives the same result.
             callback: called with (steps done, steps in all).
 
+        Returns:
+            The latents or the tokens of every item, and the lengths in audio samples.
+
         Raises:
             ValueError: a request that cannot be met; see `parts.request.check_request` and `ConditionEncoder.request`.
             TypeError: lengths that are not integers, or sampling options of another kind of generator.

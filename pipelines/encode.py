@@ -113,6 +113,9 @@ def encode_dataset(
         tokenizer: a loaded codec, in place of `config.tokenizer`.
         progress: called now and then with how far the run is.
 
+    Returns:
+        What the dataset holds, and what this call encoded.
+
     Raises:
         AudioError: nothing could be encoded, or something could not and `strict` is set.
         ConfigError: tokens are wanted, but the codec has none.

@@ -27,6 +27,16 @@ def feature_network(width: int) -> nn.Sequential:
 
 
 def embed_number(network: nn.Module, position: Tensor, absent: Tensor, null: Tensor) -> Tensor:
-    """Returns vectors [B, W] of positions [B], and `null` [W] where `absent` [B] bool is True."""
+    """Computes the vector of a number, or a learned one where the number is absent.
+
+    Args:
+        network: as of `feature_network`.
+        position: [B] the numbers, around 0..1.
+        absent: [B] bool, True where the number is left out or dropped.
+        null: [W] the vector of an absent number.
+
+    Returns:
+        [B, W].
+    """
     vector = network(fourier_features(position).to(null.dtype))
     return torch.where(absent[:, None], null.to(vector.dtype), vector)

@@ -46,9 +46,15 @@ class TokenSampling(SamplingConfig):
 
 
 def draw_digit(logits: Tensor, uniform: Tensor, options: TokenSampling) -> Tensor:
-    """Returns digits [B] by inversion of the filtered distribution of logits [B, L] at `uniform` [B] in [0, 1).
+    """Draws digits by inversion of the filtered distribution, which lets the caller draw all randomness beforehand.
 
-    Inversion lets the caller draw all randomness beforehand, item by item.
+    Args:
+        logits: [B, L].
+        uniform: [B] numbers in [0, 1), one per item.
+        options: temperature, `top_k` and `top_p`.
+
+    Returns:
+        Digits [B] int64.
     """
     if options.temperature == 0:
         return logits.argmax(-1)

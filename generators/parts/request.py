@@ -38,6 +38,9 @@ def check_request(
         lengths_samples: [B] samples of each item at the codec's rate.
         given: what of the items is given.
 
+    Returns:
+        The lengths and chunks of every item, and which of the chunks are kept.
+
     Raises:
         ValueError: no items, counts or lengths that do not fit, a length below 1, or given chunks that lie outside an
             item or leave nothing of it to sample.

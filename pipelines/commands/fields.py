@@ -85,7 +85,13 @@ def parameter_name(key: str) -> str:
 
 
 def option_of(key: str, field: Field, hint: Any) -> click.Option:
-    """Returns the click option of a field. Its default is always None: what is not given is left to the dataclass."""
+    """Returns the click option of a field. Its default is always None: what is not given is left to the dataclass.
+
+    Args:
+        key: dotted key of the field in the config.
+        field: has the help text, and perhaps a name and a short form of its own.
+        hint: type of the field.
+    """
     name = str(field.metadata.get("name") or field.name).replace("_", "-")
     part, arguments = part_of(hint), typing.get_args(part_of(hint))
     declarations = [parameter_name(key), f"--{name}"]
@@ -111,7 +117,13 @@ def _click_type(hint: Any) -> Any:
 
 
 def parsed_value(field: Field, hint: Any, value: Any) -> Any:
-    """Returns the value that click parsed as a value of the field."""
+    """Returns the value that click parsed as a value of the field.
+
+    Args:
+        field: of the config.
+        hint: its type.
+        value: texts and numbers, as click gives them.
+    """
     if typing.get_origin(part_of(hint)) is dict:
         return parse_overrides(value)
     if field.metadata.get("commas"):

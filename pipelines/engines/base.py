@@ -61,6 +61,9 @@ def work_through(
         task_size: items per task.
         num_threads: prepare items ahead, also those of the next task; with 0 each item is prepared in its turn.
 
+    Yields:
+        The result of each task, in order.
+
     Raises:
         ValueError: a task size below 1 or a number of threads below 0.
     """

@@ -42,6 +42,9 @@ def load_pipeline(
         device: of both networks; by default the CPU.
         torch_dtype: of both networks; by default as they were saved.
 
+    Returns:
+        The pipeline, in eval mode.
+
     Raises:
         CheckpointError: nothing usable is there.
         MismatchError: tokenizer and generator were not made for each other.
@@ -74,6 +77,9 @@ def build_pipeline(
         tokenizer: as for `load_tokenizer`; one that ships is referred to by its name, another is copied.
         generator: a generator's folder, a training run or a checkpoint.
         torch_dtype: of the generator's weights in the folder, such as float16 to halve them.
+
+    Returns:
+        The pipeline that was written.
 
     Raises:
         MismatchError: they were not made for each other.

@@ -188,6 +188,9 @@ def open_audio(config: AudioDataConfig, sample_rate: int, channels: int, held_ou
         channels: of the codec.
         held_out: open the held-out audio.
 
+    Returns:
+        The audio at the rate and with the channels of the codec.
+
     Raises:
         FileNotFoundError, ValueError: the source does not exist or is empty.
         TrainingError: no file can be read, or all are too short.

@@ -59,6 +59,9 @@ class CachedAudio:
             channels: of the cached audio.
             cache_dir: folder that holds caches.
             num_threads: that decode.
+
+        Returns:
+            The cache.
         """
         folder = Path(cache_dir) / _key(items, sample_rate, channels)
         if not (folder / "index.json").is_file():

@@ -33,6 +33,9 @@ def draw_streams(
         seconds: length of each item.
         options: of the model's sampling config.
         generator: source of the randomness.
+
+    Returns:
+        The latents or tokens of the items.
     """
     lengths = torch.full((len(prompts),), round(seconds * model.binding.spec.sample_rate))
     conditions = Conditions.of(prompts, seconds, labels)

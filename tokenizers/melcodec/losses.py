@@ -61,6 +61,9 @@ def level_term(
         window_samples: of the STFT, whose hop is half of it.
         num_mels: bands.
         pool_frames: frames whose power is one level.
+
+    Returns:
+        A scalar.
     """
     with torch.autocast(target.device.type, enabled=False):
         filters = _filters(sample_rate, window_samples, num_mels, target.device)

@@ -115,11 +115,14 @@ class MelCodec(AudioTokenizer):
         chunk_s: float | None = CHUNK_S,
         **options: Any,
     ) -> Encoded:
-        """Encode audio [B, C, N]; see `AudioTokenizer.encode`.
+        """Encodes audio [B, C, N]; see `AudioTokenizer.encode`.
 
         Args:
             chunk_s: longer items are worked on in pieces of this many seconds, which bounds the memory and does not
                 change the result; None: never.
+
+        Returns:
+            Both streams.
         """
         refuse_options(options, self.encode)
         piece = self._piece_frames(chunk_s)
@@ -145,13 +148,16 @@ class MelCodec(AudioTokenizer):
         chunk_s: float | None = CHUNK_S,
         **options: Any,
     ) -> Tensor:
-        """Decode latents or tokens to audio [B, 1, N]; see `AudioTokenizer.decode`.
+        """Decodes latents or tokens to audio [B, 1, N]; see `AudioTokenizer.decode`.
 
         Latents are decoded as they are, not rounded to levels.
 
         Args:
             generator: not drawn from; nothing here is random.
             chunk_s: as of `encode`.
+
+        Returns:
+            The audio, zeros beyond the length of each item.
         """
         refuse_options(options, self.decode)
         piece = self._piece_frames(chunk_s)

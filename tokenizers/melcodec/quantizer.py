@@ -35,7 +35,16 @@ def round_straight_through(values: Tensor, levels: Sequence[int]) -> Tensor:
 
 
 def values_to_tokens(values: Tensor, levels: Sequence[int], num_codebooks: int) -> Tensor:
-    """Values [..., Q * len(levels)] to tokens [..., Q] int64."""
+    """Converts values to tokens.
+
+    Args:
+        values: [..., Q * len(levels)].
+        levels: of one codebook's dimensions.
+        num_codebooks: Q.
+
+    Returns:
+        Tokens [..., Q] int64.
+    """
     digits = values_to_digits(values, tuple(levels) * num_codebooks)
     return fsq.digits_to_indices(digits.unflatten(-1, (num_codebooks, len(levels))), levels)
 

@@ -41,7 +41,16 @@ class Stage(nn.Module):
 
 
 def pad_steps(steps: Tensor, left: int, right: int) -> Tensor:
-    """Steps [B, S, ...] with zeros before and after them."""
+    """Adds zeros before and after steps.
+
+    Args:
+        steps: [B, S, ...].
+        left: zeros before the first step.
+        right: zeros after the last step.
+
+    Returns:
+        [B, left + S + right, ...].
+    """
     return F.pad(steps, (0, 0) * (steps.ndim - 2) + (left, right)) if left or right else steps
 
 

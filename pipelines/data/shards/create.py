@@ -154,6 +154,9 @@ def wait_for_plan(folder: Path, wanted: dict[str, Any], wait_s: float) -> tuple[
         wanted: from `describe_dataset`.
         wait_s: longest time to wait, in seconds.
 
+    Returns:
+        The contents of `dataset.json`, and the plan.
+
     Raises:
         DatasetError: rank 0 wrote nothing in that time.
     """

@@ -90,6 +90,9 @@ def make_batches(items: Sequence[PlannedItem], spec: TokenizerSpec, batch_s: flo
         items: of a shard.
         spec: of the codec.
         batch_s: greatest length of a batch in seconds, with padding to whole chunks; a batch has at least one item.
+
+    Returns:
+        The items of each batch.
     """
     batches: list[list[PlannedItem]] = []
     longest_s = 0.0

@@ -116,6 +116,9 @@ def make_plan(
         settings: of the dataset.
         num_threads: that probe files.
         report: counts the probed files.
+
+    Returns:
+        The items in the order of the shards, and the files that are left out with their reasons.
     """
     found: list[PlannedItem] = []
     failures: list[Failure] = []

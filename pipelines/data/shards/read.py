@@ -217,6 +217,9 @@ def read_silence(folder: Path, spec: TokenizerSpec, streams: tuple[str, ...]) ->
         spec: of the codec.
         streams: that the dataset holds.
 
+    Returns:
+        One chunk of digital silence in each stream that the dataset holds.
+
     Raises:
         DatasetError: the file is missing or does not fit the codec.
     """

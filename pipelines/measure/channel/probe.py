@@ -113,6 +113,9 @@ def locality(first: Sequence[Tensor], second: Sequence[Tensor], levels: Sequence
         second: tokens [T, Q] of each clip.
         levels: of each codebook's digits, as in `TokenizerSpec.levels`.
 
+    Returns:
+        How often tokens agree, and by how much their levels differ.
+
     Raises:
         ValueError: different numbers of clips, no frame in common, or tokens out of range.
     """
@@ -150,6 +153,9 @@ def probe_encoders(
         source: a file, folder or manifest.
         max_duration_s: of each file, from its start.
         progress: called with (files done, files in all).
+
+    Returns:
+        The comparison over all files that could be read.
 
     Raises:
         MismatchError: tokens of different levels or rates.

@@ -49,6 +49,9 @@ class RVQBaseline:
             codebook_size: S.
             seed: the same seed gives the same codebooks.
 
+        Returns:
+            The quantizer with these codebooks.
+
         Raises:
             ValueError: fewer latent frames than a codebook has entries, or latents that are not finite.
         """

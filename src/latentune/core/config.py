@@ -113,6 +113,9 @@ def convert_value(value: Any, hint: Any, where: str) -> Any:
         hint: the type annotation of its field.
         where: name of the value, for messages.
 
+    Returns:
+        The value as an instance of the type.
+
     Raises:
         ConfigError: the conversion would change the meaning of the value.
     """

@@ -52,7 +52,16 @@ def resolve(values: dict[str, Any], source: str | Path | None, allow_missing: bo
 
 
 def refuse_resolvers(node: Any, path: str, key: str = "") -> None:
-    """Raises ConfigError for a value such as `${oc.env:HOME}`: a config file reads nothing of its surroundings."""
+    """Refuses values such as `${oc.env:HOME}`: a config file reads nothing of its surroundings.
+
+    Args:
+        node: values of a YAML file, or a part of them.
+        path: of the file, for messages.
+        key: dotted key of the part, for messages.
+
+    Raises:
+        ConfigError: a value that calls a resolver.
+    """
     if isinstance(node, dict):
         for name, value in node.items():
             refuse_resolvers(value, path, f"{key}.{name}" if key else str(name))

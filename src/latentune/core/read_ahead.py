@@ -16,7 +16,14 @@ Value = TypeVar("Value")
 def read_ahead(
     load: Callable[[Key], Value], keys: Iterable[Key], *, num_threads: int, num_ahead: int
 ) -> Generator[Value, None, None]:
-    """Yields `load(key)` for each key, in order; see `read_groups_ahead`, of which each key is a group here."""
+    """Yields `load(key)` for each key, in order; see `read_groups_ahead`, of which each key is a group here.
+
+    Args:
+        load: as of `read_groups_ahead`.
+        keys: may be endless.
+        num_threads: as of `read_groups_ahead`.
+        num_ahead: values that are loading or loaded while the caller works on the one it got.
+    """
     with closing(
         read_groups_ahead(load, ((key,) for key in keys), num_threads=num_threads, num_ahead=num_ahead)
     ) as groups:

@@ -29,6 +29,9 @@ def find_class(name: str, table: Mapping[str, str], base: type[T], *, what: str,
         what: what is being named, such as `"generator class"`, for messages.
         package: the package that relative modules of the table belong to; usually `__package__`.
 
+    Returns:
+        The class.
+
     Raises:
         ConfigError: an unknown name (with the nearest known one), a module that cannot be imported, an attribute that
             the module does not have, or a class that does not derive from `base`.

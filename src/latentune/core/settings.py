@@ -43,6 +43,9 @@ def load_config(
         overrides: `key=value` texts, which win over everything else.
         given: values that win over the file.
 
+    Returns:
+        The config.
+
     Raises:
         ConfigError: no such file, not YAML, an unknown key (with the nearest known one), a missing or ill-typed value.
     """

@@ -16,7 +16,7 @@ NEAR = 0.87  # of peaks this near to the highest, the one of the shortest lag co
 
 
 def track_pitch(audio: Tensor, sample_rate: int, hop_samples: int, range_hz: tuple[float, float]) -> Tensor:
-    """Pitch of audio [B, N] in Hz, [B, T] with T = N // hop_samples; 0 where a frame is not voiced.
+    """Returns the pitch of audio [B, N] in Hz, [B, T] with T = N // hop_samples; 0 where a frame is not voiced.
 
     Frame t lies around the middle of hop t. The precision is that of one sample, parabolically refined.
 

@@ -61,6 +61,9 @@ def border_errors(
         lead_samples: by how much the first border lies before the end of the first `chunk_samples`.
         window_samples: of a frame.
 
+    Returns:
+        The errors near borders and elsewhere, the steps at borders, and the profile around a border.
+
     Raises:
         Undefined: the audio holds no border, or is silent.
         ValueError: different shapes, or a window that leaves no frame between two borders.
