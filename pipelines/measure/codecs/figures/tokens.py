@@ -21,7 +21,6 @@ from torch import Tensor
 from .....core.errors import DatasetError
 from .....layers.bits import entry_bits
 from .....layers.fsq import check_indices, indices_to_digits
-from .....tokenizers.base import TokenizerSpec
 
 if TYPE_CHECKING:
     from ....data.shards.read import LatentDataset
@@ -97,17 +96,6 @@ FEW_TOKENS = "few tokens for codebooks of this size: entropy and usage come out 
 def too_few_tokens(analysis: dict[str, Any] | None) -> bool:
     """Returns whether `FEW_TOKENS` holds for a result of `TokenAnalysis.to_dict`; None stands for no tokens."""
     return analysis is not None and any(book["num_tokens"] < 10 * book["size"] for book in analysis["codebooks"])
-
-
-def analyse_tokens(tokens: Tensor, spec: TokenizerSpec) -> TokenAnalysis:
-    """Returns the figures of tokens [..., Q] of a tokenizer.
-
-    Raises:
-        ValueError: no token at all, another number of codebooks, or a token out of its codebook's range.
-    """
-    counts = TokenCounts(spec.levels)
-    counts.add(tokens)
-    return counts.analysis(spec.token_rate_hz)
 
 
 def analyse_dataset(dataset: LatentDataset) -> TokenAnalysis:

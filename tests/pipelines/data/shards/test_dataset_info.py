@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from token_analysis import analyse_tokens
 
 from latentune.core.errors import DatasetError
 from latentune.pipelines.data.shards.read import LatentDataset
 from latentune.pipelines.info import dataset_info, render
-from latentune.pipelines.measure.codecs.figures.tokens import analyse_tokens
 
 
 @pytest.fixture

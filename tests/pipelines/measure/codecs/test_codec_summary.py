@@ -13,12 +13,12 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from plain_bootstrap import plain_bootstrap
+from token_analysis import analyse_tokens
 from torch import Tensor, nn
 
 from latentune.pipelines.data.audio.find import find_audio
 from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer
 from latentune.pipelines.measure.codecs.figures.distances import mel_distance
-from latentune.pipelines.measure.codecs.figures.tokens import analyse_tokens
 from latentune.pipelines.measure.codecs.frechet import overlapping
 from latentune.pipelines.measure.codecs.lengths import by_length
 from latentune.pipelines.measure.codecs.metrics import Case

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from token_analysis import analyse_tokens
 
 from latentune.core.errors import DatasetError
 from latentune.pipelines.measure.codecs.figures import tokens as module
@@ -17,7 +18,6 @@ from latentune.pipelines.measure.codecs.figures.tokens import (
     SparseCounts,
     TokenCounts,
     analyse_dataset,
-    analyse_tokens,
     entropy_bits,
     huffman_bits,
 )
