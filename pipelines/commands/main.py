@@ -44,7 +44,7 @@ class Verbs(click.Group):
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
         except (TrainingInterrupted, KeyboardInterrupt) as error:
-            click.echo(f"interrupted: {one_line(error)}", err=True)
+            click.echo(f"interrupted: {one_line(error)}" if str(error) else "interrupted", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from error
         except Exception as error:
             if ctx.ensure_object(dict).get("debug"):

@@ -54,7 +54,7 @@ def one_line(error: BaseException) -> str:
         text = f"{error.filename}: {error.strerror}"
     elif isinstance(error, OSError) and error.strerror:
         text = " ".join(error.strerror.split())  # without "[Errno 2]"
-    if isinstance(error, (LatentuneError, ValueError, OSError, ModuleNotFoundError)):
+    if isinstance(error, (LatentuneError, ValueError, OSError, ModuleNotFoundError, KeyboardInterrupt)):
         return text
     return f"unexpected {type(error).__name__}: {text} (latentune --debug ... shows where)"
 

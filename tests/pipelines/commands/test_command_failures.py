@@ -122,3 +122,4 @@ def test_an_interruption_says_how_to_resume(
     assert result.stdout == ""
     assert result.stderr.startswith("interrupted: ")
     assert hint in result.stderr
+    assert "unexpected" not in result.stderr
