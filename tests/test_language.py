@@ -95,3 +95,48 @@ def test_every_argument_has_an_entry_of_its_own() -> None:
             if entry.search(re.split(r"\n(?:Returns|Raises|Yields):\n", arguments)[0]):
                 found.append(f"{path}:{line}")
     assert not found, f"write one entry per argument: {found}"
+
+
+def lacking_sections(function: ast.FunctionDef, in_class: bool) -> list[str]:
+    """Which of `Args`, `Returns` and `Raises` the docstring of a public function should have and does not.
+
+    A method without a docstring has that of its base class; one that refers to another with "; see `" has its sections.
+    """
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    text = ast.get_docstring(function)
+    if sum(one.arg not in ("self", "cls") for one in arguments) < 3 or (text is None and in_class):
+        return []
+    text = text or ""
+    if function.name.startswith("_") or "; see `" in text.partition("\n")[0] or is_command(function):
+        return []
+    found = [] if "\nArgs:\n" in text else ["Args"]
+    returned = function.returns is not None and ast.unparse(function.returns) != "None"
+    if (
+        returned
+        and not re.match(r"(?:Returns|Yields|An?|The) ", text)
+        and not re.search(r"\n(?:Returns|Yields):", text)
+    ):
+        found.append("Returns")
+    if any(isinstance(node, ast.Raise) for node in ast.walk(function)) and "\nRaises:\n" not in text:
+        found.append("Raises")
+    return found
+
+
+def is_command(function: ast.FunctionDef) -> bool:
+    """Whether the docstring is the help text of a command."""
+    return any("click." in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+def test_public_functions_of_three_arguments_have_args_returns_and_raises() -> None:
+    found, num_functions = [], 0
+    for path in SOURCES:
+        if not path.is_relative_to(ROOT / "tests") and not path.is_relative_to(ROOT / "demos"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+            for parent in (tree, *classes):
+                functions = [node for node in parent.body if isinstance(node, ast.FunctionDef)]
+                num_functions += len(functions)
+                lacking = [(node, lacking_sections(node, parent is not tree)) for node in functions]
+                found += [f"{path}:{node.lineno} {node.name}: {', '.join(names)}" for node, names in lacking if names]
+    assert num_functions > 1000
+    assert not found, "\n".join(found)
