@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,9 +19,11 @@ from ...core.hub import fetch_file, is_hub_id
 from ...core.pickles import load_pickle
 from ..parts.official import renamed_state
 from .config import CoDiCodecConfig
-from .model import CoDiCodec
 
-Codec = TypeVar("Codec", bound=CoDiCodec)
+if TYPE_CHECKING:
+    from .model import CoDiCodec
+
+Codec = TypeVar("Codec", bound="CoDiCodec")
 
 FILE_NAME = "codicodec.pt"
 STATE_KEY = "gen_state_dict"

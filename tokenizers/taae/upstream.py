@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,11 +22,13 @@ from ...layers.rotary import rotary_angles
 from ...layers.weight_norm import fold_state_dict
 from ..parts.official import read_safetensors, renamed_state
 from .config import TAAEConfig
-from .model import TAAE
 from .upstream_config import official_config
 
+if TYPE_CHECKING:
+    from .model import TAAE
+
 logger = logging.getLogger(__name__)
-Codec = TypeVar("Codec", bound=TAAE)
+Codec = TypeVar("Codec", bound="TAAE")
 
 CONFIG_FILE = "model_config.json"
 WEIGHT_FILES = ("model.safetensors", "model.ckpt")  # the first that exists

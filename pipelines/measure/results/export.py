@@ -6,10 +6,12 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ....core.files import finite
-from .table import ResultsTable
+
+if TYPE_CHECKING:
+    from .table import ResultsTable
 
 Record = dict[str, Any]
 FIGURE_KEYS = ("value", "low", "high", "num_values", "num_missing", "details", "note")  # of an `Estimate`, in JSON

@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .export import table_dict
 from .means import rows_sample
 from .rows import FigureFacts, Row, SetFigure
 from .samples import (
@@ -185,8 +186,6 @@ class ResultsTable:
 
     def to_dict(self) -> dict[str, Any]:
         """The table for JSON; see `export.table_dict`."""
-        from .export import table_dict
-
         return table_dict(self)
 
     def settle(self) -> None:
