@@ -143,7 +143,6 @@ def sample_to_folder(
     suffixes = ("wav", "png", "json") if draw else ("wav", "json")
     # last: a wrong request leaves no folder behind
     folder = RecordedFolder(config.output, "sample.json", [f"{name}.{suffix}" for name in names for suffix in suffixes])
-    folder.begin(config_to_dict(config))
     facts = _facts(config, pipeline, options)
     records: list[dict[str, Any]] = []
     for start in range(0, len(todo), config.batch_size):
@@ -156,6 +155,8 @@ def sample_to_folder(
             decode_options=config.decode_options,
             **options,
         )
+        if not records:  # only now: a request that the generator refuses leaves no record of files that do not exist
+            folder.begin(config_to_dict(config))
         for row, line in enumerate(batch):
             name = names[start + row]
             record = {"file": f"{name}.wav", **facts, "prompt": line.text, "seed": seed, "row": row, "call": call}

@@ -50,6 +50,18 @@ def test_samples_are_written_with_all_that_repeats_them(pipe: GenerationPipeline
     torch.testing.assert_close(again.item(record["row"]).T, torch.from_numpy(audio), rtol=0, atol=2**-22)
 
 
+def test_a_request_that_the_generator_refuses_leaves_no_record(
+    pipe: GenerationPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise ValueError("this generator makes at most 1.0 s at once: ask for less")
+
+    monkeypatch.setattr(NoiseGenerator, "sample", refuse)
+    with pytest.raises(ValueError, match="at most"):
+        sample_to_folder(config(tmp_path, prompts=("x",)), pipeline=pipe)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_the_same_config_writes_the_same_bytes(pipe: GenerationPipeline, tmp_path: Path) -> None:
     for name in ("a", "b"):
         sample_to_folder(
