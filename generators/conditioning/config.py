@@ -73,10 +73,17 @@ def conditioner_class(kind: str) -> type[Conditioner]:
     """Returns the conditioner of a kind, a name in `CONDITIONERS` or `module:Class`.
 
     Raises:
-        ConfigError: an unknown kind (with the nearest known one), or a path that leads to no conditioner.
+        ConfigError: an unknown kind (with the nearest known one), a path that leads to no conditioner, or one whose
+            `config_class` does not derive from `ConditionerConfig`.
     """
     base: type[Conditioner] = Conditioner  # type: ignore[type-abstract]
-    return find_class(kind, CONDITIONERS, base, what="kind of conditioner", package=__package__)
+    found = find_class(kind, CONDITIONERS, base, what="kind of conditioner", package=__package__)
+    if not issubclass(found.config_class, ConditionerConfig):
+        raise ConfigError(
+            f"kind of conditioner {kind!r}: its config_class, {found.config_class.__name__}, must derive from "
+            "ConditionerConfig"
+        )
+    return found
 
 
 def _conditioner_config(name: str, values: Any) -> ConditionerConfig:

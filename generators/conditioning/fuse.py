@@ -77,7 +77,12 @@ class ConditionEncoder(nn.Module):
         if not size:
             raise ValueError("conditions need one entry per item, got none")
         absent = [None] * size
-        tensors = {name: part.prepare(conditions.values.get(name, absent)) for name, part in self.conditioners.items()}
+        tensors = {}
+        for name, part in self.conditioners.items():
+            try:
+                tensors[name] = part.prepare(conditions.values.get(name, absent))
+            except ValueError as error:
+                raise ValueError(f"condition {name}: {error}") from error
         return PreparedConditions(tensors=tensors, size=size)
 
     def request(self, conditions: Conditions) -> PreparedConditions:

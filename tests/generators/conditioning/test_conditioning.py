@@ -1,18 +1,27 @@
 """Conditions as vectors and tokens: nulls, padding, drops and wrong requests."""
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from latentune.core.errors import ConfigError
 from latentune.generators.conditioning import ConditionEncoder, ConditioningConfig
+from latentune.generators.conditioning.base import Conditioner
 from latentune.generators.conditioning.drops import draw_drops
 from latentune.generators.conditioning.fourier import fourier_features
 from latentune.generators.conditioning.seconds import log_position
 from latentune.generators.conditioning.text import text_to_bytes
 from latentune.generators.conditions import Conditions, is_given
+
+
+@dataclass(frozen=True)
+class PlainOptions:
+    """Options without a `drop_probability`."""
+
 
 TEXT = {"kind": "bytes", "layers": 1, "heads": 2, "max_bytes": 12, "num_tokens": 2}
 CONFIG = ConditioningConfig(
@@ -125,7 +134,9 @@ def test_seconds_features_tell_short_times_apart() -> None:
 
 def test_an_unknown_label_is_refused_with_the_known_ones(encoder: ConditionEncoder) -> None:
     for call in (encoder, encoder.prepare, encoder.request):
-        with pytest.raises(ValueError, match=r"unknown label 'jaz': did you mean 'jazz'\?; all: rock, jazz, speech"):
+        with pytest.raises(
+            ValueError, match=r"condition label: unknown label 'jaz': did you mean 'jazz'\?; all: rock, jazz, speech"
+        ):
             call(conditions("", labels=["jaz"]))
 
 
@@ -186,6 +197,18 @@ def test_seconds_that_are_no_pair_are_refused(encoder: ConditionEncoder, value: 
 def test_wrong_configs_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConditioningConfig(**wrong)
+
+
+class PlainConditioner(Conditioner):
+    """Has options that do not derive from `ConditionerConfig`."""
+
+    config_class = PlainOptions  # type: ignore[assignment]
+
+
+def test_options_of_a_conditioner_derive_from_the_common_ones() -> None:
+    kind = f"{__name__}:PlainConditioner"
+    with pytest.raises(ConfigError, match="its config_class, PlainOptions, must derive from ConditionerConfig"):
+        ConditioningConfig(width=16, conditioners={"singer": {"kind": kind}})
 
 
 def test_a_config_writes_its_defaults_out_and_its_order_has_no_effect(encoder: ConditionEncoder) -> None:
