@@ -96,7 +96,7 @@ def _embedders() -> list[Row]:
                 "name": name,
                 "size": card.size,
                 "audio": f"{card.sample_rate} Hz",
-                "window": f"{card.window_s} s",
+                "window": card.window,
                 "width": card.dim,
                 "licence": card.licence,
                 "available": available,

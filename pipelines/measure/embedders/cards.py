@@ -13,7 +13,7 @@ class EmbedderCard:
 
     path: str  # module:Class, the module relative to this package
     sample_rate: str  # Hz; some depend on the checkpoint
-    window_s: str  # of audio under one window
+    window: str  # length of audio under one window
     dim: str  # embedding width
     size: str  # number of parameters
     weights: str  # file names and hub ids that fit
@@ -41,7 +41,7 @@ EMBEDDERS = {
     "musicnn": EmbedderCard(
         path=".musicnn:MusicnnEmbedder",
         sample_rate="16000",
-        window_s="2.992",
+        window="2.992 s",
         dim="200",
         size="0.8 M",
         weights="MSD_musicnn",
@@ -52,7 +52,7 @@ EMBEDDERS = {
     "yamnet": EmbedderCard(
         path=".yamnet:YamnetEmbedder",
         sample_rate="16000",
-        window_s="0.975",
+        window="0.975 s",
         dim="1024",
         size="3.7 M",
         weights="yamnet.tflite",
@@ -63,7 +63,7 @@ EMBEDDERS = {
     "clap": EmbedderCard(
         path=".clap:ClapEmbedder",
         sample_rate="48000",
-        window_s="10",
+        window="10 s",
         dim="512",
         size=LAION_SIZE,
         weights=f"{LAION_FILES}, laion/clap-htsat-unfused, laion/larger_clap_general, laion/larger_clap_music, "
@@ -74,7 +74,7 @@ EMBEDDERS = {
     "clap_fusion": EmbedderCard(
         path=".clap:ClapFusionEmbedder",
         sample_rate="48000",
-        window_s="10, or the whole file",
+        window="10 s, or the whole file",
         dim="512",
         size=LAION_SIZE,
         weights=LAION_FUSION_FILES,
@@ -84,7 +84,7 @@ EMBEDDERS = {
     "clap_laion": EmbedderCard(
         path=".clap_laion:LaionClapEmbedder",
         sample_rate="48000",
-        window_s="10",
+        window="10 s",
         dim="512",
         size=LAION_SIZE,
         weights=LAION_FILES,
@@ -96,7 +96,7 @@ EMBEDDERS = {
     "vggish": EmbedderCard(
         path=".vggish:VggishEmbedder",
         sample_rate="16000",
-        window_s="0.975",
+        window="0.975 s",
         dim="128",
         size="72 M",
         weights="vggish-10086976.pth of github.com/harritaylor/torchvggish (release v0.1)",
@@ -106,7 +106,7 @@ EMBEDDERS = {
     "encodec": EmbedderCard(
         path=".encodec:EncodecEmbedder",
         sample_rate="24000 or 48000",
-        window_s="5 or 1",
+        window="5 s or 1 s",
         dim="128",
         size="7.4 M",
         weights="facebook/encodec_24khz, facebook/encodec_48khz",

@@ -27,7 +27,7 @@ def test_rows_name_classes_that_are_what_they_say(name: str) -> None:
     assert card.size
     if card.sample_rate.isdecimal():
         assert int(card.sample_rate) == embedder.sample_rate
-        assert float(card.window_s.split(",")[0]) == embedder.window_samples / embedder.sample_rate
+        assert float(card.window.split()[0]) == embedder.window_samples / embedder.sample_rate
 
 
 @pytest.mark.parametrize("name", [name for name, card in EMBEDDERS.items() if card.shipped])
