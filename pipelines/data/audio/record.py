@@ -43,7 +43,7 @@ class RecordedFolder:
 
     def finish(self, contents: Mapping[str, Any]) -> None:
         """Removes what is left of the run before and writes the final record."""
-        for name in set(self.before) - set(self.files):
+        for name in self.before - set(self.files):
             (self.path / name).unlink(missing_ok=True)
         self._write(contents, self.files)
 
@@ -53,10 +53,11 @@ class RecordedFolder:
     def _refuse_strangers(self) -> None:
         if not self.path.is_dir():
             return
+        lists: dict[Path, set[str]] = {}
         strangers = [
             name
             for name in sorted(audio_names(self.path))
-            if name not in self.before and not _is_recorded(self.path / name, self.path)
+            if name not in self.before and not _is_recorded(self.path / name, self.path, lists)
         ]
         if strangers:
             more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
@@ -66,23 +67,31 @@ class RecordedFolder:
             )
 
 
-def _listed(folder: Path, record: str) -> list[str]:
+def _listed(folder: Path, record: str) -> set[str]:
     """Returns the files that a record lists, as far as they lie below its folder; none without a readable record."""
     try:
         files = json.loads((folder / record).read_text(encoding="utf-8"))[FILES]
     except (OSError, ValueError, KeyError, TypeError):
-        return []
+        return set()
     if not isinstance(files, list):
-        return []
+        return set()
     root = folder.resolve()
-    return [name for name in files if isinstance(name, str) and (root / name).resolve().is_relative_to(root)]
+    return {name for name in files if isinstance(name, str) and (root / name).resolve().is_relative_to(root)}
 
 
-def _is_recorded(path: Path, top: Path) -> bool:
-    """Returns whether a folder between `path` and `top`, `top` itself excluded, has a record that lists the file."""
+def _is_recorded(path: Path, top: Path, lists: dict[Path, set[str]]) -> bool:
+    """Returns whether a folder between `path` and `top`, `top` itself excluded, has a record that lists the file.
+
+    Args:
+        path: of the file.
+        top: the folder that is going to be written to.
+        lists: files that the records of a folder list; folders that are not in it yet are read and added.
+    """
     for folder in path.parents:
         if folder == top:
             return False
-        if any(path.relative_to(folder).as_posix() in _listed(folder, record) for record in RECORDS):
+        if folder not in lists:
+            lists[folder] = set().union(*(_listed(folder, record) for record in RECORDS))
+        if path.relative_to(folder).as_posix() in lists[folder]:
             return True
     return False
