@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,8 +20,7 @@ def randn(shape: Sequence[int], generator: torch.Generator | None, like: Tensor)
     Returns:
         Noise that was drawn in float32 on the generator's device.
     """
-    device = generator.device if generator is not None else like.device
-    return torch.randn(tuple(shape), generator=generator, device=device).to(like.device, like.dtype)
+    return _draw(torch.randn, shape, generator, like)
 
 
 def rand(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
@@ -35,8 +34,7 @@ def rand(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) 
     Returns:
         Noise that was drawn in float32 on the generator's device.
     """
-    device = generator.device if generator is not None else like.device
-    return torch.rand(tuple(shape), generator=generator, device=device).to(like.device, like.dtype)
+    return _draw(torch.rand, shape, generator, like)
 
 
 def keyed_seed(*key: object) -> int:
@@ -50,3 +48,10 @@ def keyed_seed(*key: object) -> int:
 def keyed_generator(*key: object) -> torch.Generator:
     """Returns a CPU generator seeded with `keyed_seed`."""
     return torch.Generator().manual_seed(keyed_seed(*key))
+
+
+def _draw(
+    source: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None, like: Tensor
+) -> Tensor:
+    device = generator.device if generator is not None else like.device
+    return source(tuple(shape), generator=generator, device=device).to(like.device, like.dtype)
