@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ...core.objective import AudioBatch, Objective, weighted_sum
 from ...core.random import rand
 from ...layers.pitch import track_pitch
+from ..parts.spectral_losses import correlation_penalty, level_term, spectral_terms
 from .config import MelCodecConfig
-from .losses import correlation_penalty, level_term, pitch_term, spectral_terms
+from .losses import pitch_term
 from .model import MelCodec, TrainingPass
 from .quantizer import values_to_digits
 
