@@ -29,7 +29,7 @@ from .measure.sets.texts import find_texts
 from .measure.sets.views import evaluation_csv
 
 if TYPE_CHECKING:
-    from .measure.embedders.clap_text import ClapTextEncoder
+    from ..generators.conditioning.frozen.clap_text import ClapTextEncoder
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ...core.config import option
+from ..conditions import is_given
+from .frozen import FrozenSource
+
+SHORTEST_PADDED = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,9 @@ class Conditioner(nn.Module, ABC):
     config_class: ClassVar[type[ConditionerConfig]] = ConditionerConfig
     takes_any_value: ClassVar[bool] = False  # True: `prepare` refuses no value, so that data need not be checked
     may_be_absent: ClassVar[bool] = False  # True: a dataset without the column of this condition is trained on as well
+    draws_one: ClassVar[bool] = False  # True: a list in the data holds alternatives, one of which is drawn per example
+    takes_audio: ClassVar[bool] = False  # True: a value may be audio, (Tensor [C, N], sample rate in Hz)
+    frozen: FrozenSource | None = None  # encoder of the values, whose embeddings a dataset can store
     num_tokens: int = 0  # S, at most
     gives_frames: bool = False  # whether there are `frames`
 
@@ -74,3 +81,18 @@ class Conditioner(nn.Module, ABC):
     def later(self, value: Any, seconds: float) -> Any:
         """Returns the value of an item that is cut at its start by `seconds`; most conditions do not depend on it."""
         return value
+
+
+def padded_length(length: int, most: int) -> int:
+    """Returns a power of two that holds `length`, from 16 to `most`: few lengths differ, so few graphs are compiled."""
+    padded = SHORTEST_PADDED
+    while padded < length:
+        padded *= 2
+    return max(1, min(padded, most))
+
+
+def as_text(value: Any) -> str:
+    """Returns a value as a text; one that is not given as an empty one, and a list as its parts with commas between."""
+    if not is_given(value):
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -28,6 +28,7 @@ from latentune.generators.conditioning import (
     ConditioningConfig,
     Encoding,
 )
+from latentune.generators.conditioning.frozen import FrozenEncoder
 from latentune.generators.conditions import Conditions, PreparedConditions
 from latentune.generators.given import Given
 from latentune.generators.parts.request import check_request
@@ -225,3 +226,15 @@ class LevelEmbedder(Embedder):
     def network_output(self, windows: Tensor) -> Tensor:
         levels: Tensor = self.network(torch.stack([windows.mean(-1), windows.std(-1)], -1))
         return levels
+
+
+class LengthEncoder(FrozenEncoder):
+    """A frozen encoder whose only embedding is the length of a text."""
+
+    @classmethod
+    def from_checkpoint(cls, source: str) -> LengthEncoder:
+        """The encoder; it reads nothing."""
+        return cls([nn.Linear(1, 1)], dim=1)
+
+    def embed(self, values: Sequence[Any]) -> list[Tensor]:
+        return [torch.tensor([[float(len(value))]]) for value in values]

@@ -5,7 +5,6 @@ Shape letters: N samples, W windows, E embeddings per window, D embedding width,
 
 from __future__ import annotations
 
-import hashlib
 import math
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ....core.errors import ConfigError
+from ....generators.conditioning.frozen.pretrained import hash_weights
 
 
 class Embedder(ABC):
@@ -121,15 +121,6 @@ class Embedder(ABC):
         """Move the network; returns self."""
         self.network.to(device)
         return self
-
-
-def hash_weights(network: nn.Module) -> str:
-    """Hex SHA-256 of names and values of a network's weights and buffers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def repeat_to(audio: Tensor, num_samples: int) -> Tensor:

@@ -17,20 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....core.errors import CheckpointError
-from ....layers.mel import magnitudes, mel_filters
+from ....generators.conditioning.frozen.clap_audio import (
+    NUM_MELS,
+    SAMPLE_RATE,
+    WINDOW_FRAMES,
+    WINDOW_SAMPLES,
+    at_least_a_window,
+    cut_windows,
+    embed_mel,
+    embed_windows,
+    load_audio_tower,
+    log_mel,
+    quantise,
+)
 from .base import Embedder
-from .clap_weights import audio_config, audio_side, fetch, model_state, read_checkpoint
-from .pretrained import load_pretrained
-
-SAMPLE_RATE = 48_000  # Hz
-WINDOW_SAMPLES = 480_000  # 10 s
-FFT_SAMPLES = 1024
-HOP_SAMPLES = 480
-WINDOW_FRAMES = WINDOW_SAMPLES // HOP_SAMPLES + 1
-NUM_MELS = 64
-MEL_RANGE_HZ = (50.0, 14_000.0)
-POWER_FLOOR = 1e-10
-INT16_MAX = 32767.0
 
 
 class ClapEmbedder(Embedder):
@@ -57,32 +57,14 @@ class ClapEmbedder(Embedder):
         Raises:
             CheckpointError: missing, unreadable, or keys that do not fit.
         """
-        from transformers import ClapAudioConfig, ClapAudioModelWithProjection
-
-        path = fetch(source)
-        if path is None or path.is_dir():
-            network = load_pretrained(ClapAudioModelWithProjection, path or source, "CLAP with an audio tower")
-        else:
-            state = audio_side(read_checkpoint(path), path)
-            network = ClapAudioModelWithProjection(ClapAudioConfig(**audio_config(state)))
-            network.load_state_dict(model_state(state, network, f"{source} (CLAP's audio tower)"))
-        if network.config.num_mel_bins != NUM_MELS:
-            raise CheckpointError(f"{source} takes {network.config.num_mel_bins} mel bands, CLAP has {NUM_MELS}")
+        network = load_audio_tower(source)
         return cls(network, dim=network.config.projection_dim, source=str(source))
 
     def windows(self, audio: Tensor) -> Tensor:
-        whole = at_least_a_window(quantise(audio))
-        num = len(whole) // WINDOW_SAMPLES
-        return whole[: num * WINDOW_SAMPLES].reshape(num, WINDOW_SAMPLES)
+        return cut_windows(audio)
 
     def network_output(self, windows: Tensor) -> Tensor:
-        features = log_mel(windows, self.fusion).unsqueeze(1)  # [W, 1, T, M]
-        return self.embeds(features, torch.zeros(len(features), 1, dtype=torch.bool))
-
-    def embeds(self, features: Tensor, longer: Tensor) -> Tensor:
-        """Unit vectors [W, D] of mel levels [W, V, T, M]; of those that are `longer` [W, 1] all views are read."""
-        output = self.network(input_features=features, is_longer=longer if self.fusion else None)
-        return F.normalize(output.audio_embeds, dim=-1)
+        return embed_windows(self.network, windows)
 
 
 class ClapFusionEmbedder(ClapEmbedder):
@@ -111,18 +93,7 @@ class ClapFusionEmbedder(ClapEmbedder):
 
     def network_output(self, windows: Tensor) -> Tensor:
         longer = ~windows[:, 1:].isnan().any(dim=(1, 2, 3)).unsqueeze(1)
-        return self.embeds(windows.nan_to_num(), longer)
-
-
-def quantise(audio: Tensor) -> Tensor:
-    """Audio [N] as if it had been stored in 16 bits, rounded towards 0 as laion-clap does."""
-    return (audio.float().clamp(-1.0, 1.0) * INT16_MAX).to(torch.int16).float() / INT16_MAX
-
-
-def at_least_a_window(audio: Tensor) -> Tensor:
-    """Audio [N] below 10 s repeated whole times and padded with zeros to 10 s; longer audio as it is."""
-    whole = audio.repeat(max(1, WINDOW_SAMPLES // len(audio)))
-    return F.pad(whole, (0, max(0, WINDOW_SAMPLES - len(whole))))
+        return embed_mel(self.network, windows.nan_to_num(), longer)
 
 
 def view_begins(num_frames: int) -> list[int]:
@@ -133,21 +104,3 @@ def view_begins(num_frames: int) -> list[int]:
     """
     runs = np.array_split(np.arange(num_frames - WINDOW_FRAMES + 1), 3)
     return [int(run[len(run) // 2]) if len(run) else 0 for run in runs]
-
-
-def log_mel(audio: Tensor, htk: bool = False) -> Tensor:
-    """Audio [W, N] at 48 kHz to mel levels in dB [W, T, M], T = N // 480 + 1.
-
-    Models without fusion were trained on librosa's mel (Slaney), those with fusion on torchaudio's (`htk`).
-    """
-    power = magnitudes(audio, FFT_SAMPLES, HOP_SAMPLES, "reflect").square()
-    filters = _htk_filters() if htk else mel_filters(SAMPLE_RATE, FFT_SAMPLES, NUM_MELS, *MEL_RANGE_HZ)
-    return 10.0 * torch.log10((filters.to(power) @ power).clamp_min(POWER_FLOOR)).transpose(-1, -2)
-
-
-def _htk_filters() -> Tensor:
-    """Triangles of height 1 on HTK's scale, torchaudio's default: [M, F]."""
-    from transformers.audio_utils import mel_filter_bank
-
-    bins = FFT_SAMPLES // 2 + 1
-    return torch.from_numpy(mel_filter_bank(bins, NUM_MELS, *MEL_RANGE_HZ, SAMPLE_RATE, mel_scale="htk").T)

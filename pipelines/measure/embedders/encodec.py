@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from ....generators.conditioning.frozen.pretrained import load_pretrained
 from .base import Embedder, repeat_to
-from .pretrained import load_pretrained
 
 CAUSAL_WINDOW_S = 5.0  # of models without segments of their own
 

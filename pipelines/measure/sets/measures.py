@@ -33,7 +33,7 @@ from ..results.samples import OfFiles
 from .sets import EmbeddedSet
 
 if TYPE_CHECKING:
-    from ..embedders.clap_text import ClapTextEncoder
+    from ....generators.conditioning.frozen.clap_text import ClapTextEncoder
 
 POSTERIOR_ROWS = 4096
 RESAMPLED_SIZES = 5  # of the line through distances, for one resample: the figure itself has five times as many

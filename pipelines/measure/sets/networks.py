@@ -14,7 +14,7 @@ from .embed import EmbedderChoice
 from .metrics import Metric, Role
 
 if TYPE_CHECKING:
-    from ..embedders.clap_text import ClapTextEncoder
+    from ....generators.conditioning.frozen.clap_text import ClapTextEncoder
 
 CLASSIFIER = "yamnet"  # where the embedder itself has none
 
@@ -82,7 +82,7 @@ def load_text_encoder(
     """
     if not any(metric.texts for metric in metrics):
         return None
-    from ..embedders.clap_text import ClapTextEncoder
+    from ....generators.conditioning.frozen.clap_text import ClapTextEncoder
 
     clap = networks["clap"].embedder
     return ClapTextEncoder.from_checkpoint(clap.source, config.clap_tokenizer).to(clap.device)

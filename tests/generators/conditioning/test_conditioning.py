@@ -1,6 +1,5 @@
 """Conditions as vectors and tokens: nulls, padding, drops and wrong requests."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from latentune.generators.conditioning.base import Conditioner
 from latentune.generators.conditioning.drops import draw_drops
 from latentune.generators.conditioning.fourier import fourier_features
 from latentune.generators.conditioning.seconds import log_position
-from latentune.generators.conditioning.text import text_to_bytes
+from latentune.generators.conditioning.text import text_parts
 from latentune.generators.conditions import Conditions, is_given
 
 
@@ -109,17 +108,23 @@ def test_without_any_condition_there_is_a_plain_vector() -> None:
     assert encoder.num_tokens == 0
 
 
-def test_long_text_is_cut_between_characters_counted_and_logged(
-    encoder: ConditionEncoder, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert text_to_bytes("ööö", 5) == ("öö".encode(), True)
-    assert text_to_bytes("  ab ", 2) == (b"ab", False)
-    with caplog.at_level(logging.WARNING):
-        long = vectors(encoder, conditions("abcdefghijkl and more", "abcdefghijkl"))
-        encoder(conditions("abcdefghijkl and much more"))
-    torch.testing.assert_close(long[0], long[1])
-    assert encoder.parts["text"].num_truncated == 2
-    assert len(caplog.records) == 1
+def test_long_text_is_read_in_parts_whose_summaries_are_averaged(encoder: ConditionEncoder) -> None:
+    assert text_parts("ööö", 5) == ["öö".encode(), "ö".encode()]
+    assert text_parts("  ab cd efghi ", 5) == [b"ab cd", b"efghi"]
+    assert text_parts(" \n", 5) == []
+    words = "abcdefghijkl mnopqrstuvwx"  # two parts of 12 bytes
+    long, first, second = (encoder(conditions(text)).tokens for text in (words, words[:12], words[13:]))
+    torch.testing.assert_close(long, (first + second) / 2)
+    assert (long - first).abs().max() > 1e-3
+    both = encoder(conditions(words, "ab")).tokens
+    torch.testing.assert_close(both[:1], long)
+    torch.testing.assert_close(both[1:], encoder(conditions("ab")).tokens)
+
+
+def test_lengths_of_prepared_texts_are_few(encoder: ConditionEncoder) -> None:
+    wide = ConditionEncoder(ConditioningConfig(width=16, conditioners={"text": {**TEXT, "max_bytes": 100}}))
+    lengths = {wide.prepare(conditions("x" * n)).tensors["text"]["bytes"].shape[-1] for n in range(101)}
+    assert lengths == {16, 32, 64, 100}
 
 
 def test_lone_surrogates_and_any_script_are_text(encoder: ConditionEncoder) -> None:
@@ -184,6 +189,7 @@ def test_seconds_that_are_no_pair_are_refused(encoder: ConditionEncoder, value: 
         ({"conditioners": {"label": {"kind": "labels"}}}, "lacks the required key.* labels"),
         ({"conditioners": {"text": {**TEXT, "num_tokens": 0}}}, "num_tokens must be at least 1"),
         ({"conditioners": {"text": {**TEXT, "layers": -1}}}, "layers"),
+        ({"conditioners": {"text": {**TEXT, "max_bytes": 3}}}, "max_bytes must hold the 4 bytes"),
         ({"conditioners": {"text": {**TEXT, "drop_probability": 1.5}}}, "drop_probability must lie in"),
         ({"conditioners": {"text": {**TEXT, "head": 2}}}, "conditioners.text.head: did you mean 'heads'"),
         ({"conditioners": {"text": {"kind": "byte"}}}, "no kind of conditioner 'byte': did you mean 'bytes'"),

@@ -13,16 +13,10 @@ import torch
 from torch import Tensor
 
 from latentune.core.errors import CheckpointError
+from latentune.generators.conditioning.frozen.clap_audio import HOP_SAMPLES, WINDOW_FRAMES, WINDOW_SAMPLES
+from latentune.generators.conditioning.frozen.clap_audio import log_mel as clap_log_mel
 from latentune.pipelines.measure.embedders import Embedder, load_embedder
-from latentune.pipelines.measure.embedders.clap import (
-    HOP_SAMPLES,
-    WINDOW_FRAMES,
-    WINDOW_SAMPLES,
-    ClapEmbedder,
-    ClapFusionEmbedder,
-    view_begins,
-)
-from latentune.pipelines.measure.embedders.clap import log_mel as clap_log_mel
+from latentune.pipelines.measure.embedders.clap import ClapEmbedder, ClapFusionEmbedder, view_begins
 
 transformers = pytest.importorskip("transformers")
 

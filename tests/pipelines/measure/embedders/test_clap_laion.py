@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from latentune.core.errors import CheckpointError, MissingPackageError
+from latentune.generators.conditioning.frozen import clap_laion as frozen_laion
+from latentune.generators.conditioning.frozen.clap_audio import WINDOW_SAMPLES
 from latentune.pipelines.measure.embedders import clap_laion, load_embedder
-from latentune.pipelines.measure.embedders.clap import WINDOW_SAMPLES
 
 TOWER = """
 import torch
@@ -65,7 +66,7 @@ def small_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
     monkeypatch.setattr(clap_laion, "version", lambda name: "1.1.7")
     yield
-    for name in [name for name in sys.modules if name.startswith(clap_laion.ALIAS)]:
+    for name in [name for name in sys.modules if name.startswith(frozen_laion.ALIAS)]:
         del sys.modules[name]
 
 
@@ -108,7 +109,7 @@ def test_checkpoints_that_do_not_fit_are_refused(checkpoint: Path, tmp_path: Pat
 
 
 def test_without_the_package_its_extra_is_named(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clap_laion, "find_spec", lambda name: None)
+    monkeypatch.setattr(frozen_laion, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"pip install 'latentune\[laion-clap\]'"):
         load_embedder("clap_laion", checkpoint=checkpoint)
 

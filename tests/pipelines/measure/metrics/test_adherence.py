@@ -7,51 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
+from tiny_encoders import WORDS, random_clap, save_tokenizer, write_tokenizer
 from torch import Tensor
 
 from latentune.core.errors import CheckpointError
+from latentune.generators.conditioning.frozen.clap_text import MAX_TOKENS, ClapTextEncoder
 from latentune.pipelines.measure.embedders import Embedder, load_embedder
-from latentune.pipelines.measure.embedders.clap_text import MAX_TOKENS, ClapTextEncoder
 from latentune.pipelines.measure.metrics.adherence import (
     adherence,
     derangement,
     mean_cosine,
 )
 
-transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
-
-WORDS = ("<s>", "<pad>", "</s>", "<unk>", "a", "dog", "cat", "barks", "piano", "slow", "loud", "rain")
-AUDIO: dict[str, Any] = {
-    "patch_embeds_hidden_size": 8,
-    "depths": [1, 1],
-    "num_attention_heads": [2, 4],
-    "hidden_size": 16,
-    "projection_dim": 12,
-}
-TEXT: dict[str, Any] = {
-    "vocab_size": len(WORDS),
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 1,
-    "intermediate_size": 24,
-    "max_position_embeddings": 96,
-    "projection_dim": 12,
-    "layer_norm_eps": 1e-5,
-}
-
 
 def noise(num_samples: int, seed: int = 0) -> Tensor:
     return 0.2 * torch.randn(num_samples, generator=torch.Generator().manual_seed(seed))
-
-
-def write_tokenizer(path: Path, words: tuple[str, ...] = WORDS) -> Path:
-    model = tokenizers.models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.post_processor = tokenizers.processors.BertProcessing(("</s>", 2), ("<s>", 0))
-    tokenizer.save(str(path))
-    return path
 
 
 def official_text_state(model: Any) -> dict[str, Tensor]:
@@ -67,24 +38,14 @@ def official_text_state(model: Any) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    torch.manual_seed(0)
-    config = transformers.ClapConfig(text_config=TEXT, audio_config=AUDIO, projection_dim=12)
-    model = transformers.ClapModel(config).eval()
-    for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            torch.nn.init.normal_(value, std=0.2)
-            if ("norm" in name.lower() or "running_var" in name) and not name.endswith("bias"):
-                value.abs_().add_(0.5)
-    model.state_dict()["audio_model.audio_encoder.batch_norm.running_var"].add_(100)
-    return model
+    return random_clap()
 
 
 @pytest.fixture(scope="module")
 def folder(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clap")
     model.save_pretrained(path)
-    file = write_tokenizer(path / "words.json")
-    transformers.PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="<pad>").save_pretrained(path)
+    save_tokenizer(path)
     return path
 
 
