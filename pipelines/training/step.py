@@ -42,12 +42,12 @@ class Stepper:
 
     def _make_critic(self) -> Trainee | None:
         config = self.config
-        if isinstance(self.objective, AdversarialObjective):
-            critic = self.objective.critic.train()
+        critic = self.objective.critic if isinstance(self.objective, AdversarialObjective) else None
+        if critic is not None:
             if config.model.init_critic_from is not None:
                 load_critic(critic, Path(config.model.init_critic_from))
             return Trainee(
-                critic,
+                critic.train(),
                 config.critic_optimizer or config.optimizer,
                 self.accelerator,
                 uses_all_parameters=self.objective.uses_all_parameters,
@@ -55,7 +55,10 @@ class Stepper:
         given = {"critic_optimizer": config.critic_optimizer, "model.init_critic_from": config.model.init_critic_from}
         for name, value in given.items():
             if value is not None:
-                raise ValueError(f"{name} is given, but {type(self.objective).__name__} has no critic: leave it out")
+                raise ValueError(
+                    f"{name} is given, but {type(self.objective).__name__} has no critic, or its terms have weight 0: "
+                    "leave it out"
+                )
         return None
 
     def do(self, step: int, batches: Iterator[Any], averages: Averages, stop: StopRequest) -> bool:
@@ -86,7 +89,7 @@ class Stepper:
             averages.add({"loss": loss, **metrics})
             losses.append(loss.detach().float())
             ids += batch.ids
-            if pair is not None:
+            if self.critic is not None and pair is not None:
                 pairs.append(pair)
         asked, finite = self._agree(stop.name is not None, torch.stack(losses))
         self._update(self.model, "", finite, _Place(step, ids, losses), averages)

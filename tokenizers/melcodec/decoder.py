@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers.stft import hann_window
+from ...layers.stft import hann_window, mean_log_magnitudes
 from .blocks import ConvNeXtBlock, FrameLinear
 from .config import MelCodecConfig
 from .excitation import ExcitationState, harmonic_excitation
 from .stages import Stage
 
-LOG_FLOOR = 1e-5  # magnitudes below it count as it where the mean log magnitude is measured
 HARMONIC_LOG = -1.5  # log magnitude of the harmonic part at the start, compared with the free part's
 HEAD_GAIN = 0.3  # of the last layer at the start
 
@@ -38,10 +37,8 @@ class SpectralHead(FrameLinear):
 
     def fit(self, audio: Tensor) -> None:
         """Starts from the mean log magnitudes of audio [B, N], the harmonic part `HARMONIC_LOG` below them."""
-        hop = self.window_samples // 4
-        frames = audio.float().unfold(-1, self.window_samples, hop) * hann_window(self.window_samples, audio)
-        magnitudes = torch.fft.rfft(frames).abs().clamp_min(LOG_FLOOR)
-        mean, bins = magnitudes.log().flatten(0, 1).mean(0), magnitudes.shape[-1]
+        mean = mean_log_magnitudes(audio, self.window_samples)
+        bins = len(mean)
         self.linear.bias[:bins] = mean
         if self.harmonic:
             self.linear.bias[2 * bins : 3 * bins] = mean + HARMONIC_LOG

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..parts.principal import whitening_projection
 from .blocks import ConvNeXtBlock, FrameLinear
 from .config import MelCodecConfig
 from .stages import ChainStream, Stage
@@ -47,13 +48,7 @@ class Encoder(nn.Module):
     def fit(self, features: Tensor) -> None:
         """Takes the whitened principal components of normalized features [M, F], as wide as `latent_scale`."""
         features = features[:, : self.config.num_features]
-        centred = (features - features.mean(0)).double()
-        variances, directions = torch.linalg.eigh(centred.mT @ centred / len(centred))  # in ascending order
-        kept = slice(self.config.num_features - self.config.latent_dim, None)
-        chosen = directions[:, kept].flip(-1)
-        chosen = chosen * torch.where(chosen.sum(0) < 0, -1.0, 1.0)  # the sign of an eigenvector is arbitrary
-        deviations = variances[kept].flip(-1).clamp_min(1e-6).sqrt()
-        self.principal.copy_(chosen / deviations * self.config.latent_scale)
+        self.principal.copy_(whitening_projection(features, self.config.latent_dim, self.config.latent_scale))
 
     def forward(self, features: Tensor) -> Tensor:
         hidden = features.to(self.embed.linear.weight.dtype)

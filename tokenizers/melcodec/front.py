@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ...layers.mel import mel_filters
+from ...layers.mel import mel_filters_on
 from ...layers.stft import stft
 from .config import NUM_LAGS, MelCodecConfig, SpectrumConfig
 from .stages import Stage
@@ -69,7 +69,7 @@ class Front(Stage):
         return magnitudes
 
     def _mel(self, magnitudes: Tensor, spectrum: SpectrumConfig) -> Tensor:
-        filters = _filters(self.config.sample_rate, spectrum.window_samples, spectrum.num_mels, magnitudes.device)
+        filters = mel_filters_on(magnitudes.device, self.config.sample_rate, spectrum.window_samples, spectrum.num_mels)
         return (magnitudes @ filters.mT).clamp_min(MEL_FLOOR).log().flatten(2)
 
     def _correlations(self, magnitudes: Tensor) -> Tensor:
@@ -87,12 +87,6 @@ def _reach(config: MelCodecConfig, spectrum: SpectrumConfig) -> tuple[int, int]:
     spare = spectrum.window_samples - config.hop_samples // spectrum.per_frame
     right = 0 if config.causal else spare // 2
     return spare - right, right
-
-
-@lru_cache(maxsize=16)
-def _filters(sample_rate: int, window_samples: int, num_mels: int, device: torch.device) -> Tensor:
-    """[num_mels, bins] float32."""
-    return mel_filters(sample_rate, window_samples, num_mels).float().to(device)
 
 
 @lru_cache(maxsize=16)

@@ -13,10 +13,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from ...core.objective import AudioBatch, Objective, weighted_sum
+from ...core.objective import AudioBatch, Objective, first_audio, weighted_sum
 from ...core.random import rand
 from ...layers.pitch import track_pitch
-from ..parts.spectral_losses import correlation_penalty, level_term, spectral_terms
+from ..parts.spectral_losses import SpectralLossConfig, correlation_penalty, spectral_loss_terms
 from .config import MelCodecConfig
 from .losses import pitch_term
 from .model import MelCodec, TrainingPass
@@ -24,19 +24,10 @@ from .quantizer import values_to_digits
 
 
 @dataclass(frozen=True, kw_only=True)
-class MelCodecObjectiveConfig:
-    """Constants of the objective."""
+class MelCodecObjectiveConfig(SpectralLossConfig):
+    """Constants of the objective, beside those of the distances of spectra."""
 
     crop_s: float = 1.0  # length of an example, rounded up to whole frames
-    windows_samples: tuple[int, ...] = (256, 512, 1024, 2048)  # of the STFTs whose distances are averaged
-    num_mels: tuple[int, ...] = (40, 64, 100, 160)  # at each of those windows
-    mel_weight: float = 1.0  # of the difference of log10 mel magnitudes
-    log_weight: float = 0.5  # of the difference of log10 magnitudes
-    relative_weight: float = 0.3  # of the relative difference of magnitudes
-    level_weight: float = 0.15  # of the difference of log10 levels in bands over a time
-    level_window_samples: int = 1024
-    level_mels: int = 24
-    level_pool_frames: int = 8  # frames of half a window over which power is summed
     correlation_weight: float = 0.02  # of squared correlations between digits
     latent_weight: float = 1e-3  # of the mean square of z
     pitch_weight: float = 0.2  # of the difference of the pitch in octaves, where the original is voiced
@@ -44,17 +35,12 @@ class MelCodecObjectiveConfig:
     warm_start_examples: int = 256  # crops that the principal components and mean spectra are measured on
 
     def __post_init__(self) -> None:
-        if not self.crop_s > 0 or self.warm_start_examples < 1 or self.level_pool_frames < 1:
-            raise ValueError("crop_s must lie above 0, warm_start_examples and level_pool_frames must be at least 1")
-        if not len(self.windows_samples) == len(self.num_mels) >= 1:
-            raise ValueError(f"windows_samples {self.windows_samples} and num_mels {self.num_mels} differ in length")
-        if any(window < 4 or window % 4 for window in (*self.windows_samples, self.level_window_samples)):
-            raise ValueError(
-                f"windows must be multiples of 4 samples, got {self.windows_samples}, {self.level_window_samples}"
-            )
+        super().__post_init__()
+        if not self.crop_s > 0 or self.warm_start_examples < 1:
+            raise ValueError("crop_s must lie above 0, warm_start_examples must be at least 1")
         if not 0 <= self.unrounded_probability <= 1:
             raise ValueError(f"unrounded_probability must lie in 0..1, got {self.unrounded_probability}")
-        for name in ("mel", "log", "relative", "level", "pitch", "correlation", "latent"):
+        for name in ("pitch", "correlation", "latent"):
             if getattr(self, f"{name}_weight") < 0:
                 raise ValueError(f"{name}_weight must not be below 0, got {getattr(self, f'{name}_weight')}")
 
@@ -66,7 +52,7 @@ class MelCodecObjective(Objective):
     from the first examples of the run, so that neither starts blind.
 
     Raises:
-        ValueError: a crop that is too short for the windows, or no term with a weight.
+        ValueError: a crop that is too short for the windows.
     """
 
     config_class: ClassVar[type] = MelCodecObjectiveConfig
@@ -74,18 +60,15 @@ class MelCodecObjective(Objective):
 
     def __init__(self, config: MelCodecObjectiveConfig, codec: MelCodecConfig):
         self.config, self.codec = config, codec
-        longest = max(*config.windows_samples, config.level_window_samples)
+        longest = config.longest_window_samples
         if self.num_samples <= longest:
             raise ValueError(
                 f"crop_s {config.crop_s} is {self.num_samples} samples, not longer than a window of {longest}: "
                 "lengthen it, or shorten windows_samples and level_window_samples"
             )
-        self.weights = {
-            name: getattr(config, f"{name}_weight")
-            for name in ("mel", "log", "relative", "level", "pitch", "correlation", "latent")
+        self.weights = config.term_weights | {
+            name: getattr(config, f"{name}_weight") for name in ("pitch", "correlation", "latent")
         }
-        if not any(self.weights[name] for name in ("mel", "log", "relative", "level")):
-            raise ValueError("mel, log, relative and level all have weight 0: there is nothing to train on")
 
     @property
     def num_samples(self) -> int:
@@ -94,13 +77,7 @@ class MelCodecObjective(Objective):
         return math.ceil(round(self.config.crop_s * self.codec.sample_rate) / hop) * hop
 
     def warm_start(self, model: nn.Module, batches: Iterable[AudioBatch]) -> None:
-        codec, parts, seen = cast(MelCodec, model), [], 0
-        for batch in batches:
-            parts.append(batch.audio[:, 0])
-            seen += len(batch)
-            if seen >= self.config.warm_start_examples:
-                break
-        codec.fit(torch.cat(parts))
+        cast(MelCodec, model).fit(first_audio(batches, self.config.warm_start_examples)[:, 0])
 
     def __call__(
         self, model: nn.Module, batch: AudioBatch, *, step: int, generator: torch.Generator
@@ -125,12 +102,7 @@ class MelCodecObjective(Objective):
     def _terms(self, real: Tensor, made: TrainingPass) -> dict[str, Tensor]:
         """The terms of the loss, without weights."""
         c, rate, fake = self.config, self.codec.sample_rate, made.reconstruction[:, 0]
-        pairs = zip(c.windows_samples, c.num_mels, strict=True)
-        distances = [spectral_terms(fake, real, rate, window, mels) for window, mels in pairs]
-        mel, log, relative = (torch.stack(values).mean() for values in zip(*distances, strict=True))
-        terms = {"mel": mel, "log": log, "relative": relative}
-        if c.level_weight:
-            terms["level"] = level_term(fake, real, rate, c.level_window_samples, c.level_mels, c.level_pool_frames)
+        terms = spectral_loss_terms(c, fake, real, rate)
         if c.pitch_weight and made.octave is not None:
             assert self.codec.pitch_range_hz is not None
             pitch = track_pitch(real, rate, self.codec.hop_samples, self.codec.pitch_range_hz)

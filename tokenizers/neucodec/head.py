@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers.stft import hann_window
+from ...layers.stft import hann_window, mean_log_magnitudes
 
 MAX_MAGNITUDE = 100.0
 
@@ -26,6 +26,12 @@ class SpectralHead(nn.Module):
         # spectra stay float32 in every precision
         spectrum = polar_spectrum(self.out(frames).float())
         return overlap_add(spectrum, self.window_samples, self.hop_samples)
+
+    @torch.no_grad()
+    def fit(self, audio: Tensor) -> None:
+        """Starts from the mean log magnitudes of audio [B, N] at the decoder's rate."""
+        mean = mean_log_magnitudes(audio, self.window_samples)
+        self.out.bias[: len(mean)] = mean
 
 
 def polar_spectrum(polar: Tensor) -> Tensor:

@@ -6,12 +6,11 @@ Shape letters: B batch, C audio channels, N audio samples, M mel bands, F bins, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ...layers.mel import magnitudes, mel_filters
+from ...layers.mel import magnitudes, mel_filters_on
 
 FLOOR = 1e-5  # lower bound of the magnitudes
 
@@ -64,11 +63,5 @@ def log_mel(audio: Tensor, sample_rate: int, window_samples: int, num_mels: int)
     """
     with torch.autocast(audio.device.type, enabled=False):
         spectrum = magnitudes(audio.float(), window_samples, window_samples // 4, pad_mode="reflect")
-        mel = _filters(sample_rate, window_samples, num_mels, audio.device) @ spectrum
+        mel = mel_filters_on(audio.device, sample_rate, window_samples, num_mels) @ spectrum
         return mel.clamp_min(FLOOR).log10()
-
-
-@lru_cache(maxsize=32)
-def _filters(sample_rate: int, window_samples: int, num_mels: int, device: torch.device) -> Tensor:
-    """Returns the filters [M, F] float32."""
-    return mel_filters(sample_rate, window_samples, num_mels).float().to(device)

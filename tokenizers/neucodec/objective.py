@@ -1,4 +1,4 @@
-"""Training of NeuCodec and its distilled version (arXiv 2509.09550) against their discriminators.
+"""Training of NeuCodec and its distilled version (arXiv 2509.09550) against their discriminators, or without.
 
 The paper names the terms of the loss without their weights; those here are X-Codec 2's (arXiv 2502.04128), the codec it
 builds on.
@@ -9,15 +9,15 @@ Shape letters: B batch, N audio samples at the decoder's rate, T frames, V width
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.errors import MismatchError
-from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, weighted_sum
+from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, first_audio, weighted_sum
 from ...layers.audio import to_rate
 from ..parts.adversarial import (
     feature_matching,
@@ -27,14 +27,14 @@ from ..parts.adversarial import (
     squared_critic_loss,
     squared_model_loss,
 )
+from ..parts.spectral_losses import correlation_penalty, spectral_loss
 from .config import CodecConfig, DistillNeuCodecConfig
-from .discriminators import Critic, CriticConfig
+from .discriminators import Critic
 from .distilled import DistillNeuCodec
 from .mel_loss import mel_loss
 from .model import NeuCodec
-from .training import TrainingPass
-
-Stage = Literal["train", "decoder", "distil"]
+from .objective_config import WEIGHTS, NeuCodecObjectiveConfig, Stage
+from .training import TrainingPass, fit_start
 
 # parts of the codec that learn in each stage; the semantic encoder never does
 LEARNING_ENCODER = ("semantic_adapter", "acoustic_encoder", "acoustic_proj", "fusion")
@@ -58,50 +58,10 @@ ENCODER_SHARES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class NeuCodecObjectiveConfig:
-    """Constants of the objective."""
-
-    stage: Stage = "train"  # decoder: a decoder for an encoder that stays; distil: an encoder for a decoder that stays
-    crop_s: float = 6.0  # length of an example, rounded up to whole frames
-    mel_weight: float = 15.0
-    adversarial_weight: float = 1.0  # of the sum over the discriminators' networks
-    feature_matching_weight: float = 1.0  # of the sum over all their layers
-    semantic_weight: float = 5.0  # where the codec has a semantic decoder
-    # of the mean square of z. From random weights alone, an encoder drives all frames to one token before the decoder
-    # has learnt to use them; the paper starts from trained weights and has no such term
-    latent_weight: float = 0.0
-    mel_windows_samples: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
-    mel_bands: tuple[int, ...] = (5, 10, 20, 40, 80, 160, 320)  # at each of those windows
-    critic: CriticConfig = field(default_factory=CriticConfig)
-
-    encoder_from: str | None = None  # stage decoder: folder of a codec, perhaps with a decoder of another rate, whose
-    # encoder and quantiser are taken; null: the model's own, of model.init_from
-    teacher: str | None = None  # stage distil: folder of the NeuCodec whose quantiser and decoder the student takes
-    distil_weight: float = 1.0  # of the distance to the teacher; the paper gives none
-    mse_start_step: int = 20000  # before which that distance has no weight: early in training it leads to divergence
-
-    def __post_init__(self) -> None:
-        if not self.crop_s > 0 or self.mse_start_step < 0:
-            raise ValueError(
-                f"crop_s {self.crop_s} must be above 0 and mse_start_step {self.mse_start_step} not below 0"
-            )
-        if not len(self.mel_windows_samples) == len(self.mel_bands) >= 1:
-            raise ValueError(f"mel_windows_samples {self.mel_windows_samples} and mel_bands {self.mel_bands} differ")
-        if any(window < 4 or window % 4 for window in self.mel_windows_samples):
-            raise ValueError(f"mel_windows_samples must be multiples of 4, got {self.mel_windows_samples}")
-        for name in ("mel", "adversarial", "feature_matching", "semantic", "latent", "distil"):
-            if getattr(self, f"{name}_weight") < 0:
-                raise ValueError(f"{name}_weight must not be below 0, got {getattr(self, f'{name}_weight')}")
-        if self.stage == "distil" and self.teacher is None:
-            raise ValueError("stage distil needs a teacher: the folder of a NeuCodec")
-        for name, stage in (("teacher", "distil"), ("encoder_from", "decoder")):
-            if getattr(self, name) is not None and self.stage != stage:
-                raise ValueError(f"{name} belongs to stage {stage}, but the stage is {self.stage}")
-
-
 class NeuCodecObjective(AdversarialObjective):
-    """L = mel + adversarial (least squares) + feature matching, each with its weight, and the terms of a stage.
+    """L = mel + spectral + adversarial (least squares) + feature matching, each with its weight, and a stage's terms.
+
+    Where the adversarial terms have no weight there is no critic.
 
     train: everything but the semantic encoder learns, and the semantic decoder, if the config has one, predicts the
     semantic features from the quantised frames (mean squared error). decoder: only the decoder learns. distil: the
@@ -118,12 +78,12 @@ class NeuCodecObjective(AdversarialObjective):
 
     def __init__(self, config: NeuCodecObjectiveConfig, codec: CodecConfig):
         self.config, self.codec = config, codec
-        self.critic: Critic = Critic(config.critic)
-        longest = max(self.critic.shortest, max(config.mel_windows_samples) // 2 + 1)
-        if self.num_samples < longest:
+        needs_critic = config.adversarial_weight > 0 or config.feature_matching_weight > 0
+        self.critic: Critic | None = Critic(config.critic) if needs_critic else None
+        if self.num_samples < self._least_samples():
             raise ValueError(
-                f"crop_s {config.crop_s} is {self.num_samples} samples, but the windows need {longest}: lengthen it, "
-                "or shorten mel_windows_samples and critic.window_samples"
+                f"crop_s {config.crop_s} is {self.num_samples} samples, but the windows need {self._least_samples()}: "
+                "lengthen it, or shorten mel_windows_samples, spectral.windows_samples and critic.window_samples"
             )
         if not any(self._weights(0).values()):
             raise ValueError("all terms have weight 0 at the start (see mse_start_step): there is nothing to train on")
@@ -147,6 +107,15 @@ class NeuCodecObjective(AdversarialObjective):
         hop = self.codec.synthesis.hop_samples
         return math.ceil(round(self.config.crop_s * self.codec.sample_rate) / hop) * hop
 
+    def _least_samples(self) -> int:
+        """The shortest example that the windows of all terms allow."""
+        c = self.config
+        return max(
+            max(c.mel_windows_samples) // 2 + 1 if c.mel_weight else 1,
+            c.spectral.longest_window_samples + 1 if c.spectral_weight else 1,
+            1 if self.critic is None else self.critic.shortest,
+        )
+
     def prepare(self, model: nn.Module) -> None:
         """Freezes the parts that this stage does not train, and puts in those that it takes from another codec."""
         for name, part in model.named_children():
@@ -154,6 +123,11 @@ class NeuCodecObjective(AdversarialObjective):
             if name in self.given:
                 part.load_state_dict(self.given[name])
         self.given = {}
+
+    def warm_start(self, model: nn.Module, batches: Iterable[AudioBatch]) -> None:
+        if self.config.warm_start_examples:
+            audio = first_audio(batches, self.config.warm_start_examples)
+            fit_start(cast(NeuCodec, model), audio, quantiser=self.config.stage == "train")
 
     def to(self, device: torch.device | str) -> Self:
         if self.teacher is not None:
@@ -190,6 +164,8 @@ class NeuCodecObjective(AdversarialObjective):
             terms["semantic"] = F.mse_loss(made.semantic_prediction.float(), made.semantic_target.float())
         if self.config.latent_weight:
             terms["latent"] = made.z.float().square().mean()
+        if self.config.correlation_weight:
+            terms["correlation"] = correlation_penalty(made.z.float())
         if self.teacher is not None:
             with torch.no_grad():
                 wanted = self.teacher.fuse(heard).float()
@@ -207,34 +183,36 @@ class NeuCodecObjective(AdversarialObjective):
         return squared_critic_loss(real, fake), metrics
 
     def _terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Returns the terms of all stages, without weights."""
-        c = self.config
-        with frozen(self.critic):
-            real_output, fake_output = self.critic(real), self.critic(fake)
-        layers = sum(len(one.features) for one in real_output)
-        return {
-            "mel": mel_loss(fake, real, self.codec.sample_rate, c.mel_windows_samples, c.mel_bands),
-            "adversarial": len(fake_output) * squared_model_loss(fake_output),
-            "feature_matching": layers * feature_matching(real_output, fake_output, normalise=False),
-        }
+        """Returns the terms of all stages that have a weight, not yet weighted; of the critic's, both or neither."""
+        c, rate = self.config, self.codec.sample_rate
+        terms = {}
+        if c.mel_weight:
+            terms["mel"] = mel_loss(fake, real, rate, c.mel_windows_samples, c.mel_bands)
+        if c.spectral_weight:
+            terms["spectral"] = spectral_loss(c.spectral, fake[:, 0], real[:, 0], rate)
+        if self.critic is not None:
+            with frozen(self.critic):
+                real_output, fake_output = self.critic(real), self.critic(fake)
+            layers = sum(len(one.features) for one in real_output)
+            terms["adversarial"] = len(fake_output) * squared_model_loss(fake_output)
+            terms["feature_matching"] = layers * feature_matching(real_output, fake_output, normalise=False)
+        return terms
 
     def _reaches_all_parameters(self) -> bool:
         """Returns False if a part that learns has only terms of weight 0."""
         c = self.config
-        decodes = any((c.mel_weight, c.adversarial_weight, c.feature_matching_weight))
+        decodes = any((c.mel_weight, c.spectral_weight, c.adversarial_weight, c.feature_matching_weight))
         predicts = c.stage == "train" and self.codec.predict_semantic
         return (decodes or c.stage == "distil") and (not predicts or c.semantic_weight > 0)
 
     def _weights(self, step: int) -> dict[str, float]:
         c = self.config
-        return {
-            "mel": c.mel_weight,
-            "adversarial": c.adversarial_weight,
-            "feature_matching": c.feature_matching_weight,
-            "semantic": c.semantic_weight if c.stage == "train" and self.codec.predict_semantic else 0.0,
-            "latent": c.latent_weight,
-            "distil": c.distil_weight if c.stage == "distil" and step >= c.mse_start_step else 0.0,
-        }
+        weights = {name: getattr(c, f"{name}_weight") for name in WEIGHTS}
+        if c.stage != "train" or not self.codec.predict_semantic:
+            weights["semantic"] = 0.0
+        if c.stage != "distil" or step < c.mse_start_step:
+            weights["distil"] = 0.0
+        return weights
 
 
 def _check_shared(path: str, theirs: CodecConfig, ours: CodecConfig, names: tuple[str, ...]) -> None:

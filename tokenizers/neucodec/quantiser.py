@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from ...layers import fsq
 from ..parts.init import keep_variance_
+from ..parts.principal import whitening_projection
 
 WIDENING = 1e-3  # the tanh spans L - 1 levels and this fraction more
+START_DEVIATION = 0.9  # of z that `fit` gives: four levels that are bounded twice are then used about alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,13 @@ class Quantiser(nn.Module):
         self.project_in = nn.Linear(fused_width, len(config.levels))
         self.project_out = nn.Linear(len(config.levels), fused_width)
         keep_variance_(self.project_in)
+
+    @torch.no_grad()
+    def fit(self, fused: Tensor) -> None:
+        """Makes z the first principal components of fused frames [M, V], of mean 0 and `START_DEVIATION`."""
+        projection = whitening_projection(fused, len(self.config.levels), START_DEVIATION).to(fused.dtype)
+        self.project_in.weight.copy_(projection.mT)
+        self.project_in.bias.copy_(-fused.mean(0) @ projection)
 
     def bound(self, z: Tensor) -> Tensor:
         """Returns z [..., d] in level units, between -L/2 and L/2 - 1 and a little beyond (`config.bounds` times)."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
+from ...layers.audio import to_rate
 from .framing import pad_to_hops
 
 if TYPE_CHECKING:
     from .model import NeuCodec
+
+FIT_ITEMS = 16  # that are encoded at once, which bounds the memory
 
 
 class TrainingPass(NamedTuple):
@@ -62,3 +66,19 @@ def training_pass(codec: NeuCodec, audio: Tensor) -> TrainingPass:
         semantic_target=semantic,
         semantic_prediction=predicted,
     )
+
+
+@torch.no_grad()
+def fit_start(codec: NeuCodec, audio: Tensor, *, quantiser: bool) -> None:
+    """Sets the decoder's mean spectrum, and the quantiser's principal components, from audio.
+
+    Args:
+        codec: whose weights are random.
+        audio: [M, 1, N] at the decoder's rate, N of whole hops.
+        quantiser: False leaves it as it is.
+    """
+    codec.decoder.head.fit(audio[:, 0])
+    if quantiser:
+        heard = to_rate(audio, codec.settings.sample_rate, codec.settings.encoder_rate)
+        frames = [hear(codec, part)[1].float().flatten(0, 1) for part in heard.split(FIT_ITEMS)]
+        codec.quantiser.fit(torch.cat(frames))

@@ -251,6 +251,10 @@ class TAAE(AudioTokenizer):
 
     # ------------------------------------------------------------------ training
 
+    def fit(self, audio: Tensor) -> None:
+        """Lets z start from principal components of audio [M, C, N] of whole hops; see `network.Encoder.fit`."""
+        self.encoder.fit(audio_to_patches(audio, self.settings.patch_samples))
+
     def forward(self, audio: Tensor, mode: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes and decodes for the training objective.
 

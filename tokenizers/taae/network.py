@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...layers.attention import KeyPadding, Mask, SlidingWindow
+from ..parts.principal import whitening_projection
 from .blocks import FrameConv, FrameTransposedConv, Snake, TransformerBlock, frame_rotation
 from .config import TAAEConfig
 from .layer_stream import LayerStreams
+
+START_DEVIATION = 0.8  # of z that `fit` gives: the levels of tanh(z) are then used about alike
+FIT_ITEMS = 16  # that are encoded at once, which bounds the memory
 
 
 def zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -126,11 +130,26 @@ class Encoder(nn.Module):
             ValueError: patches of another width, or a number of them that is not a multiple of the stride.
         """
         _check_frames("patches", patches, self.in_width, self.stride, num_patches)
+        latents: Tensor = self.conv_out(self._features(patches, num_patches))
+        return latents
+
+    def _features(self, patches: Tensor, num_patches: Tensor | None) -> Tensor:
+        """The input [B, T, W] of the last convolution."""
         x, lengths = self.conv_in(zero_beyond(patches, num_patches)), num_patches
         for stage in self.stages:
             x, lengths = stage(x, lengths)
-        latents: Tensor = self.conv_out(self.activation_out(zero_beyond(x, lengths)))
-        return latents
+        features: Tensor = self.activation_out(zero_beyond(x, lengths))
+        return features
+
+    @torch.no_grad()
+    def fit(self, patches: Tensor) -> None:
+        """Makes z the first principal components of each frame's features, of mean 0 and `START_DEVIATION`."""
+        features = torch.cat([self._features(part, None).float().flatten(0, 1) for part in patches.split(FIT_ITEMS)])
+        projection = whitening_projection(features, len(self.conv_out.weight), START_DEVIATION).float()
+        assert self.conv_out.bias is not None
+        self.conv_out.weight.zero_()
+        self.conv_out.weight[:, :, self.conv_out.before] = projection.mT  # the frame itself, not its neighbors
+        self.conv_out.bias.copy_(-features.mean(0) @ projection)
 
     def stream(self, batch: int) -> LayerStreams:
         """Returns the encoder's state for a stream of `batch` items: push patches, get z of complete frames."""

@@ -84,9 +84,13 @@ class AdversarialObjective(Objective):
     odd ones the critic, each with all computations of both.
 
     The critic that `model_loss` uses must not collect gradients (see `parts.adversarial.frozen`).
+
+    Attributes:
+        critic: None where no term of the loss needs one; the loop then trains the model alone, and calls neither
+            `critic_loss` nor `trains_critic`.
     """
 
-    critic: nn.Module
+    critic: nn.Module | None
 
     def __call__(
         self, model: nn.Module, batch: Any, *, step: int, generator: torch.Generator
@@ -123,7 +127,8 @@ class AdversarialObjective(Objective):
         return True
 
     def to(self, device: torch.device | str) -> Self:
-        self.critic.to(device)
+        if self.critic is not None:
+            self.critic.to(device)
         return self
 
 
@@ -140,3 +145,18 @@ class AudioBatch:
     def to(self, device: torch.device | str) -> AudioBatch:
         """Returns the same batch with its audio on `device`."""
         return AudioBatch(audio=self.audio.to(device, non_blocking=True), ids=self.ids)
+
+
+def first_audio(batches: Iterable[AudioBatch], num_examples: int) -> Tensor:
+    """Returns the audio [M, C, N] of the first batches that together have `num_examples` examples: M is at least that.
+
+    Args:
+        batches: of examples of one length, such as `Objective.warm_start` gets.
+        num_examples: the number wanted.
+    """
+    parts: list[Tensor] = []
+    for batch in batches:
+        parts.append(batch.audio)
+        if sum(map(len, parts)) >= num_examples:
+            break
+    return torch.cat(parts)

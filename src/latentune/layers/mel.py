@@ -65,6 +65,12 @@ def _mel_filters(sample_rate: int, fft_samples: int, num_mels: int, min_hz: floa
     return torch.from_numpy(filters)
 
 
+@lru_cache(maxsize=32)
+def mel_filters_on(device: torch.device, sample_rate: int, fft_samples: int, num_mels: int) -> Tensor:
+    """Returns `mel_filters` of the whole range [M, F] in float32 on a device, made once; do not change them."""
+    return mel_filters(sample_rate, fft_samples, num_mels).float().to(device)
+
+
 def magnitudes(audio: Tensor, fft_samples: int, hop_samples: int, pad_mode: str = "constant") -> Tensor:
     """Computes STFT magnitudes with a periodic Hann window and centred frames.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LOG_FLOOR = 1e-5  # magnitudes below it count as it where logs of them are averaged
+
 
 def hann_window(window_samples: int, like: Tensor) -> Tensor:
     """Returns the periodic Hann window [window_samples], float32, on the device of `like`."""
@@ -98,3 +100,15 @@ def inverse_power_law(x: Tensor, exponent: float, gain: float) -> Tensor:
     """
     x = x / gain
     return x.sign() * x.abs() ** (1.0 / exponent)
+
+
+def mean_log_magnitudes(audio: Tensor, window_samples: int) -> Tensor:
+    """Returns the mean natural log magnitude [F] of windowed frames, from which a decoder of spectra can start.
+
+    Args:
+        audio: [B, N], N at least a window.
+        window_samples: of the frames, a multiple of 4; their hop is a quarter of it.
+    """
+    frames = audio.float().unfold(-1, window_samples, window_samples // 4) * hann_window(window_samples, audio)
+    mean: Tensor = torch.fft.rfft(frames).abs().clamp_min(LOG_FLOOR).log().flatten(0, -2).mean(0)
+    return mean

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from latentune.core.objective import AudioBatch
 from latentune.layers.loudness import measure_loudness
+from latentune.tokenizers.parts.spectral_losses import SpectralLossConfig
 from latentune.tokenizers.taae import TAAE, TAAEConfig
 from latentune.tokenizers.taae.discriminator import DiscriminatorConfig
 from latentune.tokenizers.taae.hybrid import HybridConfig
 from latentune.tokenizers.taae.objective import TAAEObjective, TAAEObjectiveConfig
+from latentune.tokenizers.taae.patching import audio_to_patches
 
 RATE = 16000
 SMALL = {
@@ -125,6 +127,37 @@ def test_each_step_draws_its_levels_and_each_item_its_mode() -> None:
     assert {tuple(levels.tolist()) for _, _, levels in seen} == {(5,) * 6, (17,) * 6}
     assert {mode for modes, _, _ in seen for mode in modes.tolist()} == {0, 1}
     assert {tuple(noise.shape) for _, noise, _ in seen} == {(2, 40, 6)}
+
+
+# ---------------------------------------------------------------------- without a critic
+
+NO_CRITIC: dict[str, Any] = {
+    "feature_matching_weight": 0.0,
+    "spectral_weight": 2.0,
+    "correlation_weight": 0.1,
+    "spectral": SpectralLossConfig(windows_samples=(64, 256), num_mels=(8, 20), level_window_samples=256, level_mels=8),
+}
+
+
+def test_without_adversarial_weights_there_is_no_critic() -> None:
+    codec, objective, batch = make(waveform_weight=0.0, stft_weight=0.0, **NO_CRITIC)
+    assert objective.critic is None
+    loss, terms, _ = objective.model_loss(codec, batch, step=9, generator=seeded(0))
+    torch.testing.assert_close(loss, 2 * terms["spectral"] + 0.1 * terms["correlation"])
+    loss.backward()
+    assert [name for name, p in codec.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert make(feature_matching_weight=0.0, adversarial_weight=0.1)[1].critic is not None
+
+
+def test_a_warm_start_gives_whitened_values() -> None:
+    codec, objective, _ = make(warm_start_examples=8, **NO_CRITIC)
+    audio = 0.1 * torch.randn(8, 1, objective.num_samples, generator=seeded(0))
+    objective.warm_start(codec, iter([AudioBatch(audio=audio, ids=["a"] * 8)]))
+    with torch.no_grad():
+        z = codec.encoder(audio_to_patches(audio, 20)).flatten(0, 1)
+    torch.testing.assert_close(z.mean(0), torch.zeros(6), atol=1e-3, rtol=0)
+    torch.testing.assert_close(z.std(0), torch.full((6,), 0.8), rtol=0.02, atol=0)
+    assert (torch.corrcoef(z.T) - torch.eye(6)).abs().max() < 0.02
 
 
 # ---------------------------------------------------------------------- augmentation
