@@ -25,7 +25,7 @@ from .quantizer import values_to_digits
 
 @dataclass(frozen=True, kw_only=True)
 class MelCodecObjectiveConfig(SpectralLossConfig):
-    """Constants of the objective, beside those of the distances of spectra."""
+    """Constants of the objective, in addition to those of the distances of spectra."""
 
     crop_s: float = 1.0  # length of an example, rounded up to whole frames
     correlation_weight: float = 0.02  # of squared correlations between digits

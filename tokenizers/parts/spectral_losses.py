@@ -63,7 +63,17 @@ class SpectralLossConfig:
 
 
 def spectral_loss(config: SpectralLossConfig, estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
-    """Returns the weighted sum of `spectral_loss_terms`; the arguments are those of that function."""
+    """Returns the weighted sum of `spectral_loss_terms`.
+
+    Args:
+        config: windows and weights.
+        estimate: as of `spectral_loss_terms`.
+        target: as of `spectral_loss_terms`.
+        sample_rate: as of `spectral_loss_terms`.
+
+    Returns:
+        A scalar.
+    """
     return weighted_sum(spectral_loss_terms(config, estimate, target, sample_rate), config.term_weights)
 
 

@@ -67,7 +67,17 @@ def _mel_filters(sample_rate: int, fft_samples: int, num_mels: int, min_hz: floa
 
 @lru_cache(maxsize=32)
 def mel_filters_on(device: torch.device, sample_rate: int, fft_samples: int, num_mels: int) -> Tensor:
-    """Returns `mel_filters` of the whole range [M, F] in float32 on a device, made once; do not change them."""
+    """Returns `mel_filters` of the whole range in float32, computed once; do not change them in place.
+
+    Args:
+        device: of the result.
+        sample_rate: as of `mel_filters`.
+        fft_samples: as of `mel_filters`.
+        num_mels: as of `mel_filters`.
+
+    Returns:
+        [M, fft_samples // 2 + 1].
+    """
     return mel_filters(sample_rate, fft_samples, num_mels).float().to(device)
 
 

@@ -17,15 +17,12 @@ from latentune.core.errors import CheckpointError, MismatchError
 from latentune.core.objective import AudioBatch
 from latentune.core.settings import load_settings
 from latentune.layers.audio import to_rate
-from latentune.layers.stft import mean_log_magnitudes
 from latentune.pipelines.train import train, train_config
 from latentune.pipelines.training.objectives import build_objective
 from latentune.tokenizers.neucodec import DistillNeuCodec, DistillNeuCodecConfig, NeuCodec, NeuCodecConfig
 from latentune.tokenizers.neucodec.discriminators import CriticConfig
 from latentune.tokenizers.neucodec.objective import NeuCodecObjective
 from latentune.tokenizers.neucodec.objective_config import NeuCodecObjectiveConfig
-from latentune.tokenizers.neucodec.residual import ResidualConfig
-from latentune.tokenizers.parts.spectral_losses import SpectralLossConfig
 
 RATE = 24000
 SMALL: dict[str, Any] = {
@@ -163,63 +160,6 @@ def test_the_loss_falls() -> None:
     assert sum(mels[-5:]) < 0.8 * sum(mels[:5])
 
 
-# ---------------------------------------------------------------------- without a critic
-
-NO_CRITIC: dict[str, Any] = {
-    "mel_weight": 0.0,
-    "adversarial_weight": 0.0,
-    "feature_matching_weight": 0.0,
-    "spectral_weight": 1.0,
-    "spectral": SpectralLossConfig(
-        windows_samples=(64, 256), num_mels=(8, 20), level_window_samples=256, level_mels=8, level_pool_frames=2
-    ),
-}
-
-
-@pytest.mark.parametrize("cls", [NeuCodec, DistillNeuCodec])
-def test_without_adversarial_weights_there_is_no_critic(cls: type[NeuCodec]) -> None:
-    model = codec(cls)
-    objective, batch = make(model, correlation_weight=0.1, latent_weight=0.01, **NO_CRITIC)
-    assert objective.critic is None
-    loss, terms, _ = loss_of(objective, model, batch)
-    assert set(terms) == {"spectral", "correlation", "latent", "value_std"}
-    torch.testing.assert_close(loss, terms["spectral"] + 0.1 * terms["correlation"] + 0.01 * terms["latent"])
-
-
-def test_either_adversarial_weight_needs_the_critic() -> None:
-    for name in ("adversarial_weight", "feature_matching_weight"):
-        assert make(codec(), **{**NO_CRITIC, name: 0.1})[0].critic is not None
-
-
-@pytest.mark.parametrize("residual", [None, ResidualConfig(codebook_size=8)])
-def test_a_warm_start_gives_whitened_values_and_the_mean_spectrum(residual: ResidualConfig | None) -> None:
-    model = codec(residual=residual).train()
-    objective = make(model, warm_start_examples=6, **NO_CRITIC)[0]
-    noise = torch.Generator().manual_seed(0)
-    batches = [AudioBatch(audio=0.1 * torch.randn(2, 1, 2400, generator=noise), ids=["a", "b"]) for _ in range(5)]
-    taken = iter(batches)
-    objective.warm_start(model, taken)
-    assert len(list(taken)) == 2  # three batches of two are all that it takes
-    audio = torch.cat([one.audio for one in batches[:3]])
-    with torch.no_grad():
-        z = model.quantiser.project_in(model.fuse(to_rate(audio, RATE, 16000))).flatten(0, 1)
-    torch.testing.assert_close(z.mean(0), torch.zeros(8), atol=1e-3, rtol=0)
-    few = z.std(0) < 0.89  # components of next to no variance are not amplified without end
-    torch.testing.assert_close(z.std(0, correction=0)[~few], torch.full((8,), 0.9)[~few], rtol=0.02, atol=0)
-    assert few.sum() <= 6
-    log = model.decoder.head.out.bias[:961].detach()
-    assert float(log.exp().mean()) == pytest.approx(float(mean_log_magnitudes(audio[:, 0], 1920).exp().mean()))
-
-
-def test_stage_decoder_starts_its_decoder_alone() -> None:
-    model = codec()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    objective, batch = make(model, stage="decoder", warm_start_examples=2, **NO_CRITIC)
-    objective.warm_start(model, iter([batch]))
-    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {"decoder.head.out.bias"}
-
-
 # ---------------------------------------------------------------------- distillation
 
 
@@ -308,8 +248,6 @@ def test_constants_that_make_no_sense_are_refused(options: dict[str, Any], messa
 def test_a_crop_shorter_than_a_window_is_refused() -> None:
     with pytest.raises(ValueError, match="is 480 samples, but the windows need 1025"):
         make(codec(), crop_s=0.02, mel_windows_samples=(64, 2048))
-    with pytest.raises(ValueError, match="is 480 samples, but the windows need 2049"):
-        make(codec(), crop_s=0.02, **{**NO_CRITIC, "spectral": SpectralLossConfig()})
 
 
 def test_audio_of_another_length_is_refused() -> None:
@@ -370,19 +308,6 @@ def test_a_codec_and_its_student_are_trained_by_the_one_loop(audio: Path, tmp_pa
     source = NeuCodec.from_pretrained(trained)
     for name, value in student.decoder.state_dict().items():
         assert torch.equal(value, source.decoder.state_dict()[name]), name
-
-
-def test_the_loop_trains_without_a_critic(audio: Path, tmp_path: Path) -> None:
-    keys = ("adversarial_weight=0", "feature_matching_weight=0", "warm_start_examples=4", "correlation_weight=0.1")
-    overrides = [f"data.source={audio}", f"output={tmp_path}", *(f"model.objective.{key}" for key in keys)]
-    train(train_config(load_settings("train/neucodec-tiny", overrides)))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert {"mel", "correlation"} <= lines[-1].keys()
-    assert not any("critic" in key or key == "adversarial" for key in lines[-1])
-    assert not list(tmp_path.rglob("critic*"))
-    overrides += ["critic_optimizer={lr: 1e-3}", f"output={tmp_path / 'other'}"]
-    with pytest.raises(ValueError, match="NeuCodecObjective has no critic, or its terms have weight 0"):
-        train(train_config(load_settings("train/neucodec-tiny", overrides)))
 
 
 def test_the_model_is_prepared_when_the_objective_is_built() -> None:
