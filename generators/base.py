@@ -71,6 +71,7 @@ class TrainedOn:
     seconds_start: tuple[float, float, float] | None = None  # lowest, median, highest of the items, in seconds
     seconds_total: tuple[float, float, float] | None = None
     conditions: tuple[str, ...] | None = None  # names of those that at least one item had a value of
+    given: bool | None = None  # whether parts of the examples were given in training, as `Given` does in sampling
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ from ...layers.rotary import rotate_pairs
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
-    """Returns sinusoids [B, width] float32 of the diffusion time t [B] in [0, 1] (as in DiT, t in thousandths)."""
+    """Returns sinusoids [..., width] float32 of the diffusion time t [...] in [0, 1] (as in DiT, t in thousandths)."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
-    angles = 1000.0 * t.float()[:, None] * frequencies
+    angles = 1000.0 * t.float().unsqueeze(-1) * frequencies
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
@@ -89,13 +89,13 @@ class Block(nn.Module):
 
         Args:
             x: [B, T, W].
-            modulation: [B, 6, W], shared by all blocks.
+            modulation: [B, 1 or T, 6, W], shared by all blocks; one for each frame where their times differ.
             mask: [B, T] bool, True where a frame is real; None: all are.
             angles: [T, head_dim / 2] of rotary positions.
             context: [B, S, W'] condition tokens.
             context_mask: [B, S] bool, True where a token is real; None: all are.
         """
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unsqueeze(2).unbind(1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unbind(2)
         x = x + gate_a * self.attention(self.norm(x) * (1 + scale_a) + shift_a, mask=mask, angles=angles)
         if self.cross_attention is not None and self.cross_norm is not None:
             x = x + self.cross_attention(self.cross_norm(x), context, context_mask)

@@ -103,14 +103,14 @@ class DiffusionTransformer(LatentGenerator):
 
         Args:
             noisy: [B, T, D] normalised latents.
-            t: [B] times in [0, 1], 1 being pure noise.
+            t: [B] times in [0, 1], 1 being pure noise, or [B, T] times of each frame: 0 for one that is given.
             conditions: of B items; they are encoded here unless they are, so that data-parallel wrappers see those
                 weights used.
             mask: [B, T] bool, True where a frame is real; what lies elsewhere has no effect on these.
             drop_mask: [B] bool, True where the conditions are replaced by "not given"; or such masks by condition.
 
         Raises:
-            ValueError: latents of a wrong shape, longer than `max_frames`, or another number of times than items.
+            ValueError: latents of a wrong shape, longer than `max_frames`, or times that do not fit them.
         """
         check_latents(noisy, self.binding)
         spec = self.binding.spec
@@ -121,6 +121,8 @@ class DiffusionTransformer(LatentGenerator):
             )
         if not len(noisy) == len(t) == len(conditions):
             raise ValueError(f"{len(noisy)} items, but {len(t)} times and {len(conditions)} conditions")
+        if t.ndim != 1 and t.shape != noisy.shape[:2]:
+            raise ValueError(f"times must be [B] or [B, T], got {tuple(t.shape)} for {tuple(noisy.shape[:2])} frames")
         encoded: EncodedConditions = (
             conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
         )
@@ -130,14 +132,15 @@ class DiffusionTransformer(LatentGenerator):
             if encoded.frames.shape[1] != noisy.shape[1]:
                 raise ValueError(f"conditions of {encoded.frames.shape[1]} frames for {noisy.shape[1]} latent frames")
             x = x + self.from_frames(encoded.frames.to(dtype))
-        vector = self.from_time(time_features(t, TIME_FEATURES).to(dtype)) + self.from_global(encoded.global_vector)
-        vector = nn.functional.silu(vector)
+        times = t if t.ndim == 2 else t.unsqueeze(1)  # [B, 1 or T]
+        vector = self.from_time(time_features(times, TIME_FEATURES).to(dtype))
+        vector = nn.functional.silu(vector + self.from_global(encoded.global_vector).unsqueeze(1))
         modulation = self.to_modulation(vector).unflatten(-1, (6, -1))
         chunk_index = torch.arange(num_chunks, device=noisy.device).repeat_interleave(spec.chunk_latents)
         angles = rotary_angles(chunk_index, self.settings.width // self.settings.heads, self.settings.rotary_base)
         for block in self.blocks:
             x = block(x, modulation, mask, angles, encoded.tokens, encoded.mask)
-        shift, scale = self.final_modulation(vector).unsqueeze(1).chunk(2, -1)
+        shift, scale = self.final_modulation(vector).chunk(2, -1)
         velocity: Tensor = self.to_velocity(self.final_norm(x) * (1 + scale) + shift)
         return velocity
 

@@ -5,23 +5,21 @@ Shape letters: B batch, T latent frames, D latent width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..conditions import PreparedConditions
+from .known import Network
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer
 
-Velocity = Callable[[Tensor, float], Tensor]
 
-
-def guided_velocity(
+def guided_network(
     model: DiffusionTransformer, conditions: PreparedConditions, mask: Tensor | None, scale: float
-) -> Velocity:
+) -> Network:
     """Returns a function of (latents [B, T, D], t) that gives null + scale * (conditional - null), in float32.
 
     The conditions are encoded once. A scale of 1 costs one pass of B items per step, any other one pass of 2B.
@@ -35,19 +33,14 @@ def guided_velocity(
     encoded = model.condition_encoder(conditions)
     network = cast(nn.Module, model)  # the lazy imports of diffusers hide it from type checkers
     if scale == 1.0:
-
-        def plain(x: Tensor, t: float) -> Tensor:
-            times = torch.full((len(x),), t, device=x.device)
-            return cast(Tensor, network(x, times, conditions=encoded, mask=mask).float())
-
-        return plain
+        return lambda x, t: network(x, t, conditions=encoded, mask=mask).float()
 
     both = encoded.followed_by(model.condition_encoder.null(conditions))
     mask_twice = None if mask is None else mask.repeat(2, 1)
 
-    def guided(x: Tensor, t: float) -> Tensor:
-        times = torch.full((2 * len(x),), t, device=x.device)
-        given, null = network(x.repeat(2, 1, 1), times, conditions=both, mask=mask_twice).float().chunk(2)
+    def guided(x: Tensor, t: Tensor) -> Tensor:
+        twice, times = x.repeat(2, 1, 1), torch.cat([t, t])
+        given, null = network(twice, times, conditions=both, mask=mask_twice).float().chunk(2)
         return cast(Tensor, null + scale * (given - null))
 
     return guided

@@ -16,6 +16,7 @@ from ...core.objective import Objective
 from ...core.random import rand, randn
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
+from ..parts.keep import KeepPatterns, draw_keep
 from .dit import DiffusionTransformerConfig
 from .normalise import normalise
 
@@ -32,6 +33,9 @@ class RectifiedFlowConfig:
     logit_mean: float = option(0.0, "Mean of the logit-normal distribution; above 0 the latents are noisier.")
     logit_std: float = option(1.0, "Standard deviation of the logit-normal distribution.")
     cond_drop_prob: float = option(0.1, "Probability that all conditions of an item are dropped.")
+    keep_patterns: KeepPatterns = option(
+        factory=KeepPatterns, help="How often parts of an example are given, for continuation and inpainting."
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.cond_drop_prob <= 1:
@@ -41,13 +45,17 @@ class RectifiedFlowConfig:
 
 
 class RectifiedFlowObjective(Objective):
-    """loss = mean over real frames of |v(x_t, t) - (noise - x0)|^2 with x_t = (1 - t) x0 + t noise, x0 normalised."""
+    """loss = mean over real frames of |v(x_t, t) - (noise - x0)|^2 with x_t = (1 - t) x0 + t noise, x0 normalised.
+
+    Frames that are given stand at t = 0 and have no loss.
+    """
 
     config_class = RectifiedFlowConfig
     uses_all_parameters = True
 
     def __init__(self, config: RectifiedFlowConfig, settings: DiffusionTransformerConfig):
         self.config, self.binding, self.conditioning = config, settings.binding, settings.conditioning
+        self.trains_given = config.keep_patterns.any_given
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
@@ -72,15 +80,26 @@ class RectifiedFlowObjective(Objective):
         t = self.draw_times(clean, generator)
         noise = randn(clean.shape, generator, clean)
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(clean), generator, clean)
-        at = t[:, None, None]
+        kept = self.draw_kept_frames(mask, generator)
+        times = t if kept is None else t[:, None].masked_fill(kept, 0.0)  # [B] or [B, T]
+        at = times.view(len(clean), -1, 1)
         noisy = (1.0 - at) * clean + at * noise
         # fused attention kernels take no mask tensor, so a full batch passes none
         padding = None if fewest == mask.shape[1] else mask
-        velocity = model(noisy, t, conditions=batch.conditions, mask=padding, drop_mask=drop)
+        velocity = model(noisy, times, conditions=batch.conditions, mask=padding, drop_mask=drop)
         error = (velocity.float() - (noise - clean)).square().mean(-1)  # [B, T], float32 also under autocast
-        per_item = (error * mask).sum(1) / mask.sum(1)
-        loss = (error * mask).sum() / mask.sum()
+        learned = mask if kept is None else mask & ~kept
+        per_item = (error * learned).sum(1) / learned.sum(1)
+        loss = (error * learned).sum() / learned.sum()
         return loss, _bucket_losses(per_item.detach(), t)
+
+    def draw_kept_frames(self, mask: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Returns which frames [B, T] bool of items with a mask [B, T] are given; None where none ever is."""
+        if not self.trains_given:
+            return None
+        chunk = self.binding.spec.chunk_latents
+        kept = draw_keep(self.config.keep_patterns, mask.sum(1) // chunk, mask.shape[1] // chunk, generator)
+        return kept.repeat_interleave(chunk, 1)
 
     def draw_times(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Returns times [B], one random offset and B even steps, so that each batch covers all noise levels

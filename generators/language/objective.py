@@ -32,6 +32,7 @@ class NextTokenObjective(Objective):
 
     config_class = NextTokenConfig
     uses_all_parameters = True
+    trains_given = True  # each token is predicted from those before it, so that every prefix is
 
     def __init__(self, config: NextTokenConfig, settings: TokenLMConfig):
         self.config, self.spec, self.conditioning = config, settings.binding.spec, settings.conditioning

@@ -94,9 +94,15 @@ def sample_tokens(
         callback: called with (frames done, frames in all).
 
     Raises:
-        ValueError: given tokens of another codec or out of range, or given chunks that are not the first ones.
+        ValueError: given tokens of another codec or out of range, given chunks that are not the first ones, or a noise
+            level above 0.
     """
     spec = model.binding.spec
+    if request.noise_level:
+        raise ValueError(
+            f"noise_level is {request.noise_level}, but tokens carry no noise: give them as they are, or use a "
+            "diffusion generator to vary a recording"
+        )
     if (request.keep[:, 1:] & ~request.keep[:, :-1]).any():
         raise ValueError(
             "a token language model draws each token from those before it, so only the first chunks of an item can be "

@@ -22,6 +22,7 @@ class SampleRequest:
     lengths_samples: Tensor  # [B] int64 on the CPU, at the codec's rate
     num_chunks: tuple[int, ...]  # whole chunks of each item
     keep: Tensor  # [B, most chunks] bool on the CPU, True where a chunk is given
+    noise_level: float = 0.0  # of the given chunks; see `Given`
 
     def __len__(self) -> int:
         return len(self.num_chunks)
@@ -57,7 +58,8 @@ def check_request(
     keep = torch.zeros(len(num_chunks), max(num_chunks), dtype=torch.bool)
     if given is not None:
         _fill_keep(keep, given, num_chunks)
-    return SampleRequest(lengths_samples=lengths, num_chunks=num_chunks, keep=keep)
+    level = 0.0 if given is None else given.noise_level
+    return SampleRequest(lengths_samples=lengths, num_chunks=num_chunks, keep=keep, noise_level=level)
 
 
 def lay_given(stream: Tensor, keep: Tensor, frames_per_chunk: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,19 +91,15 @@ def lay_given(stream: Tensor, keep: Tensor, frames_per_chunk: int, like: Tensor)
 
 def _fill_keep(keep: Tensor, given: Given, num_chunks: tuple[int, ...]) -> None:
     """Writes the given chunks into `keep`, all False before."""
-    if given.noise_level:
-        raise ValueError(
-            f"noise_level is {given.noise_level}: generators take given audio without noise so far, noise_level 0"
-        )
     for name, size in (("audio", len(given.encoded.lengths_samples)), ("keep", len(given.keep))):
         if size not in (1, len(num_chunks)):
             raise ValueError(f"given {name} of {size} items for {len(num_chunks)} to sample: give 1 or one for each")
     rows = given.keep.cpu().expand(len(num_chunks), -1)
     for row, (kept, wanted) in enumerate(zip(rows, num_chunks, strict=True)):
-        if kept.shape[0] >= wanted and kept[:wanted].all():
+        if not given.noise_level and kept.shape[0] >= wanted and kept[:wanted].all():
             raise ValueError(
                 f"given audio of {int(kept.sum())} chunks leaves nothing of {wanted} to sample: ask for a longer "
-                "duration or keep less"
+                "duration, keep less, or vary it with a noise_level above 0"
             )
         if kept[wanted:].any():
             raise ValueError(f"chunk {int(kept.nonzero().max()) + 1} is given of an item of {wanted} chunks")

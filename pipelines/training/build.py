@@ -86,9 +86,11 @@ def _generator_task(config: TrainConfig) -> Task:
     binding = dataset_binding(dataset)
     model = _build_model(generator_class(config.model.class_name), config, {"binding": binding})
     assert isinstance(model, LatentGenerator)
+    objective = build_objective(model, config.model.objective)
     encoder = getattr(model, "condition_encoder", None)  # a generator of somebody else may do without conditions
     if encoder is not None:
-        _record_facts(model, check_conditions(dataset, data, encoder), fresh=config.model.init_from is None)
+        facts = replace(check_conditions(dataset, data, encoder), given=objective.trains_given)
+        _record_facts(model, facts, fresh=config.model.init_from is None)
     held_out = None
     if data.valid_where is not None or data.valid_source is not None:
         held_out_set = open_latents(data, held_out=True)
@@ -96,7 +98,7 @@ def _generator_task(config: TrainConfig) -> Task:
         held_out = LatentCrops(held_out_set, data, HELD_OUT_SEED, shuffle=False, encoder=encoder)
     return Task(
         model=model,
-        objective=build_objective(model, config.model.objective),
+        objective=objective,
         examples=LatentCrops(dataset, data, config.seed, encoder=encoder),
         held_out=held_out,
         tokenizer=tokenizer,
@@ -125,14 +127,15 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
 def _record_facts(model: LatentGenerator, facts: TrainedOn, *, fresh: bool) -> None:
     """Writes facts about the training data into the model's config, where it has a place for them.
 
-    Conditions that the weights of `init_from` were trained with are added, or all are unknown if those are.
+    Conditions that the weights of `init_from` were trained with are added, or all are unknown if those are; given
+    parts that they were trained with count as well.
     """
     if not any(field.name == FACTS for field in fields(model.settings)):
         return
-    before = model.trained_on.conditions
+    before = model.trained_on
     if not fresh:
-        seen = None if before is None else tuple(sorted({*(facts.conditions or ()), *before}))
-        facts = replace(facts, conditions=seen)
+        seen = None if before.conditions is None else tuple(sorted({*(facts.conditions or ()), *before.conditions}))
+        facts = replace(facts, conditions=seen, given=facts.given or before.given)
     model.settings = replace(model.settings, **{FACTS: facts})
     cast(Any, model).register_to_config(**{FACTS: config_to_dict(facts)})
 

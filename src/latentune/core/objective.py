@@ -24,10 +24,12 @@ class Objective(ABC):
     Attributes:
         uses_all_parameters: each backward pass reaches every parameter that learns, of the model and of a critic,
             whatever the batch holds. If it is False, several processes search the graph for unused ones in each step.
+        trains_given: parts of an example are given to the generator in training, as `Given` does in sampling.
     """
 
     config_class: ClassVar[type]
     uses_all_parameters: bool = False
+    trains_given: bool = False
 
     @abstractmethod
     def __init__(self, config: Any, settings: Any):

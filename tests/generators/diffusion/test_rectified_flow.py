@@ -17,6 +17,7 @@ from latentune.generators.diffusion import (
     RectifiedFlowConfig,
     RectifiedFlowObjective,
 )
+from latentune.generators.parts.keep import KeepPatterns
 
 CONFIG = DiffusionTransformerConfig(
     binding=LATENT_BINDING,
@@ -57,8 +58,13 @@ class Recorder(nn.Module):
         return torch.full_like(noisy, self.answer)
 
 
+NOTHING = KeepPatterns(none=1, prefix=0, suffix=0, gap=0, gaps=0)
+PREFIX = KeepPatterns(none=0, prefix=1, suffix=0, gap=0, gaps=0)
+
+
 def test_the_path_is_straight_and_the_loss_is_the_masked_error() -> None:
-    objective, model, items = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), Recorder(), batch()
+    config = RectifiedFlowConfig(keep_patterns=NOTHING)
+    objective, model, items = RectifiedFlowObjective(config, CONFIG), Recorder(), batch()
     loss, metrics = objective(model, items, step=0, generator=seed())
     assert items.latents is not None
     assert items.latent_mask is not None
@@ -68,6 +74,29 @@ def test_the_path_is_straight_and_the_loss_is_the_masked_error() -> None:
     torch.testing.assert_close(loss, (noise - clean)[items.latent_mask].square().mean(), atol=1e-3, rtol=1e-3)
     assert sorted(metrics) == ["loss_t0.00_0.25", "loss_t0.25_0.50", "loss_t0.50_0.75", "loss_t0.75_1.00"]
     assert model.rest["mask"] is items.latent_mask
+
+
+def test_given_frames_are_clean_at_time_zero_and_have_no_loss() -> None:
+    objective, model, items = (
+        RectifiedFlowObjective(RectifiedFlowConfig(keep_patterns=PREFIX), CONFIG),
+        Recorder(),
+        batch(),
+    )
+    loss, _ = objective(model, items, step=0, generator=seed())
+    assert items.latents is not None
+    assert items.latent_mask is not None
+    mean, std = torch.tensor(LATENT_BINDING.latent_mean), torch.tensor(LATENT_BINDING.latent_std)
+    clean = ((items.latents - mean) / std) * items.latent_mask[..., None]
+    given = model.t == 0
+    assert given[0].sum() == 0  # one chunk: nothing to continue
+    assert given[1:, :2].all()
+    assert not given[:, 4:].any()
+    assert torch.equal(model.noisy[given], clean[given])
+    noise = (model.noisy - (1 - model.t)[..., None] * clean) / model.t[..., None]
+    learned = items.latent_mask & ~given
+    torch.testing.assert_close(loss, (noise - clean)[learned].square().mean(), atol=1e-3, rtol=1e-3)
+    assert objective.trains_given
+    assert not RectifiedFlowObjective(RectifiedFlowConfig(keep_patterns=NOTHING), CONFIG).trains_given
 
 
 def test_padding_has_no_effect_even_where_it_is_not_a_number() -> None:
@@ -115,7 +144,7 @@ def test_a_data_set_of_one_item_is_learned_by_heart() -> None:
     objective, generator = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), seed()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
-    for step in range(120):
+    for step in range(150):
         loss, _ = objective(model, items, step=step, generator=generator)
         optimizer.zero_grad()
         loss.backward()

@@ -91,6 +91,15 @@ def test_prefixes_that_cannot_be_continued_are_refused() -> None:
         continued([100] * 3, 25, 25)
 
 
+def test_an_item_can_be_given_whole_where_it_carries_noise() -> None:
+    audio, keep = encoded(100), torch.ones(1, 5, dtype=torch.bool)
+    request = ask([100], Given(encoded=audio, keep=keep, noise_level=0.5))
+    assert request.keep.all()
+    assert request.noise_level == 0.5
+    with pytest.raises(ValueError, match=r"leaves nothing .* noise_level above 0"):
+        ask([100], Given(encoded=audio, keep=keep))
+
+
 def test_wrong_keeps_are_refused() -> None:
     audio = encoded(100)
     for keep, message in (
@@ -102,8 +111,6 @@ def test_wrong_keeps_are_refused() -> None:
     for level in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="noise_level must lie in"):
             Given(encoded=audio, keep=torch.ones(1, 1, dtype=torch.bool), noise_level=level)
-    with pytest.raises(ValueError, match="without noise so far"):
-        ask([100], Given(encoded=audio, keep=torch.ones(1, 1, dtype=torch.bool), noise_level=0.5))
     with pytest.raises(ValueError, match="chunk 5 is given of an item of 2 chunks"):
         ask([45], Given(encoded=audio, keep=torch.tensor([[True, False, False, False, True]])))
     with pytest.raises(ValueError, match="keep of 3 items for 2"):

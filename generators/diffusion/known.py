@@ -1,0 +1,62 @@
+"""Frames that are given: how the network sees them, and which path they take through a solver.
+
+Shape letters: B batch, T latent frames, D latent width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, float], Tensor]  # of latents [B, T, D] and a time, [B, T, D] float32
+Network = Callable[[Tensor, Tensor], Tensor]  # of latents [B, T, D] and times [B] or [B, T], [B, T, D] float32
+ROUNDING = 1e-6  # by which a float32 time may exceed the level that it stands for
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFrames:
+    """Given latents, and the noise that joins them on straight paths to the latents that a solver starts from.
+
+    A solver need not know which frames are given. On them the velocity is that of the straight path, which every
+    solver of an ordinary differential equation follows exactly; once the time has come down to `level`, they are
+    denoised like all others.
+    """
+
+    latents: Tensor  # [B, T, D] normalised
+    where: Tensor  # [B, T] bool, True where a frame is given
+    noise: Tensor  # [B, T, D], of all frames
+    level: float  # time at which the given frames stand: 0 as they are, 1 pure noise
+    own_times: bool  # the network was trained with a time for each frame
+
+    def at(self, t: float) -> Tensor:
+        """Returns the given latents with noise of time t, [B, T, D]."""
+        return (1.0 - t) * self.latents + t * self.noise
+
+    def start(self, t: float) -> Tensor:
+        """Returns the latents [B, T, D] that a solver starts from at time t."""
+        return torch.where(self.where.unsqueeze(-1), self.at(t), self.noise)
+
+    def velocity(self, network: Network) -> Velocity:
+        """Returns the velocity for a solver, as a function of latents [B, T, D] and a time.
+
+        A network with one time for each frame sees given frames at their own level from the first step on. Any other
+        one sees them at the noise level of all frames (replacement; Song et al., arXiv 2011.13456, appendix I.2).
+        """
+        if not self.where.any():
+            return lambda x, t: network(x, x.new_full((len(x),), t))
+        where, path = self.where.unsqueeze(-1), self.noise - self.latents
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            if t < self.level + ROUNDING:
+                return network(x, x.new_full((len(x),), t))
+            if self.own_times:
+                times = torch.where(self.where, self.level, t)
+                free = network(torch.where(where, self.at(self.level), x), times)
+            else:
+                free = network(torch.where(where, self.at(t), x), x.new_full((len(x),), t))
+            return torch.where(where, path, free)
+
+        return velocity
