@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import ClassVar, Self
 
 from ...core.config import build_config
+from ..parts.residual import ResidualConfig
 
 NUM_LAGS = 64  # of the autocorrelation that the encoder hears, evenly spaced in octaves of the pitch
 
@@ -42,6 +43,7 @@ class MelCodecConfig:
     expansion: int = 4  # of each block's hidden layer
     levels: tuple[int, ...] = (4,) * 8  # FSQ levels of the digits of one codebook
     num_codebooks: int = 1  # of these levels each
+    residual: ResidualConfig | None = None  # codebooks over the same values in place of levels, for comparisons
     synthesis_window_samples: int = 1280  # of the inverse STFT
     # of one voice, whose harmonics the decoder then makes with coherent phases; null: no harmonic part (music)
     pitch_range_hz: tuple[float, float] | None = (60.0, 400.0)

@@ -18,11 +18,12 @@ from ...layers import fsq
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
 from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
-from . import quantizer
+from ..parts.residual import ResidualCodebooks
 from .config import MelCodecConfig
 from .decoder import Decoder
 from .encoder import Encoder, EncoderStream
 from .front import Front
+from .quantizer import FiniteQuantizer
 from .stages import pad_steps, run_stages
 from .stream import StreamDecoder, StreamEncoder
 
@@ -53,6 +54,11 @@ class MelCodec(AudioTokenizer):
         super().__init__(config)
         self.front = Front(config)
         self.encoder = Encoder(config)
+        self.quantizer: FiniteQuantizer | ResidualCodebooks = (
+            FiniteQuantizer(config.levels, config.num_codebooks)
+            if config.residual is None
+            else ResidualCodebooks(config.residual, config.latent_dim)
+        )
         self.decoder = Decoder(config)
 
     @classmethod
@@ -69,7 +75,7 @@ class MelCodec(AudioTokenizer):
             channels=1,
             hop_samples=c.hop_samples,
             latent_dim=c.latent_dim,
-            levels=(c.levels,) * c.num_codebooks,
+            levels=self.quantizer.levels,
             token_hop_samples=c.hop_samples,
         )
 
@@ -94,14 +100,13 @@ class MelCodec(AudioTokenizer):
     def tokens_to_values(self, tokens: Tensor) -> Tensor:
         """Tokens [B, T, Q] to the values [B, T, D] that they stand for, exactly."""
         check_tokens(self.spec, tokens)
-        return quantizer.tokens_to_values(tokens, self.settings.levels)
+        return self.quantizer.tokens_to_values(tokens)
 
     def tokens_to_latents(self, tokens: Tensor) -> Tensor:
         return fsq.values_to_latents(self.tokens_to_values(tokens), self.settings.latent_scale)
 
     def latents_to_tokens(self, latents: Tensor) -> Tensor:
-        values = self.latents_to_values(latents)
-        return quantizer.values_to_tokens(values, self.settings.levels, self.settings.num_codebooks)
+        return self.quantizer.values_to_tokens(self.latents_to_values(latents))
 
     # ------------------------------------------------------------------ whole signals
 
@@ -217,7 +222,7 @@ class MelCodec(AudioTokenizer):
 
     @torch.no_grad()
     def fit(self, audio: Tensor) -> None:
-        """Sets the front's means, the encoder's principal components and the decoder's mean spectrum from audio [B, N].
+        """Sets the front's means, the principal components, residual codebooks and the mean spectrum from audio [B, N].
 
         Raises:
             ValueError: audio that is not whole hops, or no longer than what a frame hears on both sides.
@@ -231,7 +236,9 @@ class MelCodec(AudioTokenizer):
         padded = pad_steps(audio, self.front.left, self.front.right)
         features = torch.cat([self.front.log_mel(part)[:, edge:-edge].flatten(0, 1) for part in padded.split(16)])
         self.front.fit(features)
-        self.encoder.fit(self.front.normalize(features))
+        normalized = self.front.normalize(features)
+        self.encoder.fit(normalized)
+        self.quantizer.fit(torch.tanh(self.encoder.project_principal(normalized)))
         self.decoder.head.fit(audio)
 
     def forward(self, audio: Tensor, rounded: Tensor) -> TrainingPass:
@@ -250,8 +257,7 @@ class MelCodec(AudioTokenizer):
             )
         z = self.encoder(self.front(audio[:, 0]))
         values = torch.tanh(z)
-        levels = self.settings.levels * self.settings.num_codebooks
-        values = torch.where(rounded[:, None, None], quantizer.round_straight_through(values, levels), values)
+        values = torch.where(rounded[:, None, None], self.quantizer.straight_through(values), values)
         made, octave = self.decoder(values)
         return TrainingPass(reconstruction=made[:, None], z=z, octave=octave)
 

@@ -94,7 +94,8 @@ class MelCodecObjective(Objective):
         metrics = {name: term.detach() for name, term in terms.items()}
         with torch.no_grad():
             metrics["latent_std"] = made.z.std() / self.codec.latent_scale
-            metrics["digit_entropy"] = self._digit_entropy(made.z)
+            if self.codec.residual is None:
+                metrics["digit_entropy"] = self._digit_entropy(made.z)
             power = [x.float().square().mean().clamp_min(1e-10).log10() for x in (made.reconstruction, batch.audio)]
             metrics["level_db"] = 10.0 * (power[0] - power[1])
         return loss, metrics

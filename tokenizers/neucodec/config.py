@@ -7,12 +7,12 @@ from importlib.resources import files
 from typing import ClassVar, Self
 
 from ...core.config import build_config
+from ..parts.residual import ResidualConfig
 from .acoustic import AcousticConfig
 from .decoder import DecoderConfig
 from .distil_semantic import DistilSemanticConfig
 from .l3ac import DistilAcousticConfig
 from .quantiser import QuantiserConfig
-from .residual import ResidualConfig
 from .semantic import SemanticConfig
 
 

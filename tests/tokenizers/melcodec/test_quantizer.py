@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from latentune.tokenizers.melcodec import quantizer
+from latentune.tokenizers.melcodec.quantizer import FiniteQuantizer
 
 LEVELS = (4, 5, 2, 3)
 
@@ -33,15 +34,17 @@ def test_values_at_and_beyond_the_ends_have_a_digit() -> None:
 def test_every_token_of_every_codebook_comes_back() -> None:
     size = 4 * 5 * 2 * 3
     tokens = torch.stack([torch.arange(size), torch.arange(size).flip(0)], dim=-1)[None]
-    values = quantizer.tokens_to_values(tokens, LEVELS)
+    finite = FiniteQuantizer(LEVELS, 2)
+    assert finite.levels == (LEVELS, LEVELS)
+    values = finite.tokens_to_values(tokens)
     assert values.shape == (1, size, 8)
     assert values.abs().max() < 1
-    assert torch.equal(quantizer.values_to_tokens(values, LEVELS, 2), tokens)
+    assert torch.equal(finite.values_to_tokens(values), tokens)
 
 
 def test_the_gradient_passes_the_rounding() -> None:
     values = torch.tensor([[0.1, -0.6, 0.9, 0.0]], requires_grad=True)
-    rounded = quantizer.round_straight_through(values, LEVELS)
+    rounded = FiniteQuantizer(LEVELS, 1).straight_through(values)
     assert torch.equal(rounded.detach(), quantizer.digits_to_values(quantizer.values_to_digits(values, LEVELS), LEVELS))
     rounded.sum().backward()
     assert torch.equal(values.grad, torch.ones(1, 4))
@@ -53,4 +56,4 @@ def test_the_gradient_passes_the_rounding() -> None:
 )
 def test_tokens_that_cannot_be(tokens: torch.Tensor, error: type[Exception]) -> None:
     with pytest.raises(error):
-        quantizer.tokens_to_values(tokens, LEVELS)
+        FiniteQuantizer(LEVELS, 1).tokens_to_values(tokens)

@@ -20,7 +20,7 @@ from latentune.pipelines.train import train, train_config
 from latentune.tokenizers.neucodec import DistillNeuCodec, NeuCodec
 from latentune.tokenizers.neucodec.objective import NeuCodecObjective
 from latentune.tokenizers.neucodec.objective_config import NeuCodecObjectiveConfig
-from latentune.tokenizers.neucodec.residual import ResidualConfig
+from latentune.tokenizers.parts.residual import ResidualConfig
 from latentune.tokenizers.parts.spectral_losses import SpectralLossConfig
 
 RATE = 24000
@@ -84,6 +84,10 @@ def test_a_warm_start_gives_whitened_values_and_the_mean_spectrum(residual: Resi
     few = z.std(0) < 0.89  # components of next to no variance are not amplified without end
     torch.testing.assert_close(z.std(0, correction=0)[~few], torch.full((8,), 0.9)[~few], rtol=0.02, atol=0)
     assert few.sum() <= 6
+    if residual is not None:  # entries among the values, so that coding is no worse than a single entry
+        values = model.quantiser.values(model.fuse(to_rate(audio, RATE, 16000)))
+        error = (model.quantiser.straight_through(values) - values).square().mean()
+        assert error < 0.8 * (values - values.mean((0, 1))).square().mean()
     log = model.decoder.head.out.bias[:961].detach()
     assert float(log.exp().mean()) == pytest.approx(float(mean_log_magnitudes(audio[:, 0], 1920).exp().mean()))
 
