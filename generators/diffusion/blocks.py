@@ -11,6 +11,7 @@ from ...layers.attention import KeyPadding, attend
 from ...layers.mlp import GatedMLP
 from ...layers.norm import RMSNorm
 from ...layers.rotary import rotate_pairs
+from .past import View
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
@@ -32,15 +33,13 @@ class Attention(nn.Module):
         self.norm_q, self.norm_k = RMSNorm(width // heads), RMSNorm(width // heads)
         self.to_out = nn.Linear(width, width, bias=False)
 
-    def forward(
-        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None, angles: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, view: View, *, context: Tensor | None = None, angles: Tensor | None = None) -> Tensor:
         """Returns what x [B, T, W] attends to in itself or in a context, [B, T, W].
 
         Args:
             x: [B, T, W].
+            view: which keys are seen, those of earlier frames included.
             context: [B, S, W'], where it is not x itself that is attended to.
-            mask: [B, T or S] bool, True where a key may be seen; at least one of each item.
             angles: [T, head_dim / 2] of rotary positions, for self-attention.
         """
         q = self._split(self.to_q(x))
@@ -49,7 +48,9 @@ class Attention(nn.Module):
         if angles is not None:
             q, k = rotate_pairs(q, angles), rotate_pairs(k, angles)
         # under autocast the norms leave q and k in float32 while v is in half precision
-        out = attend(q.to(v.dtype), k.to(v.dtype), v, None if mask is None else KeyPadding(mask))
+        k, v = view.keys_and_values(k.to(v.dtype), v)
+        bias = None if view.bias is None else view.bias.to(k.dtype)
+        out = attend(q.to(k.dtype), k, v, view.mask, bias=bias)
         projected: Tensor = self.to_out(out.transpose(1, 2).flatten(2))
         return projected
 
@@ -80,7 +81,7 @@ class Block(nn.Module):
         self,
         x: Tensor,
         modulation: Tensor,
-        mask: Tensor | None,
+        view: View,
         angles: Tensor,
         context: Tensor,
         context_mask: Tensor | None,
@@ -90,14 +91,15 @@ class Block(nn.Module):
         Args:
             x: [B, T, W].
             modulation: [B, 1 or T, 6, W], shared by all blocks; one for each frame where their times differ.
-            mask: [B, T] bool, True where a frame is real; None: all are.
+            view: what the frames see of each other.
             angles: [T, head_dim / 2] of rotary positions.
             context: [B, S, W'] condition tokens.
             context_mask: [B, S] bool, True where a token is real; None: all are.
         """
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unbind(2)
-        x = x + gate_a * self.attention(self.norm(x) * (1 + scale_a) + shift_a, mask=mask, angles=angles)
+        x = x + gate_a * self.attention(self.norm(x) * (1 + scale_a) + shift_a, view, angles=angles)
         if self.cross_attention is not None and self.cross_norm is not None:
-            x = x + self.cross_attention(self.cross_norm(x), context, context_mask)
+            tokens = View(mask=None if context_mask is None else KeyPadding(context_mask))
+            x = x + self.cross_attention(self.cross_norm(x), tokens, context=context)
         x = x + gate_m * self.mlp(self.norm(x) * (1 + scale_m) + shift_m)
         return x

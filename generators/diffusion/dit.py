@@ -5,7 +5,7 @@ Shape letters: B batch, T latent frames, D latent width, S condition tokens, W w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,6 +22,7 @@ from ..given import Given
 from ..parts.request import check_request
 from .blocks import Block, time_features
 from .normalise import check_latents
+from .past import FrameCache, Past, View, doubled_view, plain_view
 from .sampling import DiffusionSampling, sample_latents
 
 TIME_FEATURES = 256  # sinusoids of the diffusion time
@@ -38,6 +39,13 @@ class DiffusionTransformerConfig:
     mlp_ratio: float = option(2.75, "Hidden width of the gated MLP, in units of the width.")
     conditioning: ConditioningConfig = option(factory=ConditioningConfig, help="Conditions that can be asked for.")
     max_frames: int = option(8192, "Length of the longest item in latent frames.")
+    attention: Literal["full", "chunk_causal"] = option(
+        "full", "Which frames see each other: all, or each block and those before it, which streaming needs."
+    )
+    block_chunks: int = option(1, "Chunks of the codec in a block, which chunk_causal samples together.")
+    past_blocks: int | None = option(
+        None, "Blocks before its own that a block sees with chunk_causal. By default as many as max_frames holds."
+    )
     rotary_base: float = option(10_000.0, "Base of the rotary positions.")
     trained_on: TrainedOn = option(factory=TrainedOn, help="Facts about the training data. Training fills them in.")
 
@@ -47,6 +55,14 @@ class DiffusionTransformerConfig:
         if self.width % self.heads or self.width // self.heads % 2:
             raise ValueError(f"heads {self.heads} must divide width {self.width} into even parts")
         binding, dim = self.binding, self.binding.spec.latent_dim
+        if self.block_chunks < 1 or (self.past_blocks is not None and self.past_blocks < 1):
+            raise ValueError(
+                f"block_chunks and past_blocks must be at least 1, got {self.block_chunks} and {self.past_blocks}"
+            )
+        if self.attention == "chunk_causal" and self.max_frames < 2 * self.block_frames:
+            raise ValueError(
+                f"max_frames {self.max_frames} must hold two blocks of {self.block_frames} frames with chunk_causal"
+            )
         if not len(binding.latent_mean) == len(binding.latent_std) == dim:
             raise ValueError(
                 f"a diffusion transformer needs mean and standard deviation of each of the {dim} latent channels, "
@@ -54,6 +70,16 @@ class DiffusionTransformerConfig:
             )
         if min(binding.latent_std) <= 0:
             raise ValueError(f"latent_std must be positive, got {min(binding.latent_std)}")
+
+    @property
+    def block_frames(self) -> int:
+        """Latent frames of a block."""
+        return self.block_chunks * self.binding.spec.chunk_latents
+
+    @property
+    def window_blocks(self) -> int:
+        """Blocks before its own that a block sees with chunk_causal."""
+        return self.past_blocks or self.max_frames // self.block_frames - 1
 
 
 class DiffusionTransformer(LatentGenerator):
@@ -98,6 +124,9 @@ class DiffusionTransformer(LatentGenerator):
         conditions: Conditions | PreparedConditions | EncodedConditions,
         mask: Tensor | None = None,
         drop_mask: Drop | None = None,
+        past: Past | None = None,
+        cache: FrameCache | None = None,
+        store: bool = False,
     ) -> Tensor:
         """Returns the velocity [B, T, D].
 
@@ -108,13 +137,38 @@ class DiffusionTransformer(LatentGenerator):
                 weights used.
             mask: [B, T] bool, True where a frame is real; what lies elsewhere has no effect on these.
             drop_mask: [B] bool, True where the conditions are replaced by "not given"; or such masks by condition.
+            past: with chunk_causal, what each block sees of those before it, for training.
+            cache: with chunk_causal, what the frames, which are the next block, see of those before it, for sampling.
+            store: whether the frames are added to the cache.
 
         Raises:
-            ValueError: latents of a wrong shape, longer than `max_frames`, or times that do not fit them.
+            ValueError: latents of a wrong shape, longer than `max_frames`, times that do not fit them, or a past or a
+                cache without chunk_causal.
         """
+        self._check(noisy, t, conditions, past, cache)
+        encoded: EncodedConditions = (
+            conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
+        )
+        times = t if t.ndim == 2 else t.unsqueeze(1)  # [B, 1 or T]
+        start = 0 if cache is None else cache.position
+        index = torch.arange(start, start + noisy.shape[1], device=noisy.device)  # of frames
+        if past is not None:
+            noisy, index = torch.cat([past.latents, noisy], 1), index.repeat(2)
+            times = torch.cat([past.t, times.expand_as(past.t)], 1)
+        x = self._embed(noisy, index, encoded, cache)
+        vector = self.from_time(time_features(times, TIME_FEATURES).to(x.dtype))
+        vector = nn.functional.silu(vector + self.from_global(encoded.global_vector).unsqueeze(1))
+        modulation = self.to_modulation(vector).unflatten(-1, (6, -1))
+        chunk_index = index.div(self.binding.spec.chunk_latents, rounding_mode="floor")
+        angles = rotary_angles(chunk_index, self.settings.width // self.settings.heads, self.settings.rotary_base)
+        for block, view in zip(self.blocks, self._views(mask, past, cache, store, x), strict=True):
+            x = block(x, modulation, view, angles, encoded.tokens, encoded.mask)
+        shift, scale = self.final_modulation(vector).chunk(2, -1)
+        velocity: Tensor = self.to_velocity(self.final_norm(x) * (1 + scale) + shift)
+        return velocity if past is None else velocity[:, past.t.shape[1] :]
+
+    def _check(self, noisy: Tensor, t: Tensor, conditions: Sized, past: Past | None, cache: FrameCache | None) -> None:
         check_latents(noisy, self.binding)
-        spec = self.binding.spec
-        num_chunks = noisy.shape[1] // spec.chunk_latents
         if noisy.shape[1] > self.settings.max_frames:
             raise ValueError(
                 f"{noisy.shape[1]} latent frames are more than this generator's max_frames, {self.settings.max_frames}"
@@ -123,26 +177,28 @@ class DiffusionTransformer(LatentGenerator):
             raise ValueError(f"{len(noisy)} items, but {len(t)} times and {len(conditions)} conditions")
         if t.ndim != 1 and t.shape != noisy.shape[:2]:
             raise ValueError(f"times must be [B] or [B, T], got {tuple(t.shape)} for {tuple(noisy.shape[:2])} frames")
-        encoded: EncodedConditions = (
-            conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
-        )
-        dtype = self.to_velocity.weight.dtype
-        x = self.from_latents(noisy.to(dtype)) + self.frame_embedding.repeat(num_chunks, 1)
-        if encoded.frames is not None:
-            if encoded.frames.shape[1] != noisy.shape[1]:
-                raise ValueError(f"conditions of {encoded.frames.shape[1]} frames for {noisy.shape[1]} latent frames")
-            x = x + self.from_frames(encoded.frames.to(dtype))
-        times = t if t.ndim == 2 else t.unsqueeze(1)  # [B, 1 or T]
-        vector = self.from_time(time_features(times, TIME_FEATURES).to(dtype))
-        vector = nn.functional.silu(vector + self.from_global(encoded.global_vector).unsqueeze(1))
-        modulation = self.to_modulation(vector).unflatten(-1, (6, -1))
-        chunk_index = torch.arange(num_chunks, device=noisy.device).repeat_interleave(spec.chunk_latents)
-        angles = rotary_angles(chunk_index, self.settings.width // self.settings.heads, self.settings.rotary_base)
-        for block in self.blocks:
-            x = block(x, modulation, mask, angles, encoded.tokens, encoded.mask)
-        shift, scale = self.final_modulation(vector).chunk(2, -1)
-        velocity: Tensor = self.to_velocity(self.final_norm(x) * (1 + scale) + shift)
-        return velocity
+        if self.settings.attention == "full" and (past is not None or cache is not None):
+            raise ValueError("frames see all others with attention 'full': a past needs 'chunk_causal'")
+
+    def _embed(self, noisy: Tensor, index: Tensor, encoded: EncodedConditions, cache: FrameCache | None) -> Tensor:
+        """Returns hidden states [B, T, W] of latents [B, T, D] that are the frames `index` [T] of their items."""
+        dtype, place = self.to_velocity.weight.dtype, index % len(self.frame_embedding)
+        x: Tensor = self.from_latents(noisy.to(dtype)) + self.frame_embedding[place]
+        if encoded.frames is None:
+            return x
+        given, needed = encoded.frames.shape[1], int(index[-1]) + 1
+        if given < needed or (given > needed and cache is None):
+            raise ValueError(f"conditions of {given} frames for {needed} latent frames")
+        return x + self.from_frames(encoded.frames[:, index].to(dtype))
+
+    def _views(
+        self, mask: Tensor | None, past: Past | None, cache: FrameCache | None, store: bool, x: Tensor
+    ) -> list[View]:
+        """Returns what the frames x [B, T or 2 T, W] see of each other, one view per layer."""
+        if cache is not None:
+            return cache.views(mask, store)
+        view = plain_view(self.settings, mask) if past is None else doubled_view(self.settings, mask, x)
+        return [view] * len(self.blocks)
 
     def sample(
         self,

@@ -19,6 +19,7 @@ from ..conditioning.drops import draw_drops
 from ..parts.keep import KeepPatterns, draw_keep
 from .dit import DiffusionTransformerConfig
 from .normalise import normalise
+from .past import Past
 
 NUM_BUCKETS = 4  # of the diffusion time, for the logged losses
 
@@ -36,12 +37,17 @@ class RectifiedFlowConfig:
     keep_patterns: KeepPatterns = option(
         factory=KeepPatterns, help="How often parts of an example are given, for continuation and inpainting."
     )
+    past_noise: float = option(
+        0.0, "Highest noise level of the past that a block of a chunk_causal generator sees; it makes streams robust."
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.cond_drop_prob <= 1:
             raise ValueError(f"cond_drop_prob is a probability, got {self.cond_drop_prob}")
         if self.logit_std <= 0:
             raise ValueError(f"logit_std must be positive, got {self.logit_std}")
+        if not 0 <= self.past_noise < 1:
+            raise ValueError(f"past_noise must lie in 0..1, 1 excluded, got {self.past_noise}")
 
 
 class RectifiedFlowObjective(Objective):
@@ -55,6 +61,9 @@ class RectifiedFlowObjective(Objective):
 
     def __init__(self, config: RectifiedFlowConfig, settings: DiffusionTransformerConfig):
         self.config, self.binding, self.conditioning = config, settings.binding, settings.conditioning
+        self.block = settings.block_frames if settings.attention == "chunk_causal" else 0  # frames; 0: no blocks
+        if config.past_noise and not self.block:
+            raise ValueError("past_noise is for a generator with attention chunk_causal: leave it out")
         self.trains_given = config.keep_patterns.any_given
 
     def __call__(
@@ -77,29 +86,66 @@ class RectifiedFlowObjective(Objective):
         if fewest == 0:
             raise ValueError("an item of the batch has no real latent frame: its mask is False throughout")
         clean = clean.masked_fill(~mask[..., None], 0.0)
-        t = self.draw_times(clean, generator)
+        t = self.draw_frame_times(clean, generator)
         noise = randn(clean.shape, generator, clean)
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(clean), generator, clean)
         kept = self.draw_kept_frames(mask, generator)
-        times = t if kept is None else t[:, None].masked_fill(kept, 0.0)  # [B] or [B, T]
-        at = times.view(len(clean), -1, 1)
-        noisy = (1.0 - at) * clean + at * noise
+        times = t if kept is None else t.expand(mask.shape).masked_fill(kept, 0.0)  # [B, 1 or T]
+        noisy = _mixed(clean, noise, times)
         # fused attention kernels take no mask tensor, so a full batch passes none
         padding = None if fewest == mask.shape[1] else mask
-        velocity = model(noisy, times, conditions=batch.conditions, mask=padding, drop_mask=drop)
+        velocity = model(
+            noisy,
+            times.squeeze(1) if times.shape[1] == 1 else times,
+            conditions=batch.conditions,
+            mask=padding,
+            drop_mask=drop,
+            **self._past(clean, generator),
+        )
         error = (velocity.float() - (noise - clean)).square().mean(-1)  # [B, T], float32 also under autocast
         learned = mask if kept is None else mask & ~kept
-        per_item = (error * learned).sum(1) / learned.sum(1)
         loss = (error * learned).sum() / learned.sum()
-        return loss, _bucket_losses(per_item.detach(), t)
+        return loss, _bucket_losses(error.detach(), t, learned)
+
+    def draw_frame_times(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Returns times [B, 1] of latents [B, T, D], or [B, T] where each block has a time of its own."""
+        if not self.block:
+            return self.draw_times(clean, generator).unsqueeze(1)
+        blocks = -(-clean.shape[1] // self.block)
+        times = torch.stack([self.draw_times(clean, generator) for _ in range(blocks)], 1)
+        return times.repeat_interleave(self.block, 1)[:, : clean.shape[1]]
 
     def draw_kept_frames(self, mask: Tensor, generator: torch.Generator) -> Tensor | None:
-        """Returns which frames [B, T] bool of items with a mask [B, T] are given; None where none ever is."""
+        """Returns which frames [B, T] bool of items with a mask [B, T] are given; None where none ever is.
+
+        With chunk-causal attention all earlier blocks are seen anyway, so that each block has a pattern of its own.
+        """
         if not self.trains_given:
             return None
         chunk = self.binding.spec.chunk_latents
-        kept = draw_keep(self.config.keep_patterns, mask.sum(1) // chunk, mask.shape[1] // chunk, generator)
+        chunks, most = mask.sum(1) // chunk, mask.shape[1] // chunk
+        if self.block:
+            size = self.block // chunk
+            starts = torch.arange(0, most, size, device=mask.device)
+            counts = (chunks[:, None] - starts).clamp(0, size)  # [B, blocks]
+            kept = draw_keep(self.config.keep_patterns, counts.flatten(), size, generator)
+            kept = kept.view(len(mask), -1)[:, :most]
+        else:
+            kept = draw_keep(self.config.keep_patterns, chunks, most, generator)
         return kept.repeat_interleave(chunk, 1)
+
+    def _past(self, clean: Tensor, generator: torch.Generator) -> dict[str, Past]:
+        """Returns the argument `past` of a chunk-causal transformer."""
+        if not self.block:
+            return {}
+        level = torch.zeros_like(clean[..., 0])
+        latents = clean
+        if self.config.past_noise:
+            blocks = -(-clean.shape[1] // self.block)
+            drawn = self.config.past_noise * rand((len(clean), blocks), generator, clean)
+            level = drawn.repeat_interleave(self.block, 1)[:, : clean.shape[1]]
+            latents = _mixed(clean, randn(clean.shape, generator, clean), level)
+        return {"past": Past(latents=latents, t=level)}
 
     def draw_times(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Returns times [B], one random offset and B even steps, so that each batch covers all noise levels
@@ -113,12 +159,24 @@ class RectifiedFlowObjective(Objective):
         return torch.sigmoid(self.config.logit_mean + self.config.logit_std * normal)
 
 
-def _bucket_losses(per_item: Tensor, t: Tensor) -> dict[str, Tensor]:
-    """Returns the mean loss [] over the items of each quarter of the time axis; 0 where a small batch has none."""
+def _mixed(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    """Returns latents [B, T, D] with noise of times [B, 1 or T]."""
+    at = times.unsqueeze(-1)
+    return (1.0 - at) * clean + at * noise
+
+
+def _bucket_losses(error: Tensor, t: Tensor, learned: Tensor) -> dict[str, Tensor]:
+    """Returns the mean error [] of the frames in each quarter of the time axis; 0 where a small batch has none.
+
+    Args:
+        error: [B, T] of each frame.
+        t: [B, 1 or T] times.
+        learned: [B, T] bool, the frames that count.
+    """
     bucket = (t * NUM_BUCKETS).long().clamp(0, NUM_BUCKETS - 1)
     losses = {}
     for k in range(NUM_BUCKETS):
-        inside = bucket == k
+        inside = (bucket == k) & learned
         name = f"loss_t{k / NUM_BUCKETS:.2f}_{(k + 1) / NUM_BUCKETS:.2f}"
-        losses[name] = (per_item * inside).sum() / inside.sum().clamp_min(1)
+        losses[name] = (error * inside).sum() / inside.sum().clamp_min(1)
     return losses

@@ -83,24 +83,28 @@ class KVCache:
         Raises:
             ValueError: another shape than the cache was made for, or no room for T more positions.
         """
-        expected = (*self._keys.shape[:2], self._keys.shape[3])
-        if k.shape != v.shape or k.ndim != 4 or (*k.shape[:2], k.shape[3]) != expected:
-            batch, heads, head_dim = expected
-            raise ValueError(
-                f"this cache takes keys and values [{batch}, {heads}, T, {head_dim}], got {tuple(k.shape)} and "
-                f"{tuple(v.shape)}"
-            )
-        count = k.shape[2]
-        if len(self) + count > self.capacity:
-            raise ValueError(
-                f"{len(self)} positions are kept and {count} more do not fit a capacity of {self.capacity}: drop old "
-                "ones first or reserve room"
-            )
-        if self._stop + count > self.capacity:
-            self._move_to(self._keys, self._values)
-        self._keys[:, :, self._stop : self._stop + count] = k
-        self._values[:, :, self._stop : self._stop + count] = v
-        self._stop += count
+        self._check(k, v, fewer=False)
+        self._write(k, v)
+        self._stop += k.shape[2]
+
+    @torch.no_grad()
+    def followed_by(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the kept keys and values and these after them, which are not kept.
+
+        Args:
+            k: keys [B', H, T, E] of the next T positions, of the first B' of the B items.
+            v: values [B', H, T, E].
+
+        Returns:
+            Keys and values [B', H, S + T, E]: views that the next call may overwrite.
+
+        Raises:
+            ValueError: as `append`.
+        """
+        self._check(k, v, fewer=True)
+        self._write(k, v)
+        rows, stop = len(k), self._stop + k.shape[2]
+        return self._keys[:rows, :, self._start : stop], self._values[:rows, :, self._start : stop]
 
     def drop_before(self, position: int) -> None:
         """Drops the keys and values of all positions before `position`; a window that moves on calls it."""
@@ -115,6 +119,29 @@ class KVCache:
             batch, heads, _, head_dim = self._keys.shape
             shape = (batch, heads, max(needed, 2 * self.capacity), head_dim)
             self._move_to(*_buffers(shape, self._keys.dtype, self._keys.device))
+
+    def _check(self, k: Tensor, v: Tensor, *, fewer: bool) -> None:
+        batch, heads, _, head_dim = self._keys.shape
+        fits = k.ndim == 4 and k.shape == v.shape and (k.shape[1], k.shape[3]) == (heads, head_dim)
+        if not fits or (len(k) != batch and not (fewer and len(k) < batch)):
+            raise ValueError(
+                f"this cache takes keys and values [{batch}, {heads}, T, {head_dim}], got {tuple(k.shape)} and "
+                f"{tuple(v.shape)}"
+            )
+        if len(self) + k.shape[2] > self.capacity:
+            raise ValueError(
+                f"{len(self)} positions are kept and {k.shape[2]} more do not fit a capacity of {self.capacity}: drop "
+                "old ones first or reserve room"
+            )
+
+    def _write(self, k: Tensor, v: Tensor) -> None:
+        """Writes keys and values behind what is kept."""
+        stop = self._stop + k.shape[2]
+        if stop > self.capacity:
+            self._move_to(self._keys, self._values)
+            stop = self._stop + k.shape[2]
+        self._keys[: len(k), :, self._stop : stop] = k
+        self._values[: len(k), :, self._stop : stop] = v
 
     @torch.no_grad()
     def _move_to(self, keys: Tensor, values: Tensor) -> None:

@@ -1,0 +1,131 @@
+"""What the frames of a chunk-causal transformer see of the frames before them, in training and in sampling.
+
+A block is a number of chunks of the codec that are denoised together. Its frames see each other, whatever their noise,
+and the clean frames of earlier blocks. Shape letters: B batch, T latent frames, D latent width.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...layers.attention import ChunkCausal, KeyPadding, Mask
+from ...layers.cache import KVCache
+
+if TYPE_CHECKING:
+    from .dit import DiffusionTransformerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """The frames before each block, for training: those of the items themselves, all blocks of an item at once.
+
+    As in block diffusion (Arriola et al., arXiv 2503.09573, section 5.1), the network reads the items twice in one
+    sequence, clean and noisy; the noisy frames of a block see the clean ones of earlier blocks and each other.
+    """
+
+    latents: Tensor  # [B, T, D] normalised, with the noise of `t`
+    t: Tensor  # [B, T], 0 where a frame is clean
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the frames see of each other in the self-attention of one layer."""
+
+    mask: Mask | None = None  # None: all that there is
+    bias: Tensor | None = None  # added to the scores
+    cache: KVCache | None = None  # of earlier frames
+    store: bool = False  # whether the frames' own keys and values are added to the cache
+
+    def keys_and_values(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what is attended to, of the frames' own keys and values [B, H, T, E]."""
+        if self.cache is None:
+            return k, v
+        if not self.store:
+            return self.cache.followed_by(k, v)
+        self.cache.append(k, v)
+        return self.cache.keys, self.cache.values
+
+
+class FrameCache:
+    """Keys and values of all layers for the frames of finished blocks, in constant memory: a window that moves on.
+
+    Args:
+        config: of the transformer.
+        batch: B, the items of all branches of guidance together.
+        dtype: of the transformer's weights.
+        device: of the transformer.
+    """
+
+    def __init__(self, config: DiffusionTransformerConfig, batch: int, dtype: torch.dtype, device: torch.device):
+        self.window = config.window_blocks * config.block_frames
+        self.batch = batch
+        # with twice the room, the window is copied to the start of its buffer only now and then
+        capacity = 2 * self.window + config.block_frames
+        head_dim = config.width // config.heads
+        self.layers = [
+            KVCache(batch, config.heads, head_dim, capacity, dtype=dtype, device=device) for _ in range(config.depth)
+        ]
+
+    @property
+    def position(self) -> int:
+        """Frames since the start, forgotten ones included."""
+        return self.layers[0].end_position
+
+    def __len__(self) -> int:
+        return len(self.layers[0])
+
+    def move_on(self) -> None:
+        """Forgets the frames that the next block does not see."""
+        for layer in self.layers:
+            layer.drop_before(self.position - self.window)
+
+    def views(self, mask: Tensor | None, store: bool) -> list[View]:
+        """Returns what frames with a mask [B, T] see, one view per layer."""
+        padding = None
+        if mask is not None:
+            padding = KeyPadding(torch.nn.functional.pad(mask, (len(self), 0), value=True))
+        return [View(mask=padding, cache=layer, store=store) for layer in self.layers]
+
+
+def plain_view(config: DiffusionTransformerConfig, mask: Tensor | None) -> View:
+    """Returns what the frames of whole items see, where no past is handed in: chunk-causal ones also see the noise of
+    earlier blocks.
+
+    Args:
+        config: of the transformer.
+        mask: [B, T] bool, True where a frame is real; None: all are.
+    """
+    pattern = None if config.attention == "full" else ChunkCausal(config.block_frames, config.window_blocks)
+    return View(mask=pattern if mask is None else KeyPadding(mask, pattern))
+
+
+def doubled_view(config: DiffusionTransformerConfig, mask: Tensor | None, like: Tensor) -> View:
+    """Returns what the frames of a sequence see that holds T clean frames (`Past`) and the same T frames noisy.
+
+    Args:
+        config: of the transformer.
+        mask: [B, T] bool, True where a frame is real; None: all are.
+        like: [B, 2 T, W], of the dtype and device of the scores.
+    """
+    size = (like.shape[1] // 2, config.block_frames, config.window_blocks)
+    return View(
+        mask=None if mask is None else KeyPadding(mask.repeat(1, 2)), bias=_doubled_bias(*size, like.dtype, like.device)
+    )
+
+
+@functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _doubled_bias(num_frames: int, block: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Returns 0 where a frame sees another, else -inf: [2 T, 2 T], clean frames first."""
+    index = torch.arange(num_frames, device=device) // block
+    back = index[:, None] - index  # blocks from the one that is seen to the one that sees
+    before, same = (back > 0) & (back <= window), back == 0
+    clean = torch.cat([before | same, torch.zeros_like(same)], 1)
+    noisy = torch.cat([before, same], 1)
+    seen = torch.cat([clean, noisy])
+    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, -torch.inf)
