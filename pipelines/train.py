@@ -9,9 +9,9 @@ from pathlib import Path
 from ..core.job_log import job_logger
 from ..core.outputs import prepare_output
 from .training.build import Task, build_task
-from .training.callbacks import Callback
-from .training.config import TrainConfig, train_config
-from .training.distance import SampleDistance
+from .training.callbacks import Callback, SharedCallback
+from .training.config import FadConfig, TrainConfig, train_config
+from .training.distance import Distance, SampleDistance
 from .training.environment import make_accelerator, own_randomness
 from .training.preview import Previews
 from .training.resume import find_start
@@ -58,31 +58,34 @@ def train(
         if start is not None and start.progress.step == config.steps:
             return _already_complete(config, start.folder, main)
         task = build_task(config, accelerator)
-        configured = _configured_callbacks(config, task) if main else []
+        configured = _configured_callbacks(config, task, main)
         run = Run(config, accelerator, task, start, [*configured, *callbacks])
         with StopRequest() as stop:  # earlier there is nothing to save
             return run.go(stop, progress)
 
 
-def _configured_callbacks(config: TrainConfig, task: Task) -> list[Callback]:
-    """Returns the distances and previews that the config asks for."""
-    callbacks: list[Callback] = []
+def _configured_callbacks(config: TrainConfig, task: Task, main: bool) -> list[SharedCallback]:
+    """Returns the distances and previews that the config asks for; only the main process measures."""
+    callbacks: list[SharedCallback] = []
     if config.fad_every:
-        from .measure.sets.distance import ReferenceDistance
-
-        fad = config.fad
-        distance = ReferenceDistance(
-            fad.reference,
-            where=fad.reference_where,
-            max_files=fad.max_files,
-            embedder=fad.embedder,
-            checkpoint=fad.checkpoint,
-        )
         assert task.tokenizer is not None, "the config checks that a tokenizer is named"
-        callbacks.append(SampleDistance(fad, task.tokenizer, distance, config.fad_every))
+        distance = _distance(config.fad) if main else None
+        callbacks.append(SampleDistance(config.fad, task.tokenizer, distance, config.fad_every))
     if config.preview_every:
         callbacks.append(Previews(config.preview, task, config.folder, config.preview_every))
     return callbacks
+
+
+def _distance(fad: FadConfig) -> Distance:
+    from .measure.sets.distance import ReferenceDistance
+
+    return ReferenceDistance(
+        fad.reference,
+        where=fad.reference_where,
+        max_files=fad.max_files,
+        embedder=fad.embedder,
+        checkpoint=fad.checkpoint,
+    )
 
 
 def _already_complete(config: TrainConfig, checkpoint: Path, main: bool) -> TrainSummary:

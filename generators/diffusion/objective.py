@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...core.config import option
 from ...core.objective import Objective
-from ...core.random import rand, randn
+from ...core.random import rand, randn, stratified
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
 from ..parts.keep import KeepPatterns, draw_keep
@@ -53,7 +53,7 @@ class RectifiedFlowConfig:
 class RectifiedFlowObjective(Objective):
     """loss = mean over real frames of |v(x_t, t) - (noise - x0)|^2 with x_t = (1 - t) x0 + t noise, x0 normalised.
 
-    Frames that are given stand at t = 0 and have no loss.
+    Frames that are given stand at t = 0 and have no loss; the others of the item count for them.
     """
 
     config_class = RectifiedFlowConfig
@@ -65,6 +65,10 @@ class RectifiedFlowObjective(Objective):
         if config.past_noise and not self.block:
             raise ValueError("past_noise is for a generator with attention chunk_causal: leave it out")
         self.trains_given = config.keep_patterns.any_given
+
+    def weight(self, batch: LatentBatch) -> float:
+        """Returns the number of real frames."""
+        return float(len(batch) if batch.latent_mask is None else batch.latent_mask.sum())
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
@@ -104,7 +108,10 @@ class RectifiedFlowObjective(Objective):
         )
         error = (velocity.float() - (noise - clean)).square().mean(-1)  # [B, T], float32 also under autocast
         learned = mask if kept is None else mask & ~kept
-        loss = (error * learned).sum() / learned.sum()
+        per_item = (error * learned).sum(1) / learned.sum(1)
+        # weighted as `weight` counts, however much of an item is learned, so that parts of a batch can be joined
+        lengths = mask.sum(1)
+        loss = (per_item * lengths).sum() / lengths.sum()
         return loss, _bucket_losses(error.detach(), t, learned)
 
     def draw_frame_times(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -148,11 +155,8 @@ class RectifiedFlowObjective(Objective):
         return {"past": Past(latents=latents, t=level)}
 
     def draw_times(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Returns times [B], one random offset and B even steps, so that each batch covers all noise levels
-        (arXiv 2107.00630).
-        """
-        batch = len(like)
-        u = (rand((), generator, like) + torch.arange(batch, device=like.device) / batch) % 1.0
+        """Returns times [B], stratified so that each batch covers all noise levels."""
+        u = stratified(len(like), generator, like)
         if self.config.time_distribution == "uniform":
             return u
         normal = torch.special.ndtri(u.clamp(1e-5, 1 - 1e-5))

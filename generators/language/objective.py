@@ -37,6 +37,10 @@ class NextTokenObjective(Objective):
     def __init__(self, config: NextTokenConfig, settings: TokenLMConfig):
         self.config, self.spec, self.conditioning = config, settings.binding.spec, settings.conditioning
 
+    def weight(self, batch: LatentBatch) -> float:
+        """Returns the number of real token frames."""
+        return float(len(batch) if batch.token_mask is None else batch.token_mask.sum())
+
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from ...core.configured import ConfiguredModel
+from .environment import Processes
 from .log import MetricsLog
 
 
 class Callback(Protocol):
-    """Called in the main process after every `every`-th optimizer step and after the last one, and nowhere else."""
+    """Called in the main process after every `every`-th optimizer step and after the last one, and nowhere else.
+
+    The other processes wait meanwhile, at most `process_timeout_min` minutes.
+    """
 
     @property
     def every(self) -> int:
@@ -25,6 +30,23 @@ class Callback(Protocol):
             log: takes figures and audio of this step.
         """
         ...
+
+
+class SharedCallback(ABC):
+    """Like a `Callback`, but called in every process at the same time, so that the processes can share the work."""
+
+    every: int
+
+    @abstractmethod
+    def __call__(self, step: int, model: ConfiguredModel, log: MetricsLog | None, processes: Processes) -> None:
+        """Looks at the run; see `Callback`.
+
+        Args:
+            step: number of optimizer steps done.
+            model: the averaged weights, in eval mode.
+            log: takes figures and audio in the main process; None in the others.
+            processes: of the run, and which of them this one is.
+        """
 
 
 def is_due(every: int, step: int, last_step: int) -> bool:

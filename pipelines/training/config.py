@@ -131,6 +131,9 @@ class TrainConfig:
     compile: bool = option(False, "Compile the model with torch.compile.")
     seed: int = option(0, "Seed of all randomness.")
     device: Literal["auto", "cpu", "cuda"] = option("auto", "Device to train on.")
+    process_timeout_min: float = option(
+        60.0, "Minutes after which a process that waits for the others gives up, such as while one of them measures."
+    )
     log_every: int = option(10, "Steps between two lines of the log.")
     validate_every: int = option(0, "Steps between two measurements of the validation loss; 0 turns them off.")
     preview_every: int = option(0, "Steps between two previews; 0 turns them off.")
@@ -145,6 +148,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_at_least(self, 1, "steps", "batch_size", "grad_accum", "log_every", "keep_checkpoints")
         check_at_least(self, 0, "validate_every", "preview_every", "fad_every", "checkpoint_every", "seed", "clip_norm")
+        if not self.process_timeout_min > 0:
+            raise ValueError(f"process_timeout_min must be above 0, got {self.process_timeout_min}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay}")
         if self.batch_size % self.grad_accum:

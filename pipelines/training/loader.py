@@ -84,16 +84,3 @@ def _micro_batch_keys(
     while True:
         mine = list(islice(keys, batch_size))[rank::world_size]
         yield from (mine[part * share : (part + 1) * share] for part in range(parts))
-
-
-def fixed_batches(examples: Examples, count: int, batch_size: int) -> Iterator[Any]:
-    """Yields the first examples in batches; they are the same at every call.
-
-    Args:
-        examples: the data.
-        count: number of examples.
-        batch_size: greatest number of examples in a batch.
-    """
-    keys = list(islice(examples.keys(0), count))
-    for start in range(0, count, batch_size):
-        yield examples.collate([examples.load(key) for key in keys[start : start + batch_size]])

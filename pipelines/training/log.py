@@ -14,6 +14,7 @@ from torch import Tensor
 from ...core.extras import is_installed
 from ...core.files import write_text
 from ...core.job_log import job_logger
+from .environment import Processes
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -90,10 +91,15 @@ class Averages:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.weights[name] = self.weights.get(name, 0.0) + weight
 
-    def take(self) -> dict[str, float]:
-        """Returns the means so far and resets them."""
-        names = list(self.sums)
-        values = torch.stack([self.sums[name] for name in names]).tolist() if names else []
-        means = {name: value / self.weights[name] for name, value in zip(names, values, strict=True)}
+    def take(self, processes: Processes) -> dict[str, float]:
+        """Returns the means so far, over all processes, and resets them; every process calls it."""
+        values = torch.stack(list(self.sums.values())).tolist() if self.sums else []
+        sums: dict[str, float] = {}
+        weights: dict[str, float] = {}
+        for found, counted in processes.collect((dict(zip(self.sums, values, strict=True)), self.weights)):
+            for name, value in found.items():  # a process without an example has none
+                sums[name] = sums.get(name, 0.0) + value
+                weights[name] = weights.get(name, 0.0) + counted[name]
+        means = {name: value / weights[name] for name, value in sums.items()}
         self.sums, self.weights = {}, {}
         return means

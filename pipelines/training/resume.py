@@ -37,6 +37,7 @@ FIXED = ("model.class_name", "model.config", "optimizer.name", "batch_size", "se
 FREE = (
     "output",
     "device",
+    "process_timeout_min",
     "log_every",
     "validate_every",
     "preview_every",

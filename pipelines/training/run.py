@@ -18,9 +18,10 @@ from ...core.job_log import job_logger
 from ...core.settings import save_config
 from ..data.checkpoints import remove_unfinished
 from .build import Task
-from .callbacks import Callback, is_due
+from .callbacks import Callback, SharedCallback, is_due
 from .config import TrainConfig
 from .ema import AveragedModel
+from .environment import processes_of
 from .loader import micro_batches
 from .log import Averages, MetricsLog
 from .resume import Start, load_state, save_state
@@ -56,9 +57,15 @@ class Run:
     """
 
     def __init__(
-        self, config: TrainConfig, accelerator: Any, task: Task, start: Start | None, callbacks: Sequence[Callback]
+        self,
+        config: TrainConfig,
+        accelerator: Any,
+        task: Task,
+        start: Start | None,
+        callbacks: Sequence[Callback | SharedCallback],
     ):
         self.config, self.accelerator, self.task, self.callbacks = config, accelerator, task, callbacks
+        self.processes = processes_of(accelerator)
         if start is None and config.model.init_from is None:  # every process reads the same examples
             first = micro_batches(
                 task.examples, first_step=0, batch_size=config.batch_size, parts=1, num_threads=config.data.num_threads
@@ -117,7 +124,7 @@ class Run:
                 stopped, done = self.stepper.do(step, batches, averages, stop), step + 1
                 self.average.update(self.model, step)
                 if is_due(config.log_every, done, config.steps):
-                    figures = averages.take()
+                    figures = averages.take(self.processes)
                     figures["learning_rate"] = self.stepper.model.optimizer.param_groups[0]["lr"]
                     figures["examples_per_s"] = (done - logged) * config.batch_size / (time.perf_counter() - since)
                     self._write(done, figures)
@@ -148,23 +155,27 @@ class Run:
             first_step=self.first_step,
             batch_size=self.config.batch_size,
             parts=self.config.grad_accum,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
+            rank=self.processes.rank,
+            world_size=self.processes.count,
             num_threads=self.config.data.num_threads,
             prefetch_batches=self.config.data.prefetch_batches,
         )
 
     def _at_intervals(self, done: int, valid_loss: float | None) -> float | None:
         """Validates, saves and calls the callbacks when it is time; returns the newest validation loss."""
-        config, measures = self.config, self.log is not None and self.task.held_out is not None
-        if measures and is_due(config.validate_every, done, config.steps):
+        config = self.config
+        if self.task.held_out is not None and is_due(config.validate_every, done, config.steps):
             figures = validate(config, self.task, self.average.model, self.accelerator)
             self._write(done, figures)
             valid_loss = figures["valid_loss"]
         if is_due(config.checkpoint_every, done, config.steps) or done == config.steps:
             self._save(done)
         for callback in self.callbacks:
-            if self.log is not None and is_due(callback.every, done, config.steps):
+            if not is_due(callback.every, done, config.steps):
+                continue
+            if isinstance(callback, SharedCallback):
+                callback(done, self.average.model, self.log, self.processes)
+            elif self.log is not None:
                 callback(done, self.average.model, self.log)
         return valid_loss
 

@@ -13,7 +13,7 @@ from ...core.configured import ConfiguredModel
 from ...core.errors import TrainingError
 from ...core.objective import AdversarialObjective, CriticPair, Objective
 from .config import TrainConfig
-from .environment import keyed_noise
+from .environment import batch_noise, processes_of
 from .log import Averages
 from .optim import learning_rate_factor
 from .resume import load_critic
@@ -30,6 +30,7 @@ class Stepper:
 
     def __init__(self, config: TrainConfig, accelerator: Any, objective: Objective, model: ConfiguredModel):
         self.config, self.accelerator = config, accelerator
+        self.processes = processes_of(accelerator)
         self.objective = objective.to(accelerator.device)
         self.model = Trainee(
             cast(nn.Module, model),
@@ -76,19 +77,20 @@ class Stepper:
         Raises:
             TrainingError: NaN or inf in a loss or a gradient.
         """
-        config, device = self.config, self.accelerator.device
+        config = self.config
         factor = learning_rate_factor(step, config.steps, config.schedule)
         self.model.set_rate(factor)
+        parts = [next(batches) for _ in range(config.grad_accum)]
+        weights = [self.objective.weight(part) for part in parts]
+        shares = self._shares(weights)
         losses, ids, pairs = [], [], []
-        for part in range(config.grad_accum):
-            batch = next(batches).to(device)
-            generator = keyed_noise(device, config.seed, step, self.accelerator.process_index, part)
-            with self.model.part(last=part == config.grad_accum - 1):
-                loss, metrics, pair = self._model_loss(batch, step, generator)
-                self.accelerator.backward(loss / config.grad_accum)
-            averages.add({"loss": loss, **metrics})
+        for number, part in enumerate(parts):
+            with self.model.part(last=number == len(parts) - 1):
+                loss, metrics, pair = self._model_loss(part, step, number)
+                self.accelerator.backward(loss * shares[number])
+            averages.add({"loss": loss, **metrics}, weights[number])
             losses.append(loss.detach().float())
-            ids += batch.ids
+            ids += part.ids
             if self.critic is not None and pair is not None:
                 pairs.append(pair)
         asked, finite = self._agree(stop.name is not None, torch.stack(losses))
@@ -98,9 +100,21 @@ class Stepper:
             self._train_critic(self.critic, step, ids, pairs, averages)
         return asked
 
-    def _model_loss(
-        self, batch: Any, step: int, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor], CriticPair | None]:
+    def _shares(self, weights: list[float]) -> Tensor:
+        """Returns the factors of the losses of this process' parts.
+
+        Gradients are summed over parts and averaged over processes: with these factors the result is the weighted mean
+        over all parts of all processes.
+        """
+        mine = torch.tensor(weights, device=self.accelerator.device)
+        return mine * self.processes.count / self.processes.sum(mine.sum())
+
+    def _model_loss(self, part: Any, step: int, number: int) -> tuple[Tensor, dict[str, Tensor], CriticPair | None]:
+        """Returns the loss of a part of the step's batch; which examples it holds is what `micro_batches` says."""
+        device, total = self.accelerator.device, self.config.batch_size
+        first = number * len(part)
+        positions = self.processes.share(total)[first : first + len(part)]
+        generator, batch = batch_noise(device, (self.config.seed, step), positions, total), part.to(device)
         if isinstance(self.objective, AdversarialObjective):
             return self.objective.model_loss(self.model.wrapped, batch, step=step, generator=generator)
         return *self.objective(self.model.wrapped, batch, step=step, generator=generator), None
@@ -134,9 +148,7 @@ class Stepper:
     def _agree(self, stop: bool, losses: Tensor) -> tuple[bool, bool]:
         """Returns whether any process was asked to stop, and whether the losses of all processes are finite."""
         flags = torch.stack([torch.full_like(losses[0], float(stop)), (~torch.isfinite(losses)).any().float()])
-        if self.accelerator.num_processes > 1:
-            flags = self.accelerator.reduce(flags, "sum")
-        stops, bad = flags.tolist()
+        stops, bad = self.processes.sum(flags).tolist()
         return stops > 0, bad == 0
 
 

@@ -1,9 +1,6 @@
 """The training loop on a tiny codec and tiny generators."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,43 +205,3 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_else(audio: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         run("train/codicodec-tiny", audio, tmp_path / "file")
-
-
-# ---------------------------------------------------------------------- several processes
-
-LAUNCHED = """
-import sys
-from accelerate import PartialState
-from latentune.core.settings import load_settings
-from latentune.pipelines.train import train, train_config
-train(train_config(load_settings("train/dit-tiny", sys.argv[1:])))
-print(f"one of {PartialState().num_processes} processes")
-"""
-
-
-def test_two_processes_train_one_model_and_one_of_them_writes(dataset: Path, tmp_path: Path) -> None:
-    (tmp_path / "launched.py").write_text(LAUNCHED)
-    # not `accelerate launch --cpu --num_processes=2`, which starts a single process
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    launch.append(str(tmp_path / "launched.py"))
-    keys = [f"data.source={dataset}", f"output={tmp_path / 'run'}", "steps=3", "batch_size=4", "grad_accum=2"]
-    keys.append("data.crop_s=0.17")
-    keys += [
-        "log_every=1",
-        "validate_every=3",
-        "data.valid_where={split: valid}",
-        "data.valid_examples=2",
-        "device=cpu",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([*launch, *keys], env=environment, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("one of 2 processes") == 2
-    lines = metrics(tmp_path / "run")
-    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]  # once each
-    assert [line["step"] for line in lines if "valid_loss" in line] == [3]
-    # a single process resumes what two have started
-    overrides = ["steps=4", "batch_size=4", "grad_accum=2", "data.crop_s=0.17"]
-    summary = run("train/dit-tiny", dataset, tmp_path / "run", *overrides)
-    assert summary.checkpoint.endswith("00000004")
-    assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4]

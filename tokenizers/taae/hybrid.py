@@ -54,7 +54,7 @@ def draw_hybrid(
     """
     dims = bottleneck.latent_dim
     like = like.new_empty(0, dtype=torch.float32)
-    chance = rand((2, batch), generator, like)
+    chance = rand((batch, 2), generator, like).T
     noise = rand((batch, frames, dims), generator, like) - 0.5
     if bottleneck.config.kind == "none":
         return torch.full((batch,), KEEP, device=like.device), noise, torch.full((dims,), 2, device=like.device)

@@ -176,7 +176,7 @@ class TAAEObjective(AdversarialObjective):
 
         Silence stays as it is, and a peak that would pass 1 is brought below it, as when `TAAE.encode` normalises.
         """
-        chance = rand((2, len(audio)), generator, audio.new_empty(0, dtype=torch.float32))
+        chance = rand((len(audio), 2), generator, audio.new_empty(0, dtype=torch.float32)).T
         gain = torch.where(chance[0] < self.config.flip_probability, -1.0, 1.0)
         if self.config.loudness_lufs is not None:
             targets = self.config.loudness_lufs + (2 * chance[1] - 1) * self.config.loudness_range_db

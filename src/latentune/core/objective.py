@@ -19,7 +19,8 @@ class Objective(ABC):
 
     The model may be wrapped (DistributedDataParallel, torch.compile), so an objective calls `model(...)` and nothing
     else of it. All randomness comes from `generator`, all else from the arguments: a resumed run repeats an
-    uninterrupted one.
+    uninterrupted one. Random tensors are drawn by `core.random.rand`, `randn` and `stratified` in shapes [B, ...], so
+    that an example's noise is its own in however many parts a batch is computed.
 
     Attributes:
         uses_all_parameters: each backward pass reaches every parameter that learns, of the model and of a critic,
@@ -40,6 +41,14 @@ class Objective(ABC):
         self, model: nn.Module, batch: Any, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the scalar loss to minimise and named scalars to log (detached)."""
+
+    def weight(self, batch: Any) -> float:
+        """Returns how much a part of a batch counts compared with the others; by default its number of examples.
+
+        The step's loss is the mean over all parts, those of other processes included, with these weights. An objective
+        that averages over something else, such as real frames, returns their number.
+        """
+        return float(len(batch))
 
     def prepare(self, model: nn.Module) -> None:
         """Prepares the bare model, once, before optimiser and averaged weights are built.

@@ -9,16 +9,45 @@ import torch
 from torch import Tensor
 
 
+class BatchGenerator(torch.Generator):
+    """The randomness of a part of a training batch: one generator for each example, and one that all parts share.
+
+    `rand`, `randn` and `stratified` take the numbers of an example from its own generator, so they do not depend on how
+    many processes and parts share the batch. As a plain generator it is the shared one: `torch.randint(...,
+    generator=self)` gives the same number in all parts.
+
+    Args:
+        device: of the generators.
+        key: of the whole batch, such as (seed, step).
+        positions: of the examples of this part in the whole batch.
+        total: number of examples of the whole batch.
+    """
+
+    def __new__(
+        cls, device: torch.device | str, key: Sequence[object], positions: Sequence[int], total: int
+    ) -> BatchGenerator:
+        return super().__new__(cls, device)
+
+    def __init__(self, device: torch.device | str, key: Sequence[object], positions: Sequence[int], total: int):
+        self.manual_seed(keyed_seed(*key))
+        self.positions, self.total = tuple(positions), total
+        self.rows = [torch.Generator(device).manual_seed(keyed_seed(*key, position)) for position in positions]
+
+
 def randn(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
     """Draws standard normal noise; a CPU generator gives the same noise on every device.
 
     Args:
-        shape: of the result.
+        shape: of the result. With a `BatchGenerator` it is [B, ...], [B x n, ...] with n entries of each example in a
+            row, or () for a number that all parts of the batch share.
         generator: the source; None: torch's own of the device of `like`.
         like: a tensor on the device and of the dtype of the result.
 
     Returns:
         Noise that was drawn in float32 on the generator's device.
+
+    Raises:
+        ValueError: a shape of another number of examples than the `BatchGenerator` has.
     """
     return _draw(torch.randn, shape, generator, like)
 
@@ -35,6 +64,25 @@ def rand(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) 
         Noise that was drawn in float32 on the generator's device.
     """
     return _draw(torch.rand, shape, generator, like)
+
+
+def stratified(batch: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Draws uniform numbers [B] in [0, 1) that cover the interval evenly: one random offset and even steps
+    (Kingma et al., arXiv 2107.00630).
+
+    Args:
+        batch: B.
+        generator: the source; with a `BatchGenerator` the steps are those of the whole batch.
+        like: a tensor on the device and of the dtype of the result.
+
+    Returns:
+        The numbers.
+    """
+    positions, total = range(batch), batch
+    if isinstance(generator, BatchGenerator):
+        positions, total = generator.positions, generator.total
+    steps = torch.tensor(positions, device=like.device, dtype=like.dtype) / total
+    return (rand((), generator, like) + steps) % 1.0
 
 
 def keyed_seed(*key: object) -> int:
@@ -54,4 +102,10 @@ def _draw(
     source: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None, like: Tensor
 ) -> Tensor:
     device = generator.device if generator is not None else like.device
+    if isinstance(generator, BatchGenerator) and len(shape):
+        per_example, rest = divmod(shape[0], len(generator.rows))
+        if rest:
+            raise ValueError(f"noise of shape {tuple(shape)} for {len(generator.rows)} examples: give it as [B, ...]")
+        drawn = [source((per_example, *shape[1:]), generator=row, device=device) for row in generator.rows]
+        return torch.cat(drawn).to(like.device, like.dtype)
     return source(tuple(shape), generator=generator, device=device).to(like.device, like.dtype)

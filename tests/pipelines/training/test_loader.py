@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from latentune.core.errors import TrainingError
-from latentune.pipelines.training.loader import fixed_batches, micro_batches
+from latentune.pipelines.training.loader import micro_batches
 
 
 class Numbers:
@@ -68,7 +68,3 @@ def test_an_example_that_fails_stops_the_loop_at_its_batch() -> None:
     assert next(batches) == [0, 1]
     with pytest.raises(TrainingError, match="example 3"):
         next(batches)
-
-
-def test_held_out_batches_hold_each_example_once() -> None:
-    assert list(fixed_batches(Numbers(), 5, 2)) == [[0, 1], [2, 3], [4]]

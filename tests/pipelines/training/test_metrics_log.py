@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from latentune.pipelines.training.environment import Processes
 from latentune.pipelines.training.log import Averages, MetricsLog
 
 
@@ -15,8 +16,8 @@ def test_averages_are_weighted_and_start_anew() -> None:
     averages = Averages()
     averages.add({"a": torch.tensor(1.0), "b": torch.tensor(5.0)}, weight=3)
     averages.add({"a": torch.tensor(5.0)}, weight=1)
-    assert averages.take() == {"a": 2.0, "b": 5.0}
-    assert averages.take() == {}
+    assert averages.take(Processes()) == {"a": 2.0, "b": 5.0}
+    assert averages.take(Processes()) == {}
 
 
 def test_a_resumed_log_forgets_the_steps_that_are_done_again(tmp_path: Path) -> None:

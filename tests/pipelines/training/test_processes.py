@@ -1,0 +1,103 @@
+"""Several processes train the model that one process trains."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made_dataset import make_dataset
+from safetensors.torch import load_file
+
+from latentune.core.settings import load_settings
+from latentune.pipelines.data.checkpoints import run_weights
+from latentune.pipelines.train import train, train_config
+from latentune.pipelines.training.environment import Processes
+
+LAUNCHED = """
+import sys
+from accelerate import PartialState
+from latentune.core.settings import load_settings
+from latentune.pipelines.train import train, train_config
+name, *keys = sys.argv[1:]
+train(train_config(load_settings(name, keys)))
+print(f"one of {PartialState().num_processes} processes")
+"""
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Six items of different lengths, so that batches hold padding."""
+    return make_dataset(tmp_path_factory.mktemp("made"), seconds=(0.3, 0.09, 0.2, 0.13, 0.25, 0.09))
+
+
+def keys_of(made: dict[str, Path], output: Path, *overrides: str) -> list[str]:
+    return [
+        f"data.source={made['data']}",
+        f"data.tokenizer={made['codec']}",
+        f"output={output}",
+        "data.crop_s=0.17",
+        "batch_size=4",
+        "steps=6",
+        "log_every=1",
+        "device=cpu",
+        *overrides,
+    ]
+
+
+def launch(launcher: list[str], script: Path, *arguments: str) -> None:
+    """Runs a training in two processes."""
+    script.write_text(LAUNCHED)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([*launcher, str(script), *arguments], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("one of 2 processes") == 2
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run_weights(run) / "diffusion_pytorch_model.safetensors")
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", ["train/dit-tiny", pytest.param("train/lm-tiny", marks=pytest.mark.slow)])
+def test_two_processes_train_the_model_that_one_trains(made: dict[str, Path], tmp_path: Path, name: str) -> None:
+    measured = [
+        f"data.valid_source={made['data']}",
+        "data.valid_examples=3",
+        "validate_every=3",
+        "preview_every=6",
+        "preview={seconds: 0.1, prompts: [a, b, c]}",
+        "fad_every=6",
+        f"fad.reference={made['audio']}",
+        "fad={num: 3, batch_size: 1, seconds: 0.1}",
+    ]
+    both = {"one": ["grad_accum=1"], "two": ["grad_accum=2"]}
+    train(train_config(load_settings(name, keys_of(made, tmp_path / "one", *measured, *both["one"]))))
+    launch(TORCHRUN, tmp_path / "launched.py", name, *keys_of(made, tmp_path / "two", *measured, *both["two"]))
+    one, two = (weights(tmp_path / folder) for folder in both)
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4, msg=key)
+    first, second = (metrics(tmp_path / folder) for folder in both)
+    assert [line["step"] for line in second] == [line["step"] for line in first], "one process writes"
+    for expected, found in zip(first, second, strict=True):
+        for figure, value in expected.items():
+            if "loss_t" not in figure and figure != "examples_per_s":
+                assert found[figure] == pytest.approx(value, rel=2e-3, abs=1e-5), figure
+    previews = [sorted(p.name for p in (tmp_path / run / "previews" / "00000006").iterdir()) for run in both]
+    assert previews[0] == previews[1]
+    assert {"00.wav", "01.wav", "02.wav", "samples.safetensors"} <= set(previews[1])
+    # a single process resumes what two have started
+    summary = train(train_config(load_settings(name, keys_of(made, tmp_path / "two", "steps=7", "grad_accum=2"))))
+    assert summary.checkpoint.endswith("00000007")
+
+
+def test_shares_of_work_are_put_back_in_order() -> None:
+    assert [list(Processes(rank, 3).share(7)) for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert Processes().gather(["a", "b"]) == ["a", "b"]
