@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, cast
 
 import torch
+from diffusers.loaders import PeftAdapterMixin
 from torch import Tensor
 
 from ..core.config import build_config, nearest_hint, option
@@ -94,7 +95,7 @@ class Generated:
     lengths_samples: Tensor  # [B] int64 at the codec's rate
 
 
-class LatentGenerator(ConfiguredModel):
+class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
     """A model that samples one stream of a codec.
 
     Its config has a field `binding: TokenizerBinding` and, where `latentune train` is to fill it in, `trained_on:
@@ -102,6 +103,7 @@ class LatentGenerator(ConfiguredModel):
     """
 
     sampling_class: ClassVar[type[SamplingConfig]] = SamplingConfig  # options of `sample`
+    adapted_layers: ClassVar[str] = ""  # what the names of the linear layers begin with that an adapter changes
     stream: Literal["latents", "tokens"]
     condition_encoder: ConditionEncoder
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..core.errors import CheckpointError
 from ..core.registry import find_class
+from .adapters import MANIFEST as ADAPTER
+from .adapters import adapter_base, load_adapters
 from .base import LatentGenerator
 
 # generator class, as written in config.json -> module:Class
@@ -29,12 +31,16 @@ def load_generator(path: str | Path, **options: Any) -> LatentGenerator:
     """Loads a generator from a folder with config.json and weights, in eval mode.
 
     Args:
-        path: the folder.
+        path: the folder, or that of a saved adapter, whose generator is loaded and adapted.
         options: of `from_pretrained`, such as `torch_dtype`.
 
     Raises:
         CheckpointError: no such folder, or it holds something else.
     """
+    if (Path(path) / ADAPTER).is_file():
+        model = load_generator(adapter_base(Path(path)), **options)
+        load_adapters(model, {str(path): 1.0})
+        return model
     config_path = Path(path) / "config.json"
     if not config_path.is_file():
         raise CheckpointError(f"{path} holds no config.json: it is not a saved generator")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -68,6 +68,9 @@ class SampleConfig:
         "File of prompts: .txt with one per line, or .jsonl of objects with text, label, seconds and conditions.",
     )
     label: str | None = option(None, "Class label of all prompts that have none of their own.")
+    adapters: tuple[str, ...] = option(
+        (), "Adapter of the generator and perhaps its weight, such as runs/lora=0.8; several add up.", name="adapter"
+    )
     conditions: dict[str, Any] = option(
         factory=dict,
         help="Further condition of all prompts that have none of their own, such as bpm=120.",
@@ -131,7 +134,8 @@ def sample_to_folder(
     draw = _draws_spectrograms(config)
     prefix = None if config.continue_from is None else read_audio(config.continue_from)
     if pipeline is None:
-        pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, device=pick_device(config.device))
+        device, adapters = pick_device(config.device), adapter_weights(config.adapters)
+        pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, adapters=adapters, device=device)
     options = _sampling_options(config, type(pipeline.generator))
     check_decode_options(pipeline.tokenizer, config.decode_options)
     todo = [line for line in lines for _ in range(config.num)]
@@ -167,6 +171,22 @@ def sample_to_folder(
             progress(len(records), len(todo))
     folder.finish(config_to_dict(config))
     return records
+
+
+def adapter_weights(texts: Sequence[str]) -> dict[str, float]:
+    """Returns the folder and the weight of each adapter, written `FOLDER` or `FOLDER=WEIGHT`.
+
+    Raises:
+        ConfigError: a weight that is not a number.
+    """
+    found = {}
+    for text in texts:
+        folder, _, weight = text.rpartition("=") if "=" in text else (text, "", "1")
+        try:
+            found[folder] = float(weight)
+        except ValueError as error:
+            raise ConfigError(f"adapter {text!r}: {weight!r} is not a weight; write FOLDER=0.8") from error
+    return found
 
 
 def _sampling_options(config: SampleConfig, generator: type[LatentGenerator]) -> dict[str, Any]:
@@ -206,6 +226,7 @@ def _facts(config: SampleConfig, pipeline: GenerationPipeline, options: dict[str
         source = {"path": str(path), "sha256": file_sha256(path)}
     return {
         "pipeline": config.pipeline,
+        "adapters": adapter_weights(config.adapters),
         "tokenizer": {"class": type(pipeline.tokenizer).__name__, "fingerprint": pipeline.fingerprint},
         "generator": {"class": type(pipeline.generator).__name__, "fingerprint": pipeline.generator.fingerprint()},
         "options": {"guidance_scale": pipeline.defaults.guidance_scale, **pipeline.defaults.sample, **options},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -77,6 +77,17 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def forward(self, prepared: Mapping[str, Tensor], drop: Tensor) -> Encoding:
         """Returns the vectors of B prepared values, those where `drop` [B] bool is True as if not given."""
+
+    def adopt(self, saved: Self) -> list[str]:
+        """Takes over what a saved conditioner of another config has learned and weights of other shapes hold.
+
+        Args:
+            saved: of the same class.
+
+        Returns:
+            The names of the weights that were filled from it; weights of the same shape are taken without this method.
+        """
+        return []
 
     def later(self, value: Any, seconds: float) -> Any:
         """Returns the value of an item that is cut at its start by `seconds`; most conditions do not depend on it."""

@@ -49,6 +49,16 @@ class LabelConditioner(Conditioner):
         """Returns vectors [B, W]."""
         return Encoding(vector=self.table(prepared["row"].masked_fill(drop, len(self.index))))
 
+    def adopt(self, saved: LabelConditioner) -> list[str]:
+        """Takes the vectors of the labels that both know, and that of "not given"."""
+        if saved.table.weight.shape[1] != self.table.weight.shape[1]:
+            return []
+        with torch.no_grad():
+            for label in self.index.keys() & saved.index.keys():
+                self.table.weight[self.index[label]] = saved.table.weight[saved.index[label]]
+            self.table.weight[-1] = saved.table.weight[-1]
+        return ["table.weight"]
+
     def _row(self, value: Any) -> int:
         if not is_given(value):
             return len(self.index)

@@ -92,6 +92,7 @@ class DiffusionTransformer(LatentGenerator):
     config_class = DiffusionTransformerConfig
     objectives: ClassVar[Mapping[str, str]] = {"rectified_flow": ".objective:RectifiedFlowObjective"}
     sampling_class: ClassVar[type[SamplingConfig]] = DiffusionSampling
+    adapted_layers: ClassVar[str] = "blocks."
     settings: DiffusionTransformerConfig
     stream: Literal["latents", "tokens"] = "latents"
 

@@ -69,6 +69,7 @@ class TokenLM(LatentGenerator):
     config_class = TokenLMConfig
     objectives: ClassVar[Mapping[str, str]] = {"next_token": ".objective:NextTokenObjective"}
     sampling_class: ClassVar[type[SamplingConfig]] = TokenSampling
+    adapted_layers: ClassVar[str] = "decoder."
     settings: TokenLMConfig
     stream: Literal["latents", "tokens"] = "tokens"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def save_checkpoint(
     optimizer: dict[str, Tensor],
     keep: int,
     critic: CriticState | None = None,
+    write: Callable[[ConfiguredModel, Path], None] = ConfiguredModel.save_pretrained,
 ) -> Path:
     """Writes a checkpoint below `folder` and removes all but the last ones.
 
@@ -64,6 +66,7 @@ def save_checkpoint(
         optimizer: its state.
         keep: number of checkpoints to keep.
         critic: of an adversarial objective.
+        write: writes a model to a folder.
 
     Returns:
         The folder of the checkpoint.
@@ -80,8 +83,8 @@ def save_checkpoint(
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        model.save_pretrained(part / "model")
-        averaged.save_pretrained(part / "ema")
+        write(model, part / "model")
+        write(averaged, part / "ema")
         save_file(optimizer, part / f"{OPTIMIZER}.safetensors")
         if critic is not None:
             save_file(critic.weights, part / f"{CRITIC}.safetensors")

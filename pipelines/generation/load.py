@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 
 from ...core.device import move_model
 from ...core.errors import CheckpointError, DatasetError
+from ...generators.adapters import MANIFEST as ADAPTER
+from ...generators.adapters import load_adapters
 from ...generators.load import load_generator
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.load import SHIPPED as SHIPPED_TOKENIZERS
@@ -30,6 +33,7 @@ def load_pipeline(
     path: str | Path,
     *,
     tokenizer: str | Path | AudioTokenizer | None = None,
+    adapters: Mapping[str, float] | None = None,
     device: torch.device | str | None = None,
     torch_dtype: torch.dtype | None = None,
 ) -> GenerationPipeline:
@@ -39,6 +43,7 @@ def load_pipeline(
         path: a shipped name (`codicodec-mini-dit`, `codicodec-mini-lm`), a folder that `save_pretrained` wrote, a
             training run or one of its checkpoints (the averaged weights), or a generator's own folder.
         tokenizer: which tokenizer to decode with, where the folder does not name one or the one it names has moved.
+        adapters: folder of each adapter of the generator, or run or checkpoint that trained it -> its weight.
         device: of both networks; by default the CPU.
         torch_dtype: of both networks; by default as they were saved.
 
@@ -54,6 +59,7 @@ def load_pipeline(
         pipeline = GenerationPipeline.from_pretrained(folder, tokenizer=tokenizer)
     else:
         pipeline = _from_generator(folder, tokenizer)
+    load_adapters(pipeline.generator, {str(_generator_folder(Path(a))): w for a, w in (adapters or {}).items()})
     return pipeline.to(device, torch_dtype)
 
 
@@ -116,7 +122,7 @@ def _generator_folder(folder: Path) -> Path:
     if (folder / STATE_FILE).is_file():
         read_progress(folder)  # refuses a damaged checkpoint
     for name in ("", "ema", "model", "generator"):
-        if (folder / name / "config.json").is_file():
+        if (folder / name / "config.json").is_file() or (folder / name / ADAPTER).is_file():
             return folder / name
     raise CheckpointError(f"{folder} holds no pipeline, training run, checkpoint or generator")
 

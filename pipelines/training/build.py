@@ -13,12 +13,14 @@ from ...core.configured import ConfiguredModel
 from ...core.errors import MismatchError
 from ...core.objective import Objective
 from ...core.random import keyed_seed
+from ...generators.adapters import add_adapter
 from ...generators.base import LatentGenerator, TokenizerBinding, TrainedOn
 from ...generators.load import generator_class
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.load import load_tokenizer, tokenizer_class
 from ..data.shards import dataset_binding
 from ..data.shards.read import check_tokenizer
+from .adopt import adopt
 from .audio_data import AudioCrops, open_audio
 from .conditions import check_conditions
 from .config import TrainConfig
@@ -86,6 +88,8 @@ def _generator_task(config: TrainConfig) -> Task:
     binding = dataset_binding(dataset)
     model = _build_model(generator_class(config.model.class_name), config, {"binding": binding})
     assert isinstance(model, LatentGenerator)
+    if config.adapter is not None:
+        add_adapter(model, config.adapter)
     objective = build_objective(model, config.model.objective)
     encoder = getattr(model, "condition_encoder", None)  # a generator of somebody else may do without conditions
     if encoder is not None:
@@ -115,11 +119,14 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
     theirs, ours = config_to_dict(model.settings), config_to_dict(wanted)
     # the weights bring their own normalisation of the latents, and what they were trained on
     differing = sorted(key for key in ours if key not in ("binding", FACTS) and ours[key] != theirs[key])
-    if differing:
+    if not_allowed := [key for key in differing if key not in config.model.init_allow]:
         raise MismatchError(
-            f"weights {config.model.init_from} were made with another model.config: {', '.join(differing)} differ; "
-            "copy its config.json's values or leave init_from out"
+            f"weights {config.model.init_from} were made with another model.config: {', '.join(not_allowed)} differ; "
+            "copy its config.json's values, name these keys in model.init_allow, or leave init_from out"
         )
+    if differing:
+        kept = {key: getattr(model.settings, key) for key in ("binding", FACTS) if key in ours}
+        model = adopt(cls(replace(wanted, **kept)), model)
     loaded: ConfiguredModel = model.float()
     return loaded
 

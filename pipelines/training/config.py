@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...core.config import build_config, option
+from ...generators.adapters import AdapterConfig
 from .data_config import AudioDataConfig, LatentDataConfig, check_at_least, data_class
 
 
@@ -27,6 +28,11 @@ class ModelConfig:
         help="Config of the training objective. Its key `kind` names another objective or a module:Class.",
     )
     init_from: str | None = option(None, "Folder of weights to start from. By default the weights are random.")
+    init_allow: tuple[str, ...] = option(
+        (),
+        "Keys of `config` that may differ from those of the weights, such as [max_frames, conditioning]. Weights that "
+        "are new start at random, and the log lists them.",
+    )
     init_critic_from: str | None = option(
         None, "File critic.safetensors of a checkpoint to start the critic from. By default its weights are random."
     )
@@ -117,6 +123,9 @@ class TrainConfig:
     model: ModelConfig = option(help="Model to train and its objective.")
     data: AudioDataConfig | LatentDataConfig = option(help="Data to train on.")
     output: str = option(help="Folder of the run. By default the one that the config names.", positional=True)
+    adapter: AdapterConfig | None = option(
+        None, "Low-rank adapter that is trained in place of the weights of model.init_from. By default there is none."
+    )
     steps: int = option(help="Number of optimizer steps.")
     batch_size: int = option(help="Number of examples per optimizer step, over all processes and accumulation.")
     grad_accum: int = option(1, "Number of parts that the batch of a process is split into.")
@@ -158,6 +167,10 @@ class TrainConfig:
             raise ValueError("fad_every is given: name the real audio, or its saved statistics, in fad.reference")
         if self.fad_every and getattr(self.data, "tokenizer", None) is None:
             raise ValueError("fad_every needs a generator, and data.tokenizer to decode its samples with")
+        if self.adapter is not None and self.model.init_from is None:
+            raise ValueError("adapter is given: name the generator that it adapts in model.init_from")
+        if self.adapter is not None and not isinstance(self.data, LatentDataConfig):
+            raise ValueError("adapter is given, but only generators can be adapted: leave it out")
         wanted = data_class(self.model.class_name)
         if not isinstance(self.data, wanted):
             raise ValueError(f"{self.model.class_name} trains on {wanted.__name__}, got {type(self.data).__name__}")

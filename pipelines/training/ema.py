@@ -27,7 +27,9 @@ class AveragedModel:
     @torch.no_grad()
     def update(self, model: ConfiguredModel, step: int) -> None:
         """Moves the average towards `model` after optimizer step `step`; the first step is 0."""
-        averages, weights = list(self.model.parameters()), list(model.parameters())
+        pairs = zip(self.model.parameters(), model.parameters(), strict=True)
+        learning = [(average, weight) for average, weight in pairs if weight.requires_grad]
+        averages, weights = (list(side) for side in zip(*learning, strict=True))
         torch._foreach_lerp_(averages, weights, 1.0 - self.decay_at(step))
         for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             average.copy_(buffer)

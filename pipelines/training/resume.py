@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,8 @@ from torch import nn
 from ...core.config import config_to_dict
 from ...core.configured import ConfiguredModel
 from ...core.errors import CheckpointError, MismatchError
+from ...generators.adapters import has_trained_adapter, restore_adapter, save_adapter
+from ...generators.base import LatentGenerator
 from ..data.checkpoints import (
     CRITIC,
     CRITIC_OPTIMIZER,
@@ -32,7 +35,7 @@ from .trainee import Trainee
 logger = logging.getLogger(__name__)
 
 # keys that a resumed run must not change, since it would be another run
-FIXED = ("model.class_name", "model.config", "optimizer.name", "batch_size", "seed")
+FIXED = ("model.class_name", "model.config", "optimizer.name", "batch_size", "seed", "adapter")
 # keys that may change without a warning, since the weights do not depend on them
 FREE = (
     "output",
@@ -77,7 +80,7 @@ def find_start(config: TrainConfig, resume: str | Path | None) -> Start | None:
         return None
     saved = read_progress(start)
     theirs, ours = saved.config, config_to_dict(config)
-    changed = [key for key in FIXED if _at(theirs, key) != _at(ours, key)]
+    changed = [key for key in FIXED if (_at(theirs, key) or None) != (_at(ours, key) or None)]  # absent is None
     if _critic_optimizer(theirs) != _critic_optimizer(ours) and "optimizer.name" not in changed:
         changed.append("critic_optimizer.name")
     if changed:
@@ -107,6 +110,9 @@ def load_state(
     """
     folder, model = start.folder, cast(ConfiguredModel, trained.module)
     for target, name in ((model, "model"), (average.model, "ema")):
+        if has_trained_adapter(target):
+            restore_adapter(cast(LatentGenerator, target), folder / name)
+            continue
         saved = type(model).from_pretrained(folder / name)
         if saved.settings != model.settings:
             raise MismatchError(
@@ -159,7 +165,13 @@ def save_state(
         optimizer_tensors(trained.optimizer, trained.module),
         config.keep_checkpoints,
         None if critic is None else _critic_state(critic),
+        write=_write_adapter(str(config.model.init_from)) if config.adapter else ConfiguredModel.save_pretrained,
     )
+
+
+def _write_adapter(base: str) -> Callable[[ConfiguredModel, Path], None]:
+    """Returns a function that writes of a model its adapter alone."""
+    return lambda model, folder: save_adapter(cast(LatentGenerator, model), folder, base)
 
 
 def _critic_state(critic: Trainee) -> CriticState:

@@ -1,0 +1,81 @@
+"""Training that starts from other weights: adapters, and configs that differ by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from made_dataset import make_dataset
+from safetensors.torch import load_file
+
+from latentune.core.errors import ConfigError, MismatchError
+from latentune.core.settings import load_settings
+from latentune.generators.load import load_generator
+from latentune.pipelines.data.checkpoints import run_weights
+from latentune.pipelines.generation.load import load_pipeline
+from latentune.pipelines.sample import adapter_weights
+from latentune.pipelines.train import train, train_config
+
+LABELS = "model.config.conditioning.conditioners.label={kind: labels, labels: [%s]}"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A dataset, and `base`: a run of a generator with the labels a and b."""
+    root = tmp_path_factory.mktemp("made")
+    found = make_dataset(root, seconds=(0.2, 0.2)) | {"base": root / "base"}
+    run(found, found["base"], "steps=2", LABELS % "a, b")
+    return found
+
+
+def run(made: dict[str, Path], output: Path, *overrides: str) -> Path:
+    keys = [f"data.source={made['data']}", f"data.tokenizer={made['codec']}", "data.crop_s=0.17", f"output={output}"]
+    train(train_config(load_settings("train/dit-tiny", [*keys, "batch_size=2", "device=cpu", *overrides])))
+    return run_weights(output)
+
+
+def test_an_adapter_is_trained_resumed_and_sampled(made: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    keys = [f"model.init_from={run_weights(made['base'])}", LABELS % "a, b", "adapter.rank=2", "optimizer.lr=1e-2"]
+    whole = run(made, tmp_path / "whole", *keys, "steps=3", "schedule.warmup_steps=0")
+    run(made, tmp_path / "parts", *keys, "steps=2", "schedule.warmup_steps=0")
+    resumed = run(made, tmp_path / "parts", *keys, "steps=3", "schedule.warmup_steps=0")
+    assert sorted(path.name for path in whole.iterdir()) == ["adapter.json", "pytorch_lora_weights.safetensors"]
+    for name, value in load_file(whole / "pytorch_lora_weights.safetensors").items():
+        assert torch.equal(load_file(resumed / "pytorch_lora_weights.safetensors")[name], value)
+    with pytest.raises(MismatchError, match="adapter"):
+        run(made, tmp_path / "parts", *keys, "adapter.rank=3", "steps=4")
+
+    def sample(path: Path, **options: dict[str, float]) -> torch.Tensor:
+        pipeline = load_pipeline(path, **options)  # type: ignore[arg-type]
+        return pipeline("", duration_s=0.1, generator=torch.Generator().manual_seed(0), num_inference_steps=2).audio
+
+    adapted = sample(tmp_path / "whole")
+    torch.testing.assert_close(sample(made["base"], adapters={str(tmp_path / "whole"): 1.0}), adapted)
+    torch.testing.assert_close(sample(made["base"], adapters={str(tmp_path / "whole"): 0.0}), sample(made["base"]))
+
+
+def test_named_differences_are_allowed_and_what_is_new_is_logged(
+    made: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = [f"model.init_from={run_weights(made['base'])}", LABELS % "c, b, a", "model.config.max_frames=2048"]
+    still = ["steps=1", "optimizer.lr=1e-12", "model.init_allow=[conditioning, max_frames]"]
+    with pytest.raises(MismatchError, match="conditioning, max_frames differ"):
+        run(made, tmp_path / "refused", *keys)
+    with caplog.at_level("INFO"):
+        grown = load_generator(run(made, tmp_path / "grown", *keys, *still))
+    assert "new, at random: none; without a place: none" in caplog.text
+    before = load_generator(run_weights(made["base"]))
+    assert grown.settings.max_frames == 2048
+    table, old = (model.condition_encoder.conditioners["label"].table.weight for model in (grown, before))
+    torch.testing.assert_close(table[[2, 1, 3]], old, atol=1e-6, rtol=0)  # a, b, not given
+    with caplog.at_level("INFO"):
+        run(made, tmp_path / "other", keys[0], *still, "model.config.conditioning.conditioners.seconds=null")
+    assert "without a place: 10 (" in caplog.text
+
+
+def test_what_cannot_start_is_told(made: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"name the generator that it adapts in model\.init_from"):
+        run(made, tmp_path / "x", "adapter.rank=2")
+    assert adapter_weights(["runs/lora", "runs/a=b=0.5"]) == {"runs/lora": 1.0, "runs/a=b": 0.5}
+    with pytest.raises(ConfigError, match="'much' is not a weight"):
+        adapter_weights(["runs/lora=much"])
