@@ -38,6 +38,10 @@ class CoDiCodecConfig:
     noise_channels: int = 512  # width of the noise-level embedding
     gradient_checkpointing: bool = False  # recompute the transformer blocks in the backward pass to save memory
 
+    # Two additions of ours, for networks that are trained from random weights on little data; off in official weights.
+    shortcuts: bool = False  # each summary starts from the patches of its place, each mask token from its value
+    envelope_bands: int = 0  # mel bands of a linear path around the networks (`envelope.py`); 0 leaves it out
+
     levels: tuple[int, ...] = (11, 11, 11, 11)  # FSQ levels per dimension
     fsq_eps: float = 1e-3  # how far the bound stays below the outermost level
     latent_scale: float = 0.8  # continuous latent = atanh(value) / scale
@@ -63,6 +67,15 @@ class CoDiCodecConfig:
             )
         if self.num_summaries % self.latents_per_chunk:
             raise ValueError(f"{self.num_summaries} summaries cannot form {self.latents_per_chunk} latent frames")
+        if (self.shortcuts or self.envelope_bands) and (
+            self.num_summaries % self.patch_grid[1] or self.patch_grid[0] % self.summaries_per_column
+        ):
+            raise ValueError(
+                f"with shortcuts or envelope_bands, {self.num_summaries} summaries must be a multiple of the columns "
+                f"of the patch grid {self.patch_grid}, and its rows a multiple of the summaries of a column"
+            )
+        if not 0 <= self.envelope_bands <= self.num_bins:
+            raise ValueError(f"envelope_bands must lie in 0..{self.num_bins}, got {self.envelope_bands}")
         if any(wide % narrow for narrow, wide in zip(self.conv_channels, self.conv_channels[1:], strict=False)):
             raise ValueError(f"each of conv_channels must be a multiple of the one before, got {self.conv_channels}")
 
@@ -106,6 +119,11 @@ class CoDiCodecConfig:
     def patch_grid(self) -> tuple[int, int]:
         """Rows (frequency) and columns (time) of a chunk's audio tokens inside the transformers."""
         return self.num_bins // self.frequency_factor, self.chunk_frames // self.time_factor
+
+    @property
+    def summaries_per_column(self) -> int:
+        """Summaries whose place is one column of the patch grid (with `shortcuts` or `envelope_bands`)."""
+        return self.num_summaries // self.patch_grid[1]
 
     @property
     def num_patches(self) -> int:

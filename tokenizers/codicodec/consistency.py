@@ -22,11 +22,27 @@ def noise_position(sigma: Tensor, config: CoDiCodecConfig) -> Tensor:
     return position
 
 
-def preconditioning(sigma: Tensor, config: CoDiCodecConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns c_skip, c_out, c_in of f(x, sigma) = c_skip x + c_out F(c_in x, sigma); f(x, sigma_min) = x."""
-    data, above = config.sigma_data, sigma - config.sigma_min
-    norm = torch.rsqrt(sigma.square() + data**2)
-    return data**2 / (above.square() + data**2), data * above * norm, norm
+def preconditioning(
+    sigma: Tensor, config: CoDiCodecConfig, deviation: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the factors of f(x, sigma) = c_skip x + c_out F(c_in x, sigma); f(x, sigma_min) = x.
+
+    Args:
+        sigma: noise levels.
+        config: of the codec.
+        deviation: of the data where it is known, in a shape that broadcasts with `sigma`; c_skip x is then the
+            consistency function of normal data of that deviation. None: the same everywhere, `config.sigma_data`.
+
+    Returns:
+        c_skip, c_out and c_in.
+    """
+    above = sigma - config.sigma_min
+    if deviation is None:
+        data = config.sigma_data
+        norm = torch.rsqrt(sigma.square() + data**2)
+        return data**2 / (above.square() + data**2), data * above * norm, norm
+    norm = torch.rsqrt(sigma.square() + deviation.square())
+    return (deviation.square() + config.sigma_min**2).sqrt() * norm, deviation * above * norm, norm
 
 
 def renoise(clean: Tensor, noise: Tensor, sigma: float, config: CoDiCodecConfig) -> Tensor:

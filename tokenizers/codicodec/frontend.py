@@ -57,12 +57,15 @@ class Levels(nn.Module):
 
 
 class Patchifier(Levels):
-    """Spectrogram [M, 2C, F, L] -> tokens [M, S, W], frequency-major, and the map after each residual block."""
+    """Spectrogram [M, 2C, F, L] -> tokens [M, S, W], frequency-major, and the map after each residual block.
 
-    def __init__(self, config: CoDiCodecConfig, noise_channels: int | None = None):
+    It takes `extra_channels` more maps than the spectrogram has.
+    """
+
+    def __init__(self, config: CoDiCodecConfig, noise_channels: int | None = None, extra_channels: int = 0):
         super().__init__()
         widths = config.conv_channels
-        self.conv_in = xavier(nn.Conv2d(config.spectrum_channels, widths[0], 3, padding=1))
+        self.conv_in = xavier(nn.Conv2d(config.spectrum_channels + extra_channels, widths[0], 3, padding=1))
         self._build(Downsample, widths, config.conv_blocks, config.resampling, noise_channels)
 
     def forward(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -26,6 +26,15 @@ AUTOREGRESSIVE_STEPS = 2
 MAX_CHUNKS = {"cpu": 4, "cuda": 32}
 
 
+class TrainingPass(NamedTuple):
+    """The results of one forward pass that training objectives need, for pairs of chunks."""
+
+    values: Tensor  # [P, 2, summaries, d] float32, before rounding
+    deviation: Tensor | None  # [P, 2, 2C, F, L] float32, of the cells, where the codec has `envelope_bands`
+    estimate: Tensor | None  # [P, 2, 2C, F, L] float32, of the higher noise level
+    target: Tensor | None  # [P, 2, 2C, F, L] float32, of the lower noise level, without gradients
+
+
 class CoDiCodec(AudioTokenizer):
     """Both streams of CoDiCodec from one encoder; parallel, autoregressive and live decoding.
 
@@ -33,7 +42,10 @@ class CoDiCodec(AudioTokenizer):
     """
 
     config_class = CoDiCodecConfig
-    objectives: ClassVar[Mapping[str, str]] = {"consistency": ".objective:ConsistencyObjective"}
+    objectives: ClassVar[Mapping[str, str]] = {
+        "consistency": ".objective:ConsistencyObjective",
+        "envelope": ".envelope_objective:EnvelopeObjective",
+    }
     settings: CoDiCodecConfig
 
     def __init__(self, config: CoDiCodecConfig):
@@ -109,9 +121,8 @@ class CoDiCodec(AudioTokenizer):
 
     def encode_chunks(self, spectrogram: Tensor) -> Tensor:
         """Returns bounded, unquantised values [M, summaries, d] in float32 of spectrogram chunks [M, 2C, F, L]."""
-        levels = self.settings.levels
-        z = self.encoder(spectrogram.to(self.dtype)).float()
-        return fsq.bound(z, levels, self.settings.fsq_eps) / fsq.half_widths(levels, z)
+        bounded, half = self._bound(self.encoder(spectrogram.to(self.dtype)))
+        return bounded / half
 
     # ------------------------------------------------------------------ audio in, audio out
 
@@ -241,29 +252,55 @@ class CoDiCodec(AudioTokenizer):
 
     # ------------------------------------------------------------------ training
 
-    def forward(self, clean: Tensor, high: Tensor, low: Tensor, sigmas: Tensor, keep_continuous: Tensor) -> Any:
-        """Encodes a pair of chunks and denoises it from two noise levels, for the training objective.
+    @torch.no_grad()
+    def fit(self, spectrogram: Tensor) -> None:
+        """Starts the linear path of `envelope_bands`, if there is one, from spectrogram chunks [M, 2C, F, L]."""
+        envelope, deviation = self.encoder.envelope, self.denoiser.deviation
+        if envelope is None or deviation is None:
+            return
+        envelope.fit(spectrogram)
+        bounded, half = self._bound(envelope(spectrogram)[1])
+        deviation.fit(bounded.round() / half, spectrogram)
+
+    def _bound(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns z [..., d] bounded in level units, and the level units that are 1."""
+        levels = self.settings.levels
+        bounded = fsq.bound(z.float(), levels, self.settings.fsq_eps)
+        return bounded, fsq.half_widths(levels, bounded)
+
+    def forward(
+        self,
+        clean: Tensor,
+        keep_continuous: Tensor,
+        high: Tensor | None = None,
+        low: Tensor | None = None,
+        sigmas: Tensor | None = None,
+    ) -> TrainingPass:
+        """Encodes pairs of chunks and, where noise is given, denoises them from two noise levels.
 
         Args:
             clean: [P, 2, 2C, F, L] clean spectrograms.
-            high: the same, noisy at the higher level.
-            low: the same, noisy at the lower level.
-            sigmas: [2, P, 2] noise levels (high, low) of each half.
             keep_continuous: [P] bool, True where the rounding is skipped (FSQ-dropout).
+            high: `clean` with noise at the higher level; None: nothing is denoised.
+            low: the same, at the lower level.
+            sigmas: [2, P, 2] noise levels (high, low) of each half.
 
         Returns:
-            The estimates from `high` (with gradients) and from `low` (without), each [P, 2, 2C, F, L] float32, and the
-            values [P, 2, summaries, d] of the encoder before rounding.
+            The values, and what the decoder makes of them.
         """
-        levels, pairs = self.settings.levels, len(clean)
-        z = self.encoder(clean.flatten(0, 1)).float()
-        bounded = fsq.bound(z, levels, self.settings.fsq_eps)
-        half = fsq.half_widths(levels, bounded)
+        pairs = len(clean)
+        bounded, half = self._bound(self.encoder(clean.flatten(0, 1)))
         keep = keep_continuous.repeat_interleave(2)[:, None, None]
         values = torch.where(keep, bounded, fsq.round_straight_through(bounded)) / half
         features = self.upsampler(values)
+        before = (bounded / half).unflatten(0, (pairs, 2))
+        if high is None or low is None or sigmas is None:
+            deviation = None
+            if self.denoiser.deviation is not None:
+                deviation = self.denoiser.deviation(values, features).unflatten(0, (pairs, 2))
+            return TrainingPass(before, deviation, None, None)
         grouped = values.unflatten(0, (pairs, 2))
         estimate, _ = self.denoiser(high, grouped, features, sigmas[0])
         with torch.no_grad():
             target, _ = self.denoiser(low, grouped.detach(), [f.detach() for f in features], sigmas[1])
-        return estimate.float(), target.float(), (bounded / half).unflatten(0, (pairs, 2))
+        return TrainingPass(before, None, estimate.float(), target.float())

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from .blocks import KeyValue, ScaledLayerNorm, TransformerBlock, xavier, zeroed
 from .config import CoDiCodecConfig
 from .consistency import preconditioning
+from .envelope import EnvelopeEncoder, LocalDeviation
 from .frontend import Depatchifier, Patchifier
 
 
@@ -69,23 +70,32 @@ class Encoder(nn.Module):
     def __init__(self, config: CoDiCodecConfig):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(1, 1, config.num_bins, 1))
-        self.patchifier = Patchifier(config)
+        self.envelope = EnvelopeEncoder(config) if config.envelope_bands else None
+        self.patchifier = Patchifier(config, extra_channels=config.channels if config.envelope_bands else 0)
         self.summaries = _learned(config.num_summaries, config.width)
         self.registers = _learned(config.num_registers, config.width)
         self.transformer = Transformer(config, config.encoder_blocks)
         self.norm_out = ScaledLayerNorm(config.width)
         self.project = zeroed(nn.Linear(config.width, len(config.levels)))
+        self.place = SummaryPlace(config) if config.shortcuts else None
         self.first = config.num_patches
         self.last = config.num_patches + config.num_summaries
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Maps [M, 2C, F, L] to [M, summaries, d]."""
+        start: Tensor | float = 0.0
+        if self.envelope is not None:
+            log_magnitudes, start = self.envelope(spectrogram)
+            spectrogram = torch.cat((spectrogram, log_magnitudes.to(spectrogram.dtype)), dim=1)
         patches, _ = self.patchifier(spectrogram, self.gain)
-        learned = torch.cat((self.summaries, self.registers)).expand(len(patches), -1, -1)
-        sequence = torch.cat((patches, learned.to(patches.dtype)), dim=1).unsqueeze(1)
+        summaries = self.summaries.to(patches.dtype).expand(len(patches), -1, -1)
+        if self.place is not None:
+            summaries = summaries + self.place(patches)
+        registers = self.registers.to(patches.dtype).expand(len(patches), -1, -1)
+        sequence = torch.cat((patches, summaries, registers), dim=1).unsqueeze(1)
         x, _ = self.transformer(sequence, slice(self.first, self.last))
-        summaries: Tensor = self.project(self.norm_out(x[:, 0]))
-        return summaries
+        z: Tensor = self.project(self.norm_out(x[:, 0])) + start
+        return z
 
 
 class Upsampler(nn.Module):
@@ -99,17 +109,51 @@ class Upsampler(nn.Module):
         self.registers = _learned(config.num_registers, config.width)
         self.transformer = Transformer(config, config.upsampler_blocks)
         self.depatchifier = Depatchifier(config, output=False)
+        self.place = PatchPlace(config) if config.shortcuts else None
         self.num_patches = config.num_patches
 
     def forward(self, values: Tensor) -> list[Tensor]:
         """Maps [M, summaries, d] to feature maps, shallowest first, each [M, C_level, F_level, L_level]."""
         count = len(values)
         patches = self.mask.repeat_interleave(self.columns, dim=0).expand(count, -1, -1)
+        if self.place is not None:
+            patches = patches + self.place(values)
         registers = self.registers.expand(count, -1, -1)
         sequence = torch.cat((patches, self.expand(values), registers), dim=1).unsqueeze(1)
         x, _ = self.transformer(sequence, slice(0, self.num_patches))
         maps: list[Tensor] = self.depatchifier(x[:, 0])[1]
         return maps
+
+
+class SummaryPlace(nn.Module):
+    """A shortcut from patches [M, S, W] to the summaries of their place [M, summaries, W].
+
+    The patch grid is divided into as many places as there are summaries; a place holds patches of one column.
+    """
+
+    def __init__(self, config: CoDiCodecConfig):
+        super().__init__()
+        rows, columns = config.patch_grid
+        self.grid = (config.summaries_per_column, rows // config.summaries_per_column, columns)
+        self.linear = xavier(nn.Linear(config.width, config.width))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        shortcut: Tensor = self.linear(patches.unflatten(1, self.grid).mean(2).flatten(1, 2))
+        return shortcut
+
+
+class PatchPlace(nn.Module):
+    """A shortcut from values [M, summaries, d] to all patches of their places [M, S, W]."""
+
+    def __init__(self, config: CoDiCodecConfig):
+        super().__init__()
+        self.columns = config.patch_grid[1]
+        self.repeat = config.patch_grid[0] // config.summaries_per_column
+        self.linear = xavier(nn.Linear(len(config.levels), config.width))
+
+    def forward(self, values: Tensor) -> Tensor:
+        rows = self.linear(values).unflatten(1, (-1, self.columns))
+        return rows.repeat_interleave(self.repeat, dim=1).flatten(1, 2)
 
 
 class NoiseEmbedding(nn.Module):
@@ -156,6 +200,7 @@ class Denoiser(nn.Module):
         self.transformer = Transformer(config, config.decoder_blocks, halves=2, noise_channels=noise)
         self.norm_out = ScaledLayerNorm(config.width, noise)
         self.depatchifier = Depatchifier(config, noise)
+        self.deviation = LocalDeviation(config) if config.envelope_bands else None
 
     def forward(
         self,
@@ -182,7 +227,7 @@ class Denoiser(nn.Module):
         conditioning, gain_in, gain_out = self.noise(sigma.flatten())
         # one row per half for the convolutions; where all groups share sigma, the projections run on H rows only
         rows = _Rows(groups, halves, shared=len(sigma) == 1 and groups > 1)
-        c_skip, c_out, c_in = (c[:, :, None, None, None].to(noisy.dtype) for c in preconditioning(sigma, self.config))
+        c_skip, c_out, c_in = self._preconditioning(sigma, values, features, noisy)
         x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)
         x, down = self.patchifier(x, rows(gain_in), rows(conditioning), features)
         sequence = self._sequence(x.unflatten(0, (groups, halves)), values)
@@ -206,7 +251,7 @@ class Denoiser(nn.Module):
             Keys and values of every block.
         """
         conditioning, gain_in, _ = self.noise(sigma.flatten())
-        c_in = preconditioning(sigma, self.config)[2][:, :, None, None, None].to(noisy.dtype)
+        _, _, c_in = self._preconditioning(sigma, values, features, noisy)
         x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)
         rows = _Rows(noisy.shape[0], noisy.shape[1], shared=len(sigma) == 1 and len(noisy) > 1)
         x, _ = self.patchifier(x, rows(gain_in), rows(conditioning), features)
@@ -214,6 +259,16 @@ class Denoiser(nn.Module):
         noise = conditioning.unflatten(0, (-1, noisy.shape[1]))
         pairs: list[KeyValue] = self.transformer(sequence, slice(0, 1), noise)[1]
         return pairs
+
+    def _preconditioning(
+        self, sigma: Tensor, values: Tensor, features: list[Tensor], noisy: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Returns c_skip, c_out and c_in, which broadcast with the spectrogram [P, H, 2C, F, L]."""
+        deviation = None
+        if self.deviation is not None:
+            deviation = self.deviation(values.flatten(0, 1), features).unflatten(0, noisy.shape[:2])
+        factors = preconditioning(sigma[:, :, None, None, None], self.config, deviation)
+        return tuple(factor.to(noisy.dtype) for factor in factors)
 
     def _sequence(self, patches: Tensor, values: Tensor) -> Tensor:
         """Returns [P, H, S, W]: audio tokens, summaries, registers of each half."""

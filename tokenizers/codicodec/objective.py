@@ -12,7 +12,9 @@ from ...core.objective import AudioBatch, Objective
 from ...core.random import rand, randn
 from .config import CoDiCodecConfig
 from .consistency import noise_level, noise_position
-from .spectrum import audio_to_spectrogram, split_chunks
+from .model import TrainingPass
+from .pairs import pair_chunks, pair_samples
+from .waveform_loss import WaveformLoss, WaveformLossConfig
 
 MIN_POSITION = 0.02  # on the noise schedule, about sigma = 0.004
 
@@ -31,10 +33,15 @@ class ConsistencyConfig:
     weight_exponent: float = 1.0  # the loss is divided by (difference of the noise levels) ** weight_exponent
     huber_scale: float = 0.00054  # c = huber_scale * sqrt(number of elements)
     fsq_dropout: float = 0.75  # probability, per example, that the rounding is skipped
+    # Two additions of ours, for short runs that start from the weights of the objective `envelope`.
+    start_probability: float = 0.0  # that both halves of a pair have the highest noise level, as where decoding starts
+    waveform: WaveformLossConfig | None = None  # distances of the decoded pair's audio, which are added to the loss
+    waveform_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fsq_dropout <= 1:
-            raise ValueError(f"fsq_dropout is a probability, got {self.fsq_dropout}")
+        for name in ("fsq_dropout", "start_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
         if self.total_steps < 1:
             raise ValueError(f"total_steps must be at least 1, got {self.total_steps}")
 
@@ -54,36 +61,39 @@ class ConsistencyObjective(Objective):
 
     def __init__(self, config: ConsistencyConfig, codec: CoDiCodecConfig):
         self.config, self.codec = config, codec
+        self.hear = WaveformLoss(config.waveform, codec) if config.waveform is not None else None
 
     @property
     def num_samples(self) -> int:
-        """Audio samples of one example: two chunks, and one hop for the end of the last window."""
-        return 2 * self.codec.chunk_samples + self.codec.stft_hop_samples
+        """Audio samples of one example."""
+        return pair_samples(self.codec)
 
     def __call__(
         self, model: nn.Module, batch: AudioBatch, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss of batch audio [B, C, num_samples] at the codec's rate and channels."""
-        if batch.audio.shape[1:] != (self.codec.channels, self.num_samples):
-            raise ValueError(
-                f"consistency training takes audio [B, {self.codec.channels}, {self.num_samples}], "
-                f"got {tuple(batch.audio.shape)}"
-            )
-        clean = split_chunks(audio_to_spectrogram(batch.audio, self.codec), self.codec.chunk_frames)
+        clean = pair_chunks(batch.audio, self.codec)
         low, high = self._noise_levels(clean, step, generator)
         noise = randn(clean.shape, generator, clean)
         keep = rand((len(clean),), generator, clean) < self.config.fsq_dropout
         noisy_high, noisy_low = (clean + s[:, :, None, None, None] * noise for s in (high, low))
-        estimate, target, values = model(clean, noisy_high, noisy_low, torch.stack((high, low)), keep)
+        made: TrainingPass = model(clean, keep, noisy_high, noisy_low, torch.stack((high, low)))
+        estimate, target = made.estimate, made.target
+        assert estimate is not None
+        assert target is not None
         distance = self._pseudo_huber(estimate, target)  # [B, 2]
         loss = (distance / (high - low) ** self.config.weight_exponent).mean()
+        figures: dict[str, Tensor] = {}
+        if self.hear is not None:
+            heard, figures = self.hear(estimate, batch.audio)
+            loss = loss + self.config.waveform_weight * heard
         with torch.no_grad():
             error = (estimate - clean).square().mean((2, 3, 4))
-            metrics = {
+            metrics = figures | {
                 "distance": distance.mean(),
                 "denoising_error": error.mean(),
                 "denoising_error_high_noise": _mean_where(error, high > 1.0),
-                "value_std": values.std(),
+                "value_std": made.values.std(),
                 "sigma_step": (high - low).mean(),
             }
         return loss, {name: value.detach() for name, value in metrics.items()}
@@ -104,6 +114,9 @@ class ConsistencyObjective(Objective):
             # not so low that both levels are the same
             upper = position.clamp(min(dt, MIN_POSITION), 1.0)
             lower = (upper - dt).clamp_min(0.0)
+        if c.start_probability:
+            start = rand((len(clean), 1), generator, clean) < c.start_probability
+            upper, lower = torch.where(start, 1.0, upper), torch.where(start, 1.0 - dt, lower)
         low, high = noise_level(lower, self.codec), noise_level(upper, self.codec)
         assert isinstance(low, Tensor)
         assert isinstance(high, Tensor)

@@ -24,6 +24,12 @@ def spectrogram_to_audio(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor
     return istft(spectrum, config.window_samples, config.stft_hop_samples)
 
 
+def magnitudes(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor:
+    """Returns STFT magnitudes [M, C, F, T] of the network's spectrogram [M, 2C, F, T]."""
+    parts = inverse_power_law(spectrogram, config.amplitude_exponent, config.amplitude_gain)
+    return parts.unflatten(1, (config.channels, 2)).square().sum(2).sqrt()
+
+
 def split_chunks(spectrogram: Tensor, chunk_frames: int) -> Tensor:
     """Returns [B, K, 2C, F, chunk_frames] of [B, 2C, F, K * chunk_frames]."""
     chunks: Tensor = spectrogram.unflatten(-1, (-1, chunk_frames)).movedim(3, 1)
