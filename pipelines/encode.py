@@ -34,7 +34,8 @@ class EncodeConfig(ShardSettings):
     """The audio to encode, the tokenizer, the output folder, and how to work."""
 
     source: str = option(
-        help="Audio file, folder of audio, or manifest (.jsonl, .jsonl.gz, .csv, .parquet).", positional=True
+        help="Audio file, folder of audio, or manifest (.jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet, wav.scp).",
+        positional=True,
     )
     output: str = option(
         help="Folder of the dataset. A run with the same settings completes what an earlier one left.", positional=True
@@ -42,7 +43,10 @@ class EncodeConfig(ShardSettings):
     tokenizer: str = option(
         "codicodec-mini", "Tokenizer to encode with: a shipped or official name, a folder, or a hub id."
     )
-    path_column: str = option("path", "Column of a manifest that holds the paths of the audio files.")
+    path_column: str | None = option(
+        None,
+        "Column of a manifest that holds the paths of the audio files. By default the first known one, such as path.",
+    )
     where: dict[str, Any] = option(factory=dict, help="Values that a row of a manifest must have, such as split=train.")
     strict: bool = option(False, "Fail at the end if any file could not be encoded.")
     device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")

@@ -42,7 +42,7 @@ def _read_file(path: Path) -> list[PromptLine]:
     if path.suffix.lower() not in (".txt", ".jsonl"):
         raise ValueError(f"prompts file {path}: use .txt (one prompt per line) or .jsonl (objects with a text)")
     try:
-        rows = list(enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1))
+        rows = list(enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1))
     except UnicodeDecodeError as error:
         raise ValueError(f"prompts file {path} is not UTF-8 text ({error.reason})") from error
     parse = _json_prompt if path.suffix.lower() == ".jsonl" else _text_prompt

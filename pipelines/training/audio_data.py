@@ -9,6 +9,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,14 +20,17 @@ from ...core.config import nearest_hint
 from ...core.errors import AudioError, ConfigError, TrainingError
 from ...core.objective import AudioBatch
 from ...core.read_ahead import read_ahead
-from ...layers.audio import to_channels, to_rate
-from ..data.audio.find import AudioItem, find_audio
-from ..data.audio.read import probe, read_audio
+from ...layers.audio import to_rate
+from ..data.audio.convert import select_channels
+from ..data.audio.find import find_audio
+from ..data.audio.item import AudioItem
+from ..data.audio.read import read_audio
 from .data_config import AudioDataConfig
 
 logger = logging.getLogger(__name__)
 
 PROBES_AHEAD = 64  # files
+MAX_REDRAWS = 100  # crops in a row that cannot be read
 
 
 class AudioStore(Protocol):
@@ -43,6 +47,9 @@ class AudioStore(Protocol):
             index: of the item.
             start: first sample.
             count: number of samples; what lies after the end of the item is silence.
+
+        Raises:
+            AudioError: this part cannot be read.
         """
         ...
 
@@ -66,21 +73,17 @@ class AudioFiles:
 
     def _length(self, item: AudioItem) -> int | str:
         try:
-            info = probe(item.path)
+            info = item.probe()
+            _, duration_s = item.part(info.duration_s)
         except AudioError as error:
             return str(error)
-        if info.channels != self.channels and 1 not in (info.channels, self.channels):
-            return f"{item.path}: {info.channels} channels cannot become {self.channels}"
-        return max(1, round(info.num_samples * self.sample_rate / info.sample_rate))
+        return max(1, round(duration_s * self.sample_rate))
 
     def read(self, index: int, start: int, count: int) -> Tensor:
-        try:
-            audio, rate = read_audio(
-                self.items[index].path, start_s=start / self.sample_rate, duration_s=count / self.sample_rate
-            )
-        except AudioError as error:
-            raise TrainingError(f"audio that could be read at the start cannot be now: {error}") from error
-        audio = to_channels(to_rate(audio, rate, self.sample_rate), self.channels)[:, :count]
+        item = self.items[index]
+        start_s = item.start_s + start / self.sample_rate
+        audio, rate = read_audio(item.path, start_s=start_s, duration_s=count / self.sample_rate)
+        audio = to_rate(select_channels(audio, self.channels), rate, self.sample_rate)[:, :count]
         return torch.nn.functional.pad(audio, (0, count - audio.shape[-1]))
 
 
@@ -107,6 +110,7 @@ class AudioCrops:
         self.store, self.config, self.crop_samples = store, config, crop_samples
         self.seed, self.augment = seed, augment
         self.groups, self.shares = _groups(store, config)
+        self.unreadable: dict[Path, str] = {}  # reasons of files with crops that could not be read
 
     @property
     def num_items(self) -> int:
@@ -131,6 +135,31 @@ class AudioCrops:
         return AudioBatch(audio=torch.stack([audio for audio, _ in examples]), ids=[name for _, name in examples])
 
     def _draw(self, random: np.random.Generator) -> tuple[Tensor, str]:
+        """Returns a crop, another one if it cannot be read.
+
+        Whether a crop is drawn again depends on it alone and not on what was read before, so that a resumed run draws
+        the same ones.
+        """
+        for _ in range(MAX_REDRAWS):
+            try:
+                return self._draw_once(random)
+            except AudioError:
+                continue
+        raise TrainingError(
+            f"{MAX_REDRAWS} crops in a row could not be read: {'; '.join(list(self.unreadable.values())[:3])}"
+        )
+
+    def _note_unreadable(self, path: Path, reason: str) -> None:
+        if path not in self.unreadable:
+            self.unreadable[path] = reason
+            logger.warning(
+                "crops that cannot be read are replaced, in %d of %d files so far: %s",
+                len(self.unreadable),
+                self.num_items,
+                reason,
+            )
+
+    def _draw_once(self, random: np.random.Generator) -> tuple[Tensor, str]:
         group = self.groups[int(np.searchsorted(self.shares, random.random(), side="right"))]
         place = random.random() * group.cumulative[-1]
         index = int(group.indices[np.searchsorted(group.cumulative, place, side="right")])
@@ -138,7 +167,11 @@ class AudioCrops:
         wanted = round(self.crop_samples * speed)
         spare = int(self.store.lengths[index]) - wanted
         start = int(random.integers(min(spare, 0), max(spare, 0) + 1))  # below 0 if the item starts inside the crop
-        audio = self.store.read(index, max(start, 0), min(wanted, int(self.store.lengths[index])))
+        try:
+            audio = self.store.read(index, max(start, 0), min(wanted, int(self.store.lengths[index])))
+        except AudioError as error:
+            self._note_unreadable(self.store.items[index].path, str(error))
+            raise
         left = max(-start, 0)
         audio = torch.nn.functional.pad(audio, (left, wanted - left - audio.shape[-1]))
         if wanted != self.crop_samples:

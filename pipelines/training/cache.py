@@ -19,13 +19,13 @@ from torch import Tensor
 from ...core.errors import AudioError
 from ...core.files import write_json
 from ...core.read_ahead import read_ahead
-from ...layers.audio import to_channels, to_rate
-from ..data.audio.find import AudioItem
-from ..data.audio.read import read_audio
+from ...layers.audio import to_rate
+from ..data.audio.convert import select_channels
+from ..data.audio.item import AudioItem
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the cache; with another number caches are made again
+FORMAT = 2  # of the cache; with another number caches are made again
 FULL_SCALE = 32767.0
 
 
@@ -78,9 +78,12 @@ class CachedAudio:
 def _key(items: Sequence[AudioItem], sample_rate: int, channels: int) -> str:
     digest = hashlib.sha256(f"{FORMAT} {sample_rate} {channels}".encode())
     for item in items:
-        stat = item.path.stat() if item.path.exists() else None
-        state = (stat.st_size, stat.st_mtime_ns) if stat else None
-        digest.update(f"\n{item.path} {state}".encode())
+        try:
+            facts = item.path.stat()
+            state = (facts.st_size, facts.st_mtime_ns)
+        except (OSError, ValueError):  # ValueError: a name with NUL
+            state = None
+        digest.update(f"\n{item.path} {state} {item.start_s} {item.duration_s}".encode(errors="backslashreplace"))
     return digest.hexdigest()[:16]
 
 
@@ -121,8 +124,8 @@ def _decoded(
 
     def decode(item: AudioItem) -> np.ndarray | str:
         try:
-            audio, rate = read_audio(item.path)
-            audio = to_channels(to_rate(audio, rate, sample_rate), channels)
+            audio, rate = item.read()
+            audio = to_rate(select_channels(audio, channels), rate, sample_rate)
         except (AudioError, ValueError) as error:
             return str(error)
         if not torch.isfinite(audio).all():

@@ -14,19 +14,19 @@ from ....layers.loudness import measure_loudness, normalise_loudness
 
 resample = to_rate
 
-ChannelPolicy = Literal["convert", "mono", "first", "require"]
+ChannelPolicy = Literal["mix", "first", "error"]
 
 __all__ = ["ChannelPolicy", "measure_loudness", "normalise_loudness", "resample", "select_channels", "to_channels"]
 
 
-def select_channels(audio: Tensor, channels: int, policy: ChannelPolicy = "convert") -> Tensor:
+def select_channels(audio: Tensor, channels: int, policy: ChannelPolicy = "mix") -> Tensor:
     """Converts audio to a number of channels.
 
     Args:
         audio: [C, N].
         channels: wanted number.
-        policy: `convert` duplicates mono and averages to mono, and refuses other mixes, such as 6 channels to 2;
-            `mono` averages all channels first; `first` takes only the first channel; `require` converts nothing.
+        policy: where there are more channels, `mix` averages all of them, and `first` takes the first ones; `error`
+            converts nothing. With the other two, channels that are missing are copies of mono.
 
     Returns:
         Audio [channels, N].
@@ -34,10 +34,10 @@ def select_channels(audio: Tensor, channels: int, policy: ChannelPolicy = "conve
     Raises:
         ValueError: the policy does not allow these channels.
     """
-    if policy == "require" and len(audio) != channels:
+    if len(audio) == channels:
+        return audio
+    if policy == "error":
         raise ValueError(f"audio has {len(audio)} channels, {channels} required: allow conversion or convert the file")
-    if policy == "mono":
-        audio = audio.mean(0, keepdim=True)
-    elif policy == "first":
-        audio = audio[:1]
-    return to_channels(audio, channels)
+    if policy == "first" and len(audio) > channels:
+        return audio[:channels]
+    return to_channels(audio.mean(0, keepdim=True), channels)

@@ -14,7 +14,7 @@ from ....core.errors import AudioError, DatasetError, MismatchError
 from ....core.files import write_json
 from ....core.outputs import prepare_output
 from ....tokenizers.base import AudioTokenizer
-from ..audio.find import AudioItem
+from ..audio.item import AudioItem
 from .index import LEFTOVER
 from .plan import Failure, Plan, make_plan, source_digest
 from .progress import ProgressReport

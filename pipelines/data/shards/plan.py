@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -16,8 +17,8 @@ from ....core.errors import AudioError, DatasetError
 from ....core.files import write_text
 from ....core.read_ahead import read_ahead
 from ....tokenizers.base import TokenizerSpec
-from ..audio.find import AudioItem
-from ..audio.read import AudioInfo, probe
+from ..audio.item import AudioItem
+from ..audio.read import AudioInfo
 from .progress import ProgressReport
 from .settings import ShardSettings
 
@@ -80,7 +81,7 @@ class Plan:
     def read(cls, path: Path) -> Plan:
         """Reads `plan.jsonl`; raises DatasetError if it is missing or broken."""
         try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
             items = tuple(PlannedItem(**row) for row in rows if "shard" in row)
             failures = tuple(Failure(**row) for row in rows if "shard" not in row)
         except (OSError, ValueError, TypeError) as error:
@@ -94,9 +95,10 @@ def source_digest(items: Iterable[AudioItem]) -> str:
     for item in items:
         try:
             size = item.path.stat().st_size
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name with NUL
             size = -1
-        digest.update(json.dumps([item.name, size, item.metadata], sort_keys=True).encode())
+        facts = [item.name, size, item.start_s, item.duration_s, item.metadata]
+        digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -122,17 +124,35 @@ def make_plan(
     """
     found: list[PlannedItem] = []
     failures: list[Failure] = []
-    with closing(read_ahead(_try_probe, files, num_threads=num_threads, num_ahead=PROBES_AHEAD)) as probed:
-        for file, name, info in zip(files, _unique_names(files), probed, strict=True):
-            if report is not None:
-                report.advance(1)
-            if isinstance(info, AudioInfo) and info.duration_s < settings.min_duration_s:
-                info = f"{info.duration_s:.3f} s is shorter than min_duration_s {settings.min_duration_s}"
-            if isinstance(info, AudioInfo):
-                found += _items_of(file, name, info, settings)
-            else:
-                failures.append(Failure(id=_printable(name), path=_printable(file.name), reason=info))
+    ids = UniqueIds(file.name for file in files)
+    for file, info in zip(files, _probe_all(files, num_threads), strict=True):
+        if report is not None:
+            report.advance(1)
+        name = ids.of(file.name)
+        try:
+            found += _items_of(file, name, info, settings, ids)
+        except AudioError as error:
+            reason = relative_reason(error, file.path, file.name)
+            failures.append(Failure(id=printable(name), path=printable(file.name), reason=reason))
     return Plan(tuple(_fill_shards(found, spec, settings)), tuple(failures))
+
+
+def _probe_all(files: Sequence[AudioItem], num_threads: int) -> Iterator[AudioInfo | str]:
+    """Yields the facts about the file of each item, or why there are none. A file with several items is probed once."""
+    uses = Counter(file.path for file in files)
+    first = list({file.path: file for file in reversed(files) if not file.problem}.values())[::-1]
+    known: dict[Path, AudioInfo | str] = {}
+    with closing(read_ahead(_try_probe, first, num_threads=num_threads, num_ahead=PROBES_AHEAD)) as probed:
+        upcoming = zip(first, probed, strict=False)
+        for file in files:
+            if file.problem:
+                yield file.problem
+                continue
+            while file.path not in known:
+                other, info = next(upcoming)
+                known[other.path] = info
+            uses[file.path] -= 1
+            yield known[file.path] if uses[file.path] else known.pop(file.path)
 
 
 def _fill_shards(items: Iterable[PlannedItem], spec: TokenizerSpec, settings: ShardSettings) -> Iterator[PlannedItem]:
@@ -168,15 +188,15 @@ def token_bytes(spec: TokenizerSpec) -> int:
 
 
 def _try_probe(file: AudioItem) -> AudioInfo | str:
-    if _printable(file.name) != file.name:
+    if printable(file.name) != file.name:
         return "its name is not valid UTF-8: rename it"
     try:
-        return probe(file.path)
+        return file.probe()
     except AudioError as error:
         return relative_reason(error, file.path, file.name)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """Returns the name with bytes escaped that are not UTF-8: file systems allow them, JSON and parquet do not."""
     return name.encode(errors="backslashreplace").decode()
 
@@ -193,28 +213,66 @@ def relative_reason(error: Exception, path: Path, name: str) -> str:
     return " ".join(str(error).removeprefix(f"{path}: ").replace(str(path), name).split())
 
 
-def _unique_names(files: Sequence[AudioItem]) -> Iterator[str]:
-    """Yields a name for each file. A manifest may list a file several times; the later ones get ~2, ~3, ..."""
-    seen: dict[str, int] = {}
-    for file in files:
-        seen[file.name] = count = seen.get(file.name, 0) + 1
-        yield file.name if count == 1 else f"{file.name}~{count}"
+class UniqueIds:
+    """Ids of items, of which no two are the same.
+
+    A manifest may list a file several times, and a file may be called like an id that is made here.
+
+    Args:
+        names: of all files; the first file of a name has it as its id.
+    """
+
+    def __init__(self, names: Iterable[str]):
+        self._names = frozenset(names)
+        self._used: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def of(self, name: str) -> str:
+        """Returns the name at its first use, then the name with ~2, ~3 and so on."""
+        self._counts[name] = count = self._counts.get(name, 0) + 1
+        return self._take(name) if count == 1 else self._next(name, "~", count)
+
+    def part(self, name: str, number: int) -> str:
+        """Returns the id of a part of the file with the id `name`: name#0, name#1 and so on."""
+        return self._next(name, "#", number)
+
+    def _next(self, name: str, mark: str, number: int) -> str:
+        candidate = f"{name}{mark}{number}"
+        while candidate in self._names or candidate in self._used:
+            name += mark
+            candidate = f"{name}{number}"
+        return self._take(candidate)
+
+    def _take(self, name: str) -> str:
+        self._used.add(name)
+        return name
 
 
-def _items_of(file: AudioItem, name: str, info: AudioInfo, settings: ShardSettings) -> Iterator[PlannedItem]:
-    """Yields the items of one file, with `shard` still 0."""
-    cuts = split_points(info.num_samples, info.sample_rate, settings.max_duration_s, settings.min_duration_s)
-    for number, (start, end) in enumerate(pairwise(cuts)):
-        yield PlannedItem(
+def _items_of(
+    file: AudioItem, name: str, info: AudioInfo | str, settings: ShardSettings, ids: UniqueIds
+) -> list[PlannedItem]:
+    """Returns the items of one file or segment, with `shard` still 0; raises AudioError where there are none."""
+    if isinstance(info, str):
+        raise AudioError(info)
+    start_s, duration_s = file.part(info.duration_s)
+    if duration_s < settings.min_duration_s:
+        raise AudioError(f"{duration_s:.3f} s is shorter than min_duration_s {settings.min_duration_s}")
+    first = round(start_s * info.sample_rate)
+    length = min(info.num_samples - first, max(1, round(duration_s * info.sample_rate)))
+    cuts = split_points(length, info.sample_rate, settings.max_duration_s, settings.min_duration_s)
+    return [
+        PlannedItem(
             shard=0,
-            id=name if len(cuts) == 2 else f"{name}#{number}",
+            id=name if len(cuts) == 2 else ids.part(name, number),
             path=file.name,
-            start_s=start / info.sample_rate,
+            start_s=(first + start) / info.sample_rate,
             duration_s=(end - start) / info.sample_rate,
             total_s=info.duration_s,
             sample_rate=info.sample_rate,
             metadata=file.metadata,
         )
+        for number, (start, end) in enumerate(pairwise(cuts))
+    ]
 
 
 def split_points(num_samples: int, sample_rate: int, max_duration_s: float, min_duration_s: float) -> list[int]:

@@ -19,7 +19,11 @@ class ShardSettings:
     max_duration_s: float = option(60.0, "Length in seconds above which a file is split into several items.")
     min_duration_s: float = option(0.1, "Length in seconds below which a file is left out and reported.")
     silence_dbfs: float = option(-80.0, "Peak level in dBFS below which an item is left out and reported.")
-    channels: ChannelPolicy = option("convert", "How a file with more or fewer channels than the codec is treated.")
+    channels: ChannelPolicy = option(
+        "mix",
+        "Treatment of a file with more channels than the codec: their average, the first ones, or an error. Mono is "
+        "copied to all channels, except with error.",
+    )
     measure_loudness: bool = option(False, "Write the loudness of each item (LUFS) to the index.")
     loudness_lufs: float | None = option(
         None, "Loudness in LUFS that each item is brought to; peaks stay below 1. By default the loudness is kept."

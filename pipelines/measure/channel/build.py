@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ....core.errors import AudioError
 from ....tokenizers.base import AudioTokenizer, Encoded
-from ...data.audio.find import AudioItem, find_distinct_audio, left_out
+from ...data.audio.find import find_distinct_audio, left_out
+from ...data.audio.item import AudioItem
 from ..codecs.audio import read_reference
 from .channel import PACKET_CHANNEL
 from .config import RobustnessConfig

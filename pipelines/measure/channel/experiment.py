@@ -20,7 +20,8 @@ from ....core.settings import save_config
 from ....tokenizers.base import AudioTokenizer, Encoded
 from ....tokenizers.inputs import check_decode_options
 from ....tokenizers.load import load_tokenizer
-from ...data.audio.find import AudioItem, choose_items, find_distinct_audio
+from ...data.audio.find import choose_items, find_distinct_audio
+from ...data.audio.item import AudioItem
 from ..codecs.figures.common import Undefined
 from ..codecs.lengths import SECONDS
 from ..codecs.metrics import Case

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ....core.errors import AudioError
 from ...data.audio.convert import resample, select_channels
-from ...data.audio.find import AudioItem
-from ...data.audio.read import read_audio
+from ...data.audio.item import AudioItem
 
 ReadAudio = Callable[[AudioItem], Tensor]  # to [C, N]; raises AudioError or ValueError
 
@@ -34,7 +33,7 @@ def read_reference(item: AudioItem, sample_rate: int, channels: int, max_duratio
         AudioError: it cannot be read, or holds NaN or inf.
         ValueError: its channels cannot be converted.
     """
-    audio, rate = read_audio(item.path, duration_s=max_duration_s)
+    audio, rate = item.read(max_duration_s=max_duration_s)
     if not torch.isfinite(audio).all():
         raise AudioError(f"{item.path}: holds NaN or inf")
     return resample(select_channels(audio, channels), rate, sample_rate)

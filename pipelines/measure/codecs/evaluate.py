@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ....core.errors import AudioError
 from ....tokenizers.base import STREAMS, AudioTokenizer, Stream
-from ...data.audio.find import AudioItem, find_distinct_audio, left_out
+from ...data.audio.find import find_distinct_audio, left_out
+from ...data.audio.item import AudioItem
 from ..embedders.base import Embedder
 from ..results import Resampling, ResultsTable
 from .audio import ReadAudio, read_reference

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ....core.errors import AudioError
-from ...data.audio.find import AudioItem
+from ...data.audio.item import AudioItem
 from ..results import FigureFacts
 from .audio import ReadAudio
 from .figures.borders import seam_db

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...data.audio.find import AudioItem
+from ...data.audio.item import AudioItem
 from ..results import FigureFacts
 from ..results.audio import AudioCell, AudioRow
 from .metrics import Case

@@ -12,7 +12,8 @@ from ....core.device import pick_device
 from ....tokenizers.base import STREAMS, AudioTokenizer, Stream
 from ....tokenizers.inputs import check_decode_options
 from ....tokenizers.load import load_tokenizer
-from ...data.audio.find import AudioItem, choose_items, find_distinct_audio
+from ...data.audio.find import choose_items, find_distinct_audio
+from ...data.audio.item import AudioItem
 from ..embedders import Embedder, load_embedder
 from ..results import MIN_FILES, Resampling, ResultsTable, few, silence_warning
 from .config import NO_EMBEDDER, ExperimentConfig

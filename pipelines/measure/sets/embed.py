@@ -100,7 +100,7 @@ class EmbedWorker(Worker[SourceItem, PreparedFile, FileEmbedding]):
                     result.cached = True
                     return PreparedFile(result=result)
             audio, rate = self.source.read(item, self.max_duration_s)
-            mono = resample(select_channels(audio, 1, "mono"), rate, embedder.sample_rate)[0]
+            mono = resample(select_channels(audio, 1), rate, embedder.sample_rate)[0]
             embedder.check(mono)
             windows = embedder.windows(mono)
         except (AudioError, ValueError) as error:

@@ -22,7 +22,6 @@ from ....core.files import file_sha256
 from ....tokenizers.base import AudioTokenizer
 from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import find_audio
-from ...data.audio.read import read_audio
 from ...data.shards.decode import choose_stream, decode_item
 from ...data.shards.read import DATASET_FILE, LatentDataset, check_tokenizer
 
@@ -57,19 +56,23 @@ class FileSource(Source):
     """Audio files: one, a folder of them, or a manifest's."""
 
     def __init__(self, source: str, where: dict[str, Any] | None):
+        self.audio = find_audio(source, where=where)
         self.items = [
             SourceItem(name=item.name, path=str(item.path), index=index, metadata=item.metadata)
-            for index, item in enumerate(find_audio(source, where=where))
+            for index, item in enumerate(self.audio)
         ]
 
     def read(self, item: SourceItem, max_duration_s: float | None) -> tuple[Tensor, int]:
-        return read_audio(item.path, duration_s=max_duration_s)
+        return self.audio[item.index].read(max_duration_s=max_duration_s)
 
     def content_hash(self, item: SourceItem) -> str:
+        audio = self.audio[item.index]
         try:
-            return file_sha256(item.path)
-        except OSError as error:
-            raise AudioError(f"{item.path}: {error.strerror or error}") from error
+            content = file_sha256(audio.path)
+        except (OSError, ValueError) as error:  # ValueError: a name with NUL
+            raise AudioError(f"{item.path}: {getattr(error, 'strerror', None) or error}") from error
+        part = f" {audio.start_s} {audio.duration_s}" if audio.start_s or audio.duration_s else ""
+        return hashlib.sha256((content + part).encode()).hexdigest() if part else content
 
 
 class DatasetSource(Source):

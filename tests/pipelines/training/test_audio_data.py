@@ -166,5 +166,35 @@ def test_a_file_that_vanishes_during_training_stops_the_run(tmp_path: Path) -> N
     config = AudioDataConfig(source=str(tmp_path))
     crops = AudioCrops(open_audio(config, RATE, 1), config, CROP, 0)
     (tmp_path / "a.wav").unlink()
-    with pytest.raises(TrainingError, match=r"cannot be now: .*a\.wav: no such file"):
+    with pytest.raises(TrainingError, match=r"100 crops in a row could not be read: .*a\.wav: no such file"):
         crops.load(0)
+
+
+def test_a_truncated_file_is_named_and_its_crops_are_drawn_again(tmp_path: Path, caplog: Any) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("whole.flac", "cut.flac"):
+        soundfile.write(tmp_path / name, rng.uniform(-0.3, 0.3, 6 * RATE), RATE)
+    whole = (tmp_path / "cut.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 3])
+    config = AudioDataConfig(source=str(tmp_path))
+    crops = AudioCrops(open_audio(config, RATE, 1), config, CROP, 0)
+    drawn = [crops.load(number) for number in range(40)]
+    assert list(crops.unreadable) == [tmp_path / "cut.flac"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"crops that cannot be read are replaced, in 1 of 2 files so far: {crops.unreadable[tmp_path / 'cut.flac']}"
+    ]
+    resumed = AudioCrops(open_audio(config, RATE, 1), config, CROP, 0)
+    assert all(torch.equal(resumed.load(number)[0], drawn[number][0]) for number in range(20, 40))
+
+
+def test_segments_of_a_manifest_are_what_is_drawn_from(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.arange(RATE, dtype=np.int16) + 1, RATE)
+    row = {"path": "a.wav", "offset": 0.25, "duration": 0.25}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
+    for options in ({}, {"cache_dir": str(tmp_path / "cache")}):
+        config = AudioDataConfig(source=str(tmp_path / "m.jsonl"), **options)
+        crops = AudioCrops(open_audio(config, RATE, 1), config, CROP, 0)
+        values = torch.cat([crops.load(number)[0][0] for number in range(40)]) * 32767
+        real = values[values > 0.5]
+        assert crops.store.lengths.tolist() == [RATE // 4]
+        assert RATE // 4 <= float(real.min()) <= float(real.max()) <= RATE // 2 + 1

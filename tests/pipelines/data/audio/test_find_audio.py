@@ -30,7 +30,16 @@ def write_manifest(folder, suffix, rows):
 
 
 def test_folder_is_searched_in_a_fixed_order(tmp_path):
-    for name in ["b.wav", "a/z.OGG", "a/b/c.m4a", "notes.txt", ".hidden.wav", "x.g722"]:
+    for name in [
+        "b.wav",
+        "a/z.OGG",
+        "a/b/c.m4a",
+        "notes.txt",
+        ".hidden.wav",
+        ".Trashes/a.wav",
+        "a/.cache/a.wav",
+        "x.g722",
+    ]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
@@ -40,7 +49,7 @@ def test_folder_is_searched_in_a_fixed_order(tmp_path):
 
 
 def test_single_file(tmp_path):
-    (tmp_path / "odd.name").write_bytes(b"x")
+    (tmp_path / "odd.name").write_bytes(b"\0")
     (item,) = find_audio(str(tmp_path / "odd.name"))
     assert (item.name, item.path, item.metadata) == ("odd.name", tmp_path / "odd.name", {})
 
@@ -80,8 +89,10 @@ def test_where_keeps_what_matches(tmp_path):
     [
         ("m.jsonl", '{"path": "a.wav"}\nnot json\n', "line 2 is not JSON"),
         ("m.jsonl", "[1]\n", "line 1 is list"),
-        ("m.jsonl", '{"file": "a.wav", "text": "x"}\n', r"no column 'path' \(its columns: file, text\)"),
-        ("m.jsonl", '{"path": 3}\n', "path is 3, not a path"),
+        ("m.jsonl", '{"where": "a.wav", "text": "x"}\n', r"no column 'path' \(its columns: where, text\)"),
+        ("m.json", "{", "is not JSON"),
+        ("m.json", "[3]", "not a JSON array of objects"),
+        ("list.txt", "a.wav\n", "text file of an unknown kind"),
         ("m.jsonl", "", "no rows"),
         ("m.jsonl.gz", "not gzipped", "cannot be read"),
         ("m.csv", "path,text\na.wav,b,c\n", "more fields than the header"),

@@ -1,38 +1,17 @@
 """Reading audio: every format, parts of files, and what is wrong with files."""
 
-import math
-
 import av
 import numpy as np
 import pytest
 import soundfile
 import torch
+from audio_files import tones, write_with_ffmpeg
 
 from latentune.core.errors import AudioError
 from latentune.pipelines.data.audio import probe, read_audio
 
 RATE = 16000
-SECONDS = 1.5
-
-
-def tones(rate: int = RATE, seconds: float = SECONDS, channels: int = 2) -> np.ndarray:
-    """[C, N] float32: another tone in each channel."""
-    time_s = np.arange(round(rate * seconds)) / rate
-    return np.stack([0.4 * np.sin(2 * math.pi * 440 * (c + 1) * time_s) for c in range(channels)]).astype(np.float32)
-
-
-def write_with_ffmpeg(path, audio: np.ndarray, rate: int, codec: str, format: str | None = None) -> None:
-    layout = "mono" if len(audio) == 1 else "stereo"
-    with av.open(str(path), "w", format=format) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(audio, format="fltp", layout=layout)
-        frame.sample_rate = rate
-        resampler = av.AudioResampler(
-            format=stream.format, layout=layout, rate=rate, frame_size=stream.frame_size or 320
-        )
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
+SECONDS = 1.5  # of `tones`
 
 
 def likeness(got: torch.Tensor, want: np.ndarray) -> float:

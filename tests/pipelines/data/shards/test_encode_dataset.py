@@ -233,7 +233,7 @@ def test_float32_is_exact_and_loudness_is_recorded(encode, codec, corpus, tmp_pa
 
 def test_channel_policy_reaches_the_files(encode, corpus):
     assert encode("one").num_items == 9
-    summary = encode("two", channels="require")
+    summary = encode("two", channels="error")
     assert 0 < summary.num_items < 9
     assert any("1 channels, 2 required" in failure.reason for failure in summary.failures)
 

@@ -9,7 +9,7 @@ from codec_runs import config
 from rich.console import Console
 from torch import Tensor
 
-from latentune.pipelines.data.audio.find import AudioItem
+from latentune.pipelines.data.audio.item import AudioItem
 from latentune.pipelines.measure.codecs.config import ExperimentConfig
 from latentune.pipelines.measure.codecs.figures.catalog import ALL_FIGURES
 from latentune.pipelines.measure.codecs.metrics import Case

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from latentune.core.errors import CheckpointError
-from latentune.pipelines.data.audio.find import AudioItem, find_audio
+from latentune.pipelines.data.audio.find import find_audio
+from latentune.pipelines.data.audio.item import AudioItem
 from latentune.pipelines.measure.codecs.evaluate import evaluate_systems
 from latentune.pipelines.measure.codecs.figures.common import Undefined
 from latentune.pipelines.measure.codecs.figures.speech import error_rates, speaker_similarity
