@@ -73,6 +73,16 @@ class TrainedOn:
     seconds_total: tuple[float, float, float] | None = None
     conditions: tuple[str, ...] | None = None  # names of those that at least one item had a value of
     given: bool | None = None  # whether parts of the examples were given in training, as `Given` does in sampling
+    encoders: dict[str, str] = field(default_factory=dict)  # condition -> SHA-256 of its frozen encoder's weights
+
+    def seconds_of(self, duration_s: float) -> tuple[float, float]:
+        """Returns where an item starts in its recording, and the length of that recording, as is usual in the data.
+
+        The medians of the training data, or 0 and `duration_s` where they are not known; the item always fits.
+        """
+        start_s = 0.0 if self.seconds_start is None else self.seconds_start[1]
+        total_s = duration_s if self.seconds_total is None else self.seconds_total[1]
+        return start_s, max(total_s, start_s + duration_s)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ A run can be killed at any moment and started again: what is committed stays, an
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,17 +17,26 @@ from ..core.config import config_to_dict, option
 from ..core.device import pick_device
 from ..core.errors import AudioError, ConfigError
 from ..core.job_log import job_logger
+from ..generators.conditioning.frozen import FrozenSource
+from ..generators.conditions import is_given
 from ..tokenizers.base import AudioTokenizer
 from ..tokenizers.load import load_tokenizer
 from .data.audio.find import find_audio
 from .data.shards.create import describe_dataset, first_reasons, open_or_create, wait_for_plan
+from .data.shards.crops import COLUMNS
+from .data.shards.embed import store_embeddings
 from .data.shards.index import all_failures, finalise, is_finalised
 from .data.shards.plan import Failure, Plan
 from .data.shards.progress import EncodeProgress, ProgressCallback, ProgressReport
+from .data.shards.read import LatentDataset
 from .data.shards.settings import ShardSettings
 from .data.shards.write import ShardJob, encode_missing
 
 __all__ = ["EncodeConfig", "EncodeProgress", "EncodeSummary", "encode_dataset"]
+
+logger = logging.getLogger(__name__)
+
+TEXT = COLUMNS["text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +58,11 @@ class EncodeConfig(ShardSettings):
         "Column of a manifest that holds the paths of the audio files. By default the first known one, such as path.",
     )
     where: dict[str, Any] = option(factory=dict, help="Values that a row of a manifest must have, such as split=train.")
+    captions: dict[str, str] = option(
+        factory=dict,
+        help="Embeddings to store with the dataset, by metadata column: text=frozen_text:FOLDER or text=clap:FILE.pt. "
+        "The column `audio` is the sound of the items: audio=clap:FILE.pt.",
+    )
     strict: bool = option(False, "Fail at the end if any file could not be encoded.")
     device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
     batch_s: float = option(24.0, "Seconds of audio that are encoded at once, padding included.")
@@ -63,6 +78,8 @@ class EncodeConfig(ShardSettings):
             raise ValueError(
                 f"batch_s must be above 0 and num_threads at least 1, got {self.batch_s} and {self.num_threads}"
             )
+        for source in self.captions.values():
+            FrozenSource.parse(source)  # a wrong one is refused before the long work
         if not self.log_every_s > 0:
             raise ValueError(f"log_every_s must be above 0, got {self.log_every_s}")
         if not 0 <= self.rank < self.world_size:
@@ -122,7 +139,8 @@ def encode_dataset(
 
     Raises:
         AudioError: nothing could be encoded, or something could not and `strict` is set.
-        ConfigError: tokens are wanted, but the codec has none.
+        ConfigError: tokens are wanted, but the codec has none; or `captions` name an unknown encoder or column.
+        CheckpointError: an encoder of `captions` cannot be loaded.
         MismatchError: the folder holds a dataset with other settings, another tokenizer or other source files.
         DatasetError: the folder holds something else, or a corrupt shard.
         OSError: the output cannot be written.
@@ -153,6 +171,9 @@ def encode_dataset(
         failures=tuple(all_failures(plan, shards)),
     )
     if complete:
+        for column, source in config.captions.items():
+            store_embeddings(job.folder, column, source, device=config.device)
+        _warn_without_text(LatentDataset(job.folder), config)
         _raise_on_failures(summary, config.strict)
     return summary
 
@@ -211,6 +232,21 @@ def _announce(config: EncodeConfig, job: ShardJob, plan: Plan) -> None:
         there,
         plan.num_shards,
         job.folder,
+    )
+
+
+def _warn_without_text(dataset: LatentDataset, config: EncodeConfig) -> None:
+    """Logs a warning if a generator that is trained on the dataset would learn nothing of prompts."""
+    found: set[str] = set()
+    for meta in dataset.metas():
+        if config.captions or is_given(meta["metadata"].get(TEXT)):
+            return
+        found.update(meta["metadata"])
+    logger.warning(
+        "no item has a %s (metadata columns: %s): a generator that is trained on this dataset follows no prompt, "
+        "unless data.conditions.text names a column with texts",
+        TEXT,
+        ", ".join(sorted(found)) or "none",
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .data.shards.embeddings import list_stores
 from .data.shards.read import LatentDataset
 from .data.shards.verify import verify_dataset
 from .measure.codecs.figures.tokens import FEW_TOKENS, analyse_dataset, too_few_tokens
@@ -63,6 +64,7 @@ def dataset_info(
         "sample_rate": spec.sample_rate,
         "channels": spec.channels,
         "metadata_columns": sorted({key for meta in metas for key in meta["metadata"]}),
+        "embeddings": list_stores(dataset.path),
         "settings": info["settings"],
         "source": info["source"]["path"],
     }
@@ -137,6 +139,10 @@ def _lines(facts: dict[str, Any]) -> dict[str, str]:
     if facts["tokens"]:
         lines["tokens"] = facts["tokens"]
     lines["metadata"] = ", ".join(facts["metadata_columns"]) or "none"
+    for store in facts["embeddings"]:
+        lines[f"embeddings of {store['column']}"] = (
+            f"{store['num_entries']} of width {store['dim']} by {store['source']} ({store['weights_sha256'][:12]})"
+        )
     lines["source"] = facts["source"]
     return lines
 

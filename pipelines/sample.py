@@ -73,10 +73,17 @@ class SampleConfig:
     )
     conditions: dict[str, Any] = option(
         factory=dict,
-        help="Further condition of all prompts that have none of their own, such as bpm=120.",
+        help="Further condition of all prompts that have none of their own, such as bpm=120. A condition that takes "
+        "audio reads a file: style=@FILE.",
         name="condition",
     )
     seconds: float | None = option(None, "Length of each sample in seconds. By default the pipeline's own length.")
+    seconds_start: float | None = option(
+        None, "Where in its recording each sample starts, in seconds. By default the median of the training data."
+    )
+    seconds_total: float | None = option(
+        None, "Length in seconds of the recording that each sample is part of. By default the median in training."
+    )
     num: int = option(1, "Number of samples per prompt.")
     seed: int = option(0, "Seed of the first batch; each later batch adds its offset. The same seed repeats a sample.")
     batch_size: int = option(4, "Number of samples that are computed at once. A sample depends on it.")
@@ -141,7 +148,7 @@ def sample_to_folder(
     todo = [line for line in lines for _ in range(config.num)]
     asked = _call_arguments(lines, config, pipeline)
     pipeline.check_conditions(
-        Conditions.of(asked["prompt"], asked["duration_s"], asked["labels"], **asked["conditions"])
+        Conditions.of(asked["prompt"], asked["duration_s"], asked["labels"], **_heard(asked["conditions"], pipeline))
     )
     names = [f"{number:03d}_{slug(line.text)}" for number, line in enumerate(todo)]
     suffixes = ("wav", "png", "json") if draw else ("wav", "json")
@@ -153,7 +160,7 @@ def sample_to_folder(
         batch, seed = todo[start : start + config.batch_size], config.seed + start
         call = _call_arguments(batch, config, pipeline)
         result = pipeline(
-            **call,
+            **{**call, "conditions": _heard(call["conditions"], pipeline)},
             generator=torch.Generator().manual_seed(seed),
             continue_from=prefix,
             decode_options=config.decode_options,
@@ -215,6 +222,18 @@ def _call_arguments(batch: list[PromptLine], config: SampleConfig, pipeline: Gen
         "labels": [config.label if line.label is None else line.label for line in batch],
         "conditions": conditions,
         "duration_s": [default_s if line.seconds is None else line.seconds for line in batch],
+        "seconds_start": config.seconds_start,
+        "seconds_total": config.seconds_total,
+    }
+
+
+def _heard(conditions: dict[str, list[Any]], pipeline: GenerationPipeline) -> dict[str, list[Any]]:
+    """Returns the values with the audio of each `@FILE` in its place, of those conditions that take audio."""
+    encoder = getattr(pipeline.generator, "condition_encoder", None)
+    takes = {name for name, part in encoder.conditioners.items() if part.takes_audio} if encoder is not None else set()
+    return {
+        name: [read_audio(v[1:]) if name in takes and isinstance(v, str) and v.startswith("@") else v for v in values]
+        for name, values in conditions.items()
     }
 
 

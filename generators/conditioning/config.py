@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
@@ -12,6 +13,8 @@ from ...core.config import build_config, config_to_dict, option
 from ...core.errors import ConfigError
 from ...core.registry import find_class
 from .base import Conditioner, ConditionerConfig
+
+logger = logging.getLogger(__name__)
 
 # kind of conditioner, as written in configs -> module:Class
 CONDITIONERS = {
@@ -92,5 +95,18 @@ def _conditioner_config(name: str, values: Any) -> ConditionerConfig:
     where = f"conditioning.conditioners.{name}"
     if not isinstance(values, Mapping) or not isinstance(values.get(KIND), str):
         raise ConfigError(f"{where}: expected a mapping with a {KIND} ({', '.join(CONDITIONERS)}), got {values!r}")
-    options = {key: value for key, value in values.items() if key != KIND}
-    return build_config(conditioner_class(values[KIND]).config_class, options, where)
+    config_class = conditioner_class(values[KIND]).config_class
+    options = {
+        key: value for key, value in values.items() if key not in {KIND, *_left_over(values, config_class, where)}
+    }
+    return build_config(config_class, options, where)
+
+
+def _left_over(values: Mapping[str, Any], config_class: type[ConditionerConfig], where: str) -> set[str]:
+    """Returns the options of another kind that a config has after its `kind` was changed on top of an included one."""
+    unknown = set(values) - {KIND} - {field.name for field in fields(config_class)}
+    for kind in CONDITIONERS if unknown else ():
+        if unknown <= {field.name for field in fields(conditioner_class(kind).config_class)}:
+            logger.info("%s: %s belong to the kind %s and are left out", where, ", ".join(sorted(unknown)), kind)
+            return unknown
+    return set()

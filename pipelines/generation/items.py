@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from ...generators.base import TrainedOn
+from ...generators.conditioning.frozen.clap import is_audio
 from ...generators.conditions import SECONDS
 from ...tokenizers.base import TokenizerSpec
 
@@ -36,7 +38,8 @@ def values_per_item(conditions: Mapping[str, Any], num_items: int, num_per_promp
     """Returns the values of each condition, one per item.
 
     Args:
-        conditions: name -> a list or tuple with one value per prompt, or one value for all.
+        conditions: name -> a list or tuple with one value per prompt, or one value for all; a recording, (audio [C, N],
+            sample rate in Hz), is one value.
         num_items: of all prompts together.
         num_per_prompt: how many of them each prompt has.
 
@@ -47,12 +50,42 @@ def values_per_item(conditions: Mapping[str, Any], num_items: int, num_per_promp
     for name, value in conditions.items():
         if name in ("text", "label", SECONDS):
             raise ValueError(f"conditions: {name} has an argument of its own (prompt, labels, duration_s)")
-        if not isinstance(value, (list, tuple)):
+        if not isinstance(value, (list, tuple)) or is_audio(value):
             found[name] = [value] * num_items
         elif len(value) * num_per_prompt != num_items:
             raise ValueError(f"{num_items // num_per_prompt} prompts, but {len(value)} values of the condition {name}")
         else:
             found[name] = repeat(list(value), num_per_prompt)
+    return found
+
+
+def places(
+    trained_on: TrainedOn, seconds: Sequence[float], start_s: float | None, total_s: float | None
+) -> list[tuple[float, float]]:
+    """Returns the condition `seconds` of each item: where it starts in its recording, and how long that is.
+
+    Args:
+        trained_on: facts about the training data, whose medians are the defaults.
+        seconds: length of each item.
+        start_s: of all items, in place of the default.
+        total_s: of all recordings, in place of the default.
+
+    Raises:
+        ValueError: an item that reaches beyond its recording.
+    """
+    found = []
+    for duration_s in seconds:
+        usual_start_s, usual_total_s = trained_on.seconds_of(duration_s)
+        start = usual_start_s if start_s is None else start_s
+        total = max(usual_total_s, start + duration_s) if total_s is None else total_s
+        if start_s is None and total_s is not None:
+            start = min(start, max(0.0, total - duration_s))
+        if start + duration_s > total * (1 + 1e-6):
+            raise ValueError(
+                f"an item of {duration_s:g} s that starts at {start:g} s does not fit into a recording of {total:g} s: "
+                "ask for a longer seconds_total or an earlier seconds_start"
+            )
+        found.append((start, total))
     return found
 
 

@@ -18,10 +18,11 @@ from torch import Tensor
 from ...core.device import move_model
 from ...core.errors import MismatchError
 from ...generators.base import Generated, LatentGenerator
+from ...generators.conditioning.frozen import load_frozen
 from ...generators.conditions import SECONDS, Conditions, is_given
 from ...generators.given import Given
 from ...tokenizers.base import AudioTokenizer, TokenizerSpec
-from .items import lengths_in_samples, per_item, repeat, values_per_item
+from .items import lengths_in_samples, per_item, places, repeat, values_per_item
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,8 @@ class GenerationPipeline:
         num_per_prompt: int = 1,
         labels: str | Sequence[str | None] | None = None,
         conditions: Mapping[str, Any] | None = None,
+        seconds_start: float | None = None,
+        seconds_total: float | None = None,
         generator: torch.Generator | None = None,
         guidance_scale: float | None = None,
         continue_from: tuple[Tensor, int] | None = None,
@@ -111,6 +114,9 @@ class GenerationPipeline:
             labels: class label of each prompt, or one for all.
             conditions: further conditions of the generator by name, such as `{"bpm": 120}`: a list has one value per
                 prompt, anything else is for all.
+            seconds_start: where in its recording every item starts; by default the median of the training data.
+            seconds_total: length of the recording that every item is part of; by default as for `seconds_start`, and
+                never shorter than the item.
             generator: source of all noise. The same state gives the same audio; items draw from it in their order.
             guidance_scale: scale of classifier-free guidance; 1 turns it off.
             continue_from: audio [C, N] and its rate in Hz, which every item begins with; its last incomplete chunk
@@ -127,12 +133,15 @@ class GenerationPipeline:
         """
         prompts = repeat([prompt] if isinstance(prompt, str) else list(prompt), num_per_prompt)
         seconds = per_item(self.defaults.duration_s if duration_s is None else duration_s, len(prompts), num_per_prompt)
+        lengths = lengths_in_samples(seconds, self.spec)
         if isinstance(labels, str):
             labels = [labels] * (len(prompts) // num_per_prompt)
         asked = Conditions.of(prompts, seconds, None if labels is None else repeat(list(labels), num_per_prompt))
-        asked = asked.replaced(**values_per_item(conditions or {}, len(prompts), num_per_prompt))
+        asked = asked.replaced(
+            **values_per_item(conditions or {}, len(prompts), num_per_prompt),
+            seconds=places(self.generator.trained_on, seconds, seconds_start, seconds_total),
+        )
         self.check_conditions(asked)
-        lengths = lengths_in_samples(seconds, self.spec)
         chosen = {"guidance_scale": self.defaults.guidance_scale, **self.defaults.sample, **options}
         if guidance_scale is not None:
             chosen["guidance_scale"] = guidance_scale
@@ -209,9 +218,20 @@ class GenerationPipeline:
                     f"the generator never saw a value of {name} in training, so that it would have no effect: leave it "
                     f"out (seen: {has})"
                 )
+            self._check_encoder(name)
             if seen is None and name not in self._warned:
                 self._warned.add(name)
                 logger.warning("the generator does not record whether it was trained with %s: it may do nothing", name)
+
+    def _check_encoder(self, name: str) -> None:
+        """Raises MismatchError if the frozen encoder of a condition is not the one of the training."""
+        wanted = self.generator.trained_on.encoders.get(name)
+        source = None if wanted is None else self.generator.condition_encoder.conditioners[name].frozen
+        if source is not None and (found := load_frozen(source).weights_sha256) != wanted:
+            raise MismatchError(
+                f"the generator was trained with other weights for {name} ({str(wanted)[:12]}) than those at "
+                f"{source.source} ({found[:12]}): put the encoder of the training there"
+            )
 
     def save_pretrained(self, folder: str | Path, *, tokenizer_name: str | None = None) -> None:
         """Writes `pipeline.json`, `generator/` and `tokenizer/`; see `saved.write_pipeline`."""

@@ -15,10 +15,12 @@ from ...core.errors import ConfigError, DatasetError
 from ...generators.base import TrainedOn
 from ...generators.conditioning import ConditionEncoder
 from ...generators.conditioning.base import Conditioner
+from ...generators.conditioning.frozen import load_frozen
 from ...generators.conditions import SECONDS, is_given
 from ..data.shards import LatentDataset
 from ..data.shards.crops import COLUMNS
 from .data_config import LatentDataConfig
+from .values import hears, stored_embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +76,14 @@ def check_conditions(dataset: LatentDataset, config: LatentDataConfig, encoder: 
         for name, column in columns.items():
             if is_given(value := metadata.get(column)):
                 values[name].setdefault(json.dumps(value), value)
+    encoders, heard = {}, []
     for name, column in columns.items():
         conditioner = encoder.conditioners[name]
+        if conditioner.frozen is not None:
+            encoders[name] = _check_embeddings(dataset, name, column, conditioner)
+            if hears(column, conditioner):
+                heard.append(name)
+                continue
         _check_column(dataset, name, column, found, explicit=name in config.conditions, conditioner=conditioner)
         if not conditioner.takes_any_value:
             _check_values(dataset, name, column, list(values[name].values()), conditioner)
@@ -88,8 +96,22 @@ def check_conditions(dataset: LatentDataset, config: LatentDataConfig, encoder: 
         crop_s=dataset.spec.nearest_chunks(config.crop_s) * dataset.spec.chunk_samples / dataset.spec.sample_rate,
         seconds_start=_range(starts),
         seconds_total=_range(totals),
-        conditions=tuple(sorted([*given, *([SECONDS] if SECONDS in encoder.conditioners else [])])),
+        conditions=tuple(sorted([*given, *heard, *([SECONDS] if SECONDS in encoder.conditioners else [])])),
+        encoders=encoders,
     )
+
+
+def _check_embeddings(dataset: LatentDataset, name: str, column: str, conditioner: Conditioner) -> str:
+    """Returns the hash of the weights of a condition's frozen encoder: of its stored embeddings, or as it is loaded."""
+    assert conditioner.frozen is not None
+    store = stored_embeddings(dataset, column, conditioner)
+    if store is not None:
+        return str(store.header["weights_sha256"])
+    add = f"latentune info {dataset.path} --add '{column}={conditioner.frozen}'"
+    if hears(column, conditioner):
+        raise ConfigError(f"dataset {dataset.path} stores no embeddings of its audio for the condition {name}: {add}")
+    logger.info("the texts of the condition %s are encoded while training; to store them once: %s", name, add)
+    return load_frozen(conditioner.frozen).weights_sha256
 
 
 def _check_column(

@@ -14,6 +14,7 @@ from ...generators.conditions import Conditions
 from ..data.shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
 from .conditions import condition_columns
 from .data_config import LatentDataConfig
+from .values import ConditionValues
 
 
 class LatentCrops:
@@ -40,6 +41,7 @@ class LatentCrops:
         self.silence = dataset.silence
         self.crop_chunks = dataset.spec.nearest_chunks(config.crop_s)
         self.columns = condition_columns(config.conditions, encoder)
+        self.values = ConditionValues(dataset, self.columns, encoder)
 
     @property
     def num_items(self) -> int:
@@ -49,14 +51,16 @@ class LatentCrops:
         return self.sampler.iter_from(samples_seen)
 
     def load(self, key: tuple[int, int]) -> LatentItem:
-        """Returns a crop of the item of an (epoch, index)."""
+        """Returns a crop of the item of an (epoch, index), with the values of its conditions as its metadata."""
         epoch, index = key
         generator = keyed_generator(self.seed, epoch, index)
-        return random_crop(self.dataset[index], self.dataset.spec, self.crop_chunks, self.silence, generator)
+        item = random_crop(self.dataset[index], self.dataset.spec, self.crop_chunks, self.silence, generator)
+        return replace(item, metadata=self.values.of(item, generator))
 
     def collate(self, examples: list[LatentItem]) -> LatentBatch:
         """Returns crops as a batch, its conditions as tensors: a network sees no text."""
-        batch = collate(examples, self.dataset.spec, self.silence, columns=self.columns)
+        names = {name: name for name in self.columns}  # `load` named the values so
+        batch = collate(examples, self.dataset.spec, self.silence, columns=names)
         if self.encoder is None or not isinstance(batch.conditions, Conditions):
             return batch
         return replace(batch, conditions=self.encoder.prepare(batch.conditions))

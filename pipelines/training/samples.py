@@ -38,7 +38,9 @@ def draw_streams(
         The latents or tokens of the items.
     """
     lengths = torch.full((len(prompts),), round(seconds * model.binding.spec.sample_rate))
-    conditions = Conditions.of(prompts, seconds, labels)
+    conditions = Conditions.of(prompts, seconds, labels).replaced(
+        seconds=[model.trained_on.seconds_of(seconds)] * len(prompts)
+    )
     return model.sample(conditions, lengths, sampling=model.make_sampling(options), generator=generator)
 
 

@@ -144,7 +144,13 @@ def test_wrong_values_are_refused(encoders: dict[str, Path]) -> None:
 
 
 def test_wrong_sources_are_refused(encoders: dict[str, Path], tmp_path: Path) -> None:
-    for kind, message in (("frozen_txt:x", "did you mean 'frozen_text'"), ("frozen_text", "is not kind:source")):
+    for kind, message in (
+        ("frozen_txt:x", "did you mean 'frozen_text'"),
+        ("frozen_text", "is not kind:source"),
+        ("frozen_text:x?max_token=3", "has no option 'max_token': did you mean 'max_tokens'"),
+        ("frozen_text:x?source=3", "has no option 'source'"),
+        ("frozen_text:x?3", "is not key=value"),
+    ):
         with pytest.raises(ConfigError, match=message):
             FrozenSource.parse(kind)
     (tmp_path / "empty").mkdir()
@@ -161,6 +167,15 @@ def test_wrong_sources_are_refused(encoders: dict[str, Path], tmp_path: Path) ->
     wide = encoder_of(kind="frozen_text", encoder=str(encoders["bert"]), dim=32)
     with pytest.raises(ValueError, match=r"must be \[1 to 128, 32\], got \(3, 16\): are they of frozen_text"):
         wide.prepare(Conditions(values={"text": ["dog"]}))
+
+
+def test_a_source_is_a_text_without_what_is_default() -> None:
+    source = FrozenSource(kind="frozen_text", source="a/b", options=(("max_tokens", 64),))
+    assert str(source) == "frozen_text:a/b?max_tokens=64"
+    assert FrozenSource.parse(str(source)) == source
+    default = FrozenSource(kind="frozen_text", source="a/b", options=(("max_tokens", 128),))
+    assert default == FrozenSource.parse("frozen_text:a/b")
+    assert str(default) == "frozen_text:a/b"
 
 
 def test_an_encoder_of_somebody_else_is_named_by_its_class(tmp_path: Path) -> None:
