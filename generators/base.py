@@ -90,10 +90,20 @@ class SamplingConfig:
     """Options that the `sample` of every kind of generator has; each kind adds its own."""
 
     guidance_scale: float = option(1.0, "Scale of classifier-free guidance; 1 turns guidance off.", name="guidance")
+    guidance_scales: dict[str, float] = option(
+        factory=dict,
+        help="Scale of one condition alone, such as text=4. Each costs one more pass per step.",
+        name="guidance_of",
+    )
+    negative_prompt: str = option("", "Text that guidance leads away from.", name="negative")
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 0):
-            raise ValueError(f"guidance_scale must be 0 or more, got {self.guidance_scale}: 1 turns guidance off")
+        scales = {"guidance_scale": self.guidance_scale, **self.guidance_scales}
+        for name, scale in scales.items():
+            if not (math.isfinite(scale) and scale >= 0):
+                raise ValueError(f"{name} must be 0 or more, got {scale}: 1 turns guidance off")
+        if self.negative_prompt and all(scale == 1.0 for scale in scales.values()):
+            raise ValueError("a negative prompt does nothing where guidance is off: set guidance_scale above 1")
 
 
 @dataclass(kw_only=True)

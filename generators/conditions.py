@@ -71,6 +71,14 @@ class Conditions:
         """Returns the same conditions with other values of these names."""
         return Conditions(values={**self.values, **{name: list(value) for name, value in values.items()}})
 
+    def followed_by(self, other: Conditions) -> Conditions:
+        """Returns the items of both, which must have the same conditions."""
+        return Conditions(values={name: [*values, *other.values[name]] for name, values in self.values.items()})
+
+    def rows(self, rows: Sequence[int]) -> Conditions:
+        """Returns the conditions of some items, by their numbers."""
+        return Conditions(values={name: [values[row] for row in rows] for name, values in self.values.items()})
+
     def to(self, device: torch.device | str) -> Conditions:
         """Returns the conditions themselves: values stay on the host."""
         return self
@@ -85,6 +93,11 @@ class PreparedConditions:
 
     def __len__(self) -> int:
         return self.size
+
+    def rows(self, rows: slice) -> PreparedConditions:
+        """Returns the conditions of some items."""
+        tensors = {name: {key: x[rows] for key, x in part.items()} for name, part in self.tensors.items()}
+        return PreparedConditions(tensors=tensors, size=len(range(self.size)[rows]))
 
     def to(self, device: torch.device | str) -> PreparedConditions:
         """Returns the same conditions with their tensors on `device`."""

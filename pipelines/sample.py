@@ -45,6 +45,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("latentune", "torch", "diffusers", "x-transformers", "numpy")  # whose versions can change a sample
+FILE = "file:"  # before the path of a recording that is the value of a condition
 Progress = Callable[[int, int], None]
 
 
@@ -74,7 +75,7 @@ class SampleConfig:
     conditions: dict[str, Any] = option(
         factory=dict,
         help="Further condition of all prompts that have none of their own, such as bpm=120. A condition that takes "
-        "audio reads a file: style=@FILE.",
+        "audio reads a file: style=file:PATH.",
         name="condition",
     )
     seconds: float | None = option(None, "Length of each sample in seconds. By default the pipeline's own length.")
@@ -228,13 +229,17 @@ def _call_arguments(batch: list[PromptLine], config: SampleConfig, pipeline: Gen
 
 
 def _heard(conditions: dict[str, list[Any]], pipeline: GenerationPipeline) -> dict[str, list[Any]]:
-    """Returns the values with the audio of each `@FILE` in its place, of those conditions that take audio."""
+    """Returns the values with the audio of each `file:PATH` in its place, of those conditions that take audio."""
     encoder = getattr(pipeline.generator, "condition_encoder", None)
     takes = {name for name, part in encoder.conditioners.items() if part.takes_audio} if encoder is not None else set()
     return {
-        name: [read_audio(v[1:]) if name in takes and isinstance(v, str) and v.startswith("@") else v for v in values]
-        for name, values in conditions.items()
+        name: [_read(value) for value in values] if name in takes else values for name, values in conditions.items()
     }
+
+
+def _read(value: Any) -> Any:
+    is_file = isinstance(value, str) and value.startswith(FILE)
+    return read_audio(value.removeprefix(FILE)) if is_file else value
 
 
 def _facts(config: SampleConfig, pipeline: GenerationPipeline, options: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,15 @@ class EncodedConditions:
             frames=frames,
         )
 
+    def rows(self, rows: slice) -> EncodedConditions:
+        """Returns the conditions of some items."""
+        return EncodedConditions(
+            global_vector=self.global_vector[rows],
+            tokens=self.tokens[rows],
+            mask=None if self.mask is None else self.mask[rows],
+            frames=None if self.frames is None else self.frames[rows],
+        )
+
     def full_mask(self) -> Tensor:
         """Returns the mask [B, S] bool, also where `mask` is None."""
         if self.mask is not None:

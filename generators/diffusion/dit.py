@@ -222,9 +222,10 @@ class DiffusionTransformer(LatentGenerator):
         """
         options: DiffusionSampling = self.check_sampling(sampling)
         request = check_request(self.binding.spec, conditions, lengths_samples, given)
+        self.condition_encoder.request(conditions)  # refuses what cannot be asked for, before anything is computed
         latents = sample_latents(
             self,
-            self.condition_encoder.request(conditions),
+            conditions,
             request,
             options,
             encoded=None if given is None else given.encoded,

@@ -1,6 +1,7 @@
-"""Classifier-free guidance of a velocity (Ho and Salimans, arXiv 2207.12598).
+"""Guidance of a velocity: scale, interval, rescaling and adaptive projection, as functions of denoised latents.
 
-Shape letters: B batch, T latent frames, D latent width.
+With x_t = (1 - t) x0 + t noise and the velocity v = noise - x0, the denoised latents are x_t - t v.
+Shape letters: B batch, T latent frames, D latent width, K branches.
 """
 
 from __future__ import annotations
@@ -10,37 +11,137 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from ..conditions import PreparedConditions
-from .known import Network
+from ..conditioning import EncodedConditions
+from ..parts.guidance import GuidanceBranches
+from .known import KnownFrames, Network, Velocity
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer
+    from .sampling import DiffusionSampling
+
+LEAST_TIME = 1e-6  # below it the velocity does not follow from the denoised latents any more
 
 
-def guided_network(
-    model: DiffusionTransformer, conditions: PreparedConditions, mask: Tensor | None, scale: float
-) -> Network:
-    """Returns a function of (latents [B, T, D], t) that gives null + scale * (conditional - null), in float32.
+def guided_velocity(
+    model: DiffusionTransformer,
+    branches: GuidanceBranches,
+    mask: Tensor | None,
+    options: DiffusionSampling,
+    given: KnownFrames,
+) -> Velocity:
+    """Returns the velocity that a solver follows, in float32.
 
-    The conditions are encoded once. A scale of 1 costs one pass of B items per step, any other one pass of 2B.
+    Without guidance, and at times outside of its interval, a step costs one pass of B items, otherwise one of K * B.
 
     Args:
         model: whose velocity it is.
-        conditions: of B items.
+        branches: the conditions and their weights.
         mask: [B, T] bool, True where a frame is real; None: all are.
-        scale: of the guidance.
+        options: of the sampler.
+        given: the frames that are given.
     """
-    encoded = model.condition_encoder(conditions)
+    size = len(branches.encoded) // len(branches.weights)
+    plain = given.velocity(_network(model, branches.encoded.rows(slice(size)), mask))
+    if not branches.is_guided:
+        return plain
+    guided = given.velocity(GuidedNetwork(model, branches, mask, options))
+    low, high = options.guidance_interval
+    return lambda x, t: (guided if low <= t <= high else plain)(x, t)
+
+
+def _network(model: DiffusionTransformer, conditions: EncodedConditions, mask: Tensor | None) -> Network:
     network = cast(nn.Module, model)  # the lazy imports of diffusers hide it from type checkers
-    if scale == 1.0:
-        return lambda x, t: network(x, t, conditions=encoded, mask=mask).float()
+    return lambda x, t: network(x, t, conditions=conditions, mask=mask).float()
 
-    both = encoded.followed_by(model.condition_encoder.null(conditions))
-    mask_twice = None if mask is None else mask.repeat(2, 1)
 
-    def guided(x: Tensor, t: Tensor) -> Tensor:
-        twice, times = x.repeat(2, 1, 1), torch.cat([t, t])
-        given, null = network(twice, times, conditions=both, mask=mask_twice).float().chunk(2)
-        return cast(Tensor, null + scale * (given - null))
+class GuidedNetwork:
+    """A function of latents [B, T, D] and times [B] or [B, T] that gives the guided velocity [B, T, D]."""
 
-    return guided
+    def __init__(
+        self, model: DiffusionTransformer, branches: GuidanceBranches, mask: Tensor | None, options: DiffusionSampling
+    ):
+        self.weights, self.mask, self.options = branches.weights, mask, options
+        num_branches = len(branches.weights)
+        self.network = _network(model, branches.encoded, None if mask is None else mask.repeat(num_branches, 1))
+        self.averages: list[Tensor | float] = [0.0] * num_branches  # of the differences, for the momentum
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        count, options = len(self.weights), self.options
+        velocities = self.network(x.repeat(count, 1, 1), torch.cat([t] * count)).chunk(count)
+        if not options.is_adaptive:
+            return cast(Tensor, sum(weight * v for weight, v in zip(self.weights, velocities, strict=True)))
+        times = t.view(len(x), -1, 1)
+        asked, *others = (x - times * v for v in velocities)
+        update = torch.zeros_like(x)
+        for number, other in enumerate(others, start=1):
+            update = update - self.weights[number] * self._difference(number, asked - other)
+        parallel = projection(update, asked, self.mask)
+        denoised = asked + update + (options.guidance_parallel - 1.0) * parallel
+        denoised = rescale(denoised, asked, options.guidance_rescale, self.mask)
+        return (x - denoised) / times.clamp_min(LEAST_TIME)
+
+    def _difference(self, number: int, difference: Tensor) -> Tensor:
+        average = difference + self.options.guidance_momentum * self.averages[number]
+        self.averages[number] = average
+        return limit_size(average, self.options.guidance_threshold, self.mask)
+
+
+def projection(update: Tensor, onto: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns the part of `update` [B, T, D] that is parallel to `onto` [B, T, D], of each item as one vector.
+
+    Adaptive projected guidance (Sadat et al., arXiv 2410.02416, equation 6) takes less of this part, which makes
+    saturated colors of images, and the rest of it as it is.
+
+    Args:
+        update: what guidance adds.
+        onto: the denoised latents under the conditions as asked.
+        mask: [B, T] bool, True where a frame is real; None: all are.
+    """
+    real = 1.0 if mask is None else mask[..., None]
+    share = (update * onto * real).sum((1, 2), keepdim=True) / (onto * onto * real).sum((1, 2), keepdim=True)
+    return torch.nan_to_num(share) * onto
+
+
+def limit_size(difference: Tensor, threshold: float, mask: Tensor | None) -> Tensor:
+    """Returns differences [B, T, D] of at most the root mean square `threshold` for each item; 0 does not limit.
+
+    Sadat et al. (arXiv 2410.02416, equation 8) limit the norm, which grows with the length of an item.
+
+    Args:
+        difference: between two denoised latents.
+        threshold: the largest root mean square over frames and channels.
+        mask: [B, T] bool, True where a frame is real; None: all are.
+    """
+    if not threshold:
+        return difference
+    size = _mean(difference.square(), mask).sqrt()
+    return difference * (threshold / size.clamp_min(threshold))
+
+
+def rescale(guided: Tensor, asked: Tensor, share: float, mask: Tensor | None) -> Tensor:
+    """Returns guided latents [B, T, D] whose standard deviation is brought towards that of the unguided ones.
+
+    Lin et al., arXiv 2305.08891, equations 15 and 16.
+
+    Args:
+        guided: denoised latents after guidance.
+        asked: denoised latents under the conditions as asked.
+        share: of the correction, 0 for none and 1 for all of it.
+        mask: [B, T] bool, True where a frame is real; None: all are.
+    """
+    if not share:
+        return guided
+    factor = _deviation(asked, mask) / _deviation(guided, mask).clamp_min(1e-8)
+    return guided * (share * factor + (1.0 - share))
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns the mean [B, 1, 1] over the real frames of values [B, T, D]."""
+    if mask is None:
+        return values.mean((1, 2), keepdim=True)
+    real = mask[..., None]
+    return (values * real).sum((1, 2), keepdim=True) / (real.sum((1, 2), keepdim=True) * values.shape[-1])
+
+
+def _deviation(values: Tensor, mask: Tensor | None) -> Tensor:
+    return _mean((values - _mean(values, mask)).square(), mask).sqrt()

@@ -6,7 +6,7 @@ Shape letters: B batch, T latent frames, D latent width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,15 @@ class KnownFrames:
     noise: Tensor  # [B, T, D], of all frames
     level: float  # time at which the given frames stand: 0 as they are, 1 pure noise
     own_times: bool  # the network was trained with a time for each frame
+
+    def part(self, rows: list[int], num_frames: int) -> KnownFrames:
+        """Returns the first frames of some items."""
+        return replace(
+            self,
+            latents=self.latents[rows, :num_frames],
+            where=self.where[rows, :num_frames],
+            noise=self.noise[rows, :num_frames],
+        )
 
     def at(self, t: float) -> Tensor:
         """Returns the given latents with noise of time t, [B, T, D]."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,12 +17,14 @@ from ...core.config import option
 from ...core.random import randn
 from ...tokenizers.base import Encoded
 from ..base import SamplingConfig
-from ..conditions import PreparedConditions
+from ..conditions import Conditions
+from ..parts.guidance import guidance_branches
 from ..parts.request import SampleRequest, lay_given
-from .guidance import guided_network
+from .guidance import guided_velocity
 from .known import KnownFrames
 from .normalise import check_latents, denormalise, normalise
 from .solve import integrate
+from .times import check_shift, shift_factor
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer
@@ -32,19 +35,64 @@ class DiffusionSampling(SamplingConfig):
     """Options of `DiffusionTransformer.sample`."""
 
     num_inference_steps: int = option(50, "Number of sampling steps.", name="steps")
-    # from Python alone: an object, any flow-matching scheduler of diffusers; None: FlowMatchEulerDiscreteScheduler
+    solver: Literal["euler", "heun", "midpoint", "rk4", "dpmpp_2m", "unipc"] = option(
+        "euler", "Solver. A step of heun and midpoint costs two passes of the network, one of rk4 four."
+    )
+    time_shift: float = option(
+        1.0, "Factor by which times are moved towards noise; above 1, more of the steps are at high noise levels."
+    )
+    shift_frames: int | None = option(
+        None,
+        "Length in latent frames whose factor is time_shift; the factor grows with the square root of the length. By "
+        "default the length has no effect.",
+    )
+    guidance_interval: tuple[float, float] = option(
+        (0.0, 1.0), "Lowest and highest diffusion time with guidance (1 is noise); elsewhere a step costs one pass."
+    )
+    guidance_rescale: float = option(
+        0.0, "Share by which the standard deviation after guidance is brought back to that without it."
+    )
+    guidance_parallel: float = option(
+        1.0, "Share of the guidance along the denoised latents themselves (APG); below 1 there is less saturation."
+    )
+    guidance_threshold: float = option(
+        0.0, "Largest root mean square of the difference that guidance multiplies (APG); 0 does not limit it."
+    )
+    guidance_momentum: float = option(0.0, "Weight of the differences of earlier steps in the guidance (APG).")
+    # from Python alone, in place of a solver's name: any flow-matching scheduler of diffusers
     scheduler: Any = option(None, "Flow-matching scheduler of diffusers, as an object.", hidden=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_inference_steps < 1:
             raise ValueError(f"num_inference_steps must be at least 1, got {self.num_inference_steps}")
+        check_shift(self.time_shift, self.shift_frames)
+        low, high = self.guidance_interval
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"guidance_interval must be (lowest, highest) within 0..1, got {low} and {high}")
+        if not 0 <= self.guidance_rescale <= 1:
+            raise ValueError(f"guidance_rescale must lie in 0..1, got {self.guidance_rescale}")
+        if self.guidance_threshold < 0 or not -1 < self.guidance_momentum < 1:
+            raise ValueError(
+                f"guidance_threshold must be 0 or more and guidance_momentum within -1..1, got "
+                f"{self.guidance_threshold} and {self.guidance_momentum}"
+            )
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether guidance does more than weigh velocities."""
+        return (self.guidance_rescale, self.guidance_parallel, self.guidance_threshold, self.guidance_momentum) != (
+            0.0,
+            1.0,
+            0.0,
+            0.0,
+        )
 
 
 @torch.no_grad()
 def sample_latents(
     model: DiffusionTransformer,
-    conditions: PreparedConditions,
+    conditions: Conditions,
     request: SampleRequest,
     options: DiffusionSampling,
     *,
@@ -87,23 +135,65 @@ def sample_latents(
         level=request.noise_level,
         own_times=bool(model.trained_on.given),
     )
-    # fused attention kernels take no mask tensor, so a full batch passes none
-    padding = None if min(frames) == max(frames) else mask
-    network = guided_network(model, conditions, padding, options.guidance_scale)
-    nothing_free = bool((where | ~mask).all())
-    x = integrate(
-        given.velocity(network),
-        given.start,
-        options,
-        start=request.noise_level if nothing_free else 1.0,
-        device=noise.device,
-        generator=generator,
-        callback=callback,
-    )
+    start = request.noise_level if bool((where | ~mask).all()) else 1.0
+    x = torch.zeros_like(noise)
+    groups = _groups(frames, options)
+    for done, (shift, rows) in enumerate(groups):
+        longest = max(frames[row] for row in rows)
+        x[rows, :longest] = _solve(
+            model,
+            conditions.rows(rows),
+            given.part(rows, longest),
+            mask[rows, :longest],
+            options,
+            start=start,
+            shift=shift,
+            generator=generator,
+            callback=None if callback is None else _of_all(callback, done, len(groups)),
+        )
     latents = denormalise(x, model.binding)
     if not request.noise_level:
         latents = torch.where(where[..., None], known, latents)
     return latents.masked_fill(~mask[..., None], 0.0)
+
+
+def _solve(
+    model: DiffusionTransformer,
+    conditions: Conditions,
+    given: KnownFrames,
+    mask: Tensor,
+    options: DiffusionSampling,
+    *,
+    start: float,
+    shift: float,
+    generator: torch.Generator | None,
+    callback: Callable[[int, int], None] | None,
+) -> Tensor:
+    """Returns normalised latents [B, T, D] of items that share one grid of times."""
+    # fused attention kernels take no mask tensor, so a full batch passes none
+    padding = None if bool(mask.all()) else mask
+    branches = guidance_branches(model.condition_encoder, conditions, options)
+    return integrate(
+        guided_velocity(model, branches, padding, options, given),
+        given.start,
+        options,
+        start=start,
+        shift=shift,
+        device=mask.device,
+        generator=generator,
+        callback=callback,
+    )
+
+
+def _groups(frames: list[int], options: DiffusionSampling) -> list[tuple[float, list[int]]]:
+    """Returns the factors of the time shift, each with the items that have it: they are solved together."""
+    factors = [shift_factor(count, options.time_shift, options.shift_frames) for count in frames]
+    order = sorted(range(len(frames)), key=lambda row: factors[row])
+    return [(factor, list(rows)) for factor, rows in groupby(order, key=lambda row: factors[row])]
+
+
+def _of_all(callback: Callable[[int, int], None], done: int, groups: int) -> Callable[[int, int], None]:
+    return lambda step, steps: callback(done * steps + step, groups * steps)
 
 
 def _known(

@@ -1,19 +1,33 @@
-"""From noise to data along a velocity, with a diffusers scheduler. Shape letters: B batch, T latent frames, D width."""
+"""From noise to data along a velocity, by a solver of that name or a scheduler of diffusers.
+
+Shape letters: B batch, T latent frames, D width.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
 from .known import ROUNDING, Velocity
+from .runge_kutta import TABLEAUX, runge_kutta_step
+from .times import time_grid
 
 if TYPE_CHECKING:
     from .sampling import DiffusionSampling
+
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+MULTISTEP: dict[str, Callable[[], Any]] = {
+    "dpmpp_2m": lambda: DPMSolverMultistepScheduler(**FLOW),
+    "unipc": lambda: UniPCMultistepScheduler(**FLOW),
+}
+SOLVERS = (*TABLEAUX, *MULTISTEP)
+LATEST_START = 0.999  # of multistep solvers, which divide by 1 - t
 
 
 def integrate(
@@ -22,6 +36,7 @@ def integrate(
     options: DiffusionSampling,
     *,
     start: float = 1.0,
+    shift: float = 1.0,
     device: torch.device,
     generator: torch.Generator | None = None,
     callback: Callable[[int, int], None] | None = None,
@@ -34,6 +49,7 @@ def integrate(
             fixed steps, the nearest of its steps below.
         options: of the sampler.
         start: time of the start, above 0 and at most 1.
+        shift: factor of `times.shift_times`.
         device: of the latents.
         generator: source of the noise of stochastic schedulers.
         callback: called with (steps done, steps in all).
@@ -44,31 +60,63 @@ def integrate(
     Raises:
         ValueError: the scheduler is not one of flow matching.
     """
-    scheduler, first = _flow_scheduler(options, start, device)
+    if options.scheduler is None and options.solver in TABLEAUX:
+        grid = time_grid(start, options.num_inference_steps, shift)
+        states = _single_steps(options.solver, velocity, at(start), grid)
+        steps = len(grid) - 1
+    else:
+        scheduler, first = _scheduler(options, start, shift, device)
+        steps = len(scheduler.timesteps) - first
+        states = _scheduler_steps(scheduler, first, velocity, at, generator)
+    x = at(start)
+    for step, state in enumerate(states, start=1):
+        x = state
+        if callback is not None:
+            callback(step, steps)
+    return x
+
+
+def _single_steps(name: str, velocity: Velocity, x: Tensor, grid: list[float]) -> Iterator[Tensor]:
+    for t, to in itertools.pairwise(grid):
+        x = runge_kutta_step(name, velocity, x, t, to)
+        yield x
+
+
+def _scheduler_steps(
+    scheduler: Any,
+    first: int,
+    velocity: Velocity,
+    at: Callable[[float], Tensor],
+    generator: torch.Generator | None,
+) -> Iterator[Tensor]:
     # only the stochastic ones take a generator
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     extra = {"generator": generator} if takes_generator else {}
     sigmas, timesteps = scheduler.sigmas[first:].tolist(), scheduler.timesteps[first:]
     x = at(sigmas[0])
-    for step, (timestep, sigma) in enumerate(zip(timesteps, sigmas, strict=False)):
+    for timestep, sigma in zip(timesteps, sigmas, strict=False):
         x = scheduler.step(velocity(x, sigma), timestep, x, **extra).prev_sample
-        if callback is not None:
-            callback(step + 1, len(timesteps))
-    return x
+        yield x
 
 
-def _flow_scheduler(options: DiffusionSampling, start: float, device: torch.device) -> tuple[Any, int]:
+def _scheduler(options: DiffusionSampling, start: float, shift: float, device: torch.device) -> tuple[Any, int]:
     """Returns a scheduler of its own state, with its steps set, and the first step at a time of at most `start`.
 
     `sigmas[i]` is the time, which is the noise level, at `timesteps[i]`.
     """
     steps = options.num_inference_steps
-    given: Any = FlowMatchEulerDiscreteScheduler() if options.scheduler is None else options.scheduler
+    if options.scheduler is None:
+        scheduler = MULTISTEP[options.solver]()
+        scheduler.set_timesteps(steps, device=device)
+        # the grid of the other solvers in place of its own; its steps are counted, so that times need not be whole
+        grid = torch.tensor(time_grid(min(start, LATEST_START), steps, shift))
+        scheduler.sigmas, scheduler.timesteps = grid, (grid[:-1] * scheduler.config.num_train_timesteps).to(device)
+        scheduler.set_begin_index(0)
+        return scheduler, 0
+    given = options.scheduler
     scheduler = type(given).from_config(given.config)
-    flow = type(scheduler).__name__.startswith("FlowMatch") or (
-        scheduler.config.get("use_flow_sigmas") and scheduler.config.get("prediction_type") == "flow_prediction"
-    )
-    if not flow:
+    is_flow = all(scheduler.config.get(key) == value for key, value in FLOW.items())
+    if not (is_flow or type(scheduler).__name__.startswith("FlowMatch")):
         raise ValueError(
             f"{type(scheduler).__name__} is not set to flow matching: "
             "build it with use_flow_sigmas=True and prediction_type='flow_prediction'"

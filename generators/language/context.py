@@ -1,6 +1,6 @@
 """The past of a sequence that is being sampled, which the next position can see, cached or not.
 
-Shape letters: B batch, K digits of all codebooks, W width.
+Shape letters: B batch, K digits of all codebooks, W width, G branches of the guidance.
 """
 
 from __future__ import annotations
@@ -10,30 +10,33 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..conditioning import EncodedConditions
 from ..conditions import Conditions
+from ..parts.guidance import guidance_branches
 
 if TYPE_CHECKING:
     from .lm import TokenLM
+    from .sampling import TokenSampling
 
 
 class Context:
-    """Conditions, BOS and the tokens of the window so far, with or without a second half for guidance.
+    """Conditions, BOS and the tokens of the window so far, once for each branch of the guidance.
 
     The window holds at most `max_frames` token frames, in whole chunks. When it is full it moves on by half of that:
     the older tokens are forgotten, and the conditions say that the item now starts later in its recording, as training
     crops do.
     """
 
-    def __init__(self, model: TokenLM, conditions: Conditions, guided: bool, use_cache: bool):
-        self.model, self.conditions, self.guided, self.use_cache = model, conditions, guided, use_cache
+    def __init__(self, model: TokenLM, conditions: Conditions, options: TokenSampling):
+        self.model, self.conditions, self.options = model, conditions, options
+        self.use_cache = options.use_cache
+        self.weights: tuple[float, ...] = ()  # of the branches
         self.first_frame = 0  # of the window
         self.cache: Any | None = None
         self.start, self.start_mask = self._start()
         self.fed = 0  # token frames of the window that the cache holds
 
     def hidden(self, digits: Tensor) -> Tensor:
-        """Returns the hidden state [B or 2B, W] that predicts the frame after `digits` [B, n, K], the past."""
+        """Returns the hidden state [G * B, W] that predicts the frame after `digits` [B, n, K], the past."""
         self._move_window(digits.shape[1])
         window = digits[:, self.first_frame :]
         if not self.use_cache or self.cache is None:
@@ -48,7 +51,7 @@ class Context:
 
     def _embed(self, digits: Tensor, first_frame: int) -> Tensor:
         x = self.model.embed(digits, first_frame)
-        return x.repeat(2, 1, 1) if self.guided else x
+        return x.repeat(len(self.weights), 1, 1)
 
     def _move_window(self, num_frames: int) -> None:
         settings = self.model.settings
@@ -65,8 +68,7 @@ class Context:
         spec = self.model.binding.spec
         seconds = self.first_frame / spec.token_rate_hz
         encoder = self.model.condition_encoder
-        prepared = encoder.prepare(encoder.later(self.conditions, seconds) if seconds else self.conditions)
-        encoded: EncodedConditions = encoder(prepared)
-        if self.guided:
-            encoded = encoded.followed_by(encoder.null(prepared))
-        return self.model.start_embeddings(encoded)
+        conditions = encoder.later(self.conditions, seconds) if seconds else self.conditions
+        branches = guidance_branches(encoder, conditions, self.options)
+        self.weights = branches.weights
+        return self.model.start_embeddings(branches.encoded)

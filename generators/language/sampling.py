@@ -116,9 +116,10 @@ def sample_tokens(
     for item, (begin, end) in enumerate(zip(known.tolist(), frames.tolist(), strict=True)):
         uniform[item, begin:end] = rand((end - begin, digits.shape[-1]), generator, uniform)
     is_known = (torch.arange(num_frames) < known[:, None]).to(model.device)
-    context = Context(model, conditions, options.guidance_scale != 1.0, options.use_cache)
+    context = Context(model, conditions, options)
     for frame in range(first, num_frames):
-        drawn = _draw_frame(model, context.hidden(digits[:, :frame]), uniform[:, frame], options)
+        hidden = context.hidden(digits[:, :frame])
+        drawn = _draw_frame(model, hidden, context.weights, uniform[:, frame], options)
         digits[:, frame] = torch.where(is_known[:, frame, None], digits[:, frame], drawn)
         if callback is not None:
             callback(frame + 1 - first, num_frames - first)
@@ -126,19 +127,20 @@ def sample_tokens(
     return tokens.masked_fill((torch.arange(num_frames) >= frames[:, None]).to(tokens.device)[..., None], 0)
 
 
-def _draw_frame(model: TokenLM, hidden: Tensor, uniform: Tensor, options: TokenSampling) -> Tensor:
-    """Returns digits [B, K] of one frame from hidden states [B or 2B, W] (the second half without conditions)."""
+def _draw_frame(
+    model: TokenLM, hidden: Tensor, weights: tuple[float, ...], uniform: Tensor, options: TokenSampling
+) -> Tensor:
+    """Returns digits [B, K] of one frame from hidden states [G * B, W] of G branches with these weights."""
     state = model.head.start(hidden)
-    guided = len(hidden) != len(uniform)
-    drawn = []
+    count, drawn = len(weights), []
     for k in range(uniform.shape[-1]):
         logits = model.head.next_logits(state, k)
-        if guided:
-            given, null = torch.log_softmax(logits, -1).chunk(2)
-            logits = null + options.guidance_scale * (given - null)
+        if count > 1:
+            branches = torch.log_softmax(logits, -1).unflatten(0, (count, -1))  # [G, B, L]
+            logits = torch.tensordot(branches.new_tensor(weights), branches, 1)
         digit = draw_digit(logits, uniform[:, k], options)
         drawn.append(digit)
-        state = state + model.head.earlier.one(digit.repeat(2) if guided else digit, k)
+        state = state + model.head.earlier.one(digit.repeat(count), k)
     return torch.stack(drawn, -1)
 
 

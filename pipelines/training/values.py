@@ -15,7 +15,16 @@ from ..data.shards.embeddings import AUDIO, EmbeddingStore, open_store
 
 
 def stored_embeddings(dataset: LatentDataset, column: str, conditioner: Conditioner) -> EmbeddingStore | None:
-    """Returns the embeddings of a column that the dataset stores for a conditioner; None where there are none."""
+    """Returns the embeddings of a column that a dataset stores for a conditioner.
+
+    Args:
+        dataset: to look in.
+        column: of the metadata, or `audio`.
+        conditioner: whose encoder the embeddings are to be of.
+
+    Returns:
+        The store, or None where there is none or the conditioner has no encoder.
+    """
     source = conditioner.frozen
     return None if source is None else open_store(dataset.path, column, str(source))
 

@@ -182,3 +182,12 @@ def test_an_encoder_of_somebody_else_is_named_by_its_class(tmp_path: Path) -> No
     source = FrozenSource.parse("third_party:LengthEncoder:anything")
     assert (source.kind, source.source) == ("third_party:LengthEncoder", "anything")
     assert load_frozen(source).embed(["four"])[0].tolist() == [[4.0]]
+
+
+def test_another_kind_on_top_of_a_shipped_config_leaves_the_options_of_that_out(encoders: dict[str, Path]) -> None:
+    shipped = {"kind": "bytes", "layers": 2, "heads": 4, "num_tokens": 8, "drop_probability": 0.5}
+    config = ConditioningConfig(
+        width=8, conditioners={"text": {**shipped, "kind": "frozen_text", "encoder": str(encoders["bert"])}}
+    )
+    assert sorted(config.conditioners["text"]) == ["dim", "drop_probability", "encoder", "kind", "max_tokens"]
+    assert config.conditioners["text"]["drop_probability"] == 0.5

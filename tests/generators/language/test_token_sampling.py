@@ -111,7 +111,9 @@ def test_shapes_range_and_zero_padding(model: TokenLM) -> None:
 def test_the_cache_changes_nothing(model: TokenLM, guidance_scale: float) -> None:
     asked = Conditions.of(TEXTS, 1.0)
     digits = tokens_to_digits(prefix_of(100, 100, 100).tokens, SPEC.levels)
-    cached, plain = (Context(model, asked, guidance_scale != 1.0, use) for use in (True, False))
+    cached, plain = (
+        Context(model, asked, TokenSampling(guidance_scale=guidance_scale, use_cache=use)) for use in (True, False)
+    )
     for frames in [0, 1, 2, 3, 7, 8, 15, 16, 17, 18]:  # moves the window at 16
         torch.testing.assert_close(
             cached.hidden(digits[:, :frames]), plain.hidden(digits[:, :frames]), atol=1e-4, rtol=1e-3
@@ -129,7 +131,7 @@ def test_sampling_sees_what_training_sees(model: TokenLM) -> None:
     tokens = prefix_of(70, 70, 70).tokens
     digits = tokens_to_digits(tokens, SPEC.levels)
     trained = model(tokens, conditions=asked)
-    context = Context(model, asked, guided=False, use_cache=True)
+    context = Context(model, asked, TokenSampling())
     for frame in range(tokens.shape[1]):
         sampled = model.head(context.hidden(digits[:, :frame]), digits[:, frame])
         torch.testing.assert_close(sampled, trained[:, frame], atol=1e-3, rtol=1e-3)
@@ -202,7 +204,7 @@ def test_the_window_moves_on_in_long_items_and_long_prefixes(model: TokenLM) -> 
 
 
 def test_a_window_that_moved_says_that_the_item_starts_later(model: TokenLM) -> None:
-    context = Context(model, Conditions.of(["x"], 1.0), guided=False, use_cache=True)
+    context = Context(model, Conditions.of(["x"], 1.0), TokenSampling())
     at_zero = context.start
     context.hidden(torch.zeros(1, 16, 5, dtype=torch.int64))
     later = model.condition_encoder(Conditions.of(["x"], 1.0, seconds_start=8 / SPEC.token_rate_hz))
