@@ -17,6 +17,7 @@ from .training.preview import Previews
 from .training.resume import find_start
 from .training.run import ProgressCallback, Run, TrainSummary
 from .training.stop import StopRequest
+from .training.trackers import check_trackers
 
 __all__ = ["TrainConfig", "TrainSummary", "train", "train_config"]
 
@@ -52,6 +53,7 @@ def train(
     accelerator = make_accelerator(config)
     with own_randomness(accelerator.device):
         main = accelerator.is_main_process
+        check_trackers(config.trackers)
         if main:  # an output that cannot be written is reported before the data is read
             prepare_output(config.folder)
         start = find_start(config, resume)

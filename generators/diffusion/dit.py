@@ -5,7 +5,7 @@ Shape letters: B batch, T latent frames, D latent width, S condition tokens, W w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -116,6 +116,10 @@ class DiffusionTransformer(LatentGenerator):
         for zero in (self.to_modulation, self.final_modulation, self.to_velocity):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
+
+    @property
+    def repeated_blocks(self) -> Sequence[nn.Module]:
+        return list(self.blocks)
 
     def forward(
         self,

@@ -6,7 +6,7 @@ P positions of the conditions before the sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -101,6 +101,10 @@ class TokenLM(LatentGenerator):
             ff_no_bias=True,
         )
         self.head = DigitHead(width, digit_levels, config.digit_width)
+
+    @property
+    def repeated_blocks(self) -> Sequence[nn.Module]:
+        return [layer for _, layer, _ in self.decoder.layers]
 
     def forward(
         self,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ...core.config import build_config, option
 from ...generators.adapters import AdapterConfig
 from .data_config import AudioDataConfig, LatentDataConfig, check_at_least, data_class
+from .trackers import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,13 @@ class ModelConfig:
 class OptimizerConfig:
     """The optimizer; weight decay is decoupled and does not affect biases and gains."""
 
-    name: Literal["radam", "adamw"] = option("adamw", "Optimizer; its weight decay leaves biases and gains alone.")
+    name: Literal["adamw", "radam", "muon"] = option(
+        "adamw",
+        "Optimizer; its weight decay leaves biases and gains alone. `muon` trains the matrices of the repeated blocks "
+        "with Muon, at AdamW's scale of the learning rate, and the rest with AdamW.",
+    )
     lr: float = option(1e-4, "Highest learning rate.")
+    momentum: float = option(0.95, "Momentum of Muon.")
     betas: tuple[float, float] = option((0.9, 0.999), "Decay rates of the averages of the gradient and its square.")
     eps: float = option(1e-8, "Number added to the denominator for numerical stability.")
     weight_decay: float = option(0.0, "Decoupled weight decay.")
@@ -138,10 +144,16 @@ class TrainConfig:
     ema_decay: float = option(0.999, "Decay of the averaged weights; it is lower in the first steps.")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "Number format of the forward pass.")
     compile: bool = option(False, "Compile the model with torch.compile.")
+    gradient_checkpointing: bool = option(
+        False, "Compute the activations of each block again in the backward pass, which saves memory and costs time."
+    )
     seed: int = option(0, "Seed of all randomness.")
     device: Literal["auto", "cpu", "cuda"] = option("auto", "Device to train on.")
     process_timeout_min: float = option(
         60.0, "Minutes after which a process that waits for the others gives up, such as while one of them measures."
+    )
+    trackers: tuple[Tracker, ...] = option(
+        (), "Trackers that get the figures and previews as well: tensorboard, wandb, trackio."
     )
     log_every: int = option(10, "Steps between two lines of the log.")
     validate_every: int = option(0, "Steps between two measurements of the validation loss; 0 turns them off.")

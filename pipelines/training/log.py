@@ -1,49 +1,47 @@
-"""The figures of a run: lines of `metrics.jsonl` and of the job's log, and TensorBoard where it is installed."""
+"""The figures of a run: lines of `metrics.jsonl`, of the job's log, and of the trackers that the config names."""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...core.extras import is_installed
 from ...core.files import write_text
 from ...core.job_log import job_logger
 from .environment import Processes
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-logger = logging.getLogger(__name__)
+from .trackers import Trackers
 
 
 class MetricsLog:
-    """Writes figures to a run's folder. A resumed run drops the figures of steps that it will do again."""
+    """Writes figures to a run's folder. A resumed run drops the figures of steps that it will do again.
 
-    def __init__(self, folder: Path, first_step: int):
+    Args:
+        folder: of the run.
+        first_step: steps that are done already.
+        trackers: that get the same figures.
+    """
+
+    def __init__(self, folder: Path, first_step: int, trackers: Trackers):
+        self.trackers = trackers
         self.path = folder / "metrics.jsonl"
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             write_text(self.path, "".join(line for line in lines if _step_of(line) <= first_step))
-        self.board = _tensorboard(folder / "tensorboard", first_step)
 
     def write(self, step: int, figures: dict[str, float]) -> None:
         """Logs `figures` under the number of steps done. NaN and inf become null in the file."""
         plain: dict[str, Any] = {k: (v if math.isfinite(v) else None) for k, v in figures.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **plain}) + "\n")
-        if self.board is not None:
-            for name, value in figures.items():
-                self.board.add_scalar(name, value, step)
+        self.trackers.write(step, figures)
         job_logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
     def audio(self, step: int, name: str, audio: Tensor, sample_rate: int) -> None:
-        """Adds audio to TensorBoard, as mono.
+        """Hands audio to the trackers, as mono.
 
         Args:
             step: number of steps done.
@@ -51,23 +49,11 @@ class MetricsLog:
             audio: [C, N].
             sample_rate: in Hz.
         """
-        if self.board is not None:
-            self.board.add_audio(name, audio.mean(0, keepdim=True).clamp(-1, 1), step, sample_rate)
+        self.trackers.audio(step, name, audio, sample_rate)
 
     def close(self) -> None:
-        """Flushes and closes TensorBoard's writer."""
-        if self.board is not None:
-            self.board.close()
-
-
-def _tensorboard(folder: Path, first_step: int) -> SummaryWriter | None:
-    """Returns the writer of TensorBoard's files, or None where TensorBoard is not installed."""
-    if not is_installed("tensorboard"):
-        logger.info("TensorBoard is not installed (pip install 'latentune[tensorboard]'): figures go to metrics.jsonl")
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=first_step + 1)
+        """Closes the trackers."""
+        self.trackers.close()
 
 
 def _step_of(line: str) -> float:

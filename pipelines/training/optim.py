@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +13,70 @@ from ...core.errors import CheckpointError
 from .config import OptimizerConfig, ScheduleConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Returns the optimizer of `config` for the parameters that learn."""
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon (Jordan et al., 2024) for matrices and AdamW for all else, as one optimizer with one state.
+
+    Muon's updates are scaled to the size of AdamW's (Liu et al., arXiv 2502.16982, section 2.2), so that both take the
+    same learning rate and weight decay.
+
+    Args:
+        matrices: parameters of two dimensions.
+        groups: parameter groups of AdamW.
+        config: of the optimizer.
+    """
+
+    def __init__(self, matrices: list[nn.Parameter], groups: list[dict[str, Any]], config: OptimizerConfig):
+        options = {"lr": config.lr, "weight_decay": config.weight_decay, "eps": 1e-7}
+        muon = torch.optim.Muon(matrices, momentum=config.momentum, adjust_lr_fn="match_rms_adamw", **options)
+        adamw = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+        self.parts: tuple[torch.optim.Optimizer, ...] = (muon, adamw)
+        self._share()
+
+    def _share(self) -> None:
+        """Makes both parts work on the groups and the state of this optimizer."""
+        muon, adamw = self.parts
+        muon.param_groups, adamw.param_groups = self.param_groups[:1], self.param_groups[1:]
+        muon.state = adamw.state = self.state
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Does a step of both."""
+        for part in self.parts:
+            part.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the state of both."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, blocks: Sequence[nn.Module] = ()
+) -> torch.optim.Optimizer:
+    """Returns the optimizer of `config` for the parameters that learn.
+
+    Args:
+        model: whose parameters learn.
+        config: of the optimizer.
+        blocks: of the model, whose matrices Muon trains.
+
+    Raises:
+        ValueError: the optimizer is muon and no matrix in the blocks learns.
+    """
     wanted = [p for p in model.parameters() if p.requires_grad]
+    linear = [part for block in blocks for part in block.modules() if isinstance(part, nn.Linear)]
+    inside = {part.weight for part in linear} if config.name == "muon" else set()
+    matrices = [p for p in wanted if p in inside]
+    rest = [p for p in wanted if p not in inside]
     groups = [
-        {"params": [p for p in wanted if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in wanted if p.ndim < 2], "weight_decay": 0.0},  # biases, gains
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},  # biases, gains
     ]
     groups = [group for group in groups if group["params"]]
+    if config.name == "muon":
+        if not matrices:
+            raise ValueError(f"{type(model).__name__} has no repeated blocks that learn for Muon: use adamw")
+        return MuonWithAdamW(matrices, groups, config)
     if config.name == "radam":
         return torch.optim.RAdam(groups, lr=config.lr, betas=config.betas, eps=config.eps, decoupled_weight_decay=True)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)

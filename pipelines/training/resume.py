@@ -41,6 +41,8 @@ FREE = (
     "output",
     "device",
     "process_timeout_min",
+    "gradient_checkpointing",
+    "trackers",
     "log_every",
     "validate_every",
     "preview_every",

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from ...core.config import config_to_dict
 from ...core.configured import ConfiguredModel
 from ...core.errors import TrainingInterrupted
 from ...core.job_log import job_logger
@@ -27,6 +28,7 @@ from .log import Averages, MetricsLog
 from .resume import Start, load_state, save_state
 from .step import Stepper
 from .stop import StopRequest
+from .trackers import Trackers
 from .validate import validate
 
 ProgressCallback = Callable[[int, int, dict[str, float]], None]  # (steps done, all steps, latest figures)
@@ -83,7 +85,8 @@ class Run:
         if accelerator.is_main_process:
             remove_unfinished(config.folder / "checkpoints")
             save_config(config, config.folder / "train.yaml")
-            self.log = MetricsLog(config.folder, self.first_step)
+            trackers = Trackers(config.trackers, config.folder, self.first_step, config_to_dict(config))
+            self.log = MetricsLog(config.folder, self.first_step, trackers)
             self._announce()
 
     def _announce(self) -> None:

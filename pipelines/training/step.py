@@ -38,6 +38,7 @@ class Stepper:
             accelerator,
             uses_all_parameters=objective.uses_all_parameters,
             compile=config.compile,
+            gradient_checkpointing=config.gradient_checkpointing,
         )
         self.critic = self._make_critic()
 

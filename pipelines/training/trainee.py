@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .config import OptimizerConfig
 from .optim import build_optimizer, set_learning_rate
@@ -23,6 +26,10 @@ class Trainee:
         uses_all_parameters: each backward pass reaches every parameter that learns. Without it several processes look
             for unused ones in each step, which costs a pass over the graph.
         compile: use `torch.compile`.
+        gradient_checkpointing: compute the activations of each repeated block again in the backward pass.
+
+    Raises:
+        ValueError: gradient checkpointing of a network without repeated blocks.
     """
 
     def __init__(
@@ -33,11 +40,15 @@ class Trainee:
         *,
         uses_all_parameters: bool,
         compile: bool = False,
+        gradient_checkpointing: bool = False,
     ):
         from accelerate import DistributedDataParallelKwargs
 
         self.module, self.config, self.accelerator = module, config, accelerator
-        self.optimizer = build_optimizer(module, config)
+        blocks: Sequence[nn.Module] = getattr(module, "repeated_blocks", ())
+        self.optimizer = build_optimizer(module, config, blocks)
+        if gradient_checkpointing:
+            _checkpoint_blocks(module, blocks)
         wrapped = torch.compile(module) if compile else module
         accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=not uses_all_parameters)
         self.wrapped, self._prepared = accelerator.prepare(wrapped, self.optimizer)
@@ -59,3 +70,11 @@ class Trainee:
         """Does the optimizer's step and drops the gradient."""
         self._prepared.step()
         self._prepared.zero_grad(set_to_none=True)
+
+
+def _checkpoint_blocks(module: nn.Module, blocks: Sequence[nn.Module]) -> None:
+    if not blocks:
+        raise ValueError(f"{type(module).__name__} has no repeated blocks: leave gradient_checkpointing out")
+    for block in blocks:
+        # on the instance, so that names of weights stay as they are
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)

@@ -76,6 +76,7 @@ def test_a_codec_trains_and_its_run_holds_what_it_should(audio: Path, tmp_path: 
         "preview.seconds=0.1",
         "preview.options={steps: 1}",
         "keep_checkpoints=1",
+        "trackers=[tensorboard]",
         progress=lambda done, total, figures: seen.append((done, total)),
     )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -13,6 +13,7 @@ import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.utils import logging as diffusers_logging
+from torch import nn
 
 from .config import build_config, config_to_dict
 from .errors import CheckpointError
@@ -42,6 +43,13 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
             raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.settings = config
         self.register_to_config(**config_to_dict(config))
+
+    @property
+    def repeated_blocks(self) -> Sequence[nn.Module]:
+        """The blocks that the network consists of for the most part: the units of gradient checkpointing and sharding,
+        and those whose matrices Muon trains. By default there are none.
+        """
+        return ()
 
     def register_to_config(self, **values: Any) -> None:
         """Adds values to what `config.json` holds."""

@@ -2,14 +2,18 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import PartialState
 
+from latentune.core.errors import MissingPackageError
 from latentune.pipelines.training.environment import Processes
 from latentune.pipelines.training.log import Averages, MetricsLog
+from latentune.pipelines.training.trackers import Trackers, check_trackers
+
+NONE = Trackers((), Path(), 0, {})
 
 
 def test_averages_are_weighted_and_start_anew() -> None:
@@ -21,21 +25,38 @@ def test_averages_are_weighted_and_start_anew() -> None:
 
 
 def test_a_resumed_log_forgets_the_steps_that_are_done_again(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path, 0)
+    log = MetricsLog(tmp_path, 0, NONE)
     for number in range(1, 5):
         log.write(number, {"loss": number if number > 1 else math.nan})
     log.close()
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 5, "lo')  # a kill cut this line
-    MetricsLog(tmp_path, 2).close()
+    MetricsLog(tmp_path, 2, NONE).close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 1, "loss": None}, {"step": 2, "loss": 2}]
 
 
-def test_figures_are_logged_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    log = MetricsLog(tmp_path, 0)
+def test_figures_are_logged_without_a_tracker(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0, NONE)
     log.write(1, {"loss": 2.0})
     log.audio(1, "preview", torch.zeros(1, 8), 8000)
     log.close()
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_the_named_trackers_get_figures_and_audio(tmp_path: Path) -> None:
+    board = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    PartialState()
+    log = MetricsLog(tmp_path, 0, Trackers(("tensorboard",), tmp_path, 0, {"steps": 1}))
+    log.write(1, {"loss": 2.0})
+    log.audio(1, "preview", torch.zeros(1, 8), 8000)
+    log.close()
+    events = board.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 2.0)]
+    assert events.Tags()["audio"] == ["preview"]
+
+
+def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentune.core.extras.is_installed", lambda package: False)
+    with pytest.raises(MissingPackageError, match=r"the tracker wandb needs wandb: pip install 'latentune\[wandb\]'"):
+        check_trackers(("wandb",))
