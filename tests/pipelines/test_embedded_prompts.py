@@ -155,8 +155,13 @@ def test_prompts_and_recordings_lead_to_their_audio(trained: Path, places: dict[
     by_text = latents_of(pipe, prompt=[f"a {word}" for word in LEVELS])
     by_sound = latents_of(pipe, conditions={"style": [(one, RATE) for one in recordings]})
     ends = [0, len(LEVELS) - 1]  # the lowest and the highest level, which so few steps tell apart
-    for found in (by_text, by_sound):
-        assert torch.cdist(found[ends], wanted[ends]).argmin(1).tolist() == [0, 1]
+    assert torch.cdist(by_text[ends], wanted[ends]).argmin(1).tolist() == [0, 1]
+    # a CLAP of random weights gives nearly the same for every recording, so that no more than this can be learned of it
+    store = open_store(places["data"], "audio", f"clap:{places['clap']}")
+    assert store is not None
+    stored = [store.find(meta["id"]) for meta in LatentDataset(places["data"]).metas()][: len(LEVELS)]
+    torch.testing.assert_close(by_sound, latents_of(pipe, conditions={"style": stored}), atol=0.02, rtol=0)
+    assert torch.pdist(by_sound).min() > 1e-5
     facts = pipe.generator.trained_on
     assert facts.conditions == ("seconds", "style", "text")
     assert sorted(facts.encoders) == ["style", "text"]

@@ -47,16 +47,21 @@ def save_tokenizer(folder: Path) -> None:
     )
 
 
+def make_random(model: Any, std: float) -> None:
+    """Draws all weights, those of norms around 1."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            torch.nn.init.normal_(value, std=std)
+            if ("norm" in name.lower() or "running_var" in name) and not name.endswith("bias"):
+                value.abs_().add_(0.5)
+
+
 def random_clap() -> Any:
     """A CLAP whose norms are not those of a start, which would hide mistakes."""
     torch.manual_seed(0)
     config = transformers.ClapConfig(text_config=CLAP_TEXT, audio_config=CLAP_AUDIO, projection_dim=12)
     model = transformers.ClapModel(config).eval()
-    for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            torch.nn.init.normal_(value, std=0.2)
-            if ("norm" in name.lower() or "running_var" in name) and not name.endswith("bias"):
-                value.abs_().add_(0.5)
+    make_random(model, 0.2)
     model.state_dict()["audio_model.audio_encoder.batch_norm.running_var"].add_(100)
     return model
 
@@ -68,6 +73,7 @@ def save_text_encoder(kind: str, folder: Path) -> Path:
     torch.manual_seed(0)
     if kind == "bert":
         model: Any = transformers.BertModel(transformers.BertConfig(**size, **heads, max_position_embeddings=40))
+        torch.nn.init.normal_(model.embeddings.word_embeddings.weight)  # texts of mostly the same words differ
     elif kind == "t5":
         model = transformers.T5ForConditionalGeneration(
             transformers.T5Config(vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2)
