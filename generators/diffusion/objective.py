@@ -17,9 +17,11 @@ from ...core.random import rand, randn, stratified
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
 from ..parts.keep import KeepPatterns, draw_keep
+from .coupling import pair_optimally
 from .dit import DiffusionTransformerConfig
 from .normalise import normalise
 from .past import Past
+from .times import check_shift, shift_factor, shift_times
 
 NUM_BUCKETS = 4  # of the diffusion time, for the logged losses
 
@@ -33,6 +35,17 @@ class RectifiedFlowConfig:
     )
     logit_mean: float = option(0.0, "Mean of the logit-normal distribution; above 0 the latents are noisier.")
     logit_std: float = option(1.0, "Standard deviation of the logit-normal distribution.")
+    time_shift: float = option(
+        1.0, "Factor by which times are moved towards noise, whatever their distribution; 1 shifts nothing."
+    )
+    shift_frames: int | None = option(
+        None,
+        "Length in latent frames whose factor is time_shift; the factor grows with the square root of the length. By "
+        "default the length has no effect.",
+    )
+    coupling: Literal["independent", "minibatch_ot"] = option(
+        "independent", "How noise and examples are paired: at random, or by optimal transport within a batch."
+    )
     cond_drop_prob: float = option(0.1, "Probability that all conditions of an item are dropped.")
     keep_patterns: KeepPatterns = option(
         factory=KeepPatterns, help="How often parts of an example are given, for continuation and inpainting."
@@ -46,6 +59,7 @@ class RectifiedFlowConfig:
             raise ValueError(f"cond_drop_prob is a probability, got {self.cond_drop_prob}")
         if self.logit_std <= 0:
             raise ValueError(f"logit_std must be positive, got {self.logit_std}")
+        check_shift(self.time_shift, self.shift_frames)
         if not 0 <= self.past_noise < 1:
             raise ValueError(f"past_noise must lie in 0..1, 1 excluded, got {self.past_noise}")
 
@@ -90,8 +104,10 @@ class RectifiedFlowObjective(Objective):
         if fewest == 0:
             raise ValueError("an item of the batch has no real latent frame: its mask is False throughout")
         clean = clean.masked_fill(~mask[..., None], 0.0)
-        t = self.draw_frame_times(clean, generator)
+        t = shift_times(self.draw_frame_times(clean, generator), self._shift(mask))
         noise = randn(clean.shape, generator, clean)
+        if self.config.coupling == "minibatch_ot":
+            noise = pair_optimally(clean, noise, mask)
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(clean), generator, clean)
         kept = self.draw_kept_frames(mask, generator)
         times = t if kept is None else t.expand(mask.shape).masked_fill(kept, 0.0)  # [B, 1 or T]
@@ -140,6 +156,13 @@ class RectifiedFlowObjective(Objective):
         else:
             kept = draw_keep(self.config.keep_patterns, chunks, most, generator)
         return kept.repeat_interleave(chunk, 1)
+
+    def _shift(self, mask: Tensor) -> Tensor | float:
+        """Returns the factor of the time shift: [B, 1] by the real frames of items, or one for all."""
+        config = self.config
+        if config.shift_frames is None or self.block:  # blocks all have one length
+            return shift_factor(self.block, config.time_shift, config.shift_frames)
+        return config.time_shift * (mask.sum(1, keepdim=True) / config.shift_frames).sqrt()
 
     def _past(self, clean: Tensor, generator: torch.Generator) -> dict[str, Past]:
         """Returns the argument `past` of a chunk-causal transformer."""
