@@ -32,15 +32,6 @@ SHIPPED_CARDS = {
         tokens="125 Hz of 14641, 1730 bit/s",
         licence=OWN_LICENCE,
     ),
-    "neucodec-mini": TokenizerCard(
-        class_name="NeuCodec",
-        place="tokenizers/neucodec/weights/mini",
-        parameters_m=8.5,
-        audio="24 kHz mono",
-        latents="8 at 50 Hz",
-        tokens="50 Hz of 65536, 800 bit/s",
-        licence=OWN_LICENCE,
-    ),
     "melcodec-speech": TokenizerCard(
         class_name="MelCodec",
         place="tokenizers/melcodec/weights/speech",

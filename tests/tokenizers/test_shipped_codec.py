@@ -24,6 +24,14 @@ def test_shipped_weights_are_small_and_have_a_card() -> None:
         assert sum(f.stat().st_size for f in path.iterdir()) < 20 * 2**20
 
 
+def test_all_shipped_weights_together_are_small() -> None:
+    """Those of tokenizers, generators and embedders."""
+    root = Path(str(files("latentune")))
+    weights = [path for room in ("tokenizers", "pipelines") for path in (root / room).rglob("weights/**/*.safetensors")]
+    assert len(weights) >= len(SHIPPED)
+    assert sum(path.stat().st_size for path in weights) <= 70_000_000
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_codec_beats_silence_and_random_weights(name: str) -> None:
     codec = latentune.load_tokenizer(name)

@@ -176,8 +176,8 @@ class NeuCodec(AudioTokenizer):
             lengths: [B] valid samples of each item; None: all.
             chunk_s: longer items are cut into chunks of this many seconds; only the normalisation of features uses the
                 whole item. This bounds the memory and changes the result; None: never. On 180 s of many speakers, 95 %
-                of the digits and 66 % of the tokens of neucodec-mini equal those of the whole (distilled: 98 % and 85
-                %), and all digits are within one level.
+                of the digits and 66 % of the tokens of a small trained codec equal those of the whole (distilled: 98 %
+                and 85 %), and all digits are within one level.
             overlap_s: seconds that neighbouring chunks share; half of it is trimmed on either side.
             official_length: exactly the frames of the official package, so that the decoded audio is shorter than the
                 input, or longer (distilled), by up to a frame.
