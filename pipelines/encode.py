@@ -125,7 +125,10 @@ class EncodeSummary:
 def encode_dataset(
     config: EncodeConfig, *, tokenizer: AudioTokenizer | None = None, progress: ProgressCallback | None = None
 ) -> EncodeSummary:
-    """Encodes audio into a shard dataset, or completes one that a killed run left.
+    """Encodes audio into a shard dataset, completes one that a killed run left, or follows changes of the source.
+
+    Of a source that gained, lost or changed files, the difference is encoded: items of files that are the same (by size
+    and time of modification, or else by content) stay, those of files that are gone are removed.
 
     Files that cannot be decoded or hold nothing are left out, and listed in `failed.jsonl` and in the summary.
 
@@ -141,7 +144,7 @@ def encode_dataset(
         AudioError: nothing could be encoded, or something could not and `strict` is set.
         ConfigError: tokens are wanted, but the codec has none; or `captions` name an unknown encoder or column.
         CheckpointError: an encoder of `captions` cannot be loaded.
-        MismatchError: the folder holds a dataset with other settings, another tokenizer or other source files.
+        MismatchError: the folder holds a dataset with other settings, of another tokenizer, or of another source.
         DatasetError: the folder holds something else, or a corrupt shard.
         OSError: the output cannot be written.
     """
@@ -153,8 +156,9 @@ def encode_dataset(
     )
     mine = (shard for shard in plan.shards() if shard[0] % config.world_size == config.rank)
     num_encoded = encode_missing(job, mine, report)
-    complete = all(job.path(number).exists() for number in range(plan.num_shards))
-    shards = [job.open_shard(number) for number in range(plan.num_shards)] if complete else []
+    found = [job.find_finished(number, items) for number, items in plan.shards()]
+    shards = [shard for shard in found if shard is not None]
+    complete = len(shards) == len(found)
     if complete and (num_encoded or not info["complete"] or not is_finalised(job.folder)):
         info = finalise(job.folder, info, plan, shards)
     totals, state = info.get("totals", {}), report.state
@@ -168,7 +172,7 @@ def encode_dataset(
         num_shards_encoded=num_encoded,
         encoded_hours=state.audio_s / 3600,
         elapsed_s=time.monotonic() - begun_s,
-        failures=tuple(all_failures(plan, shards)),
+        failures=tuple(all_failures(plan, shards if complete else [])),
     )
     if complete:
         for column, source in config.captions.items():
@@ -201,6 +205,7 @@ def _prepare(
         tokenizer=tokenizer,
         settings=config,
         identity={"fingerprint": info["tokenizer"]["fingerprint"], "job": info["job"]},
+        grown=info["plan"]["generation"] > 1,
         batch_s=config.batch_s,
         num_threads=config.num_threads,
     )
@@ -214,7 +219,7 @@ def _origin(tokenizer: AudioTokenizer) -> str:
 
 def _announce(config: EncodeConfig, job: ShardJob, plan: Plan) -> None:
     """Logs what is encoded, with what, and where, or that nothing is left to do."""
-    there = sum(job.path(number).exists() for number in range(plan.num_shards))
+    there = sum(job.find_finished(number, items) is not None for number, items in plan.shards())
     if there == plan.num_shards:
         job_logger.info("already complete: all %d shards are in %s", there, job.folder)
         return

@@ -60,6 +60,16 @@ class AudioFile:
             raise
 
     @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self._reader.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self._reader.channels
+
+    @property
     def seekable(self) -> bool:
         """False if reading before the last place means decoding from the beginning again."""
         return self._reader.seekable
@@ -75,6 +85,21 @@ class AudioFile:
             if num_samples < 1:
                 raise AudioError("holds no audio samples")
         return AudioInfo(num_samples=num_samples, sample_rate=self._reader.sample_rate, channels=self._reader.channels)
+
+    def blocks(self, duration_s: float) -> Iterator[Tensor]:
+        """Yields the file from its beginning in blocks [C, N] of `duration_s` seconds, the last one shorter.
+
+        Raises:
+            AudioError: it cannot be decoded.
+        """
+        length, place = max(1, round(duration_s * self.sample_rate)), 0
+        while True:
+            with self._as_audio_error():
+                block = self._reader.read(place, length)
+            if not block.shape[-1]:
+                return
+            place += block.shape[-1]
+            yield torch.from_numpy(np.ascontiguousarray(block))
 
     def read(self, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[Tensor, int]:
         """Reads the file or a part of it; see `read_audio`."""

@@ -11,18 +11,23 @@ from typing import Any
 
 from ....core.config import config_to_dict
 from ....core.errors import AudioError, DatasetError, MismatchError
-from ....core.files import write_json
+from ....core.files import file_sha256, write_json
+from ....core.job_log import job_logger
 from ....core.outputs import prepare_output
 from ....tokenizers.base import AudioTokenizer
 from ..audio.item import AudioItem
-from .index import LEFTOVER
-from .plan import Failure, Plan, make_plan, source_digest
+from .earlier import EarlierPlan
+from .embeddings import FOLDER as EMBEDDINGS
+from .embeddings import remove_audio_stores
+from .index import LEFTOVER, PLAN_FILE
+from .make_plan import make_plan
+from .plan import Failure, Plan, source_digest
 from .progress import ProgressReport
 from .read import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, read_dataset_json
 from .settings import ShardSettings
 from .write import write_silence
 
-OWN_FILES = frozenset({"plan.jsonl", "shards", "silence.safetensors"})  # left by a run that was killed at its start
+OWN_FILES = frozenset({"shards", "silence.safetensors", EMBEDDINGS})  # left by a run that was killed at its start
 POLL_S = 0.5
 
 
@@ -75,6 +80,8 @@ def open_or_create(
 ) -> tuple[dict[str, Any], Plan]:
     """Returns description and plan of the dataset in `folder`, which are made and written if there are none yet.
 
+    If the source has changed since, they are replaced by those of the next generation, which keeps what did not change.
+
     Args:
         folder: of the dataset.
         wanted: from `describe_dataset`.
@@ -93,6 +100,10 @@ def open_or_create(
     silence = folder / "silence.safetensors"
     if (folder / DATASET_FILE).exists():
         info, plan = _open(folder, wanted)
+        if info["source"]["digest"] != wanted["source"]["digest"]:
+            earlier = EarlierPlan(folder, plan, info["plan"]["next_shard"])
+            plan = make_plan(files, tokenizer.spec, settings, earlier=earlier, num_threads=num_threads, report=report)
+            info = _next_generation(folder, info, wanted, earlier, plan)
         if not silence.exists():
             write_silence(silence, tokenizer, settings)
         return info, plan
@@ -107,16 +118,66 @@ def open_or_create(
     if not plan.items:
         _remove_if_empty(folder)
         raise AudioError(f"nothing could be encoded of {wanted['source']['path']}: {first_reasons(plan.failures)}")
-    plan.write(folder / "plan.jsonl")
     write_silence(silence, tokenizer, settings)
-    info = {**wanted, "plan": {"num_shards": plan.num_shards, "num_items": len(plan.items)}, "job": _job(wanted, plan)}
+    return _commit(folder, wanted, plan, generation=1, first_free_shard=0), plan
+
+
+def _commit(folder: Path, wanted: dict[str, Any], plan: Plan, generation: int, first_free_shard: int) -> dict[str, Any]:
+    """Writes a plan and then `dataset.json`, which makes it valid; returns the contents of the latter."""
+    name = "plan.jsonl" if generation == 1 else f"plan.{generation}.jsonl"
+    plan.write(folder / name)
+    numbers = plan.shard_numbers
+    facts = {
+        "file": name,
+        "sha256": file_sha256(folder / name),
+        "generation": generation,
+        "num_shards": len(numbers),
+        "num_items": len(plan.items),
+        "shards": numbers,
+        "next_shard": max([first_free_shard, *(number + 1 for number in numbers)]),
+    }
+    info = {**wanted, "plan": facts, "job": _job(wanted)}
     write_json(folder / DATASET_FILE, info)
-    return info, plan
+    return info
+
+
+def _next_generation(
+    folder: Path, info: dict[str, Any], wanted: dict[str, Any], earlier: EarlierPlan, plan: Plan
+) -> dict[str, Any]:
+    """Commits the plan of a source that changed, and returns the contents of `dataset.json`."""
+    before, now = ({file.path for file in one.files} for one in (earlier.plan, plan))
+    if before and not before & now:
+        raise MismatchError(
+            f"{folder} was made of {info['source']['path']}, and {wanted['source']['path']} has none of its files: "
+            "encode to another folder"
+        )
+    if _changed_ids(earlier, plan):
+        remove_audio_stores(folder)
+    kept = sum(item.shard < earlier.next_shard for item in plan.items)
+    job_logger.info(
+        "the source changed: %d of %d items are kept, %d are new or changed",
+        kept,
+        len(earlier.plan.items),
+        len(plan.items) - kept,
+    )
+    return _commit(folder, wanted, plan, info["plan"]["generation"] + 1, earlier.next_shard)
+
+
+def _changed_ids(earlier: EarlierPlan, plan: Plan) -> bool:
+    """Returns whether an id has another sound than before, so that what is stored under it is out of date."""
+    before = {item.id: (item.path, item.start_s, item.duration_s) for item in earlier.plan.items}
+    return any(
+        item.id in before
+        and (item.shard >= earlier.next_shard or before[item.id] != (item.path, item.start_s, item.duration_s))
+        for item in plan.items
+    )
 
 
 def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
-    """Returns description and plan of the existing dataset; raises MismatchError unless it is the wanted one."""
+    """Returns description and plan of the existing dataset; raises MismatchError for other settings or codecs."""
     info = read_dataset_json(folder)
+    if info["version"] < 2:
+        raise MismatchError(f"{folder} was made by latentune 0.1, which can be read but not continued: encode again")
     try:
         differences = [
             f"{key} was {json.dumps(info['settings'].get(key))}, is now {json.dumps(value)}"
@@ -128,21 +189,16 @@ def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
                 f"the tokenizer was {info['tokenizer']['source']} ({info['tokenizer']['fingerprint'][:12]}), "
                 f"is now {wanted['tokenizer']['source']} ({wanted['tokenizer']['fingerprint'][:12]})"
             )
-        if info["source"]["digest"] != wanted["source"]["digest"]:
-            differences.append(
-                f"the source's files or metadata changed ({info['source']['num_files']} files of "
-                f"{info['source']['path']} then, {wanted['source']['num_files']} of {wanted['source']['path']} now)"
-            )
-        job = info["job"]
+        plan_file, plan_hash = folder / info["plan"]["file"], info["plan"]["sha256"]
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{folder / DATASET_FILE} is not complete ({error!r}): delete the folder") from error
     if differences:
         raise MismatchError(
             f"{folder} was made with something else: {'; '.join(differences)}; encode to another folder"
         )
-    plan = Plan.read(folder / "plan.jsonl")
-    if _job(wanted, plan) != job:
-        raise DatasetError(f"{folder / 'plan.jsonl'} was changed: delete the folder and encode again")
+    plan = Plan.read(plan_file)
+    if file_sha256(plan_file) != plan_hash:
+        raise DatasetError(f"{plan_file} was changed: delete the folder and encode again")
     return info, plan
 
 
@@ -161,11 +217,19 @@ def wait_for_plan(folder: Path, wanted: dict[str, Any], wait_s: float) -> tuple[
         DatasetError: rank 0 wrote nothing in that time.
     """
     until_s = time.monotonic() + wait_s
-    while not (folder / DATASET_FILE).exists():
+    while not _is_planned(folder, wanted):
         if time.monotonic() > until_s:
             raise DatasetError(f"waited {wait_s:g} s for the plan of rank 0 in {folder}: is it running?")
         time.sleep(POLL_S)
     return _open(folder, wanted)
+
+
+def _is_planned(folder: Path, wanted: dict[str, Any]) -> bool:
+    """Returns whether the dataset has a plan for the source as it is now."""
+    if not (folder / DATASET_FILE).exists():
+        return False
+    info, _ = _open(folder, wanted)
+    return bool(info["source"]["digest"] == wanted["source"]["digest"])
 
 
 def first_reasons(failures: Sequence[Failure], most: int = 3) -> str:
@@ -175,7 +239,7 @@ def first_reasons(failures: Sequence[Failure], most: int = 3) -> str:
 
 
 def _own(name: str) -> bool:
-    return name in OWN_FILES or LEFTOVER.match(name) is not None
+    return name in OWN_FILES or any(kind.match(name) for kind in (LEFTOVER, PLAN_FILE))
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -186,7 +250,7 @@ def _remove_if_empty(folder: Path) -> None:
             return
 
 
-def _job(wanted: dict[str, Any], plan: Plan) -> str:
-    """Returns a hex SHA-256 of everything that determines the shards. Each shard holds it, to detect others."""
+def _job(wanted: dict[str, Any]) -> str:
+    """Returns a hex SHA-256 of settings and tokenizer. Each shard holds it, to detect others."""
     settings = json.dumps([wanted["settings"], wanted["tokenizer"]["fingerprint"]], sort_keys=True)
-    return hashlib.sha256((settings + plan.to_text()).encode()).hexdigest()
+    return hashlib.sha256(settings.encode()).hexdigest()

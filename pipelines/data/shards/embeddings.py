@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,9 @@ def list_stores(dataset: Path) -> list[dict[str, Any]]:
     folders = sorted(path for path in (dataset / FOLDER).glob("*") if any(path.glob("*.safetensors")))
     stores = [EmbeddingStore(folder) for folder in folders]
     return [{**store.header, "num_entries": len(store)} for store in stores]
+
+
+def remove_audio_stores(dataset: Path) -> None:
+    """Removes the stored embeddings of sounds, for a dataset whose ids no longer have the sounds that they had."""
+    for folder in (dataset / FOLDER).glob(f"{slug(AUDIO)}-*"):
+        shutil.rmtree(folder)

@@ -12,9 +12,10 @@ from typing import Any
 from ....core.files import atomic_path, file_sha256, write_json, write_text
 from .plan import Failure, Plan
 from .read import DATASET_FILE
-from .shard import ShardFile
+from .shard import SHARD_FILE, ShardFile
 from .statistics import latent_statistics
 
+PLAN_FILE = re.compile(r"^plan(\.\d+)?\.jsonl$")
 LEFTOVER = re.compile(r"^\..*\.\d+\.part(\.[a-z]+)?$")  # the temporary names of `atomic_path`
 
 
@@ -54,12 +55,13 @@ def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence
                 "name": shard.path.name,
                 "num_items": shard.num_items,
                 "bytes": shard.path.stat().st_size,
+                "content": shard.header["content"],
                 "sha256": file_sha256(shard.path),
             }
             for shard in shards
         ],
     }
-    remove_leftovers(folder)
+    remove_leftovers(folder, final)
     write_json(folder / DATASET_FILE, final)
     return final
 
@@ -125,11 +127,18 @@ def _column(values: list[Any]) -> Any:
     return pyarrow.array([None if value is None else json.dumps(value, ensure_ascii=False) for value in values])
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files of killed runs. Call it only after all shards are committed, when nothing is being
-    written.
+def remove_leftovers(folder: Path, info: Mapping[str, Any]) -> None:
+    """Removes temporary files of killed runs, and the plans and shards of earlier generations.
+
+    Call it only after all shards are committed, when nothing is being written.
+
+    Args:
+        folder: of the dataset.
+        info: contents of `dataset.json`.
     """
-    for parent in (folder, folder / "shards"):
-        for path in parent.iterdir():
-            if LEFTOVER.match(path.name):
-                path.unlink(missing_ok=True)
+    shards = {shard["name"] for shard in info["shards"]}
+    for path in [*folder.iterdir(), *(folder / "shards").iterdir()]:
+        old_plan = PLAN_FILE.match(path.name) and path.name != info["plan"]["file"]
+        old_shard = SHARD_FILE.match(path.name) and path.parent != folder and path.name not in shards
+        if LEFTOVER.match(path.name) or old_plan or old_shard:
+            path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from ....core.errors import AudioError
 from ....core.read_ahead import read_groups_ahead
 from ....tokenizers.base import AudioTokenizer, TokenizerSpec
 from ..audio.convert import measure_loudness, normalise_loudness, resample, select_channels
-from ..audio.read import read_audio
-from .plan import Failure, PlannedItem, relative_reason
+from .ids import relative_reason
+from .plan import Failure, PlannedItem
 from .settings import ShardSettings
+from .shard import FILE_HASH
+from .source_files import SourceFiles
 
 BATCHES_AHEAD = 2  # batches that are decoded while one is encoded
 
@@ -32,19 +35,14 @@ class LoadedItem:
     facts: dict[str, Any]  # columns of the index
 
 
-def file_of(item: PlannedItem, root: Path) -> Path:
-    """Returns the path of the item's file."""
-    return root / Path(item.path).expanduser()
-
-
 def load_item(
-    item: PlannedItem, path: Path, tokenizer: AudioTokenizer, settings: ShardSettings
+    item: PlannedItem, files: SourceFiles, tokenizer: AudioTokenizer, settings: ShardSettings
 ) -> LoadedItem | Failure:
     """Reads an item's part of its file, with the codec's channels at the encoder's rate.
 
     Args:
         item: to read.
-        path: of its file.
+        files: that it is read from.
         tokenizer: the codec.
         settings: of the dataset.
 
@@ -52,7 +50,7 @@ def load_item(
         The loaded item, or a Failure with the reason.
     """
     try:
-        audio, sample_rate = read_audio(path, start_s=item.start_s, duration_s=item.duration_s)
+        audio, sample_rate = files.read(item)
         audio = select_channels(audio, tokenizer.spec.channels, settings.channels)
         _check_content(audio, sample_rate, settings)
         facts: dict[str, Any] = {}
@@ -62,8 +60,10 @@ def load_item(
             if settings.loudness_lufs is not None:
                 audio, facts["gain_db"] = normalise_loudness(audio, sample_rate, settings.loudness_lufs, loudness)
         audio = resample(audio, sample_rate, tokenizer.encoder_rate).contiguous()
-    except (AudioError, ValueError) as error:
-        return Failure(id=item.id, path=item.path, reason=relative_reason(error, path, item.path))
+        if item.part == 0:
+            facts[FILE_HASH] = files.sha256(item)
+    except (AudioError, ValueError, OSError) as error:
+        return Failure(id=item.id, path=item.path, reason=relative_reason(error, files.path(item), item.path))
     facts["audio_sha256"] = hashlib.sha256(audio.numpy().tobytes()).hexdigest()
     return LoadedItem(item=item, audio=audio, facts=facts)
 
@@ -112,7 +112,7 @@ def load_batches(
     settings: ShardSettings,
     num_threads: int,
 ) -> Generator[list[LoadedItem | Failure], None, None]:
-    """Yields the batches in order, decoded by background threads a few batches ahead.
+    """Yields the batches in order, read by background threads a few batches ahead.
 
     Args:
         batches: planned items that are encoded together.
@@ -122,10 +122,16 @@ def load_batches(
         num_threads: that decode.
     """
 
-    def load(item: PlannedItem) -> LoadedItem | Failure:
-        return load_item(item, file_of(item, root), tokenizer, settings)
+    files = SourceFiles((item for batch in batches for item in batch), root)
 
-    return read_groups_ahead(load, batches, num_threads=num_threads, num_ahead=BATCHES_AHEAD)
+    def load(item: PlannedItem) -> LoadedItem | Failure:
+        return load_item(item, files, tokenizer, settings)
+
+    with (
+        closing(files),
+        closing(read_groups_ahead(load, batches, num_threads=num_threads, num_ahead=BATCHES_AHEAD)) as loaded,
+    ):
+        yield from loaded
 
 
 def stack_audio(loaded: Sequence[LoadedItem]) -> tuple[Tensor, Tensor]:

@@ -19,13 +19,13 @@ from ....core.errors import ConfigError, DatasetError, MismatchError
 from ....generators.base import TokenizerBinding
 from ....tokenizers.base import AudioTokenizer, TokenizerSpec
 from ..audio.find import matches
-from .shard import ShardFile, shard_name
+from .shard import REPAIR, ShardFile, shard_name
 from .statistics import latent_statistics
 
 logger = logging.getLogger(__name__)
 
 DATASET_FORMAT = "latentune-dataset"
-DATASET_VERSION = 1
+DATASET_VERSION = 2  # 1 had one plan for all time
 DATASET_FILE = "dataset.json"
 MIN_STD = 1e-4  # so that a constant channel does not lead to a division by zero in the normalization
 
@@ -196,7 +196,8 @@ def read_dataset_json(folder: Path) -> dict[str, Any]:
 
 def open_shards(folder: Path, info: Mapping[str, Any]) -> list[ShardFile]:
     """Opens the dataset's shards, in order; if it is not complete, those that are there."""
-    paths = [folder / "shards" / shard_name(number) for number in range(info["plan"]["num_shards"])]
+    plan = info["plan"]
+    paths = [folder / "shards" / shard_name(number) for number in plan.get("shards", range(plan["num_shards"]))]
     if not info["complete"]:
         present = [path for path in paths if path.exists()]
         logger.warning(
@@ -206,7 +207,18 @@ def open_shards(folder: Path, info: Mapping[str, Any]) -> list[ShardFile]:
             len(paths),
         )
         paths = present
-    return [ShardFile(path) for path in paths]
+    shards = [ShardFile(path) for path in paths]
+    contents = {shard["name"]: shard.get("content") for shard in info.get("shards", ())}
+    for shard in shards:
+        wanted = {
+            "fingerprint": info["tokenizer"]["fingerprint"],
+            "job": info["job"],
+            "content": contents.get(shard.path.name),
+        }
+        wrong = [name for name, value in wanted.items() if value is not None and shard.header.get(name) != value]
+        if wrong:
+            raise DatasetError(f"shard {shard.path} is not of this dataset ({wrong[0]} differs): {REPAIR}")
+    return shards
 
 
 def read_silence(folder: Path, spec: TokenizerSpec, streams: tuple[str, ...]) -> Silence:

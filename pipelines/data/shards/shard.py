@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,24 @@ from ....tokenizers.base import TokenizerSpec
 from .plan import Failure, PlannedItem, token_bytes
 from .settings import ShardSettings
 
+SHARD_FILE = re.compile(r"^\d{5,}\.safetensors$")
 SHARD_FORMAT = "latentune-shard"
 SHARD_VERSION = 1
 HEADER_KEY = "latentune"
 DTYPES = {"F16": np.float16, "F32": np.float32, "I64": np.int64, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
 DTYPES["U64"] = np.uint64
 CODEC_GAIN = "codec_gain_db"  # of an item: the gain that the codec's `encode` applied, for decoding to undo
+ITEM_COLUMNS = (
+    "id",
+    "path",
+    "num_samples",
+    "duration_s",
+    "start_s",
+    "total_s",
+    "planned_s",
+    "metadata",
+)  # of every item
+FILE_HASH = "file_sha256"  # of the first item of a file: hash of the content of the file
 REPAIR = "delete it and run encode again"
 
 
@@ -67,7 +80,7 @@ def write_shard(
         failures: items that could not be encoded.
         spec: of the codec.
         settings: of the dataset.
-        identity: goes to the header: the codec's `fingerprint`, and the `job` that the shard is part of.
+        identity: goes to the header: the codec's `fingerprint`, the `job` of settings and codec, and the `content`.
     """
     from safetensors.numpy import save
 
@@ -112,6 +125,7 @@ def _meta_bytes(entry: EncodedItem, spec: TokenizerSpec) -> bytes:
         "duration_s": entry.num_samples / spec.sample_rate,
         "start_s": item.start_s,
         "total_s": item.total_s,
+        "planned_s": item.duration_s,
         **entry.facts,
         "metadata": item.metadata,
     }

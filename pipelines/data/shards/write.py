@@ -13,8 +13,9 @@ from ....core.errors import MismatchError
 from ....core.files import atomic_path
 from ....tokenizers.base import AudioTokenizer
 from .load import LoadedItem, load_batches, make_batches, stack_audio
-from .plan import Failure, PlannedItem
+from .plan import Failure, PlannedItem, shard_content
 from .progress import ProgressReport
+from .reuse import reusable_items
 from .settings import ShardSettings
 from .shard import CODEC_GAIN, EncodedItem, ShardFile, shard_name, write_shard
 
@@ -27,7 +28,8 @@ class ShardJob:
     root: Path  # folder that the paths of the items are relative to
     tokenizer: AudioTokenizer
     settings: ShardSettings
-    identity: dict[str, str]  # the codec's `fingerprint`, and the `job` of the plan and the settings
+    identity: dict[str, str]  # the codec's `fingerprint`, and the `job` of settings and codec
+    grown: bool  # whether a shard may hold items of an earlier plan
     batch_s: float  # seconds of audio that are encoded at once, padding included
     num_threads: int  # that read audio in the background
 
@@ -35,17 +37,47 @@ class ShardJob:
         """Returns the file of shard `number`."""
         return self.folder / "shards" / shard_name(number)
 
-    def open_shard(self, number: int) -> ShardFile:
-        """Opens a shard that is already there.
+    def content(self, items: Sequence[PlannedItem]) -> str:
+        """Returns the hash of everything that determines a shard of these items."""
+        return shard_content(items, self.identity["job"])
+
+    def find_shard(self, number: int) -> ShardFile | None:
+        """Returns a shard that is already there, perhaps with the items of an earlier plan.
 
         Raises:
-            DatasetError: it is missing or corrupt.
+            DatasetError: it is corrupt.
             MismatchError: it is of another job.
         """
+        if not self.path(number).exists():
+            return None
         shard = ShardFile(self.path(number))
         if any(shard.header.get(key) != value for key, value in self.identity.items()):
-            raise MismatchError(f"shard {shard.path} was made with another plan or tokenizer: encode to another folder")
+            raise self._mismatch(shard)
         return shard
+
+    def find_finished(self, number: int, items: Sequence[PlannedItem]) -> ShardFile | None:
+        """Returns a shard that is there and holds these items.
+
+        Args:
+            number: of the shard.
+            items: that are planned for it.
+
+        Returns:
+            The shard, or None if it must still be encoded.
+
+        Raises:
+            DatasetError: it is corrupt.
+            MismatchError: it is of another job or plan.
+        """
+        shard = self.find_shard(number)
+        if shard is None or shard.header.get("content") == self.content(items):
+            return shard
+        if not self.grown:
+            raise self._mismatch(shard)
+        return None
+
+    def _mismatch(self, shard: ShardFile) -> MismatchError:
+        return MismatchError(f"shard {shard.path} was made with another plan or tokenizer: encode to another folder")
 
 
 def encode_missing(job: ShardJob, shards: Iterable[tuple[int, list[PlannedItem]]], report: ProgressReport) -> int:
@@ -66,8 +98,9 @@ def encode_missing(job: ShardJob, shards: Iterable[tuple[int, list[PlannedItem]]
     """
     num_encoded = 0
     for number, items in shards:
-        if job.path(number).exists():
-            report.advance(len(items), failed=len(job.open_shard(number).failures))
+        finished = job.find_finished(number, items)
+        if finished is not None:
+            report.advance(len(items), failed=len(finished.failures))
         else:
             encode_shard(job, number, items, report)
             num_encoded += 1
@@ -75,7 +108,7 @@ def encode_missing(job: ShardJob, shards: Iterable[tuple[int, list[PlannedItem]]
 
 
 def encode_shard(job: ShardJob, number: int, items: Sequence[PlannedItem], report: ProgressReport) -> None:
-    """Encodes the planned items of one shard and commits it.
+    """Encodes the planned items of one shard and commits it; items that it holds already are kept.
 
     Args:
         job: what to encode with.
@@ -84,9 +117,11 @@ def encode_shard(job: ShardJob, number: int, items: Sequence[PlannedItem], repor
         report: counts the items.
     """
     spec = job.tokenizer.spec
-    encoded: dict[str, EncodedItem] = {}
+    earlier = job.find_shard(number)
+    encoded = {} if earlier is None else reusable_items(earlier, items)
     failed: dict[str, Failure] = {}
-    batches = make_batches(items, spec, job.batch_s)
+    report.advance(len(encoded))
+    batches = make_batches([item for item in items if item.id not in encoded], spec, job.batch_s)
     with closing(load_batches(batches, job.root, job.tokenizer, job.settings, job.num_threads)) as loaded_batches:
         for batch in loaded_batches:
             done, lost = encode_batch(batch, job.tokenizer, job.settings)
@@ -101,7 +136,7 @@ def encode_shard(job: ShardJob, number: int, items: Sequence[PlannedItem], repor
         [failed[item.id] for item in items if item.id in failed],
         spec=spec,
         settings=job.settings,
-        identity=job.identity,
+        identity={**job.identity, "content": job.content(items)},
     )
 
 

@@ -18,7 +18,7 @@ from latentune.pipelines.data.shards.read import check_tokenizer
 from latentune.pipelines.data.shards.shard import EncodedItem, ShardFile, write_shard
 from latentune.pipelines.data.shards.statistics import latent_statistics
 
-IDENTITY = {"fingerprint": "f", "job": "j"}
+IDENTITY = {"fingerprint": "f", "job": "j", "content": "c"}
 
 
 @pytest.fixture

@@ -12,14 +12,8 @@ from latentune.core.errors import DatasetError
 from latentune.pipelines.data.audio import find_audio
 from latentune.pipelines.data.shards import Plan, ShardSettings
 from latentune.pipelines.data.shards.load import make_batches
-from latentune.pipelines.data.shards.plan import (
-    PlannedItem,
-    item_bytes,
-    make_plan,
-    source_digest,
-    split_points,
-    token_bytes,
-)
+from latentune.pipelines.data.shards.make_plan import item_bytes, make_plan, split_points
+from latentune.pipelines.data.shards.plan import PlannedItem, source_digest, token_bytes
 
 SETTINGS = ShardSettings(max_duration_s=1.0, min_duration_s=0.1, shard_hours=1.5 / 3600)
 
@@ -84,14 +78,16 @@ def test_name_that_is_not_utf8_is_reported(corpus, codec, tmp_path):
     assert "not valid UTF-8" in plan.failures[0].reason
 
 
-def test_digest_sees_sizes_names_and_metadata(tmp_path):
-    def digest(name, content, text):
+def test_digest_sees_names_sizes_times_and_metadata(tmp_path):
+    def digest(name, content, text, at=1e9):
         (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, (at, at))
         (tmp_path / "m.jsonl").write_text(json.dumps({"path": name, "text": text}) + "\n")
         return source_digest(find_audio(tmp_path / "m.jsonl"))
 
-    digests = [digest(*case) for case in [("a", b"1", "t"), ("a", b"12", "t"), ("b", b"1", "t"), ("a", b"1", "u")]]
-    assert len(set(digests)) == 4
+    cases = [("a", b"1", "t"), ("a", b"12", "t"), ("b", b"1", "t"), ("a", b"1", "u"), ("a", b"1", "t", 2e9)]
+    digests = [digest(*case) for case in cases]
+    assert len(set(digests)) == 5
     assert digest("a", b"1", "t") == digests[0]
 
 

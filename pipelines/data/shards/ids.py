@@ -1,0 +1,58 @@
+"""Ids of items, and texts about files that do not depend on the place of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class UniqueIds:
+    """Ids of items, of which no two are the same.
+
+    A manifest may list a file several times, and a file may be called like an id that is made here.
+
+    Args:
+        names: of all files; the first file of a name has it as its id.
+    """
+
+    def __init__(self, names: Iterable[str]):
+        self._names = frozenset(names)
+        self._used: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def of(self, name: str) -> str:
+        """Returns the name at its first use, then the name with ~2, ~3 and so on."""
+        self._counts[name] = count = self._counts.get(name, 0) + 1
+        return self._take(name) if count == 1 else self._next(name, "~", count)
+
+    def part(self, name: str, number: int) -> str:
+        """Returns the id of a part of the file with the id `name`: name#0, name#1 and so on."""
+        return self._next(name, "#", number)
+
+    def _next(self, name: str, mark: str, number: int) -> str:
+        candidate = f"{name}{mark}{number}"
+        while candidate in self._names or candidate in self._used:
+            name += mark
+            candidate = f"{name}{number}"
+        return self._take(candidate)
+
+    def _take(self, name: str) -> str:
+        self._used.add(name)
+        return name
+
+
+def printable(name: str) -> str:
+    """Returns the name with bytes escaped that are not UTF-8: file systems allow them, JSON and parquet do not."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def relative_reason(error: Exception, path: Path, name: str) -> str:
+    """Returns the text of an error without the full path of the file, so that it does not depend on the place of the
+    source.
+
+    Args:
+        error: about the file.
+        path: full path.
+        name: relative path.
+    """
+    return " ".join(str(error).removeprefix(f"{path}: ").replace(str(path), name).split())
