@@ -1,10 +1,10 @@
 """Makes trained weights louder, so that decoded audio is as loud as the original.
 
-    python demos/recipes/melcodec/set_level.py WEIGHTS SPEECH/manifest.jsonl OUTPUT --where kind=speech split=valid
+    python demos/recipes/set_level.py WEIGHTS SPEECH/manifest.jsonl OUTPUT --where kind=speech split=valid
 
 Losses on logarithms leave a codec too quiet wherever phases are not known. The level difference is measured through
-the tokens on recordings that are neither for training nor for tests, and its mean is added to all log magnitudes of
-the decoder: a constant gain. `--gain-db` gives another gain.
+the tokens on recordings that are neither for training nor for tests, and removed by a constant gain in the weights:
+MelCodec's log magnitudes, or the local deviations of a CoDiCodec that has them. `--gain-db` gives another gain.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from latentune.pipelines.data.audio.find import find_audio
 from latentune.pipelines.measure.codecs.evaluate import read_reference
 from latentune.pipelines.measure.codecs.figures.distances import mel_distance
 from latentune.pipelines.measure.codecs.figures.listening import level_difference_db
+from latentune.tokenizers.base import AudioTokenizer
+from latentune.tokenizers.codicodec import CoDiCodec
 from latentune.tokenizers.load import load_tokenizer
 from latentune.tokenizers.melcodec import MelCodec
 
@@ -27,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def measure(codec: MelCodec, manifest: str, where: dict[str, str], num: int, duration_s: float) -> tuple[float, float]:
+def measure(
+    codec: AudioTokenizer, manifest: str, where: dict[str, str], num: int, duration_s: float
+) -> tuple[float, float]:
     """Mean level difference in dB and mean mel distance of up to `num` recordings of at least 2 s."""
     items = [item for item in find_audio(manifest, where=where) if item.metadata["seconds"] >= 2.0]
     levels, distances = [], []
@@ -40,12 +44,22 @@ def measure(codec: MelCodec, manifest: str, where: dict[str, str], num: int, dur
 
 
 @torch.no_grad()
-def amplify(codec: MelCodec, gain_db: float) -> None:
-    """Adds a gain to the decoder's log magnitudes."""
-    bias, bins = codec.decoder.head.linear.bias, codec.settings.synthesis_window_samples // 2 + 1
-    bias[:bins] += gain_db * math.log(10) / 20
-    if codec.settings.pitch_range_hz is not None:
-        bias[2 * bins : 3 * bins] += gain_db * math.log(10) / 20
+def amplify(codec: AudioTokenizer, gain_db: float) -> None:
+    """Adds a constant gain to what the codec decodes.
+
+    Raises:
+        TypeError: a codec without a parameter for it.
+    """
+    nepers = gain_db * math.log(10) / 20
+    if isinstance(codec, MelCodec):
+        bias, bins = codec.decoder.head.linear.bias, codec.settings.synthesis_window_samples // 2 + 1
+        bias[:bins] += nepers
+        if codec.settings.pitch_range_hz is not None:
+            bias[2 * bins : 3 * bins] += nepers
+    elif isinstance(codec, CoDiCodec) and codec.denoiser.deviation is not None:
+        codec.denoiser.deviation.linear.bias += nepers * codec.settings.amplitude_exponent
+    else:
+        raise TypeError(f"{type(codec).__name__} has no parameter for its level: MelCodec and CoDiCodec-mini have one")
 
 
 def main() -> None:
@@ -60,8 +74,6 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     codec = load_tokenizer(arguments.weights)
-    if not isinstance(codec, MelCodec):
-        parser.error(f"{arguments.weights} is a {type(codec).__name__}, not a MelCodec")
     where = dict(text.split("=", 1) for text in arguments.where)
     options = arguments.manifest, where, arguments.num, arguments.duration_s
     level, distance = measure(codec, *options)
