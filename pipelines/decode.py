@@ -19,7 +19,7 @@ from .data.audio.record import RecordedFolder
 from .data.audio.write import write_audio
 from .data.shards import LatentDataset
 from .data.shards.decode import choose_stream, decode_item
-from .data.shards.read import check_tokenizer
+from .data.shards.read import check_tokenizer, refuse_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ def decode_dataset(
     check_tokenizer(dataset, tokenizer)
     check_decode_options(tokenizer, config.options)
     names = [f"{index:05d}_{slug(Path(dataset.meta(index)['id']).stem)}.wav" for index in chosen]
+    refuse_dataset(config.output)
     folder = RecordedFolder(config.output, "decode.json", names)
     contents: dict[str, Any] = {
         "dataset": config.dataset,

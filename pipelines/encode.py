@@ -156,6 +156,7 @@ def encode_dataset(
     )
     mine = (shard for shard in plan.shards() if shard[0] % config.world_size == config.rank)
     num_encoded = encode_missing(job, mine, report)
+    job.concerns.log()
     found = [job.find_finished(number, items) for number, items in plan.shards()]
     shards = [shard for shard in found if shard is not None]
     complete = len(shards) == len(found)

@@ -27,6 +27,7 @@ from ..tokenizers.inputs import check_decode_options
 from .data.audio.read import read_audio
 from .data.audio.record import RecordedFolder
 from .data.audio.write import write_audio
+from .data.shards.read import refuse_dataset
 from .generation.load import build_pipeline, load_pipeline
 from .generation.pipeline import AudioOutput, GenerationPipeline
 from .generation.prompts import PromptLine, read_prompts
@@ -154,6 +155,7 @@ def sample_to_folder(
     names = [f"{number:03d}_{slug(line.text)}" for number, line in enumerate(todo)]
     suffixes = ("wav", "png", "json") if draw else ("wav", "json")
     # last: a wrong request leaves no folder behind
+    refuse_dataset(config.output)
     folder = RecordedFolder(config.output, "sample.json", [f"{name}.{suffix}" for name in names for suffix in suffixes])
     facts = _facts(config, pipeline, options)
     records: list[dict[str, Any]] = []

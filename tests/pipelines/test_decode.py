@@ -122,3 +122,11 @@ def test_a_second_decoding_replaces_the_first_and_refuses_audio_of_others(datase
     with pytest.raises(ValueError, match=r"decode\.json does not list, theirs\.wav"):
         decode(dataset, tmp_path / "out")
     assert (tmp_path / "out" / "theirs.wav").exists()
+
+
+@pytest.mark.parametrize("place", [".", "shards", "decoded/here"])
+def test_a_dataset_is_not_decoded_into_itself(dataset: Path, place: str) -> None:
+    before = sorted(dataset.rglob("*"))
+    with pytest.raises(ValueError, match="is a dataset; choose another output"):
+        decode(dataset, dataset / place)
+    assert sorted(dataset.rglob("*")) == before

@@ -10,6 +10,7 @@ from typing import Any
 from ....core.files import write_json
 from ....core.outputs import prepare_output
 from .find import audio_names
+from .formats import AUDIO_SUFFIXES
 
 FILES = "files"  # key of a record: paths relative to its folder
 RECORDS = ("sample.json", "decode.json")
@@ -65,6 +66,34 @@ class RecordedFolder:
                 f"{self.path} holds audio that its {self.record} does not list, {strangers[0]}{more}: choose "
                 "another output folder, or remove these files"
             )
+
+
+def check_records(folder: str | Path) -> None:
+    """Refuses a folder of written audio that does not hold what its record lists, of a run that was interrupted say.
+
+    Raises:
+        ValueError: files are missing or unlisted; the first one is named.
+    """
+    path = Path(folder)
+    records = [name for name in RECORDS if (path / name).is_file()]
+    if not records:
+        return
+    wanted = {name for name in set().union(*(_listed(path, record) for record in records)) if _is_audio(name)}
+    lists: dict[Path, set[str]] = {}
+    there = set(audio_names(path))
+    missing = sorted(wanted - there)
+    strange = sorted(name for name in there - wanted if not _is_recorded(path / name, path, lists))
+    for names, what in ((missing, "does not hold"), (strange, "holds audio that it does not list,")):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ValueError(
+                f"{path / records[0]} lists {len(wanted)} audio files, and the folder {what} {names[0]}{more}: "
+                "complete the run that writes it, or remove the record"
+            )
+
+
+def _is_audio(name: str) -> bool:
+    return Path(name).suffix.lower() in AUDIO_SUFFIXES
 
 
 def _listed(folder: Path, record: str) -> set[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ....core.errors import AudioError
 from ....core.read_ahead import read_groups_ahead
 from ....tokenizers.base import AudioTokenizer, TokenizerSpec
+from ..audio.concerns import Concerns
 from ..audio.convert import measure_loudness, normalise_loudness, resample, select_channels
 from .ids import relative_reason
 from .plan import Failure, PlannedItem
@@ -111,6 +112,7 @@ def load_batches(
     tokenizer: AudioTokenizer,
     settings: ShardSettings,
     num_threads: int,
+    concerns: Concerns,
 ) -> Generator[list[LoadedItem | Failure], None, None]:
     """Yields the batches in order, read by background threads a few batches ahead.
 
@@ -120,9 +122,10 @@ def load_batches(
         tokenizer: the codec that the audio is for.
         settings: of the dataset.
         num_threads: that decode.
+        concerns: counts what is odd about the audio.
     """
 
-    files = SourceFiles((item for batch in batches for item in batch), root)
+    files = SourceFiles((item for batch in batches for item in batch), root, concerns)
 
     def load(item: PlannedItem) -> LoadedItem | Failure:
         return load_item(item, files, tokenizer, settings)

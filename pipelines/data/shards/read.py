@@ -194,6 +194,14 @@ def read_dataset_json(folder: Path) -> dict[str, Any]:
     return info
 
 
+def refuse_dataset(folder: str | Path) -> None:
+    """Raises ValueError if an output is a dataset or lies in one, whose files are replaced or removed by `encode`."""
+    path = Path(folder).expanduser().absolute()
+    for parent in (path, *path.parents):
+        if (parent / DATASET_FILE).is_file():
+            raise ValueError(f"cannot write to {path}: {parent} is a dataset; choose another output")
+
+
 def open_shards(folder: Path, info: Mapping[str, Any]) -> list[ShardFile]:
     """Opens the dataset's shards, in order; if it is not complete, those that are there."""
     plan = info["plan"]

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from torch import Tensor
 
 from ....core.files import file_sha256
+from ..audio.concerns import Concerns, concerns_of
 from ..audio.read import AudioFile, read_audio
 from .plan import PlannedItem
 
@@ -27,10 +28,11 @@ class SourceFiles:
     Args:
         items: all of them, in the order in which they are read.
         root: folder that their paths are relative to.
+        concerns: counts what is odd about the items.
     """
 
-    def __init__(self, items: Iterable[PlannedItem], root: Path):
-        self._root = root
+    def __init__(self, items: Iterable[PlannedItem], root: Path, concerns: Concerns):
+        self._root, self._concerns = root, concerns
         self._turns: dict[str, int] = {}  # id -> number among the items of its file
         starts: dict[str, list[float]] = defaultdict(list)
         for item in items:
@@ -49,8 +51,11 @@ class SourceFiles:
         """Returns audio [C, N] of an item and its rate in Hz; raises AudioError if it cannot be read."""
         shared = self._shared.get(item.path)
         if shared is None:
-            return read_audio(self.path(item), start_s=item.start_s, duration_s=item.duration_s)
-        return shared.read(self._turns[item.id], item)
+            audio, rate = read_audio(self.path(item), start_s=item.start_s, duration_s=item.duration_s)
+        else:
+            audio, rate = shared.read(self._turns[item.id], item)
+        self._concerns.add(item.id, concerns_of(audio, rate))
+        return audio, rate
 
     def sha256(self, item: PlannedItem) -> str:
         """Returns the hex SHA-256 of the content of an item's file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ import torch
 from ....core.errors import MismatchError
 from ....core.files import atomic_path
 from ....tokenizers.base import AudioTokenizer
+from ..audio.concerns import Concerns
 from .load import LoadedItem, load_batches, make_batches, stack_audio
 from .plan import Failure, PlannedItem, shard_content
 from .progress import ProgressReport
@@ -32,6 +33,7 @@ class ShardJob:
     grown: bool  # whether a shard may hold items of an earlier plan
     batch_s: float  # seconds of audio that are encoded at once, padding included
     num_threads: int  # that read audio in the background
+    concerns: Concerns = field(default_factory=Concerns)  # about the audio that was read
 
     def path(self, number: int) -> Path:
         """Returns the file of shard `number`."""
@@ -122,7 +124,9 @@ def encode_shard(job: ShardJob, number: int, items: Sequence[PlannedItem], repor
     failed: dict[str, Failure] = {}
     report.advance(len(encoded))
     batches = make_batches([item for item in items if item.id not in encoded], spec, job.batch_s)
-    with closing(load_batches(batches, job.root, job.tokenizer, job.settings, job.num_threads)) as loaded_batches:
+    with closing(
+        load_batches(batches, job.root, job.tokenizer, job.settings, job.num_threads, job.concerns)
+    ) as loaded_batches:
         for batch in loaded_batches:
             done, lost = encode_batch(batch, job.tokenizer, job.settings)
             encoded |= {entry.item.id: entry for entry in done}

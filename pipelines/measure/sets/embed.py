@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ....core.errors import AudioError
+from ...data.audio.concerns import concerns_of
 from ...data.audio.convert import resample, select_channels
 from ...engines import Worker
 from ..embedders import Embedder, load_embedder
@@ -43,6 +44,7 @@ class FileEmbedding:
     item: SourceItem
     found: Embedded | None = None
     failure: str = ""
+    concerns: tuple[str, ...] = ()  # what is odd about its audio
     cached: bool = False
 
 
@@ -100,6 +102,7 @@ class EmbedWorker(Worker[SourceItem, PreparedFile, FileEmbedding]):
                     result.cached = True
                     return PreparedFile(result=result)
             audio, rate = self.source.read(item, self.max_duration_s)
+            result.concerns = tuple(concerns_of(audio, rate))
             mono = resample(select_channels(audio, 1), rate, embedder.sample_rate)[0]
             embedder.check(mono)
             windows = embedder.windows(mono)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ....core.errors import AudioError
+from ...data.audio.concerns import Concerns
 from ...data.audio.find import choose_items, left_out
 from ...engines import Engine, LocalEngine
 from ..embedders import Embedder
@@ -63,14 +64,17 @@ def gather(
         batch_size=config.batch_size,
         cache=cache,
     )
+    concerns = Concerns()
     with closing(SetBuilder()) as builder:
         for done, result in enumerate(engine.run(make_worker, items, FILES_PER_TASK), start=1):
+            concerns.add(result.item.name, result.concerns)
             _take_in(result, builder, summary)
             if report is not None:
                 report(done, len(items))
         if not summary.num_files:
             first = "; first: {path}: {reason}".format(**summary.failures[0]) if summary.failures else ""
             raise AudioError(f"none of {len(items)} audio files of {name} could be measured{first}")
+        concerns.log()
         found = builder.build(GaussianStatistics.empty(embedder.dim, embedder.identity()))
     summary.num_windows = found.statistics.num
     if summary.num_windows < 2:

@@ -22,6 +22,7 @@ from ....core.files import file_sha256
 from ....tokenizers.base import AudioTokenizer
 from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import find_audio
+from ...data.audio.record import check_records
 from ...data.shards.decode import choose_stream, decode_item
 from ...data.shards.read import DATASET_FILE, LatentDataset, check_tokenizer
 
@@ -56,6 +57,7 @@ class FileSource(Source):
     """Audio files: one, a folder of them, or a manifest's."""
 
     def __init__(self, source: str, where: dict[str, Any] | None):
+        check_records(Path(source).expanduser())
         self.audio = find_audio(source, where=where)
         self.items = [
             SourceItem(name=item.name, path=str(item.path), index=index, metadata=item.metadata)

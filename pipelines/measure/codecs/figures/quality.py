@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -23,11 +24,16 @@ from .common import WIDE_RATE, Undefined, check_not_silent, check_pair, require_
 
 NARROW_RATE = 8_000  # Hz, of narrow-band PESQ
 SHORTEST_PESQ_S = 0.25
+PESQ_PIECE_S = 19.0
+SAFE_UTTERANCES = 40  # by a count that is not that of PESQ itself
+PAUSE_FRAMES = 40  # of 4 ms, a little shorter than the pauses that PESQ counts
 LOUDNESS_BLOCK_S = 0.4  # gating block of BS.1770
 
 
 def pesq(reference: Tensor, estimate: Tensor, sample_rate: int, band: Literal["wb", "nb"] = "wb") -> float:
     """Returns PESQ as MOS-LQO: wide band (ITU-T P.862.2, at 16 kHz) or narrow band (P.862.1, at 8 kHz).
+
+    A long recording with many utterances is measured in pieces, whose mean is returned.
 
     Args:
         reference: the original audio [C, N].
@@ -49,14 +55,45 @@ def pesq(reference: Tensor, estimate: Tensor, sample_rate: int, band: Literal["w
         raise Undefined(f"shorter than {SHORTEST_PESQ_S:g} s")
     if not estimate.any():
         raise Undefined("the estimate is digital silence")
-    try:
-        value = float(
-            measure(rate, speech_signal(reference, sample_rate, rate), speech_signal(estimate, sample_rate, rate), band)
-        )
-    except PesqError as error:
-        reason = error.args[0] if error.args else error
-        raise Undefined(reason.decode() if isinstance(reason, bytes) else str(reason)) from error
-    return _finite(value, "PESQ")
+    original, copy = (speech_signal(audio, sample_rate, rate) for audio in (reference, estimate))
+    values, reason = [], ""
+    for part in _pesq_parts(original, rate):
+        try:
+            values.append(measure(rate, original[part], copy[part], band))
+        except PesqError as error:  # of a piece without speech, where there are others
+            text = error.args[0] if error.args else error
+            reason = text.decode() if isinstance(text, bytes) else str(text)
+    if not values:
+        raise Undefined(reason)
+    return _finite(float(np.mean(values)), "PESQ")
+
+
+def _pesq_parts(original: np.ndarray, rate: int) -> list[slice]:
+    """Returns the parts of a recording that PESQ is measured on: all of it, or pieces of equal length.
+
+    The C code of the package has room for 50 utterances and overruns its arrays beyond. An utterance and the pause
+    after it have at least 0.2 s each (constants MINUTTLENGTH and JOINSPEECHLGTH of P.862), so a piece of 19 s is safe.
+
+    Args:
+        original: samples [N].
+        rate: in Hz.
+    """
+    num_pieces = max(1, math.ceil(len(original) / (PESQ_PIECE_S * rate)))
+    if num_pieces == 1 or _most_utterances(original, rate) <= SAFE_UTTERANCES:
+        return [slice(None)]
+    cuts = np.linspace(0, len(original), num_pieces + 1).round().astype(int)
+    return [slice(begin, end) for begin, end in pairwise(cuts)]
+
+
+def _most_utterances(original: np.ndarray, rate: int) -> int:
+    """Returns the greatest number of runs of loud frames, for any level that separates them from pauses of 0.2 s."""
+    frame = round(0.004 * rate)
+    power = np.square(original[: len(original) // frame * frame].astype(np.float64)).reshape(-1, frame).mean(1)
+    most = 0
+    for level_db in range(-60, -5, 5):
+        loud = np.flatnonzero(power > power.max() * 10 ** (level_db / 10))
+        most = max(most, 1 + int((np.diff(loud) > PAUSE_FRAMES).sum()))
+    return most
 
 
 def stoi(reference: Tensor, estimate: Tensor, sample_rate: int, *, extended: bool = False) -> float:

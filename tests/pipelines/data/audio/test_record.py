@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from latentune.pipelines.data.audio.record import RecordedFolder
+from latentune.pipelines.data.audio.record import RecordedFolder, check_records
 
 
 def run(folder: Path, *names: str, record: str = "sample.json", finish: bool = True) -> RecordedFolder:
@@ -90,3 +90,16 @@ def test_a_folder_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose another output"):
         RecordedFolder(tmp_path / "file", "sample.json", [])
+
+
+def test_a_folder_that_its_record_does_not_describe_is_refused(tmp_path: Path) -> None:
+    check_records(tmp_path)  # no record, nothing to compare with
+    run(tmp_path, "a.wav", "b.wav", "a.json")
+    check_records(tmp_path)
+    (tmp_path / "more.wav").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"sample.json lists 2 audio files, .* does not list, more\.wav"):
+        check_records(tmp_path)
+    (tmp_path / "more.wav").unlink()
+    (tmp_path / "b.wav").unlink()
+    with pytest.raises(ValueError, match=r"sample.json lists 2 audio files, .* does not hold b\.wav: complete the run"):
+        check_records(tmp_path)

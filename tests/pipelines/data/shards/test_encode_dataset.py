@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pyarrow.parquet
 import pytest
+import soundfile
 import torch
 
 from latentune.core.config import build_config
@@ -234,6 +236,24 @@ def test_channel_policy_reaches_the_files(encode, corpus):
     summary = encode("two", channels="error")
     assert 0 < summary.num_items < 9
     assert any("1 channels, 2 required" in failure.reason for failure in summary.failures)
+
+
+def test_odd_audio_is_encoded_and_counted(encode, tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, 13107 * rng.uniform(-1, 1, 8000), 8000, subtype="FLOAT")
+    soundfile.write(folder / "surround.wav", rng.uniform(-0.5, 0.5, (8000, 6)), 8000)
+    soundfile.write(folder / "fine.wav", rng.uniform(-0.5, 0.5, (8000, 2)), 8000)
+    soundfile.write(folder / "slow.wav", rng.uniform(-0.5, 0.5, 100), 200)
+    encode(source=str(folder))
+    warnings = {record.getMessage() for record in caplog.records if "concerns" in record.name}
+    assert {text.rpartition(" ")[0] for text in warnings} == {
+        "2 recordings have a peak above 10 (full scale is 1), such as",
+        "1 recordings have a sample rate outside of 1000 to 1000000 Hz, such as",
+        "1 recordings have more than 2 channels, such as",
+    }
 
 
 def test_config_is_refused_where_it_makes_no_sense():

@@ -5,6 +5,7 @@ import pytest
 from audio_files import tones, write_with_ffmpeg
 
 from latentune.core.read_ahead import read_ahead
+from latentune.pipelines.data.audio.concerns import Concerns
 from latentune.pipelines.data.audio.ffmpeg_reader import FFmpegReader
 from latentune.pipelines.data.shards.plan import PlannedItem
 from latentune.pipelines.data.shards.source_files import SourceFiles
@@ -32,7 +33,7 @@ def test_every_part_is_right_and_a_file_is_decoded_once(tmp_path, monkeypatch, o
     monkeypatch.setattr(FFmpegReader, "_restart", lambda self: (decoded.append(self._path.name), restart(self)))
     starts = [0.5 * n for n in range(8)]
     planned = items(*((name, s) for s in (starts if order == "forward" else starts[::-1]) for name in audio))
-    files = SourceFiles(planned, tmp_path)
+    files = SourceFiles(planned, tmp_path, Concerns())
     for item, (got, rate) in zip(
         planned, read_ahead(files.read, planned, num_threads=num_threads, num_ahead=5), strict=True
     ):
@@ -46,7 +47,7 @@ def test_every_part_is_right_and_a_file_is_decoded_once(tmp_path, monkeypatch, o
 def test_an_item_that_fails_does_not_hold_up_the_others(tmp_path):
     write_with_ffmpeg(tmp_path / "a.mkv", tones(RATE, 1.0), RATE, "pcm_s16le")
     planned = items(("a.mkv", 0.0), ("a.mkv", 3.0), ("a.mkv", 3.5), ("gone.mkv", 0.0), ("gone.mkv", 0.5))
-    files = SourceFiles(planned, tmp_path)
+    files = SourceFiles(planned, tmp_path, Concerns())
 
     def try_read(item):
         try:

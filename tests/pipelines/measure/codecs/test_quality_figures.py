@@ -36,6 +36,16 @@ def test_pesq_is_the_packages_in_both_bands(pair: tuple[Tensor, Tensor]) -> None
     assert pesq(*pair, RATE, "nb") == pytest.approx(package.pesq(8000, *narrow, "nb"), abs=1e-3)
 
 
+@pytest.mark.parametrize("pause_s", [0.25, 0.6])
+def test_pesq_measures_recordings_of_many_utterances(pair: tuple[Tensor, Tensor], pause_s: float) -> None:
+    pytest.importorskip("pesq")
+    burst = pair[0][:, RATE // 2 : RATE // 2 + round(0.35 * RATE)]
+    speech = torch.cat([burst, torch.zeros(1, round(pause_s * RATE))], 1).repeat(1, 60)
+    noisy = speech + 0.003 * torch.randn(speech.shape, generator=torch.Generator().manual_seed(0))
+    assert pesq(speech, speech, RATE) > 4.5
+    assert 1.0 < pesq(speech, noisy, RATE) < 4.5
+
+
 def test_stoi_is_the_packages_and_takes_any_rate(pair: tuple[Tensor, Tensor]) -> None:
     package = pytest.importorskip("pystoi")
     arrays = [audio[0].double().numpy() for audio in pair]
