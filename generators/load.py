@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError
+from ..core.hub import HUB_OPTIONS, fetch_file, is_hub_id
 from ..core.registry import find_class
 from .adapters import MANIFEST as ADAPTER
 from .adapters import adapter_base, load_adapters
@@ -31,7 +32,7 @@ def load_generator(path: str | Path, **options: Any) -> LatentGenerator:
     """Loads a generator from a folder with config.json and weights, in eval mode.
 
     Args:
-        path: the folder, or that of a saved adapter, whose generator is loaded and adapted.
+        path: the folder or hub id, or the folder of a saved adapter, whose generator is loaded and adapted.
         options: of `from_pretrained`, such as `torch_dtype`.
 
     Raises:
@@ -41,7 +42,10 @@ def load_generator(path: str | Path, **options: Any) -> LatentGenerator:
         model = load_generator(adapter_base(Path(path)), **options)
         load_adapters(model, {str(path): 1.0})
         return model
-    config_path = Path(path) / "config.json"
+    if is_hub_id(path):
+        config_path = fetch_file(str(path), "config.json", **{k: v for k, v in options.items() if k in HUB_OPTIONS})
+    else:
+        config_path = Path(path) / "config.json"
     if not config_path.is_file():
         raise CheckpointError(f"{path} holds no config.json: it is not a saved generator")
     try:

@@ -11,7 +11,7 @@ import torch
 
 from ..core.device import Precision, move_model, pick_device, pick_dtype
 from ..core.errors import CheckpointError
-from ..core.hub import fetch_file, is_hub_id
+from ..core.hub import HUB_OPTIONS, fetch_file, is_hub_id
 from ..core.registry import find_class
 from .base import AudioTokenizer
 from .cards import OFFICIAL_CARDS, SHIPPED_CARDS
@@ -30,8 +30,6 @@ SHIPPED = {name: card.place for name, card in SHIPPED_CARDS.items()}
 OFFICIAL = {name: (card.class_name, card.place) for name, card in OFFICIAL_CARDS.items()}
 # a file next to official weights, or the weights themselves -> class, which distinguishes its versions itself
 OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE", "pytorch_model.bin": "NeuCodec"}
-
-HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")  # of `from_pretrained`: where a file is
 
 
 def tokenizer_class(class_name: str) -> type[AudioTokenizer]:

@@ -6,11 +6,14 @@ import logging
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ...core.config import nearest_hint
 from ...core.device import move_model
 from ...core.errors import CheckpointError, DatasetError
+from ...core.hub import HUB_OPTIONS, fetch_folder, is_hub_id
 from ...generators.adapters import MANIFEST as ADAPTER
 from ...generators.adapters import load_adapters
 from ...generators.load import load_generator
@@ -36,16 +39,19 @@ def load_pipeline(
     adapters: Mapping[str, float] | None = None,
     device: torch.device | str | None = None,
     torch_dtype: torch.dtype | None = None,
+    **hub_options: Any,
 ) -> GenerationPipeline:
     """Loads a tokenizer and a generator together.
 
     Args:
-        path: a shipped name (`codicodec-mini-dit`, `codicodec-mini-lm`), a folder that `save_pretrained` wrote, a
-            training run or one of its checkpoints (the averaged weights), or a generator's own folder.
+        path: a shipped name (`codicodec-mini-dit`, `codicodec-mini-lm`), a folder that `save_pretrained` wrote, the
+            hub id (`owner/name`) of one, a training run or one of its checkpoints (the averaged weights), or a
+            generator's own folder.
         tokenizer: which tokenizer to decode with, where the folder does not name one or the one it names has moved.
         adapters: folder of each adapter of the generator, or run or checkpoint that trained it -> its weight.
         device: of both networks; by default the CPU.
         torch_dtype: of both networks; by default as they were saved.
+        hub_options: where a file of the hub is: cache_dir, local_files_only, revision, token.
 
     Returns:
         The pipeline, in eval mode.
@@ -53,8 +59,13 @@ def load_pipeline(
     Raises:
         CheckpointError: nothing usable is there.
         MismatchError: tokenizer and generator were not made for each other.
+        TypeError: an unknown option.
     """
+    if unknown := [name for name in hub_options if name not in HUB_OPTIONS]:
+        raise TypeError(f"no option {unknown[0]!r} of load_pipeline: {nearest_hint(unknown[0], HUB_OPTIONS)}")
     folder = _shipped_folder(str(path)) if str(path) in SHIPPED else Path(path)
+    if not folder.is_dir() and is_hub_id(path):
+        folder = fetch_folder(str(path), **hub_options)
     if (folder / MANIFEST).is_file():
         pipeline = GenerationPipeline.from_pretrained(folder, tokenizer=tokenizer)
     else:

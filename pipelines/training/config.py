@@ -144,6 +144,11 @@ class TrainConfig:
     ema_decay: float = option(0.999, "Decay of the averaged weights; it is lower in the first steps.")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "Number format of the forward pass.")
     compile: bool = option(False, "Compile the model with torch.compile.")
+    shard: bool = option(
+        False,
+        "Share weights, averaged weights, gradients and optimizer state out between the processes (FSDP2), in place of "
+        "a copy in each. With one process it does nothing.",
+    )
     gradient_checkpointing: bool = option(
         False, "Compute the activations of each block again in the backward pass, which saves memory and costs time."
     )
@@ -179,6 +184,8 @@ class TrainConfig:
             raise ValueError("fad_every is given: name the real audio, or its saved statistics, in fad.reference")
         if self.fad_every and getattr(self.data, "tokenizer", None) is None:
             raise ValueError("fad_every needs a generator, and data.tokenizer to decode its samples with")
+        if self.shard and (self.compile or self.mixed_precision == "fp16"):
+            raise ValueError("shard cannot be combined with compile or mixed_precision fp16: leave one out")
         if self.adapter is not None and self.model.init_from is None:
             raise ValueError("adapter is given: name the generator that it adapts in model.init_from")
         if self.adapter is not None and not isinstance(self.data, LatentDataConfig):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...core.errors import CheckpointError
 from .config import OptimizerConfig, ScheduleConfig
+from .sharding import gathered, like
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
@@ -110,10 +111,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Returns the state of the optimizer as `parameter/entry` -> tensor."""
+    """Returns the state of the optimizer as `parameter/entry` -> whole tensor; see `sharding.gathered`."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
-        f"{names[parameter]}/{entry}": value.detach().cpu().contiguous()
+        f"{names[parameter]}/{entry}": gathered(value)
         for parameter, state in optimizer.state.items()
         for entry, value in state.items()
     }
@@ -130,7 +131,8 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, t
     Raises:
         CheckpointError: a parameter that the model does not have.
     """
-    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    parameters = dict(model.named_parameters())
+    names: dict[Tensor, str] = {parameter: name for name, parameter in parameters.items()}
     order = [names[p] for group in optimizer.param_groups for p in group["params"]]
     numbers = {name: number for number, name in enumerate(order)}
     state: dict[int, dict[str, Tensor]] = {}
@@ -138,5 +140,5 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, t
         name, _, entry = key.rpartition("/")
         if name not in numbers:
             raise CheckpointError(f"the optimizer state is of another model: it has {name}, this model does not")
-        state.setdefault(numbers[name], {})[entry] = value
+        state.setdefault(numbers[name], {})[entry] = like(parameters[name], value)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -43,6 +43,7 @@ FREE = (
     "process_timeout_min",
     "gradient_checkpointing",
     "trackers",
+    "shard",
     "log_every",
     "validate_every",
     "preview_every",
@@ -95,22 +96,18 @@ def find_start(config: TrainConfig, resume: str | Path | None) -> Start | None:
     return Start(start, saved)
 
 
-def load_state(
-    start: Start, trained: Trainee, critic: Trainee | None, average: AveragedModel, scaler: Any | None
-) -> None:
-    """Loads weights, averaged weights, the critic, and the state of optimizers and gradient scaler.
+def load_weights(start: Start, model: ConfiguredModel, average: AveragedModel) -> None:
+    """Loads weights and averaged weights, which are not sharded yet.
 
     Args:
         start: the checkpoint.
-        trained: the model.
-        critic: of an adversarial objective.
+        model: the model.
         average: the averaged weights.
-        scaler: of fp16 gradients.
 
     Raises:
-        MismatchError: the checkpoint's model or critic has another config, or was trained on another dataset.
+        MismatchError: the checkpoint's model has another config, or was trained on another dataset.
     """
-    folder, model = start.folder, cast(ConfiguredModel, trained.module)
+    folder = start.folder
     for target, name in ((model, "model"), (average.model, "ema")):
         if has_trained_adapter(target):
             restore_adapter(cast(LatentGenerator, target), folder / name)
@@ -121,6 +118,21 @@ def load_state(
                 f"{folder} was trained on another dataset or with another model.config: choose another output"
             )
         target.load_state_dict(saved.state_dict())
+
+
+def load_state(start: Start, trained: Trainee, critic: Trainee | None, scaler: Any | None) -> None:
+    """Loads the critic, and the state of optimizers and gradient scaler.
+
+    Args:
+        start: the checkpoint.
+        trained: the model.
+        critic: of an adversarial objective.
+        scaler: of fp16 gradients.
+
+    Raises:
+        MismatchError: the checkpoint's critic has another config.
+    """
+    folder = start.folder
     load_optimizer_tensors(trained.optimizer, trained.module, read_tensors(folder))
     if critic is not None:
         load_critic(critic.module, folder / f"{CRITIC}.safetensors")
@@ -136,8 +148,11 @@ def save_state(
     critic: Trainee | None,
     average: AveragedModel,
     scaler: Any | None,
-) -> Path:
-    """Saves what `load_state` loads as a checkpoint of the run's folder.
+    main: bool,
+) -> Path | None:
+    """Saves what `load_weights` and `load_state` load as a checkpoint of the run's folder.
+
+    Every process calls it, so that shares are gathered. The checkpoint is the same however many processes there are.
 
     Args:
         step: optimizer steps done.
@@ -146,13 +161,20 @@ def save_state(
         critic: of an adversarial objective.
         average: the averaged weights.
         scaler: of fp16 gradients.
+        main: whether this process writes.
 
     Returns:
-        The folder of the checkpoint.
+        The folder of the checkpoint, in the process that writes.
 
     Raises:
         OSError: it could not be written; nothing half-written is left behind.
     """
+    if not main and not trained.sharded:
+        return None
+    model, averaged = trained.whole(), average.whole()
+    optimizer = optimizer_tensors(trained.optimizer, trained.module)
+    if not main:
+        return None
     progress = Progress(
         step=step,
         samples_seen=step * config.batch_size,
@@ -162,9 +184,9 @@ def save_state(
     return save_checkpoint(
         config.folder / "checkpoints",
         progress,
-        cast(ConfiguredModel, trained.module),
-        average.model,
-        optimizer_tensors(trained.optimizer, trained.module),
+        model,
+        averaged,
+        optimizer,
         config.keep_checkpoints,
         None if critic is None else _critic_state(critic),
         write=_write_adapter(str(config.model.init_from)) if config.adapter else ConfiguredModel.save_pretrained,

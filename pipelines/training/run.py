@@ -25,7 +25,8 @@ from .ema import AveragedModel
 from .environment import processes_of
 from .loader import micro_batches
 from .log import Averages, MetricsLog
-from .resume import Start, load_state, save_state
+from .resume import Start, load_state, load_weights, save_state
+from .sharding import shard
 from .step import Stepper
 from .stop import StopRequest
 from .trackers import Trackers
@@ -75,11 +76,16 @@ class Run:
             with closing(first):
                 task.objective.warm_start(cast(nn.Module, task.model), first)
         self.model: ConfiguredModel = task.model.to(accelerator.device).train()
-        self.average = AveragedModel(self.model, config.ema_decay)
+        sharded = config.shard and self.processes.count > 1
+        self.average = AveragedModel(self.model, config.ema_decay, sharded)
+        if start is not None:
+            load_weights(start, self.model, self.average)
         self.stepper = Stepper(config, accelerator, task.objective, self.model)
+        if sharded:
+            shard(cast(nn.Module, self.average.model), accelerator.device)
         self.first_step = self.saved_step = 0
         if start is not None:
-            load_state(start, self.stepper.model, self.stepper.critic, self.average, accelerator.scaler)
+            load_state(start, self.stepper.model, self.stepper.critic, accelerator.scaler)
             self.first_step = self.saved_step = start.progress.step
         self.log: MetricsLog | None = None
         if accelerator.is_main_process:
@@ -168,7 +174,7 @@ class Run:
         """Validates, saves and calls the callbacks when it is time; returns the newest validation loss."""
         config = self.config
         if self.task.held_out is not None and is_due(config.validate_every, done, config.steps):
-            figures = validate(config, self.task, self.average.model, self.accelerator)
+            figures = validate(config, self.task, self._averaged(), self.accelerator)
             self._write(done, figures)
             valid_loss = figures["valid_loss"]
         if is_due(config.checkpoint_every, done, config.steps) or done == config.steps:
@@ -177,10 +183,15 @@ class Run:
             if not is_due(callback.every, done, config.steps):
                 continue
             if isinstance(callback, SharedCallback):
-                callback(done, self.average.model, self.log, self.processes)
-            elif self.log is not None:
-                callback(done, self.average.model, self.log)
+                callback(done, self._averaged(), self.log, self.processes)
+                continue
+            averaged = self._averaged()
+            if self.log is not None:
+                callback(done, averaged, self.log)
         return valid_loss
+
+    def _averaged(self) -> ConfiguredModel:
+        return self.average.whole(self.accelerator.device)
 
     def _write(self, done: int, figures: dict[str, float]) -> None:
         if self.log is not None:
@@ -195,9 +206,9 @@ class Run:
         )
 
     def _save(self, done: int) -> None:
-        if self.accelerator.is_main_process:
-            both = self.stepper.model, self.stepper.critic
-            path = save_state(done, self.config, *both, self.average, self.accelerator.scaler)
+        both, scaler = (self.stepper.model, self.stepper.critic), self.accelerator.scaler
+        path = save_state(done, self.config, *both, self.average, scaler, self.accelerator.is_main_process)
+        if path is not None:
             job_logger.info("saved %s", path)
         self.saved_step = done
         self.accelerator.wait_for_everyone()

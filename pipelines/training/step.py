@@ -39,11 +39,14 @@ class Stepper:
             uses_all_parameters=objective.uses_all_parameters,
             compile=config.compile,
             gradient_checkpointing=config.gradient_checkpointing,
+            sharded=config.shard and self.processes.count > 1,
         )
         self.critic = self._make_critic()
 
     def _make_critic(self) -> Trainee | None:
         config = self.config
+        if self.model.sharded and isinstance(self.objective, AdversarialObjective):
+            raise ValueError("a model that is trained with a critic cannot be sharded: leave shard out")
         critic = self.objective.critic if isinstance(self.objective, AdversarialObjective) else None
         if critic is not None:
             if config.model.init_critic_from is not None:

@@ -6,14 +6,17 @@ import functools
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
+from ...core.configured import ConfiguredModel
 from .config import OptimizerConfig
 from .optim import build_optimizer, set_learning_rate
+from .sharding import Whole, shard
 
 
 class Trainee:
@@ -27,9 +30,10 @@ class Trainee:
             for unused ones in each step, which costs a pass over the graph.
         compile: use `torch.compile`.
         gradient_checkpointing: compute the activations of each repeated block again in the backward pass.
+        sharded: share the network out between the processes.
 
     Raises:
-        ValueError: gradient checkpointing of a network without repeated blocks.
+        ValueError: gradient checkpointing or sharding of a network without repeated blocks.
     """
 
     def __init__(
@@ -41,14 +45,22 @@ class Trainee:
         uses_all_parameters: bool,
         compile: bool = False,
         gradient_checkpointing: bool = False,
+        sharded: bool = False,
     ):
         from accelerate import DistributedDataParallelKwargs
 
-        self.module, self.config, self.accelerator = module, config, accelerator
+        self.module, self.config, self.accelerator, self.sharded = module, config, accelerator, sharded
+        self.whole = Whole(cast(ConfiguredModel, module), sharded)
         blocks: Sequence[nn.Module] = getattr(module, "repeated_blocks", ())
-        self.optimizer = build_optimizer(module, config, blocks)
         if gradient_checkpointing:
             _checkpoint_blocks(module, blocks)
+        if sharded:
+            shard(module, accelerator.device)
+        self.optimizer = build_optimizer(module, config, blocks)
+        if sharded:  # not wrapped by accelerate, which would copy the network to each process
+            self.wrapped = _under_autocast(module, accelerator)
+            self._prepared = accelerator.prepare(self.optimizer)
+            return
         wrapped = torch.compile(module) if compile else module
         accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=not uses_all_parameters)
         self.wrapped, self._prepared = accelerator.prepare(wrapped, self.optimizer)
@@ -59,17 +71,30 @@ class Trainee:
 
     def part(self, last: bool) -> AbstractContextManager[Any]:
         """Surrounds forward and backward pass of a part of a step: processes share gradients only in the last part."""
+        if self.sharded:
+            cast(Any, self.module).set_requires_gradient_sync(last)
+            return nullcontext()
         return nullcontext() if last else self.accelerator.no_sync(self.wrapped)
 
     def clip(self, clip_norm: float) -> Tensor:
         """Limits the norm of the whole gradient (0: does not) and returns the norm before that."""
         norm: Tensor = self.accelerator.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
-        return norm
+        return cast(Tensor, norm.full_tensor()) if isinstance(norm, DTensor) else norm
 
     def update(self) -> None:
         """Does the optimizer's step and drops the gradient."""
         self._prepared.step()
         self._prepared.zero_grad(set_to_none=True)
+
+
+def _under_autocast(module: nn.Module, accelerator: Any) -> Any:
+    """Returns the forward pass of a network in the run's precision."""
+
+    def forward(*arguments: Any, **options: Any) -> Any:
+        with accelerator.autocast():
+            return module(*arguments, **options)
+
+    return forward
 
 
 def _checkpoint_blocks(module: nn.Module, blocks: Sequence[nn.Module]) -> None:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from .core.settings import shipped_configs as shipped_configs
     from .generators.base import LatentGenerator as LatentGenerator
     from .generators.conditions import Conditions as Conditions
+    from .generators.diffusion import DiffusionTransformer as DiffusionTransformer
     from .generators.given import Given as Given
+    from .generators.language import TokenLM as TokenLM
     from .generators.load import load_generator as load_generator
     from .pipelines.data.audio import find_audio as find_audio
     from .pipelines.data.audio import read_audio as read_audio
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from .pipelines.evaluate import EvaluateConfig as EvaluateConfig
     from .pipelines.evaluate import ResultsTable as ResultsTable
     from .pipelines.evaluate import evaluate as evaluate
+    from .pipelines.generation.diffusers_pipeline import LatentunePipeline as LatentunePipeline
     from .pipelines.generation.load import build_pipeline as build_pipeline
     from .pipelines.generation.load import load_pipeline as load_pipeline
     from .pipelines.generation.pipeline import AudioOutput as AudioOutput
@@ -59,8 +62,13 @@ if TYPE_CHECKING:
     from .tokenizers.base import AudioTokenizer as AudioTokenizer
     from .tokenizers.base import Encoded as Encoded
     from .tokenizers.base import TokenizerSpec as TokenizerSpec
+    from .tokenizers.codicodec import CoDiCodec as CoDiCodec
     from .tokenizers.load import load_official as load_official
     from .tokenizers.load import load_tokenizer as load_tokenizer
+    from .tokenizers.melcodec import MelCodec as MelCodec
+    from .tokenizers.neucodec import DistillNeuCodec as DistillNeuCodec
+    from .tokenizers.neucodec import NeuCodec as NeuCodec
+    from .tokenizers.taae import TAAE as TAAE
 
 __version__ = "0.2.0.dev0"
 
@@ -81,13 +89,16 @@ _MODULES = {
     "core.settings": ("load_config", "load_settings", "shipped_configs"),
     "generators.base": ("LatentGenerator",),
     "generators.conditions": ("Conditions",),
+    "generators.diffusion": ("DiffusionTransformer",),
     "generators.given": ("Given",),
+    "generators.language": ("TokenLM",),
     "generators.load": ("load_generator",),
     "pipelines.data.audio": ("find_audio", "read_audio", "resample", "write_audio"),
     "pipelines.data.shards": ("LatentDataset", "collate"),
     "pipelines.decode": ("DecodeConfig", "decode_dataset"),
     "pipelines.encode": ("EncodeConfig", "encode_dataset"),
     "pipelines.evaluate": ("EvaluateConfig", "ResultsTable", "evaluate"),
+    "pipelines.generation.diffusers_pipeline": ("LatentunePipeline",),
     "pipelines.generation.load": ("build_pipeline", "load_pipeline"),
     "pipelines.generation.pipeline": ("AudioOutput", "GenerationPipeline"),
     "pipelines.info": ("dataset_info",),
@@ -98,7 +109,11 @@ _MODULES = {
     "pipelines.sample": ("SampleConfig", "sample_to_folder"),
     "pipelines.train": ("TrainConfig", "train", "train_config"),
     "tokenizers.base": ("AudioTokenizer", "Encoded", "TokenizerSpec"),
+    "tokenizers.codicodec": ("CoDiCodec",),
     "tokenizers.load": ("load_official", "load_tokenizer"),
+    "tokenizers.melcodec": ("MelCodec",),
+    "tokenizers.neucodec": ("DistillNeuCodec", "NeuCodec"),
+    "tokenizers.taae": ("TAAE",),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -112,6 +127,10 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:  # a type checker shall report an unknown name
 
     def __getattr__(name: str) -> Any:
+        if name == "ModelMixin":  # diffusers looks the base of a pipeline's component up where it finds its class
+            from diffusers import ModelMixin
+
+            return ModelMixin
         if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module

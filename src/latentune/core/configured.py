@@ -19,7 +19,7 @@ from .config import build_config, config_to_dict
 from .errors import CheckpointError
 from .files import let_others_read
 from .objective import Objective
-from .registry import class_path, find_class
+from .registry import OWN_PACKAGE, class_path, find_class
 
 KEPT_KEYS = ("_licence",)  # of config.json, in addition to the config dataclass: facts about the weights
 
@@ -42,6 +42,9 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         if not isinstance(config, self.config_class):
             raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.settings = config
+        if type(self).__module__.startswith(f"{OWN_PACKAGE}."):
+            # a DiffusionPipeline writes where it finds the class of a component again: by its name in `latentune`
+            self.__module__ = OWN_PACKAGE
         self.register_to_config(**config_to_dict(config))
 
     @property

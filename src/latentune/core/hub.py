@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import CheckpointError
 
+HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")  # of `from_pretrained`: where a file is
 WEIGHT_SUFFIXES = (".bin", ".ckpt", ".pt", ".safetensors")  # such a name means a file, existing or not
 
 
@@ -25,6 +26,29 @@ def is_downloaded(hub_id: str) -> bool:
 
     snapshots = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model") / "snapshots"
     return snapshots.is_dir() and any(snapshots.iterdir())
+
+
+def fetch_folder(hub_id: str, **options: Any) -> Path:
+    """Returns the local folder of the repository `owner/name`, which is downloaded to the hub's cache as needed.
+
+    Args:
+        hub_id: `owner/name`.
+        options: of `huggingface_hub.snapshot_download`, such as `revision`.
+
+    Returns:
+        The folder in the cache.
+
+    Raises:
+        CheckpointError: the repository does not exist, or there is neither a network nor a cached copy.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, **options))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = textwrap.shorten(str(error), 300, placeholder=" ...")
+        raise CheckpointError(f"cannot fetch {hub_id} from the hub, and there is no local copy: {reason}") from error
 
 
 def fetch_file(hub_id: str, file_name: str, **options: Any) -> Path:

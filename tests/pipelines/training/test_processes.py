@@ -12,6 +12,7 @@ import torch
 from made_dataset import make_dataset
 from safetensors.torch import load_file
 
+from latentune.core.errors import ConfigError
 from latentune.core.settings import load_settings
 from latentune.pipelines.data.checkpoints import run_weights
 from latentune.pipelines.train import train, train_config
@@ -26,6 +27,8 @@ name, *keys = sys.argv[1:]
 train(train_config(load_settings(name, keys)))
 print(f"one of {PartialState().num_processes} processes")
 """
+# several processes without a GPU are started as if they had one: `--cpu` starts a single process
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
@@ -66,6 +69,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["train/dit-tiny", pytest.param("train/lm-tiny", marks=pytest.mark.slow)])
 def test_two_processes_train_the_model_that_one_trains(made: dict[str, Path], tmp_path: Path, name: str) -> None:
     measured = [
@@ -96,6 +100,45 @@ def test_two_processes_train_the_model_that_one_trains(made: dict[str, Path], tm
     # a single process resumes what two have started
     summary = train(train_config(load_settings(name, keys_of(made, tmp_path / "two", "steps=7", "grad_accum=2"))))
     assert summary.checkpoint.endswith("00000007")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("name", "first"), [("train/dit-tiny", 2), pytest.param("train/lm-tiny", 1, marks=pytest.mark.slow)]
+)
+def test_a_sharded_run_is_resumed_by_another_number_of_processes_and_is_that_of_one(
+    made: dict[str, Path], tmp_path: Path, name: str, first: int
+) -> None:
+    options = ["validate_every=3", f"data.valid_source={made['data']}", "data.valid_examples=3"]
+    train(train_config(load_settings(name, keys_of(made, tmp_path / "one", *options))))
+    for processes, steps in ((first, 3), (3 - first, 6)):
+        keys = keys_of(made, tmp_path / "two", *options, f"steps={steps}", f"grad_accum={steps // 3}", "shard=true")
+        if processes == 2:
+            launch(ACCELERATE, tmp_path / "launched.py", name, *keys)
+        else:
+            train(train_config(load_settings(name, keys)))
+    one, two = (load_checkpoint(tmp_path / folder) for folder in ("one", "two"))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4, msg=key)
+    for expected, found in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        for figure in expected.keys() & {"loss", "gradient_norm", "valid_loss"}:
+            assert found[figure] == pytest.approx(expected[figure], rel=2e-3), figure
+
+
+def load_checkpoint(run: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a run's last checkpoint: weights, averaged weights and the state of the optimizer."""
+    checkpoint = run_weights(run).parent
+    return {
+        f"{path.relative_to(checkpoint)}:{name}": value
+        for path in checkpoint.rglob("*.safetensors")
+        for name, value in load_file(path).items()
+    }
+
+
+def test_what_cannot_be_sharded_is_told(made: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="shard cannot be combined with compile"):
+        train_config(load_settings("train/dit-tiny", keys_of(made, tmp_path, "shard=true", "compile=true")))
 
 
 def test_shares_of_work_are_put_back_in_order() -> None:
