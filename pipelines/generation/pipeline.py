@@ -146,6 +146,7 @@ class GenerationPipeline:
         if guidance_scale is not None:
             chosen["guidance_scale"] = guidance_scale
         sampling = self.generator.make_sampling(chosen)
+        self.check_conditions(Conditions(values={"text": [sampling.negative_prompt]}))
         if continue_from is not None:
             given = self._prefix(*continue_from, given)
         # drawn first, so that an item's noise does not depend on how many items come after it
