@@ -17,7 +17,7 @@ from ...generators.conditioning import ConditionEncoder
 from ...generators.conditioning.base import Conditioner
 from ...generators.conditioning.frozen import load_frozen
 from ...generators.conditions import SECONDS, is_given
-from ..data.shards import LatentDataset
+from ..data.shards import LatentDataset, MixedDataset
 from ..data.shards.crops import COLUMNS
 from .data_config import LatentDataConfig
 from .values import hears, stored_embeddings
@@ -49,7 +49,9 @@ def condition_columns(given: Mapping[str, str], encoder: ConditionEncoder | None
     return {name: given.get(name, name) for name in names if name != SECONDS}
 
 
-def check_conditions(dataset: LatentDataset, config: LatentDataConfig, encoder: ConditionEncoder) -> TrainedOn:
+def check_conditions(
+    dataset: LatentDataset | MixedDataset, config: LatentDataConfig, encoder: ConditionEncoder
+) -> TrainedOn:
     """Checks the conditions of a generator against a dataset before training begins.
 
     Args:
@@ -101,7 +103,7 @@ def check_conditions(dataset: LatentDataset, config: LatentDataConfig, encoder: 
     )
 
 
-def _check_embeddings(dataset: LatentDataset, name: str, column: str, conditioner: Conditioner) -> str:
+def _check_embeddings(dataset: LatentDataset | MixedDataset, name: str, column: str, conditioner: Conditioner) -> str:
     """Returns the hash of the weights of a condition's frozen encoder: of its stored embeddings, or as it is loaded."""
     assert conditioner.frozen is not None
     store = stored_embeddings(dataset, column, conditioner)
@@ -115,7 +117,13 @@ def _check_embeddings(dataset: LatentDataset, name: str, column: str, conditione
 
 
 def _check_column(
-    dataset: LatentDataset, name: str, column: str, found: set[str], *, explicit: bool, conditioner: Conditioner
+    dataset: LatentDataset | MixedDataset,
+    name: str,
+    column: str,
+    found: set[str],
+    *,
+    explicit: bool,
+    conditioner: Conditioner,
 ) -> None:
     if column in found:
         return
@@ -138,7 +146,7 @@ def _check_column(
 
 
 def _check_values(
-    dataset: LatentDataset, name: str, column: str, values: Sequence[Any], conditioner: Conditioner
+    dataset: LatentDataset | MixedDataset, name: str, column: str, values: Sequence[Any], conditioner: Conditioner
 ) -> None:
     rest = iter(values)
     while some := list(islice(rest, VALUES_AT_ONCE)):

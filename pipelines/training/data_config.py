@@ -67,10 +67,17 @@ class AudioDataConfig:
 class LatentDataConfig:
     """A shard dataset to train a generator on, whole chunks of each item at a time."""
 
-    source: str = option(help="Folder of a dataset that `latentune encode` wrote.")
+    source: str | tuple[str, ...] = option(
+        help="Folder of a dataset that `latentune encode` wrote, or a list of such folders, of one tokenizer."
+    )
+    source_weights: tuple[float, ...] = option(
+        (), "Share of the examples of each dataset of `source`. By default every item has the same."
+    )
     crop_s: float = option(10.0, "Length of an example in seconds, rounded to whole chunks of the codec.")
     where: dict[str, Any] = option(factory=dict, help="Metadata values that an item must have to be used.")
-    valid_source: str | None = option(None, "Held-out dataset. By default it is part of `source`.")
+    valid_source: str | tuple[str, ...] | None = option(
+        None, "Held-out dataset, or a list of them. By default it is part of `source`."
+    )
     valid_where: dict[str, Any] | None = option(
         None, "Metadata values of the held-out items. Without it and without `valid_source` there is no validation."
     )
@@ -90,6 +97,18 @@ class LatentDataConfig:
         if not self.crop_s > 0:
             raise ValueError(f"crop_s must be above 0, got {self.crop_s}")
         check_at_least(self, 1, "valid_examples", "num_threads", "prefetch_batches")
+        if self.source_weights and (
+            len(self.source_weights) != len(sources_of(self.source)) or not min(self.source_weights) > 0
+        ):
+            raise ValueError(
+                f"source_weights must be one number above 0 per dataset of source, got {list(self.source_weights)} "
+                f"for {len(sources_of(self.source))}"
+            )
+
+
+def sources_of(source: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the datasets that a source names, one or several."""
+    return (source,) if isinstance(source, str) else source
 
 
 def data_class(class_name: str) -> type[AudioDataConfig] | type[LatentDataConfig]:

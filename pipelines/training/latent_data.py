@@ -11,9 +11,17 @@ from ...core.random import keyed_generator
 from ...generators.base import LatentBatch
 from ...generators.conditioning import ConditionEncoder
 from ...generators.conditions import Conditions
-from ..data.shards import LatentDataset, LatentItem, ResumableSampler, collate, random_crop
+from ..data.shards import (
+    LatentDataset,
+    LatentItem,
+    MixedDataset,
+    MixtureSampler,
+    ResumableSampler,
+    collate,
+    random_crop,
+)
 from .conditions import condition_columns
-from .data_config import LatentDataConfig
+from .data_config import LatentDataConfig, sources_of
 from .values import ConditionValues
 
 
@@ -30,18 +38,18 @@ class LatentCrops:
 
     def __init__(
         self,
-        dataset: LatentDataset,
+        dataset: LatentDataset | MixedDataset,
         config: LatentDataConfig,
         seed: int,
         shuffle: bool = True,
         encoder: ConditionEncoder | None = None,
     ):
         self.dataset, self.config, self.seed, self.encoder = dataset, config, seed, encoder
-        self.sampler = ResumableSampler(len(dataset), seed, shuffle)
+        self.sampler = _sampler(dataset, seed, shuffle)
         self.silence = dataset.silence
         self.crop_chunks = dataset.spec.nearest_chunks(config.crop_s)
         self.columns = condition_columns(config.conditions, encoder)
-        self.values = ConditionValues(dataset, self.columns, encoder)
+        self.values = [ConditionValues(part, self.columns, encoder) for part in dataset.parts]
 
     @property
     def num_items(self) -> int:
@@ -55,7 +63,8 @@ class LatentCrops:
         epoch, index = key
         generator = keyed_generator(self.seed, epoch, index)
         item = random_crop(self.dataset[index], self.dataset.spec, self.crop_chunks, self.silence, generator)
-        return replace(item, metadata=self.values.of(item, generator))
+        part = self.dataset.locate(index)[0] if isinstance(self.dataset, MixedDataset) else 0
+        return replace(item, metadata=self.values[part].of(item, generator))
 
     def collate(self, examples: list[LatentItem]) -> LatentBatch:
         """Returns crops as a batch, its conditions as tensors: a network sees no text."""
@@ -66,17 +75,28 @@ class LatentCrops:
         return replace(batch, conditions=self.encoder.prepare(batch.conditions))
 
 
-def open_latents(config: LatentDataConfig, held_out: bool = False) -> LatentDataset:
-    """Opens the training or the held-out dataset that `config` names.
+def _sampler(dataset: LatentDataset | MixedDataset, seed: int, shuffle: bool) -> ResumableSampler | MixtureSampler:
+    if isinstance(dataset, MixedDataset) and dataset.weights is not None:
+        return MixtureSampler([len(part) for part in dataset.parts], dataset.weights, seed, shuffle)
+    return ResumableSampler(len(dataset), seed, shuffle)
+
+
+def open_latents(config: LatentDataConfig, held_out: bool = False) -> LatentDataset | MixedDataset:
+    """Opens the training or the held-out dataset that `config` names, or several as one.
 
     Raises:
         DatasetError: no dataset there, or a corrupt one.
-        TrainingError: it has no items, or none that `where` keeps.
+        MismatchError: the datasets are of different tokenizers or have different streams.
+        TrainingError: one has no items, or none that `where` keeps.
     """
     source = (config.valid_source or config.source) if held_out else config.source
     where: dict[str, Any] | None = config.valid_where if held_out else config.where
-    dataset = LatentDataset(source, where=where or None)
-    if not len(dataset):
-        kept = f" with {', '.join(f'{k} = {v!r}' for k, v in where.items())}" if where else ""
-        raise TrainingError(f"nothing to train on: dataset {source} has no items{kept}")
-    return dataset
+    parts = [LatentDataset(folder, where=where or None) for folder in sources_of(source)]
+    for part in parts:
+        if not len(part):
+            kept = f" with {', '.join(f'{k} = {v!r}' for k, v in where.items())}" if where else ""
+            raise TrainingError(f"nothing to train on: dataset {part.path} has no items{kept}")
+    if len(parts) == 1:
+        return parts[0]
+    weights = config.source_weights if source == config.source else ()
+    return MixedDataset(parts, weights or None)

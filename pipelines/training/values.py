@@ -10,15 +10,17 @@ import torch
 from ...generators.conditioning import ConditionEncoder, Conditioner
 from ...generators.conditioning.base import as_text
 from ...generators.conditions import is_given
-from ..data.shards import LatentDataset, LatentItem
+from ..data.shards import LatentDataset, LatentItem, MixedDataset
 from ..data.shards.embeddings import AUDIO, EmbeddingStore, open_store
 
 
-def stored_embeddings(dataset: LatentDataset, column: str, conditioner: Conditioner) -> EmbeddingStore | None:
+def stored_embeddings(
+    dataset: LatentDataset | MixedDataset, column: str, conditioner: Conditioner
+) -> EmbeddingStore | None:
     """Returns the embeddings of a column that a dataset stores for a conditioner.
 
     Args:
-        dataset: to look in.
+        dataset: to look in; of several datasets, all must store them.
         column: of the metadata, or `audio`.
         conditioner: whose encoder the embeddings are to be of.
 
@@ -26,7 +28,10 @@ def stored_embeddings(dataset: LatentDataset, column: str, conditioner: Conditio
         The store, or None where there is none or the conditioner has no encoder.
     """
     source = conditioner.frozen
-    return None if source is None else open_store(dataset.path, column, str(source))
+    if source is None:
+        return None
+    stores = [open_store(part.path, column, str(source)) for part in dataset.parts]
+    return stores[0] if all(store is not None for store in stores) else None
 
 
 def hears(column: str, conditioner: Conditioner) -> bool:

@@ -1,6 +1,7 @@
 """Latent shards: datasets of a codec's two streams, written once and read at random."""
 
 from .crops import collate, random_crop
+from .mixture import MixedDataset, MixtureSampler
 from .plan import Plan, PlannedItem
 from .read import LatentDataset, LatentItem, dataset_binding
 from .sampler import ResumableSampler
@@ -9,6 +10,8 @@ from .settings import ShardSettings
 __all__ = [
     "LatentDataset",
     "LatentItem",
+    "MixedDataset",
+    "MixtureSampler",
     "Plan",
     "PlannedItem",
     "ResumableSampler",

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from ....tokenizers.base import AudioTokenizer, TokenizerSpec
 from ..audio.find import matches
 from .shard import REPAIR, ShardFile, shard_name
 from .statistics import latent_statistics
+
+if TYPE_CHECKING:
+    from .mixture import MixedDataset
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +90,11 @@ class LatentDataset(Dataset[LatentItem]):
         self._statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @property
+    def parts(self) -> tuple[LatentDataset, ...]:
+        """The datasets that this one consists of; see `MixedDataset`."""
+        return (self,)
+
+    @property
     def complete(self) -> bool:
         """False while the dataset is still being encoded."""
         return bool(self.info["complete"])
@@ -151,7 +159,7 @@ class LatentDataset(Dataset[LatentItem]):
         return self._statistics
 
 
-def dataset_binding(dataset: LatentDataset) -> TokenizerBinding:
+def dataset_binding(dataset: LatentDataset | MixedDataset) -> TokenizerBinding:
     """Returns what a generator trained on this dataset must know about the codec."""
     return TokenizerBinding(
         spec=dataset.spec,
@@ -161,7 +169,7 @@ def dataset_binding(dataset: LatentDataset) -> TokenizerBinding:
     )
 
 
-def check_tokenizer(dataset: LatentDataset, tokenizer: AudioTokenizer) -> None:
+def check_tokenizer(dataset: LatentDataset | MixedDataset, tokenizer: AudioTokenizer) -> None:
     """Raises MismatchError unless `dataset` was encoded with this tokenizer."""
     fingerprint = tokenizer.fingerprint()
     if fingerprint != dataset.fingerprint:

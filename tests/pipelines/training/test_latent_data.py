@@ -10,6 +10,7 @@ import soundfile
 import torch
 from fake_codec import FakeCodec
 
+from latentune.core.config import build_config
 from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.training.data_config import LatentDataConfig
@@ -71,3 +72,24 @@ def test_the_choice_of_items_is_that_of_the_config(dataset: LatentDataset) -> No
     config = LatentDataConfig(source=str(dataset.path), where={"label": "a"}, valid_where={"label": "b"})
     assert [item.metadata["text"] for item in open_latents(config)] == ["noise 0", "noise 2"]
     assert [item.metadata["text"] for item in open_latents(config, held_out=True)] == ["noise 1", "noise 3"]
+
+
+def test_several_datasets_are_drawn_from_by_weight(dataset: LatentDataset) -> None:
+    path = str(dataset.path)
+    config = build_config(LatentDataConfig, {"source": [path, path], "source_weights": [3, 1], "crop_s": 0.1})
+    mixed = open_latents(config)
+    examples = LatentCrops(mixed, config, 0)
+    keys = [key for key, _ in zip(examples.keys(0), range(1024), strict=False)]
+    assert examples.num_items == 2 * len(dataset)
+    assert sum(index < len(dataset) for _, index in keys) == 768
+    assert next(examples.keys(300)) == keys[300]
+    assert len(examples.collate([examples.load(key) for key in keys[:3]]).ids) == 3
+    plain = open_latents(LatentDataConfig(source=(path, path), where={"label": "a"}))
+    assert [item.metadata["label"] for item in plain] == ["a"] * 4
+    assert isinstance(open_latents(LatentDataConfig(source=(path,))), LatentDataset)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.0), (1.0, -1.0), (1.0, 1.0, 1.0)])
+def test_weights_that_do_not_fit_the_datasets_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="one number above 0 per dataset"):
+        LatentDataConfig(source=("a", "b"), source_weights=weights)
