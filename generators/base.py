@@ -9,7 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 from diffusers.loaders import PeftAdapterMixin
@@ -22,6 +22,9 @@ from .conditioning import ConditionEncoder
 from .conditions import Conditions, PreparedConditions
 from .given import Given
 from .upgrade import CONFIG_FORMAT, FORMAT_KEY, rename_weights, upgrade_config
+
+if TYPE_CHECKING:
+    from .stream import GeneratorStream
 
 
 @dataclass(kw_only=True)
@@ -178,6 +181,26 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
             ValueError: a request that cannot be met; see `parts.request.check_request` and `ConditionEncoder.request`.
             TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
+
+    def open_stream(
+        self,
+        conditions: Conditions,
+        *,
+        sampling: SamplingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> GeneratorStream:
+        """Returns an endless stream of one item per condition, block after block.
+
+        Args:
+            conditions: what is asked of each item.
+            sampling: options, an instance of `sampling_class`; by default its defaults.
+            generator: source of all noise. For the same state, the blocks are those of `sample`.
+
+        Raises:
+            ValueError: this kind of generator cannot stream, or conditions that it does not have.
+            TypeError: sampling options of another kind of generator.
+        """
+        raise ValueError(f"a {type(self).__name__} cannot stream: it makes whole items only")
 
     def check_sampling(self, sampling: SamplingConfig | None) -> Any:
         """Returns `sampling`, or the default one; raises TypeError if it is of another kind of generator."""

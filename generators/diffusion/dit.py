@@ -20,9 +20,11 @@ from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
 from ..given import Given
 from ..parts.request import check_request
+from ..stream import GeneratorStream
 from .blocks import Block, time_features
 from .normalise import check_latents
 from .past import FrameCache, Past, View, doubled_view, plain_view
+from .rollout import open_rollout, sample_blocks
 from .sampling import DiffusionSampling, sample_latents
 
 TIME_FEATURES = 256  # sinusoids of the diffusion time
@@ -78,8 +80,11 @@ class DiffusionTransformerConfig:
 
     @property
     def window_blocks(self) -> int:
-        """Blocks before its own that a block sees with chunk_causal."""
-        return self.past_blocks or self.max_frames // self.block_frames - 1
+        """Blocks before its own that a block sees with chunk_causal: no more than in training."""
+        longest = self.max_frames
+        if self.trained_on.crop_s is not None:
+            longest = min(longest, round(self.trained_on.crop_s * self.binding.spec.latent_rate_hz))
+        return max(1, min(self.past_blocks or longest, longest // self.block_frames - 1))
 
 
 class DiffusionTransformer(LatentGenerator):
@@ -218,16 +223,17 @@ class DiffusionTransformer(LatentGenerator):
         """Samples latents; see `LatentGenerator.sample`.
 
         Noise is drawn item after item, so an item does not depend on how many are sampled with it. Any chunks of an
-        item can be given.
+        item can be given; with chunk-causal attention none after a block in which something is sampled.
 
         Raises:
-            ValueError: see `check_request`, `ConditionEncoder.request` and `sample_latents`.
+            ValueError: see `check_request`, `ConditionEncoder.request`, `sample_latents` and `sample_blocks`.
             TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
         options: DiffusionSampling = self.check_sampling(sampling)
         request = check_request(self.binding.spec, conditions, lengths_samples, given)
         self.condition_encoder.request(conditions)  # refuses what cannot be asked for, before anything is computed
-        latents = sample_latents(
+        sample_stream = sample_latents if self.settings.attention == "full" else sample_blocks
+        latents = sample_stream(
             self,
             conditions,
             request,
@@ -237,3 +243,27 @@ class DiffusionTransformer(LatentGenerator):
             callback=callback,
         )
         return Generated(latents=latents, tokens=None, lengths_samples=request.lengths_samples)
+
+    def open_stream(
+        self,
+        conditions: Conditions,
+        *,
+        sampling: SamplingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> GeneratorStream:
+        """Returns an endless stream of blocks of latents; see `LatentGenerator.open_stream`.
+
+        Raises:
+            ValueError: the attention is not chunk-causal, or see `ConditionEncoder.request`.
+            TypeError: sampling options of another kind of generator.
+        """
+        if self.settings.attention == "full":
+            raise ValueError(
+                "this generator denoises all frames of an item together and cannot stream: train one with "
+                "model.config.attention=chunk_causal"
+            )
+        options: DiffusionSampling = self.check_sampling(sampling)
+        self.condition_encoder.request(conditions)
+        return open_rollout(
+            self, conditions, options, request=None, encoded=None, size=len(conditions), generator=generator
+        )

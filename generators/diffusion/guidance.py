@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..conditioning import EncodedConditions
 from ..parts.guidance import GuidanceBranches
 from .known import KnownFrames, Network, Velocity
+from .past import FrameCache
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer
@@ -28,6 +29,7 @@ def guided_velocity(
     mask: Tensor | None,
     options: DiffusionSampling,
     given: KnownFrames,
+    cache: FrameCache | None = None,
 ) -> Velocity:
     """Returns the velocity that a solver follows, in float32.
 
@@ -39,30 +41,54 @@ def guided_velocity(
         mask: [B, T] bool, True where a frame is real; None: all are.
         options: of the sampler.
         given: the frames that are given.
+        cache: of the frames before in all branches, for chunk-causal attention.
     """
     size = len(branches.encoded) // len(branches.weights)
-    plain = given.velocity(_network(model, branches.encoded.rows(slice(size)), mask))
+    plain = given.velocity(_network(model, branches.encoded.rows(slice(size)), mask, cache))
     if not branches.is_guided:
         return plain
-    guided = given.velocity(GuidedNetwork(model, branches, mask, options))
+    guided = given.velocity(GuidedNetwork(model, branches, mask, options, cache))
     low, high = options.guidance_interval
     return lambda x, t: (guided if low <= t <= high else plain)(x, t)
 
 
-def _network(model: DiffusionTransformer, conditions: EncodedConditions, mask: Tensor | None) -> Network:
+def store_frames(
+    model: DiffusionTransformer, branches: GuidanceBranches, x: Tensor, t: float, mask: Tensor | None, cache: FrameCache
+) -> None:
+    """Adds a block of latents x [B, n, D] with noise of time t and a mask [B, n] to the cache, in all branches."""
+    count = len(branches.weights)
+    cast(nn.Module, model)(
+        x.repeat(count, 1, 1),
+        x.new_full((count * len(x),), t),
+        conditions=branches.encoded,
+        mask=None if mask is None else mask.repeat(count, 1),
+        cache=cache,
+        store=True,
+    )
+
+
+def _network(
+    model: DiffusionTransformer, conditions: EncodedConditions, mask: Tensor | None, cache: FrameCache | None
+) -> Network:
     network = cast(nn.Module, model)  # the lazy imports of diffusers hide it from type checkers
-    return lambda x, t: network(x, t, conditions=conditions, mask=mask).float()
+    return lambda x, t: network(x, t, conditions=conditions, mask=mask, cache=cache).float()
 
 
 class GuidedNetwork:
     """A function of latents [B, T, D] and times [B] or [B, T] that gives the guided velocity [B, T, D]."""
 
     def __init__(
-        self, model: DiffusionTransformer, branches: GuidanceBranches, mask: Tensor | None, options: DiffusionSampling
+        self,
+        model: DiffusionTransformer,
+        branches: GuidanceBranches,
+        mask: Tensor | None,
+        options: DiffusionSampling,
+        cache: FrameCache | None = None,
     ):
         self.weights, self.mask, self.options = branches.weights, mask, options
         num_branches = len(branches.weights)
-        self.network = _network(model, branches.encoded, None if mask is None else mask.repeat(num_branches, 1))
+        all_masks = None if mask is None else mask.repeat(num_branches, 1)
+        self.network = _network(model, branches.encoded, all_masks, cache)
         self.averages: list[Tensor | float] = [0.0] * num_branches  # of the differences, for the momentum
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From noise to latents, around the chunks that are given.
+"""From noise to latents, all frames together, around the chunks that are given.
 
 Shape letters: B batch, T latent frames, D latent width.
 """
@@ -18,11 +18,12 @@ from ...core.random import randn
 from ...tokenizers.base import Encoded
 from ..base import SamplingConfig
 from ..conditions import Conditions
-from ..parts.guidance import guidance_branches
+from ..parts.guidance import GuidanceBranches, guidance_branches
 from ..parts.request import SampleRequest, lay_given
 from .guidance import guided_velocity
 from .known import KnownFrames
 from .normalise import check_latents, denormalise, normalise
+from .past import FrameCache
 from .solve import integrate
 from .times import check_shift, shift_factor
 
@@ -59,6 +60,9 @@ class DiffusionSampling(SamplingConfig):
         0.0, "Largest root mean square of the difference that guidance multiplies (APG); 0 does not limit it."
     )
     guidance_momentum: float = option(0.0, "Weight of the differences of earlier steps in the guidance (APG).")
+    past_noise: float = option(
+        0.0, "Noise level at which a chunk_causal generator sees its own past; up to the past_noise of its training."
+    )
     # from Python alone, in place of a solver's name: any flow-matching scheduler of diffusers
     scheduler: Any = option(None, "Flow-matching scheduler of diffusers, as an object.", hidden=True)
 
@@ -66,6 +70,8 @@ class DiffusionSampling(SamplingConfig):
         super().__post_init__()
         if self.num_inference_steps < 1:
             raise ValueError(f"num_inference_steps must be at least 1, got {self.num_inference_steps}")
+        if not 0 <= self.past_noise < 1:
+            raise ValueError(f"past_noise must lie in 0..1, 1 excluded, got {self.past_noise}")
         check_shift(self.time_shift, self.shift_frames)
         low, high = self.guidance_interval
         if not 0 <= low <= high <= 1:
@@ -127,9 +133,9 @@ def sample_latents(
     noise = torch.zeros(len(request), max(frames), spec.latent_dim, device=model.device)
     for item, count in enumerate(frames):
         noise[item, :count] = randn((count, spec.latent_dim), generator, noise)
-    known, where = _known(model, request, encoded, like=noise)
+    known, where = known_latents(model, request, encoded, like=noise)
     given = KnownFrames(
-        latents=torch.zeros_like(noise) if encoded is None else normalise(known, model.binding),
+        latents=normalise(known, model.binding),
         where=where,
         noise=noise,
         level=request.noise_level,
@@ -140,9 +146,9 @@ def sample_latents(
     groups = _groups(frames, options)
     for done, (shift, rows) in enumerate(groups):
         longest = max(frames[row] for row in rows)
-        x[rows, :longest] = _solve(
+        x[rows, :longest] = solve_frames(
             model,
-            conditions.rows(rows),
+            guidance_branches(model.condition_encoder, conditions.rows(rows), options),
             given.part(rows, longest),
             mask[rows, :longest],
             options,
@@ -151,15 +157,12 @@ def sample_latents(
             generator=generator,
             callback=None if callback is None else _of_all(callback, done, len(groups)),
         )
-    latents = denormalise(x, model.binding)
-    if not request.noise_level:
-        latents = torch.where(where[..., None], known, latents)
-    return latents.masked_fill(~mask[..., None], 0.0)
+    return codec_latents(model, x, given, known).masked_fill(~mask[..., None], 0.0)
 
 
-def _solve(
+def solve_frames(
     model: DiffusionTransformer,
-    conditions: Conditions,
+    branches: GuidanceBranches,
     given: KnownFrames,
     mask: Tensor,
     options: DiffusionSampling,
@@ -167,14 +170,27 @@ def _solve(
     start: float,
     shift: float,
     generator: torch.Generator | None,
-    callback: Callable[[int, int], None] | None,
+    callback: Callable[[int, int], None] | None = None,
+    cache: FrameCache | None = None,
 ) -> Tensor:
-    """Returns normalised latents [B, T, D] of items that share one grid of times."""
+    """Returns normalised latents [B, T, D] of items that share one grid of times.
+
+    Args:
+        model: the network.
+        branches: conditions of the items, with guidance.
+        given: the frames that are given, and the noise of all.
+        mask: [B, T] bool, True where a frame is real.
+        options: of the sampler.
+        start: time of the start.
+        shift: factor of the time shift.
+        generator: source of the noise of stochastic schedulers.
+        callback: called with (steps done, steps in all).
+        cache: of the frames before, for chunk-causal attention.
+    """
     # fused attention kernels take no mask tensor, so a full batch passes none
     padding = None if bool(mask.all()) else mask
-    branches = guidance_branches(model.condition_encoder, conditions, options)
     return integrate(
-        guided_velocity(model, branches, padding, options, given),
+        guided_velocity(model, branches, padding, options, given, cache),
         given.start,
         options,
         start=start,
@@ -183,6 +199,12 @@ def _solve(
         generator=generator,
         callback=callback,
     )
+
+
+def codec_latents(model: DiffusionTransformer, x: Tensor, given: KnownFrames, known: Tensor) -> Tensor:
+    """Returns normalised latents x as the codec's; those that are given without noise are `known` bit for bit."""
+    latents = denormalise(x, model.binding)
+    return latents if given.level else torch.where(given.where.unsqueeze(-1), known, latents)
 
 
 def _groups(frames: list[int], options: DiffusionSampling) -> list[tuple[float, list[int]]]:
@@ -196,10 +218,10 @@ def _of_all(callback: Callable[[int, int], None], done: int, groups: int) -> Cal
     return lambda step, steps: callback(done * steps + step, groups * steps)
 
 
-def _known(
+def known_latents(
     model: DiffusionTransformer, request: SampleRequest, encoded: Encoded | None, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Returns the given latents laid into [B, T, D], and the mask [B, T] of where they lie."""
+    """Returns the given latents of the codec laid into [B, T, D], and the mask [B, T] bool of where they lie."""
     if encoded is None:
         return torch.zeros_like(like), torch.zeros(like.shape[:2], dtype=torch.bool, device=like.device)
     check_latents(encoded.latents, model.binding)
