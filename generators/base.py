@@ -139,6 +139,11 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
         """Facts about the training data; all unknown where the config has no such field."""
         return getattr(self.settings, "trained_on", None) or TrainedOn()
 
+    @property
+    def longest_s(self) -> float | None:
+        """The longest item, in seconds, that `sample` makes as in training; None: any length."""
+        return None
+
     @classmethod
     def make_sampling(cls, options: Mapping[str, Any]) -> SamplingConfig:
         """Returns the sampling config of these options.

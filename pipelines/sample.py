@@ -165,7 +165,7 @@ def sample_to_folder(
         result = pipeline(
             **{**call, "conditions": _heard(call["conditions"], pipeline)},
             generator=torch.Generator().manual_seed(seed),
-            continue_from=prefix,
+            given=prefix,
             decode_options=config.decode_options,
             **options,
         )

@@ -126,6 +126,13 @@ class DiffusionTransformer(LatentGenerator):
     def repeated_blocks(self) -> Sequence[nn.Module]:
         return list(self.blocks)
 
+    @property
+    def longest_s(self) -> float | None:
+        if self.settings.attention == "chunk_causal":
+            return None
+        longest_s = self.settings.max_frames / self.binding.spec.latent_rate_hz
+        return longest_s if self.trained_on.crop_s is None else min(longest_s, self.trained_on.crop_s)
+
     def forward(
         self,
         noisy: Tensor,

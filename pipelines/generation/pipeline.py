@@ -22,12 +22,15 @@ from ...generators.conditioning.frozen import load_frozen
 from ...generators.conditions import SECONDS, Conditions, is_given
 from ...generators.given import Given
 from ...tokenizers.base import AudioTokenizer, TokenizerSpec
+from .edits import AudioEdits
+from .given_audio import Audio, Regions, given_of
 from .items import lengths_in_samples, per_item, places, repeat, values_per_item
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
 
 logger = logging.getLogger(__name__)
 
 Prompt = str | Sequence[str]
+GIVEN = "given"  # what a warning was logged about, beside names of conditions
 
 
 @dataclass(kw_only=True)
@@ -46,7 +49,7 @@ class AudioOutput:
         return self.audio[index, :, : int(self.lengths_samples[index])]
 
 
-class GenerationPipeline:
+class GenerationPipeline(AudioEdits):
     """Samples one stream of a codec and decodes it.
 
     Args:
@@ -69,7 +72,7 @@ class GenerationPipeline:
         self.tokenizer = tokenizer
         self.generator = generator
         self.defaults = defaults or PipelineDefaults()
-        self._warned: set[str] = set()  # conditions that a warning was logged about
+        self._warned: set[str] = set()  # what a warning was logged about, once each
 
     @property
     def spec(self) -> TokenizerSpec:
@@ -99,8 +102,8 @@ class GenerationPipeline:
         seconds_total: float | None = None,
         generator: torch.Generator | None = None,
         guidance_scale: float | None = None,
-        continue_from: tuple[Tensor, int] | None = None,
-        given: Given | None = None,
+        given: Given | Audio | None = None,
+        keep: Regions | None = None,
         callback: Callable[[int, int], None] | None = None,
         decode_options: Mapping[str, Any] | None = None,
         **options: Any,
@@ -119,9 +122,10 @@ class GenerationPipeline:
                 never shorter than the item.
             generator: source of all noise. The same state gives the same audio; items draw from it in their order.
             guidance_scale: scale of classifier-free guidance; 1 turns it off.
-            continue_from: audio [C, N] and its rate in Hz, which every item begins with; its last incomplete chunk
-                is sampled again.
-            given: encoded audio and which of its chunks the items keep, in place of `continue_from`.
+            given: audio [C, N] and its rate in Hz, of which every item keeps a part; or encoded audio and which of its
+                chunks are kept.
+            keep: regions (start, end) of given audio in seconds, whose whole chunks are kept; by default all of it, so
+                that the items continue it, its last incomplete chunk being sampled again.
             callback: called with (steps done, steps in all) while the streams are sampled.
             decode_options: options of `tokenizer.decode`, such as `steps`.
             options: options of the generator's `sampling_class`, such as `num_inference_steps` or `temperature`.
@@ -147,8 +151,7 @@ class GenerationPipeline:
             chosen["guidance_scale"] = guidance_scale
         sampling = self.generator.make_sampling(chosen)
         self.check_conditions(Conditions(values={"text": [sampling.negative_prompt]}))
-        if continue_from is not None:
-            given = self._prefix(*continue_from, given)
+        request = self._given(given, keep)
         # drawn first, so that an item's noise does not depend on how many items come after it
         decode_seed = int(
             torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
@@ -157,12 +160,12 @@ class GenerationPipeline:
             asked,
             torch.tensor(lengths, device=self.device),
             sampling=sampling,
-            given=given,
+            given=request,
             generator=generator,
             callback=callback,
         )
         noise = torch.Generator().manual_seed(decode_seed)
-        gain_db = None if given is None else given.encoded.gain_db
+        gain_db = None if request is None else request.encoded.gain_db
         return self._decode(generated, gain_db, prompts, noise, {**self.defaults.decode, **(decode_options or {})})
 
     def _decode(
@@ -191,13 +194,19 @@ class GenerationPipeline:
             tokens=generated.tokens,
         )
 
-    def _prefix(self, audio: Tensor, sample_rate: int, given: Given | None) -> Given:
-        """Returns the request to continue audio [C, N]."""
-        if given is not None:
-            raise ValueError("continue_from and given both say what the items keep: leave one out")
-        if audio.ndim != 2:
-            raise ValueError(f"continue_from takes audio [channels, samples], got shape {tuple(audio.shape)}")
-        return Given.prefix(self.tokenizer.encode(audio[None].to(self.device), sample_rate), self.spec)
+    def _given(self, given: Given | Audio | None, keep: Regions | None) -> Given | None:
+        """Returns what is kept of the given audio."""
+        if isinstance(given, tuple):
+            given = given_of(given, keep, self.tokenizer, self.device)
+        elif keep is not None:
+            raise ValueError("keep names regions of given audio: give it as given=(audio, sample_rate)")
+        if given is not None and not self.generator.trained_on.given and GIVEN not in self._warned:
+            self._warned.add(GIVEN)
+            logger.warning(
+                "the generator was not trained with given audio, as far as it records: what is sampled follows it less "
+                "closely than it could"
+            )
+        return given
 
     def check_conditions(self, conditions: Conditions) -> None:
         """Checks whether the generator can follow these conditions.

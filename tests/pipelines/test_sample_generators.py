@@ -64,7 +64,7 @@ def test_an_item_is_the_same_alone_and_in_a_batch(kind: str, pipe: GenerationPip
 def test_the_prefix_is_kept_and_the_rest_is_new(kind: str, pipe: GenerationPipeline) -> None:
     start = torch.randn(2, 2 * pipe.spec.chunk_samples + 100, generator=seeded(1)) * 0.1
     prefix = pipe.tokenizer.encode(start[None], pipe.spec.sample_rate)
-    out = pipe("a", duration_s=0.3, continue_from=(start, pipe.spec.sample_rate), generator=seeded(), **CALL[kind])
+    out = pipe("a", duration_s=0.3, given=(start, pipe.spec.sample_rate), generator=seeded(), **CALL[kind])
     if out.tokens is not None:
         given, got, count = prefix.tokens, out.tokens, 2 * pipe.spec.chunk_tokens
     else:

@@ -179,7 +179,7 @@ def test_train_sample_and_evaluate(name: str, dataset: Path, codec_folder: Path,
 
     pipe = load_pipeline(tmp_path / "run")
     start = 0.02 * torch.randn(1, 810, generator=torch.Generator().manual_seed(0))
-    out = pipe(duration_s=0.1, continue_from=(start, RATE), generator=torch.Generator().manual_seed(0))
+    out = pipe(duration_s=0.1, given=(start, RATE), generator=torch.Generator().manual_seed(0))
     again = pipe.tokenizer.encode(start[None], RATE)
     stream = "latents" if out.tokens is None else "tokens"
     assert torch.equal(getattr(out, stream)[:, :20], getattr(again, stream)[:, :20])

@@ -133,7 +133,6 @@ def whole(model: DiffusionTransformer, samples: int, **options: Any) -> Tensor:
 def test_streamed_is_whole_bit_for_bit_also_when_the_window_has_moved_on(options: dict[str, Any]) -> None:
     model = random_model()
     assert torch.equal(streamed(model, 9, **options), whole(model, 9 * 40, **options))
-    assert torch.equal(streamed(model, 3, **options)[:, :10], whole(model, 100, **options)[:, :10]) is False
     assert torch.equal(streamed(model, 2, **options), whole(model, 100, **options)[:, :8])  # a shorter last block
 
 
@@ -176,21 +175,22 @@ def test_the_items_of_a_batch_do_not_depend_on_each_other_nor_on_their_lengths()
 
 def test_a_thousand_chunks_run_in_constant_memory() -> None:
     plain = ConditioningConfig(width=8, conditioners={"seconds": {"kind": "seconds"}})
-    model = random_model(depth=1, conditioning=plain)
+    model = random_model(depth=1, conditioning=plain, block_chunks=10, max_frames=80)
+    size = 20  # frames of a block
     stream: Any = model.open_stream(
         Conditions.of([""], 1.0),
         sampling=model.make_sampling({"num_inference_steps": 1}),
         generator=torch.Generator().manual_seed(0),
     )
     sizes = set()
-    for block in range(500):
+    for block in range(100):
         latents = stream.next_block()
         assert torch.isfinite(latents).all()
         if block > 2 * WINDOW:
             layer = stream._cache.layers[0]
-            sizes.add((layer.capacity, len(layer) <= WINDOW * BLOCK, len(stream._recent), layer.keys.data_ptr() != 0))
-    assert sizes == {((2 * WINDOW + 1) * BLOCK, True, WINDOW, True)}
-    assert stream._cache.position == 499 * BLOCK
+            sizes.add((layer.capacity, len(layer) <= WINDOW * size, len(stream._recent), layer.keys.data_ptr() != 0))
+    assert sizes == {((2 * WINDOW + 1) * size, True, WINDOW, True)}
+    assert stream._cache.position == 99 * size
 
 
 def test_positions_that_have_grown_too_high_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_every_item_begins_with_what_it_continues(pipe: GenerationPipeline) -> N
     out = pipe(
         "a",
         duration_s=6 * chunk_s,
-        continue_from=(start, 48000),
+        given=(start, 48000),
         generator=seeded(),
         callback=lambda done, total: steps.append((done, total)),
     )
@@ -103,8 +103,8 @@ def test_any_chunks_can_be_given(pipe: GenerationPipeline) -> None:
     assert out.latents is not None
     assert torch.equal(out.latents[0, : len(frames)][frames], encoded.latents[0, : len(frames)][frames])
     assert not torch.equal(out.latents[0, 0], encoded.latents[0, 0])
-    with pytest.raises(ValueError, match="continue_from and given both say"):
-        pipe("a", duration_s=6 * chunk_s, given=given, continue_from=(torch.zeros(1, 9000), 48000))
+    with pytest.raises(ValueError, match="keep names regions of given audio"):
+        pipe("a", duration_s=6 * chunk_s, given=given, keep=[(0.0, chunk_s)])
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_any_chunks_can_be_given(pipe: GenerationPipeline) -> None:
         ({"prompt": ["a", "b"], "labels": ["music"]}, "1 labels"),
         ({"conditions": {"bpm": [1, 2]}}, "1 prompts, but 2 values of the condition bpm"),
         ({"conditions": {"text": "a"}}, "text has an argument of its own"),
-        ({"continue_from": (torch.zeros(2, 100), 48000)}, "no whole chunk to continue"),
-        ({"continue_from": (torch.zeros(2, 48000), 48000)}, "longer duration"),
-        ({"continue_from": (torch.zeros(48000), 48000)}, r"\[channels, samples\]"),
-        ({"continue_from": (torch.full((1, 9000), math.nan), 48000)}, "NaN"),
+        ({"given": (torch.zeros(2, 100), 48000)}, "no whole chunk to continue"),
+        ({"given": (torch.zeros(2, 48000), 48000)}, "longer duration"),
+        ({"given": (torch.zeros(48000), 48000)}, r"\[channels, samples\]"),
+        ({"given": (torch.full((1, 9000), math.nan), 48000)}, "NaN"),
     ],
 )
 def test_bad_calls_are_refused(pipe: GenerationPipeline, arguments: dict[str, Any], message: str) -> None:
