@@ -84,7 +84,7 @@ def test_a_warm_start_gives_whitened_values_and_the_mean_spectrum(residual: Resi
     few = z.std(0) < 0.89  # components of next to no variance are not amplified without end
     torch.testing.assert_close(z.std(0, correction=0)[~few], torch.full((8,), 0.9)[~few], rtol=0.02, atol=0)
     assert few.sum() <= 6
-    if residual is not None:  # entries among the values, so that coding is no worse than a single entry
+    if residual is not None:  # entries lie among the values: they code better than the mean alone
         values = model.quantiser.values(model.fuse(to_rate(audio, RATE, 16000)))
         error = (model.quantiser.straight_through(values) - values).square().mean()
         assert error < 0.8 * (values - values.mean((0, 1))).square().mean()
