@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=["music", "speech"], help="by default both")
     parser.add_argument("--split", default="train")
     parser.add_argument("--every", type=int, default=1, help="keep every n-th recording of the split")
+    parser.add_argument("--part-s", type=float, help="use this many seconds from the middle of each recording")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     rows = [json.loads(line) for line in arguments.manifest.read_text(encoding="utf-8").splitlines()]
@@ -129,6 +130,9 @@ def main() -> None:
         is_music = row["kind"] == "music"
         texts = music_captions(row, limits) if is_music else [f"a voice speaking {LANGUAGES[row['language']]}"]
         facts = {key: row[key] for key in ("path", "kind", "package", "licence", "split", *WORDS) if key in row}
+        if arguments.part_s is not None:
+            offset = max(0.0, (row["seconds"] - arguments.part_s) / 2)
+            facts |= {"offset": round(offset, 2), "duration": round(min(arguments.part_s, row["seconds"]), 2)}
         lines.append(json.dumps({**facts, "text": texts}, ensure_ascii=False))
     write_text(arguments.output, "\n".join(lines) + "\n")
 

@@ -1,17 +1,21 @@
-"""Makes trained weights louder, so that decoded audio is as loud as the original.
+"""Widens the range of magnitudes of trained weights, so that decoded audio is as loud as the original.
 
     python demos/recipes/set_level.py WEIGHTS SPEECH/manifest.jsonl OUTPUT --where kind=speech split=valid
 
 Losses on logarithms leave a codec too quiet wherever phases are not known. The level difference is measured through
-the tokens on recordings that are neither for training nor for tests, and removed by a constant gain in the weights:
-MelCodec's log magnitudes, or the local deviations of a CoDiCodec that has them. `--gain-db` gives another gain.
+the tokens on recordings that are neither for training nor for tests, and removed in the weights. `--level-db` spreads
+MelCodec's log magnitudes around their means by the factor that brings the level there: regression to the mean had
+narrowed them, so that this costs less mel distance than a gain (music: from -3.05 dB at .939 to -1.69 dB at .943).
+Without it a constant gain is added, to them or to the local deviations of a CoDiCodec; `--gain-db` chooses it.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,6 +30,9 @@ from latentune.tokenizers.load import load_tokenizer
 from latentune.tokenizers.melcodec import MelCodec
 
 logger = logging.getLogger(__name__)
+
+FACTORS = (1.0, 1.25)  # between which the one is searched
+BISECTIONS = 5
 
 
 @torch.no_grad()
@@ -62,6 +69,25 @@ def amplify(codec: AudioTokenizer, gain_db: float) -> None:
         raise TypeError(f"{type(codec).__name__} has no parameter for its level: MelCodec and CoDiCodec-mini have one")
 
 
+@torch.no_grad()
+def spread(codec: MelCodec, factor: float) -> None:
+    """Multiplies what the decoder's log magnitudes add to their means, in place."""
+    weight, bins = codec.decoder.head.linear.weight, codec.settings.synthesis_window_samples // 2 + 1
+    weight[:bins] *= factor
+    if codec.settings.pitch_range_hz is not None:
+        weight[2 * bins : 3 * bins] *= factor
+
+
+def find_factor(codec: MelCodec, level_db: float, level_of: Callable[[MelCodec], float]) -> float:
+    """The factor of `spread` that brings the level to `level_db`, by bisection."""
+    low, high = FACTORS
+    for _ in range(BISECTIONS):
+        tried = copy.deepcopy(codec)
+        spread(tried, (low + high) / 2)
+        low, high = ((low + high) / 2, high) if level_of(tried) < level_db else (low, (low + high) / 2)
+    return (low + high) / 2
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights")
@@ -71,6 +97,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=40)
     parser.add_argument("--duration-s", type=float, default=5.0)
     parser.add_argument("--gain-db", type=float)
+    parser.add_argument("--level-db", type=float, help="mean level that a factor is searched for, of MelCodec")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     codec = load_tokenizer(arguments.weights)
@@ -78,9 +105,13 @@ def main() -> None:
     options = arguments.manifest, where, arguments.num, arguments.duration_s
     level, distance = measure(codec, *options)
     logger.info("before: level %+.2f dB, mel distance %.3f", level, distance)
-    gain_db = -level if arguments.gain_db is None else arguments.gain_db
-    amplify(codec, gain_db)
-    logger.info("gain %+.2f dB: level %+.2f dB, mel distance %.3f", gain_db, *measure(codec, *options))
+    if arguments.level_db is None:
+        amplify(codec, -level if arguments.gain_db is None else arguments.gain_db)
+    elif isinstance(codec, MelCodec):
+        spread(codec, find_factor(codec, arguments.level_db, lambda tried: measure(tried, *options)[0]))
+    else:
+        parser.error("--level-db is for MelCodec")
+    logger.info("after: level %+.2f dB, mel distance %.3f", *measure(codec, *options))
     codec.to(torch.float16).save_pretrained(arguments.output)
 
 
