@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...core.random import keyed_generator, randn
+from ...core.random import draw_seed, keyed_generator, randn
 from ...tokenizers.base import Encoded
 from ..conditions import Conditions
 from ..parts.guidance import GuidanceBranches, guidance_branches
@@ -241,8 +241,7 @@ def open_rollout(
         size: B.
         generator: source of the seed of each item.
     """
-    device = "cpu" if generator is None else generator.device
-    seeds = [int(torch.randint(2**62, (), generator=generator, device=device)) for _ in range(size)]
+    seeds = [draw_seed(generator) for _ in range(size)]
     known = None
     if request is not None and encoded is not None:
         frames = max(request.num_chunks) * model.binding.spec.chunk_latents

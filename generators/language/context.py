@@ -35,10 +35,20 @@ class Context:
         self.start, self.start_mask = self._start()
         self.fed = 0  # token frames of the window that the cache holds
 
-    def hidden(self, digits: Tensor) -> Tensor:
-        """Returns the hidden state [G * B, W] that predicts the frame after `digits` [B, n, K], the past."""
-        self._move_window(digits.shape[1])
-        window = digits[:, self.first_frame :]
+    def ask(self, conditions: Conditions, options: TokenSampling) -> None:
+        """Changes the conditions and options; the tokens of the window are then read again behind the new ones."""
+        self.conditions, self.options = conditions, options
+        self._begin()
+
+    def hidden(self, digits: Tensor, first: int = 0) -> Tensor:
+        """Returns the hidden state [G * B, W] that predicts the next frame.
+
+        Args:
+            digits: [B, n, K] of the past.
+            first: number of their first frame, where frames before the window are not handed in.
+        """
+        self._move_window(first + digits.shape[1])
+        window = digits[:, self.first_frame - first :]
         if not self.use_cache or self.cache is None:
             x = torch.cat([self.start, self._embed(window, 0)], 1)
             hidden, cache = self.model.attend_cached(x, self.start_mask, None)
@@ -61,8 +71,11 @@ class Context:
         while num_frames - self.first_frame >= settings.max_chunks * chunk:
             self.first_frame += step
         if self.first_frame != before:
-            self.start, self.start_mask = self._start()
-            self.cache, self.fed = None, 0
+            self._begin()
+
+    def _begin(self) -> None:
+        self.start, self.start_mask = self._start()
+        self.cache, self.fed = None, 0
 
     def _start(self) -> tuple[Tensor, Tensor | None]:
         spec = self.model.binding.spec

@@ -22,8 +22,10 @@ from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
 from ..given import Given
 from ..parts.request import check_request
+from ..stream import GeneratorStream
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
 from .sampling import TokenSampling, sample_tokens
+from .stream import TokenStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,3 +221,20 @@ class TokenLM(LatentGenerator):
             callback=callback,
         )
         return Generated(latents=None, tokens=tokens, lengths_samples=request.lengths_samples)
+
+    def open_stream(
+        self,
+        conditions: Conditions,
+        *,
+        sampling: SamplingConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> GeneratorStream:
+        """Returns an endless stream of tokens; see `LatentGenerator.open_stream`.
+
+        Raises:
+            ValueError: see `ConditionEncoder.request`.
+            TypeError: sampling options of another kind of generator.
+        """
+        options: TokenSampling = self.check_sampling(sampling)
+        self.condition_encoder.request(conditions)
+        return TokenStream(self, conditions, options, generator)

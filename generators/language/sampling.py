@@ -119,7 +119,7 @@ def sample_tokens(
     context = Context(model, conditions, options)
     for frame in range(first, num_frames):
         hidden = context.hidden(digits[:, :frame])
-        drawn = _draw_frame(model, hidden, context.weights, uniform[:, frame], options)
+        drawn = draw_frame(model, hidden, context.weights, uniform[:, frame], options)
         digits[:, frame] = torch.where(is_known[:, frame, None], digits[:, frame], drawn)
         if callback is not None:
             callback(frame + 1 - first, num_frames - first)
@@ -127,7 +127,7 @@ def sample_tokens(
     return tokens.masked_fill((torch.arange(num_frames) >= frames[:, None]).to(tokens.device)[..., None], 0)
 
 
-def _draw_frame(
+def draw_frame(
     model: TokenLM, hidden: Tensor, weights: tuple[float, ...], uniform: Tensor, options: TokenSampling
 ) -> Tensor:
     """Returns digits [B, K] of one frame from hidden states [G * B, W] of G branches with these weights."""

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...core.device import move_model
 from ...core.errors import MismatchError
-from ...generators.base import Generated, LatentGenerator
+from ...core.random import draw_seed
+from ...generators.base import Generated, LatentGenerator, SamplingConfig
 from ...generators.conditioning.frozen import load_frozen
 from ...generators.conditions import SECONDS, Conditions, is_given
 from ...generators.given import Given
@@ -26,6 +27,7 @@ from .edits import AudioEdits
 from .given_audio import Audio, Regions, given_of
 from .items import lengths_in_samples, per_item, places, repeat, values_per_item
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
+from .stream import StreamSession
 
 logger = logging.getLogger(__name__)
 
@@ -146,16 +148,10 @@ class GenerationPipeline(AudioEdits):
             seconds=places(self.generator.trained_on, seconds, seconds_start, seconds_total),
         )
         self.check_conditions(asked)
-        chosen = {"guidance_scale": self.defaults.guidance_scale, **self.defaults.sample, **options}
-        if guidance_scale is not None:
-            chosen["guidance_scale"] = guidance_scale
-        sampling = self.generator.make_sampling(chosen)
-        self.check_conditions(Conditions(values={"text": [sampling.negative_prompt]}))
+        sampling = self._sampling(guidance_scale, options)
         request = self._given(given, keep)
         # drawn first, so that an item's noise does not depend on how many items come after it
-        decode_seed = int(
-            torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
-        )
+        decode_seed = draw_seed(generator)
         generated = self.generator.sample(
             asked,
             torch.tensor(lengths, device=self.device),
@@ -193,6 +189,67 @@ class GenerationPipeline(AudioEdits):
             latents=generated.latents,
             tokens=generated.tokens,
         )
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        duration_s: float | None = None,
+        label: str | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        seconds_start: float | None = None,
+        seconds_total: float | None = None,
+        generator: torch.Generator | None = None,
+        guidance_scale: float | None = None,
+        decode_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> StreamSession:
+        """Returns a session that gives audio while it is sampled; its prompt and guidance may be changed on the way.
+
+        Args:
+            prompt: a text; an empty one asks for nothing in particular.
+            duration_s: seconds; None: without an end.
+            label: class label.
+            conditions: further conditions of the generator by name.
+            seconds_start: as in a call.
+            seconds_total: as in a call.
+            generator: source of all noise.
+            guidance_scale: scale of classifier-free guidance; 1 turns it off.
+            decode_options: options of `tokenizer.stream_decoder`.
+            options: options of the generator's `sampling_class`.
+
+        Raises:
+            ValueError: a generator that cannot stream, or as in a call.
+            TypeError: an option that the generator does not have.
+        """
+        seconds = [self.defaults.duration_s if duration_s is None else duration_s]
+        length = lengths_in_samples(seconds, self.spec)[0]
+        asked = Conditions.of([prompt], seconds, None if label is None else [label])
+        asked = asked.replaced(
+            **values_per_item(conditions or {}, 1, 1),
+            seconds=places(self.generator.trained_on, seconds, seconds_start, seconds_total),
+        )
+        self.check_conditions(asked)
+        sampling = self._sampling(guidance_scale, options)
+        noise = torch.Generator().manual_seed(draw_seed(generator))
+        stream = self.generator.open_stream(asked, sampling=sampling, generator=generator)
+        return StreamSession(
+            stream,
+            self.tokenizer,
+            self.check_conditions,
+            num_samples=None if duration_s is None else length,
+            noise=noise,
+            decode_options=decode_options or {},
+        )
+
+    def _sampling(self, guidance_scale: float | None, options: Mapping[str, Any]) -> SamplingConfig:
+        """Returns the options of the generator's sampling, with the defaults of the pipeline."""
+        chosen = {"guidance_scale": self.defaults.guidance_scale, **self.defaults.sample, **options}
+        if guidance_scale is not None:
+            chosen["guidance_scale"] = guidance_scale
+        sampling = self.generator.make_sampling(chosen)
+        self.check_conditions(Conditions(values={"text": [sampling.negative_prompt]}))
+        return sampling
 
     def _given(self, given: Given | Audio | None, keep: Regions | None) -> Given | None:
         """Returns what is kept of the given audio."""

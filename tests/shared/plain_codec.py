@@ -34,7 +34,7 @@ class PlainCodec(AudioTokenizer):
             channels=2,
             hop_samples=hop,
             latent_dim=2 * hop,
-            levels=((2,),),
+            levels=((8, 8, 8, 8),),
             token_hop_samples=hop,
             chunk_latents=2,
             chunk_tokens=2,

@@ -85,6 +85,12 @@ def stratified(batch: int, generator: torch.Generator, like: Tensor) -> Tensor:
     return (rand((), generator, like) + steps) % 1.0
 
 
+def draw_seed(generator: torch.Generator | None) -> int:
+    """Draws a seed for another generator; None: from torch's own generator."""
+    device = "cpu" if generator is None else generator.device
+    return int(torch.randint(2**62, (), generator=generator, device=device))
+
+
 def keyed_seed(*key: object) -> int:
     """Returns a seed that is a function of the key alone, such as (seed, epoch, index).
 
