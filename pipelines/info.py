@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .data.shards.embeddings import list_stores
 from .data.shards.read import LatentDataset
-from .data.shards.verify import verify_dataset
+from .data.shards.verify import compare_with_source, verify_dataset
 from .measure.codecs.figures.tokens import FEW_TOKENS, analyse_dataset, too_few_tokens
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def dataset_info(
     progress: Callable[[int, int], None] | None = None,
     *,
     codebook: bool = False,
+    against: str | Path | None = None,
 ) -> dict[str, Any]:
     """Returns facts about a shard dataset, ready for JSON.
 
@@ -30,6 +31,7 @@ def dataset_info(
         path: of the dataset.
         verify: read everything and check it against the recorded hashes; the findings are in `problems`.
         progress: called with the number of shards checked and of all shards while verifying.
+        against: the source of the dataset; differences in the content of files are in `problems`.
         codebook: count all tokens; how well they use their codebooks is in `token_analysis`.
 
     Raises:
@@ -72,6 +74,8 @@ def dataset_info(
         facts["token_analysis"] = analyse_dataset(dataset).to_dict()
     if verify:
         facts["problems"] = verify_dataset(path, progress)
+    if against is not None:
+        facts["problems"] = [*facts.get("problems", ()), *compare_with_source(path, against)]
     return facts
 
 

@@ -34,6 +34,8 @@ def encode(config: EncodeConfig) -> Outcome:
         text += " (see failed.jsonl)"
     if summary.already_complete:
         text += ", already complete"
+    if not summary.complete:
+        text += f"; not complete: shards of the other {config.world_size - 1} processes are missing"
     return Outcome(facts=summary.to_dict(), text=text)
 
 

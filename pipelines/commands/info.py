@@ -20,6 +20,9 @@ class InfoConfig:
         help="Embeddings to store with the dataset, by metadata column: text=frozen_text:FOLDER or text=clap:FILE.pt. "
         "The column `audio` is the sound of the items: audio=clap:FILE.pt.",
     )
+    against: str | None = option(
+        None, "Source of the dataset as it is now: a folder, file or manifest, whose files are compared by content."
+    )
     codebook: bool = option(False, "Count all tokens: entropy, usage and bit rates.")
 
 
@@ -32,7 +35,9 @@ def info(config: InfoConfig) -> Outcome:
         with progress_bar(f"embedding {column}") as update:
             store_embeddings(config.dataset, column, source, progress=update)
     with progress_bar("verifying") as update:
-        facts = dataset_info(config.dataset, verify=config.verify, progress=update, codebook=config.codebook)
+        facts = dataset_info(
+            config.dataset, verify=config.verify, progress=update, codebook=config.codebook, against=config.against
+        )
     return Outcome(facts=facts, text=render(facts), exit_code=1 if facts.get("problems") else 0)
 
 

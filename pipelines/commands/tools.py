@@ -40,11 +40,18 @@ class Outcome:
             click.echo(json.dumps(finite(self.facts), indent=2, ensure_ascii=False, default=str))
         elif isinstance(self.text, str):
             if self.text:
-                click.echo(self.text)
+                click.echo(visible(self.text))
         else:
             from rich.console import Console
 
             Console().print(self.text)
+
+
+def visible(text: str) -> str:
+    r"""Returns a text for a terminal: control characters, of a file name say, become escapes such as `\x1b`."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def one_line(error: BaseException) -> str:
@@ -54,6 +61,7 @@ def one_line(error: BaseException) -> str:
         text = f"{error.filename}: {error.strerror}"
     elif isinstance(error, OSError) and error.strerror:
         text = " ".join(error.strerror.split())  # without "[Errno 2]"
+    text = visible(text)
     if isinstance(error, (LatentuneError, ValueError, OSError, ModuleNotFoundError, KeyboardInterrupt)):
         return text
     return f"unexpected {type(error).__name__}: {text} (latentune --debug ... shows where)"
@@ -73,6 +81,9 @@ class _StderrHandler(logging.StreamHandler[Any]):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
     @property
     def stream(self) -> Any:

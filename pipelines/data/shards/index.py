@@ -11,7 +11,7 @@ from typing import Any
 
 from ....core.files import atomic_path, file_sha256, write_json, write_text
 from .plan import Failure, Plan
-from .read import DATASET_FILE
+from .read import DATASET_FILE, SILENCE_FILE
 from .shard import SHARD_FILE, ShardFile
 from .statistics import latent_statistics
 
@@ -61,6 +61,8 @@ def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence
             for shard in shards
         ],
     }
+    named = (final["plan"]["file"], "failed.jsonl", "index.parquet", SILENCE_FILE)
+    final["files"] = {name: file_sha256(folder / name) for name in named if (folder / name).is_file()}
     remove_leftovers(folder, final)
     write_json(folder / DATASET_FILE, final)
     return final

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 DATASET_FORMAT = "latentune-dataset"
 DATASET_VERSION = 2  # 1 had one plan for all time
 DATASET_FILE = "dataset.json"
+SILENCE_FILE = "silence.safetensors"
 MIN_STD = 1e-4  # so that a constant channel does not lead to a division by zero in the normalization
 
 
@@ -254,7 +255,7 @@ def read_silence(folder: Path, spec: TokenizerSpec, streams: tuple[str, ...]) ->
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = folder / "silence.safetensors"
+    path = folder / SILENCE_FILE
     try:
         tensors = load_file(path)
         latents = tensors["latents"].float() if "latents" in streams else None

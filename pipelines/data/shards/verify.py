@@ -1,7 +1,8 @@
-"""Checks a dataset: the bytes of every shard against its hash, and its streams for impossible values."""
+"""Checks a dataset: all files against their hashes, streams for impossible values, and what is computed from them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import numpy as np
 
 from ....core.errors import DatasetError
 from ....core.files import file_sha256
-from .read import LatentDataset
-from .shard import REPAIR, ShardFile
+from ....tokenizers.base import STREAMS
+from ..audio.find import find_audio
+from .read import DATASET_FILE, LatentDataset
+from .shard import FILE_HASH, REPAIR, ShardFile
+from .statistics import latent_statistics
 
 BLOCK_ROWS = 65536  # frames worked on at once
+INDEX_FILE = "index.parquet"
 REBUILD = "delete it and run encode again to rebuild it"
 
 
@@ -36,8 +41,39 @@ def verify_dataset(path: str | Path, progress: Callable[[int, int], None] | None
         problems += _content_problems(shard, dataset)
         if progress is not None:
             progress(done, len(dataset.shards))
-    problems += _index_problems(dataset)
-    return problems
+    return [*problems, *_index_problems(dataset), *_file_problems(dataset), *_recorded_problems(dataset)]
+
+
+def compare_with_source(path: str | Path, source: str | Path) -> list[str]:
+    """Returns the differences between a dataset and its source, one line each, by the content of the files.
+
+    Args:
+        path: of the dataset.
+        source: the audio as it is now, as of `find_audio`.
+
+    Raises:
+        DatasetError: the dataset cannot be opened.
+        FileNotFoundError, ValueError: no such source, or nothing in it.
+    """
+    dataset, source = LatentDataset(path), Path(source).expanduser()
+    there = {item.name: item.path for item in find_audio(source) if not item.problem}
+    known = {meta["path"]: meta[FILE_HASH] for meta in dataset.metas() if FILE_HASH in meta}
+    failed = (dataset.path / "failed.jsonl").read_bytes().split(b"\n") if dataset.complete else []
+    left_out = {json.loads(line)["path"] for line in failed if line}
+    problems = [f"{name} is in {source}, but not in the dataset" for name in there.keys() - known.keys() - left_out]
+    for name, recorded in known.items():
+        if name not in there:
+            problems.append(f"{name} is in the dataset, but not in {source}")
+        elif _hash_or_none(there[name]) != recorded:
+            problems.append(f"{name} has other content in {source} than in the dataset")
+    return [f"{problem}: run encode again" for problem in sorted(problems)]
+
+
+def _hash_or_none(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except OSError:
+        return None
 
 
 def _content_problems(shard: ShardFile, dataset: LatentDataset) -> list[str]:
@@ -67,11 +103,47 @@ def _index_problems(dataset: LatentDataset) -> list[str]:
     import pyarrow
     import pyarrow.parquet
 
-    path = dataset.path / "index.parquet"
+    path = dataset.path / INDEX_FILE
     try:
         rows = pyarrow.parquet.read_table(path, columns=["shard", "row"]).num_rows
     except (OSError, pyarrow.ArrowException) as error:
         return [f"{path} is missing or corrupt ({' '.join(str(error).split())[:120]}): {REBUILD}"]
     if rows != len(dataset):
         return [f"{path} has {rows} rows, the shards have {len(dataset)} items: {REBUILD}"]
+    recorded = dataset.info.get("files", {}).get(INDEX_FILE)
+    if recorded is not None and file_sha256(path) != recorded:
+        return [f"{path} does not have the recorded hash: {REBUILD}"]
     return []
+
+
+def _file_problems(dataset: LatentDataset) -> list[str]:
+    """Compares the files around the shards with the hashes that the dataset records."""
+    problems = []
+    for name, recorded in dataset.info.get("files", {}).items():
+        path = dataset.path / name
+        if not path.is_file():
+            problems.append(f"{path} is missing: {REBUILD}")
+        elif name != INDEX_FILE and file_sha256(path) != recorded:
+            problems.append(f"{path} does not have the recorded hash: {REBUILD}")
+    return problems
+
+
+def _recorded_problems(dataset: LatentDataset) -> list[str]:
+    """Computes statistics and totals again from the shards, and compares them with those that are recorded."""
+    if not dataset.complete:
+        return []
+    info, path = dataset.info, dataset.path / DATASET_FILE
+    problems = []
+    for name, found in zip(("latent_mean", "latent_std"), latent_statistics(dataset.shards), strict=True):
+        if not np.allclose(info[name], found, rtol=1e-6, atol=1e-9):
+            problems.append(f"{path}: {name} is not that of the shards: {REBUILD}")
+    totals = {"num_items": sum(shard.num_items for shard in dataset.shards)}
+    for stream in STREAMS:
+        totals[f"num_{stream}"] = sum(len(shard.array(stream)) for shard in dataset.shards if shard.has(stream))
+    seconds = sum(meta["num_samples"] for meta in dataset.metas()) / dataset.spec.sample_rate
+    for name, count in totals.items():
+        if info["totals"].get(name) != count:
+            problems.append(f"{path}: {name} is {info['totals'].get(name)}, the shards have {count}: {REBUILD}")
+    if abs(info["totals"].get("duration_s", 0.0) - seconds) > 1e-6 * (1 + seconds):
+        problems.append(f"{path}: duration_s is {info['totals'].get('duration_s')}, not {seconds}: {REBUILD}")
+    return problems

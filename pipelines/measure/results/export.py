@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .table import ResultsTable
 
 Record = dict[str, Any]
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes a text for a formula
 FIGURE_KEYS = ("value", "low", "high", "num_values", "num_missing", "details", "note")  # of an `Estimate`, in JSON
 DIFFERENCE_SUFFIXES = {"_delta": "value", "_delta_low": "low", "_delta_high": "high", "_p": "p_value"}
 
@@ -88,8 +89,15 @@ def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, digit
     writer.writerow(columns)
     for row in rows:
         values = (row.get(column) for column in columns)
-        writer.writerow([f"{value:.{digits}g}" if digits and isinstance(value, float) else value for value in values])
+        writer.writerow(
+            [f"{value:.{digits}g}" if digits and isinstance(value, float) else _cell(value) for value in values]
+        )
     return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Returns a value that no spreadsheet takes for a formula: a text that looks like one gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
 
 
 def _figure(table: ResultsTable, system: str, name: str) -> Record:

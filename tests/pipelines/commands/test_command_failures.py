@@ -123,3 +123,12 @@ def test_an_interruption_says_how_to_resume(
     assert result.stderr.startswith("interrupted: ")
     assert hint in result.stderr
     assert "unexpected" not in result.stderr
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = fails("info", "evil\x1b]0;owned\x07\u202ename")
+    assert "evil\\x1b]0;owned\\x07\\u202ename" in line
+    assert "\x1b" not in line

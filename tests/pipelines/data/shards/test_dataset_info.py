@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -111,3 +112,41 @@ def test_a_dataset_without_tokens_says_so(encode, tmp_path):
 def test_not_a_dataset(tmp_path):
     with pytest.raises(DatasetError, match=r"holds no dataset\.json"):
         dataset_info(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["plan.jsonl", "failed.jsonl", "silence.safetensors", "index.parquet"])
+def test_other_files_are_compared_with_their_hashes(folder, name):
+    with open(folder / name, "ab") as file:
+        file.write(b" ")
+    assert any(name in problem for problem in dataset_info(folder, verify=True)["problems"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda info: info["latent_mean"].__setitem__(0, 9.0), "latent_mean is not that of the shards"),
+        (lambda info: info["totals"].update(num_tokens=3), "num_tokens is 3"),
+        (lambda info: info["totals"].update(duration_s=3.0), "duration_s is 3.0"),
+    ],
+)
+def test_recorded_numbers_are_computed_again(folder, change, message):
+    info = json.loads((folder / "dataset.json").read_text())
+    change(info)
+    (folder / "dataset.json").write_text(json.dumps(info))
+    (problem,) = dataset_info(folder, verify=True)["problems"]
+    assert message in problem
+
+
+def test_a_source_is_compared_by_content(folder, corpus, tmp_path):
+    source = tmp_path / "copy"
+    shutil.copytree(corpus, source)
+    assert dataset_info(folder, against=source / "manifest.jsonl")["problems"] == []
+    data = bytearray((source / "a.wav").read_bytes())
+    data[-1] ^= 1
+    (source / "a.wav").write_bytes(data)
+    (source / "b.flac").unlink()
+    shutil.copy(source / "d.wav", source / "new.wav")
+    found = dataset_info(folder, against=source)["problems"]
+    assert [problem.partition(" ")[0] for problem in found] == ["a.wav", "b.flac", "new.wav"]
+    for part, problem in zip(("other content", "but not in", "but not in the dataset"), found, strict=True):
+        assert part in problem

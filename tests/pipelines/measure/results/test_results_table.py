@@ -267,3 +267,10 @@ def test_bad_resampling_is_refused() -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         Resampling(confidence=95)
     assert filled(resampling=Resampling(num_resamples=0)).estimate("near", "mel").low is None
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-a", "@a", "\tx"])
+def test_a_text_like_a_formula_gets_an_apostrophe_in_csv(text: str) -> None:
+    rows = [{"file": text, "value": -0.5}, {"file": "a.wav", "value": None}]
+    read = list(csv.reader(io.StringIO(csv_text(["file", "value"], rows))))
+    assert read == [["file", "value"], [f"'{text}", "-0.5"], ["a.wav", ""]]
