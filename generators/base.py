@@ -126,6 +126,7 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
     """
 
     sampling_class: ClassVar[type[SamplingConfig]] = SamplingConfig  # options of `sample`
+    packed: bool = False  # whether only the real frames of a batch are computed, where its items differ in length
     adapted_layers: ClassVar[str] = ""  # what the names of the linear layers begin with that an adapter changes
     stream: Literal["latents", "tokens"]
     condition_encoder: ConditionEncoder
@@ -133,6 +134,11 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
     @property
     def binding(self) -> TokenizerBinding:
         return cast(TokenizerBinding, self.settings.binding)
+
+    @property
+    def can_pack(self) -> bool:
+        """Whether the network heeds `packed`."""
+        return False
 
     @property
     def trained_on(self) -> TrainedOn:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...layers.attention import KeyPadding, attend
+from ...layers.attention import attend
 from ...layers.mlp import GatedMLP
 from ...layers.norm import RMSNorm
 from ...layers.rotary import rotate_pairs
@@ -84,7 +84,7 @@ class Block(nn.Module):
         view: View,
         angles: Tensor,
         context: Tensor,
-        context_mask: Tensor | None,
+        tokens: View,
     ) -> Tensor:
         """Returns the next hidden states [B, T, W].
 
@@ -94,12 +94,11 @@ class Block(nn.Module):
             view: what the frames see of each other.
             angles: [T, head_dim / 2] of rotary positions.
             context: [B, S, W'] condition tokens.
-            context_mask: [B, S] bool, True where a token is real; None: all are.
+            tokens: which of the condition tokens the frames see.
         """
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unbind(2)
         x = x + gate_a * self.attention(self.norm(x) * (1 + scale_a) + shift_a, view, angles=angles)
         if self.cross_attention is not None and self.cross_norm is not None:
-            tokens = View(mask=None if context_mask is None else KeyPadding(context_mask))
             x = x + self.cross_attention(self.cross_norm(x), tokens, context=context)
         x = x + gate_m * self.mlp(self.norm(x) * (1 + scale_m) + shift_m)
         return x

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.config import option
+from ...layers.attention import KeyPadding
 from ...layers.rotary import rotary_angles
 from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
@@ -23,6 +24,7 @@ from ..parts.request import check_request
 from ..stream import GeneratorStream
 from .blocks import Block, time_features
 from .normalise import check_latents
+from .packing import Packing
 from .past import FrameCache, Past, View, doubled_view, plain_view
 from .rollout import open_rollout, sample_blocks
 from .sampling import DiffusionSampling, sample_latents
@@ -123,6 +125,10 @@ class DiffusionTransformer(LatentGenerator):
             nn.init.zeros_(zero.bias)
 
     @property
+    def can_pack(self) -> bool:
+        return self.settings.attention == "full"
+
+    @property
     def repeated_blocks(self) -> Sequence[nn.Module]:
         return list(self.blocks)
 
@@ -178,8 +184,19 @@ class DiffusionTransformer(LatentGenerator):
         modulation = self.to_modulation(vector).unflatten(-1, (6, -1))
         chunk_index = index.div(self.binding.spec.chunk_latents, rounding_mode="floor")
         angles = rotary_angles(chunk_index, self.settings.width // self.settings.heads, self.settings.rotary_base)
-        for block, view in zip(self.blocks, self._views(mask, past, cache, store, x), strict=True):
-            x = block(x, modulation, view, angles, encoded.tokens, encoded.mask)
+        context = encoded.tokens
+        packing = Packing.of(mask) if self.packed and mask is not None else None
+        if packing is None:
+            views = self._views(mask, past, cache, store, x)
+            tokens = View(mask=None if encoded.mask is None else KeyPadding(encoded.mask))
+        else:
+            x, modulation = packing.pack(x), packing.pack(modulation)
+            angles = packing.pack(angles.unsqueeze(0))[0]
+            views = [packing.frames_view()] * len(self.blocks)
+            context, tokens = packing.tokens_view(context, encoded.mask)
+        for block, view in zip(self.blocks, views, strict=True):
+            x = block(x, modulation, view, angles, context, tokens)
+        x = x if packing is None else packing.unpack(x)
         shift, scale = self.final_modulation(vector).chunk(2, -1)
         velocity: Tensor = self.to_velocity(self.final_norm(x) * (1 + scale) + shift)
         return velocity if past is None else velocity[:, past.t.shape[1] :]

@@ -88,6 +88,10 @@ def _generator_task(config: TrainConfig) -> Task:
     binding = dataset_binding(dataset)
     model = _build_model(generator_class(config.model.class_name), config, {"binding": binding})
     assert isinstance(model, LatentGenerator)
+    if config.packed:
+        if not model.can_pack:
+            raise ValueError(f"{config.model.class_name} with this config cannot pack items: leave packed out")
+        model.packed = True
     if config.adapter is not None:
         add_adapter(model, config.adapter)
     objective = build_objective(model, config.model.objective)

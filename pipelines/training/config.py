@@ -149,6 +149,11 @@ class TrainConfig:
         "Share weights, averaged weights, gradients and optimizer state out between the processes (FSDP2), in place of "
         "a copy in each. With one process it does nothing.",
     )
+    packed: bool = option(
+        False,
+        "Set the items of a batch end to end and compute their real frames alone, where they differ in length "
+        "(diffusion with full attention).",
+    )
     gradient_checkpointing: bool = option(
         False, "Compute the activations of each block again in the backward pass, which saves memory and costs time."
     )
@@ -186,6 +191,8 @@ class TrainConfig:
             raise ValueError("fad_every needs a generator, and data.tokenizer to decode its samples with")
         if self.shard and (self.compile or self.mixed_precision == "fp16"):
             raise ValueError("shard cannot be combined with compile or mixed_precision fp16: leave one out")
+        if self.packed and self.compile:
+            raise ValueError("packed cannot be combined with compile, since every batch has another shape")
         if self.adapter is not None and self.model.init_from is None:
             raise ValueError("adapter is given: name the generator that it adapts in model.init_from")
         if self.adapter is not None and not isinstance(self.data, LatentDataConfig):

@@ -43,6 +43,7 @@ FREE = (
     "process_timeout_min",
     "gradient_checkpointing",
     "trackers",
+    "packed",
     "shard",
     "log_every",
     "validate_every",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .flash import flash_attention, flash_serves
 from .flex import FLEX_BLOCK, flex_attention
-from .masks import KeyPadding, Mask, Pattern
+from .masks import Documents, KeyPadding, Mask, Pattern
 from .sdpa import sdpa_attention
 
 Backend = Literal["auto", "sdpa", "flex", "flash"]
@@ -76,7 +76,9 @@ def _check(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | None, seen: Tenso
     if q.ndim != 4 or k.shape != v.shape or (*q.shape[:2], q.shape[3]) != (*k.shape[:2], k.shape[3]):
         shapes = ", ".join(str(tuple(t.shape)) for t in (q, k, v))
         raise ValueError(f"attention takes q [B, H, T, E] and k, v [B, H, S, E], got {shapes}")
-    if pattern is not None and (first_query < 0 or first_query + q.shape[2] > k.shape[2]):
+    if isinstance(pattern, Documents):
+        _check_documents(q, k, pattern, seen, first_query)
+    elif pattern is not None and (first_query < 0 or first_query + q.shape[2] > k.shape[2]):
         last = first_query + q.shape[2] - 1
         raise ValueError(f"queries {first_query} ... {last} lie outside the {k.shape[2]} keys")
     if seen is not None and seen.shape != (k.shape[0], k.shape[2]):
@@ -84,9 +86,19 @@ def _check(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | None, seen: Tenso
         raise ValueError(f"key padding must be {expected}, one entry per key of each item, got {list(seen.shape)}")
 
 
+def _check_documents(q: Tensor, k: Tensor, documents: Documents, seen: Tensor | None, first_query: int) -> None:
+    (queries, keys), expected = documents.items[-1], (q.shape[2], k.shape[2])
+    if (queries.stop, keys.stop) != expected or seen is not None or first_query:
+        raise ValueError(
+            f"documents of {queries.stop} queries and {keys.stop} keys, without padding and from the first query on, "
+            f"do not fit {expected[0]} queries and {expected[1]} keys"
+        )
+
+
 def _best_backend(q: Tensor, k: Tensor, pattern: Pattern | None, seen: Tensor | None, bias: Tensor | None) -> Backend:
     # without a pattern, torch chooses among its own fused kernels
-    if not q.is_cuda or pattern is None or bias is not None or q.shape[2] != k.shape[2]:
+    other_keys = q.shape[2] != k.shape[2] and not isinstance(pattern, Documents)
+    if not q.is_cuda or pattern is None or bias is not None or other_keys:
         return "sdpa"
     if q.dtype in HALF and seen is None and flash_serves(pattern) and _installed("flash_attn"):
         return "flash"

@@ -6,6 +6,7 @@ Shape letters: B batch, T queries, S keys.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TypeVar
@@ -93,6 +94,44 @@ class SlidingWindow(Pattern):
 
     def bounds(self, query: Position) -> tuple[Position, Position]:
         return query - self.before, query + self.after
+
+
+@dataclass(frozen=True)
+class Documents(Pattern):
+    """Items set end to end: a query of an item sees all keys of that item, and none of the others."""
+
+    lengths: tuple[int, ...]  # queries of each item
+    key_lengths: tuple[int, ...] | None = None  # keys of each item; None: as many as queries
+
+    def __post_init__(self) -> None:
+        keys = self.lengths if self.key_lengths is None else self.key_lengths
+        if not self.lengths or len(keys) != len(self.lengths) or min(self.lengths) < 1 or min(keys) < 0:
+            raise ValueError(f"documents need lengths of at least 1, each with its keys, got {self.lengths} and {keys}")
+
+    @property
+    def items(self) -> list[tuple[slice, slice]]:
+        """Queries and keys of each item."""
+        return list(zip(_slices(self.lengths), _slices(self.key_lengths or self.lengths), strict=True))
+
+    def bounds(self, query: Position) -> tuple[Position, Position]:
+        if isinstance(query, int):
+            item = next(item for item in self.items if query < item[0].stop)
+            return item[1].start, item[1].stop - 1
+        first, last = self._tables(query.device)
+        place = query.clamp(0, len(first) - 1)  # kernels look beyond the end
+        return first[place], last[place]
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Returns the first and the last key of each query, [queries] each."""
+        repeats = torch.tensor(self.lengths)
+        firsts = torch.tensor([keys.start for _, keys in self.items]).repeat_interleave(repeats)
+        lasts = torch.tensor([keys.stop - 1 for _, keys in self.items]).repeat_interleave(repeats)
+        return firsts.to(device), lasts.to(device)
+
+
+def _slices(lengths: tuple[int, ...]) -> list[slice]:
+    ends = list(itertools.accumulate(lengths))
+    return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

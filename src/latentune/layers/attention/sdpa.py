@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .masks import Causal, Pattern
+from .masks import Causal, Documents, Pattern
 
 BLOCK_QUERIES = 64  # at least; of 32 ... 256 the fastest on CPU at window 63 + 64 and E = 128
 
@@ -43,6 +43,8 @@ def sdpa_attention(
     num_queries, num_keys = q.shape[2], k.shape[2]
     if pattern is None or pattern.sees_all(first_query, num_queries, num_keys):
         return F.scaled_dot_product_attention(q, k, v, _tensor_mask(None, seen, bias))
+    if isinstance(pattern, Documents):
+        return _each_item(q, k, v, pattern, bias)
     if isinstance(pattern, Causal) and seen is None and bias is None and num_queries == num_keys:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     outputs = []
@@ -58,6 +60,19 @@ def sdpa_attention(
         outputs.append(block.transpose(1, 2))
     # joined time-major: undoing the head split of the result is then free
     return torch.cat(outputs, dim=1).transpose(1, 2)
+
+
+def _each_item(q: Tensor, k: Tensor, v: Tensor, documents: Documents, bias: Tensor | None) -> Tensor:
+    """Attends item by item, so that no score between two items is computed."""
+    outputs = []
+    for queries, keys in documents.items:
+        added = None if bias is None else _cut_bias(bias, queries.start, queries.stop, keys.start, keys.stop)
+        item = q[:, :, queries]
+        if keys.start == keys.stop:
+            outputs.append(torch.zeros_like(item))
+        else:
+            outputs.append(F.scaled_dot_product_attention(item, k[:, :, keys], v[:, :, keys], added))
+    return torch.cat(outputs, 2)
 
 
 def _query_blocks(num_queries: int, first_query: int, period: int) -> list[tuple[int, int]]:
