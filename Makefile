@@ -60,6 +60,7 @@ bench: $(PEERS) $(NEUCODEC_PEERS)/.done  ## measure speed compared with the offi
 	$(BIN)/python demos/bench/taae_speed.py
 	PYTHONPATH=$(NEUCODEC_PEERS) $(BIN)/python demos/bench/neucodec_speed.py
 	$(BIN)/python demos/bench/frechet_speed.py
+	$(BIN)/python demos/bench/dit_speed.py
 
 clean:  ## remove everything that the targets wrote, .venv included
 	rm -rf $(VENV) demo_out bench_out site build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
