@@ -3,8 +3,8 @@
     make bench        or        python demos/bench/dit_speed.py --width 512 --depth 8 --frames 256 --repeats 5
 
 Both do a training step (forward and backward pass) and a step of sampling with guidance (a forward pass of twice the
-items), on the same number of latent frames and condition tokens, with one thread, in fp32, in turn in one run. Ours also
-trains with a time for each frame, which theirs does not have. Seconds are those of the process, so that other programs
+items), on the same number of latent frames and condition tokens, with one thread, in fp32, in turn in one run. Ours
+also trains with a time for each frame, which theirs does not have. Seconds are those of the process, so that other programs
 count less; the ratio of medians is reported.
 """
 
@@ -148,7 +148,7 @@ def main() -> None:
         seconds = median_seconds(calls, args.repeats, clock=time.process_time)
         found[work] = {**seconds, "ratio": seconds["ours"] / seconds["theirs"]}
         logger.info("%s: ours %.3f s, theirs %.3f s, ratio %.2f", work, *found[work].values())
-    print(json.dumps(found))
+    logger.info("%s", json.dumps(found))
 
 
 if __name__ == "__main__":
