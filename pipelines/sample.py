@@ -6,7 +6,7 @@ import logging
 import math
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +14,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..core.config import config_to_dict, nearest_hint, option
+from ..core.config import config_to_dict, option
 from ..core.device import pick_device
 from ..core.errors import ConfigError
 from ..core.extras import import_extra
 from ..core.figures import can_draw
 from ..core.files import file_sha256, write_json
 from ..core.outputs import slug
-from ..generators.base import LatentGenerator
 from ..generators.conditions import Conditions
 from ..tokenizers.inputs import check_decode_options
 from .data.audio.read import read_audio
@@ -29,6 +28,7 @@ from .data.audio.record import RecordedFolder
 from .data.audio.write import write_audio
 from .data.shards.read import refuse_dataset
 from .generation.load import build_pipeline, load_pipeline
+from .generation.options import sampling_options
 from .generation.pipeline import AudioOutput, GenerationPipeline
 from .generation.prompts import PromptLine, read_prompts
 
@@ -145,7 +145,7 @@ def sample_to_folder(
     if pipeline is None:
         device, adapters = pick_device(config.device), adapter_weights(config.adapters)
         pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, adapters=adapters, device=device)
-    options = _sampling_options(config, type(pipeline.generator))
+    options = sampling_options(config.options, type(pipeline.generator))
     check_decode_options(pipeline.tokenizer, config.decode_options)
     todo = [line for line in lines for _ in range(config.num)]
     asked = _call_arguments(lines, config, pipeline)
@@ -197,23 +197,6 @@ def adapter_weights(texts: Sequence[str]) -> dict[str, float]:
         except ValueError as error:
             raise ConfigError(f"adapter {text!r}: {weight!r} is not a weight; write FOLDER=0.8") from error
     return found
-
-
-def _sampling_options(config: SampleConfig, generator: type[LatentGenerator]) -> dict[str, Any]:
-    """Returns the given options under the names that the generator's sampling config has for them.
-
-    Raises:
-        ConfigError: an option that this kind of generator does not have, or a value that does not fit.
-    """
-    known = fields(generator.sampling_class)
-    names = {field.metadata.get("name") or field.name: field.name for field in known}
-    if wrong := [name for name in config.options if name not in names and name not in names.values()]:
-        raise ConfigError(
-            f"{', '.join(wrong)} is not an option of a {generator.__name__}: {nearest_hint(wrong[0], names)}"
-        )
-    options = {names.get(name, name): value for name, value in config.options.items()}
-    generator.make_sampling(options)
-    return options
 
 
 def _call_arguments(batch: list[PromptLine], config: SampleConfig, pipeline: GenerationPipeline) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ...core.config import nearest_hint
 from ...core.errors import TrainingInterrupted
 from .tools import one_line, start_logging
 
-VERBS = ("encode", "decode", "train", "sample", "evaluate", "experiment", "convert", "info", "list", "demo")
+VERBS = ("encode", "decode", "train", "sample", "edit", "evaluate", "experiment", "convert", "info", "list", "demo")
 RENAMED = {"robustness": "experiment robustness", "probe": "experiment probe"}
 FAILED, INTERRUPTED = 1, 130  # exit codes; click itself exits with 2 for wrong usage
 

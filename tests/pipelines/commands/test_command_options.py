@@ -16,7 +16,7 @@ from latentune.pipelines.commands.main import app
 from latentune.pipelines.commands.options import ConfigCommand
 from latentune.pipelines.commands.tools import Outcome
 
-COMMANDS = ("encode", "decode", "train", "sample", "evaluate", "experiment", "convert", "info", "list", "demo")
+COMMANDS = ("encode", "decode", "train", "sample", "edit", "evaluate", "experiment", "convert", "info", "list", "demo")
 EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "robustness", "probe")
 
 
