@@ -33,10 +33,13 @@ class EditConfig:
         help="Pipeline to edit with: a shipped name, a pipeline folder, a training run, or a checkpoint."
     )
     replace: tuple[str, ...] = option(
-        (), "Region start:end in seconds that is sampled again, such as 2.0:3.5; repeat it for several."
+        (),
+        "Region start:end in seconds that is sampled again, such as 2.0:3.5; repeat it for several. By default none.",
     )
-    extend: float | None = option(None, "Seconds by which the audio is continued.")
-    vary: float | None = option(None, "Strength of a variation of all of it, above 0 and up to 1.")
+    extend: float | None = option(None, "Seconds by which the audio is continued. By default it is not.")
+    vary: float | None = option(
+        None, "Strength of a variation of all of it, above 0 and up to 1. By default none is made."
+    )
     loop: bool = option(False, "Make a loop: the end is sampled again, so that it leads to the start.")
     join_s: float = option(1.0, "Seconds at the end that are sampled again for a loop.")
     prompt: str = option("", "Text to sample from. By default the edit is unprompted.", short="p")

@@ -45,7 +45,7 @@ def config(recording: Path, **options: Any) -> EditConfig:
 def test_each_edit_writes_the_audio_and_its_record(
     pipe: GenerationPipeline, recording: Path, edit: dict[str, Any], samples: int
 ) -> None:
-    record = edit_audio(config(recording, seed=3, prompt="a", options={"strength": 0.5}, **edit), pipeline=pipe)
+    record = edit_audio(config(recording, seed=3, prompt="a", options={"guidance": 1.5}, **edit), pipeline=pipe)
     audio, rate = soundfile.read(recording.with_name("out.wav"))
     assert audio.shape == (samples, 2)
     assert rate == 4000
