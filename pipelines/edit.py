@@ -66,7 +66,7 @@ class EditConfig:
             raise ValueError(f"output must be a .wav or .flac file, got {self.output}")
         if Path(self.output).absolute() == Path(self.audio).absolute():
             raise ValueError(f"{self.output} is the recording itself: choose another file for the edited audio")
-        self.regions()  # refuses what is no region
+        self.regions()  # refuses a text that is not a region
 
     def regions(self) -> list[tuple[float, float]]:
         """Returns the regions in seconds; raises ValueError for a text that is none."""

@@ -1,4 +1,4 @@
-"""What a generator makes of given parts, on eight pieces that it knows by heart.
+"""Continuation and inpainting by a generator that knows eight pieces by heart.
 
     OMP_NUM_THREADS=1 python demos/bench/memorised_toy.py --output toy.json
 

@@ -55,7 +55,16 @@ def guided_velocity(
 def store_frames(
     model: DiffusionTransformer, branches: GuidanceBranches, x: Tensor, t: float, mask: Tensor | None, cache: FrameCache
 ) -> None:
-    """Adds a block of latents x [B, n, D] with noise of time t and a mask [B, n] to the cache, in all branches."""
+    """Adds a block of latents to the cache, in all branches.
+
+    Args:
+        model: whose keys and values are cached.
+        branches: the conditions.
+        x: [B, n, D] normalised latents.
+        t: the time whose noise they carry, 0 for none.
+        mask: [B, n] bool, True where a frame is real; None: all are.
+        cache: of the frames before.
+    """
     count = len(branches.weights)
     cast(nn.Module, model)(
         x.repeat(count, 1, 1),

@@ -1,4 +1,4 @@
-"""What the frames of a chunk-causal transformer see of the frames before them, in training and in sampling.
+"""The past that the frames of a chunk-causal transformer see, in training and in sampling.
 
 A block is a number of chunks of the codec that are denoised together. Its frames see each other, whatever their noise,
 and the clean frames of earlier blocks. Shape letters: B batch, T latent frames, D latent width.
@@ -34,7 +34,7 @@ class Past:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What the frames see of each other in the self-attention of one layer."""
+    """The keys and values that frames see in the self-attention of one layer."""
 
     mask: Mask | None = None  # None: all that there is
     bias: Tensor | None = None  # added to the scores

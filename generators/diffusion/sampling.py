@@ -202,7 +202,14 @@ def solve_frames(
 
 
 def codec_latents(model: DiffusionTransformer, x: Tensor, given: KnownFrames, known: Tensor) -> Tensor:
-    """Returns normalised latents x as the codec's; those that are given without noise are `known` bit for bit."""
+    """Returns normalised latents as the codec's; those that are given without noise are `known` bit for bit.
+
+    Args:
+        model: whose codec it is.
+        x: [B, T, D] normalised latents.
+        given: which of them are given, and with how much noise.
+        known: [B, T, D] given latents of the codec.
+    """
     latents = denormalise(x, model.binding)
     return latents if given.level else torch.where(given.where.unsqueeze(-1), known, latents)
 
@@ -221,7 +228,17 @@ def _of_all(callback: Callable[[int, int], None], done: int, groups: int) -> Cal
 def known_latents(
     model: DiffusionTransformer, request: SampleRequest, encoded: Encoded | None, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Returns the given latents of the codec laid into [B, T, D], and the mask [B, T] bool of where they lie."""
+    """Returns the given latents of the codec laid into [B, T, D], and the mask [B, T] bool of where they lie.
+
+    Args:
+        model: whose codec it is.
+        request: which chunks are given.
+        encoded: the given audio; None where nothing is given.
+        like: [B, T, D], whose shape, dtype and device the result has.
+
+    Raises:
+        ValueError: latents of another codec, fewer than are kept of them, or NaN or inf among them.
+    """
     if encoded is None:
         return torch.zeros_like(like), torch.zeros(like.shape[:2], dtype=torch.bool, device=like.device)
     check_latents(encoded.latents, model.binding)

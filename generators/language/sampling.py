@@ -130,7 +130,18 @@ def sample_tokens(
 def draw_frame(
     model: TokenLM, hidden: Tensor, weights: tuple[float, ...], uniform: Tensor, options: TokenSampling
 ) -> Tensor:
-    """Returns digits [B, K] of one frame from hidden states [G * B, W] of G branches with these weights."""
+    """Draws the digits of one frame.
+
+    Args:
+        model: the language model.
+        hidden: [G * B, W] hidden states of G branches.
+        weights: of the branches.
+        uniform: [B, K] numbers in [0, 1).
+        options: temperature, `top_k` and `top_p`.
+
+    Returns:
+        Digits [B, K].
+    """
     state = model.head.start(hidden)
     count, drawn = len(weights), []
     for k in range(uniform.shape[-1]):

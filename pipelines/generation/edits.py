@@ -47,6 +47,15 @@ class AudioEdits(ABC):
         A generator with a longest item hears the end of the recording, up to half of that item, and continues in
         pieces.
 
+        Args:
+            audio: [C, N].
+            sample_rate: in Hz.
+            extra_s: seconds that are added.
+            call: further arguments of the pipeline.
+
+        Returns:
+            The recording with its continuation, one item for each prompt and repetition.
+
         Raises:
             ValueError: a recording without a whole chunk, or seconds that are not positive.
         """
@@ -81,6 +90,9 @@ class AudioEdits(ABC):
             regions: (start, end) of each in seconds, such as `[(2.0, 3.5), (6.0, 7.0)]`.
             call: further arguments of the pipeline.
 
+        Returns:
+            The edited recording, one item for each prompt and repetition.
+
         Raises:
             ValueError: regions outside of the recording, all of it, or too far apart for one item.
         """
@@ -103,6 +115,9 @@ class AudioEdits(ABC):
             strength: noise level at which it is given, above 0; at 1 nothing of it is left.
             call: further arguments of the pipeline.
 
+        Returns:
+            The variation, one item for each prompt and repetition.
+
         Raises:
             ValueError: a strength outside of 0..1, or a language model, whose tokens carry no noise.
         """
@@ -120,6 +135,15 @@ class AudioEdits(ABC):
 
         The loop has whole chunks, so that up to one chunk is cut off at the end. The recording is turned by half its
         length for that; its end and its start then meet in the middle.
+
+        Args:
+            audio: [C, N].
+            sample_rate: in Hz.
+            join_s: seconds that are sampled again.
+            call: further arguments of the pipeline.
+
+        Returns:
+            The loop, one item for each prompt and repetition.
 
         Raises:
             ValueError: a recording that is not longer than twice `join_s`.

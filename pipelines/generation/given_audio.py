@@ -62,6 +62,11 @@ def given_of(audio: Audio, keep: Regions | None, tokenizer: AudioTokenizer, devi
 def regions_in_samples(regions: Regions, num_samples: int, sample_rate: int) -> list[tuple[int, int]]:
     """Returns regions in samples, in their order.
 
+    Args:
+        regions: (start, end) in seconds.
+        num_samples: N, of the audio.
+        sample_rate: in Hz.
+
     Raises:
         ValueError: no region, or one that is empty or lies outside of the audio.
     """
@@ -80,7 +85,13 @@ def regions_in_samples(regions: Regions, num_samples: int, sample_rate: int) -> 
 
 
 def replaced_chunks(regions: list[tuple[int, int]], num_samples: int, spec: TokenizerSpec) -> Tensor:
-    """Returns which chunks [chunks] bool of audio hold a part of a region, in samples."""
+    """Returns which chunks [chunks] bool of audio hold a part of a region.
+
+    Args:
+        regions: (start, end) in samples.
+        num_samples: N, of the audio.
+        spec: of the codec.
+    """
     replaced = torch.zeros(spec.num_chunks(num_samples), dtype=torch.bool)
     for start, stop in regions:
         last = min(-(-stop // spec.chunk_samples), len(replaced))

@@ -32,7 +32,7 @@ from .stream import StreamSession
 logger = logging.getLogger(__name__)
 
 Prompt = str | Sequence[str]
-GIVEN = "given"  # what a warning was logged about, beside names of conditions
+GIVEN = "given"  # what a warning was logged about, as names of conditions are
 
 
 @dataclass(kw_only=True)
