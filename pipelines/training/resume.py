@@ -35,7 +35,12 @@ from .trainee import Trainee
 logger = logging.getLogger(__name__)
 
 # keys that a resumed run must not change, since it would be another run
-FIXED = ("model.class_name", "model.config", "optimizer.name", "batch_size", "seed", "adapter")
+FIXED = (
+    *("model.class_name", "model.config", "optimizer.name", "batch_size", "seed", "adapter"),
+    *("data.where", "data.crop_s", "data.conditions", "data.source_weights", "data.min_duration_s"),
+    *("data.weight_column", "data.weights", "data.gain_db", "data.speed", "data.speed_probability"),
+    *("data.mix_probability", "data.mix_gain_db"),
+)
 # keys that may change without a warning, since the weights do not depend on them
 FREE = (
     "output",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from .header import Header
 from .reader import TRUNCATED_S, AudioReader, truncated
 
 if TYPE_CHECKING:
-    from av import AudioFrame, AudioStream
+    from av import AudioFrame, AudioResampler, AudioStream
     from av.container import InputContainer
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class FFmpegReader(AudioReader):
     def close(self) -> None:
         self._blocks.close()
 
-    def _decode(self) -> Iterator[np.ndarray]:
+    def _decode(self) -> Generator[np.ndarray, None, None]:
         """Yields blocks [C, n] float32 at the rate of the first frame."""
         import av
 
@@ -129,7 +129,7 @@ class FFmpegReader(AudioReader):
             raise AudioError(truncated(missing_s) if whole_s else "truncated, it ends before its header says")
 
 
-def _converted(resampler: object, frame: AudioFrame | None) -> Iterator[np.ndarray]:
+def _converted(resampler: AudioResampler | None, frame: AudioFrame | None) -> Iterator[np.ndarray]:
     if resampler is not None:
         yield from (out.to_ndarray() for out in resampler.resample(frame))
 
@@ -138,7 +138,7 @@ def _default_stream(container: InputContainer) -> AudioStream:
     """Returns the audio stream that FFmpeg would choose: the one that is marked as default, if any."""
     stream = container.streams.best("audio")
     if stream is not None:
-        return stream
+        return cast("AudioStream", stream)
     if not container.streams.audio:
         raise AudioError("holds no audio stream")
     raise AudioError("FFmpeg has no decoder for its audio stream")

@@ -116,9 +116,10 @@ def read_rows(manifest: Path) -> Iterable[Row]:
         if name.endswith(".parquet"):
             return _parquet_rows(manifest)
         if name.endswith((".csv", ".tsv")):
-            quoting = csv.QUOTE_MINIMAL if name.endswith(".csv") else csv.QUOTE_NONE  # a quote in a .tsv is text
             with open(manifest, newline="", encoding="utf-8-sig") as file:
-                return list(csv.DictReader(file, delimiter="," if name.endswith(".csv") else "\t", quoting=quoting))
+                if name.endswith(".csv"):
+                    return list(csv.DictReader(file))
+                return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))  # a quote is text
         if name.endswith(".scp"):
             return _kaldi_rows(manifest)
         with gzip.open(manifest) if name.endswith(".gz") else open(manifest, "rb") as file:

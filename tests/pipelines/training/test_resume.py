@@ -220,6 +220,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(
         ("model.config.decoder_blocks=1", "other model.config"),
         ("batch_size=4", "other batch_size"),
         ("seed=1", "other seed"),
+        ("data.gain_db=[-3, 3]", "other data.gain_db"),
+        ("data.where={split: train}", "other data.where"),
         ("optimizer.name=adamw", "other optimizer.name"),
         ("steps=5", "has done 6 steps, more than steps=5"),
     ],
