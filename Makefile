@@ -15,7 +15,7 @@ NEUCODEC_PACKAGES := neucodec==0.0.6 vector-quantize-pytorch==1.17.8 einx==0.3.0
 # Nothing in tests, demo or bench needs a model hub, and a forgotten download must fail at once.
 export HF_HUB_OFFLINE := 1
 # The codec of the demo: a shipped name, a folder or a hub id.
-TOKENIZER ?= codicodec-mini
+TOKENIZER ?= melcodec-music
 # Threads that spin while they wait make networks this small several times slower when other programs run as well.
 demo test test-all: export OMP_WAIT_POLICY ?= passive
 # The core tests run in two processes of one thread each; test-all runs one test at a time with all cores and memory.

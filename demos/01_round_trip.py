@@ -18,7 +18,7 @@ FIXTURE = Path(__file__).parent / "fixtures" / "guitar_em9.flac"
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("audio", nargs="?", default=FIXTURE, help="an audio file of any rate and format")
-    parser.add_argument("--tokenizer", default="codicodec-mini", help="shipped name, folder or hub id")
+    parser.add_argument("--tokenizer", default="melcodec-music", help="shipped name, folder or hub id")
     parser.add_argument("--steps", type=int, help="of a codec that decodes in steps; by default its own number")
     parser.add_argument("--output", type=Path, default=Path("demo_out/round_trip"))
     options = parser.parse_args(arguments)

@@ -17,7 +17,7 @@ FIXTURES = Path(__file__).parent / "fixtures" / "manifest.jsonl"
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="?", default=str(FIXTURES), help="a folder, a file or a manifest")
-    parser.add_argument("--tokenizer", default="codicodec-mini", help="shipped name, folder or hub id")
+    parser.add_argument("--tokenizer", default="melcodec-music", help="shipped name, folder or hub id")
     parser.add_argument("--output", default="demo_out/latents", help="run again into the same folder to resume")
     options = parser.parse_args(arguments)
 

@@ -1,6 +1,6 @@
 """Prompts to audio, as a library: load a pipeline, call it, write what it gives.
 
-python demos/04_sample.py codicodec-mini-dit --prompt "calm piano" --seconds 5 --output demo_out/samples
+python demos/04_sample.py melcodec-music-dit --prompt "calm orchestral music" --seconds 5 --output demo_out/samples
 """
 
 import argparse
@@ -15,7 +15,7 @@ import latentune
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pipeline", nargs="?", default="codicodec-mini-dit", help="shipped name or a folder")
+    parser.add_argument("pipeline", nargs="?", default="melcodec-music-dit", help="shipped name or a folder")
     parser.add_argument("--prompt", action="append", help="say it several times for several samples")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     pipe = latentune.load_pipeline(options.pipeline)
-    prompts = options.prompt or ["electronic music", "a voice speaking"]
+    prompts = options.prompt or ["calm orchestral music", "fast electronic dance music"]
     generator = torch.Generator().manual_seed(options.seed)  # all randomness comes from here
     out = pipe(prompts, duration_s=options.seconds, generator=generator)
 

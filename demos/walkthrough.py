@@ -42,7 +42,7 @@ class DemoConfig:
     audio: str | None = option(
         None, "Audio to work on: a file, folder or manifest. By default four short recordings that are installed."
     )
-    tokenizer: str = option("codicodec-mini", "Tokenizer to use: a shipped or official name, a folder, or a hub id.")
+    tokenizer: str = option("melcodec-music", "Tokenizer to use: a shipped or official name, a folder, or a hub id.")
     generators: tuple[str, ...] = option(
         (),
         "Pipeline to sample from; repeat it for several. By default those that ship for the tokenizer, or else those "
@@ -55,7 +55,7 @@ class DemoConfig:
     overrides: tuple[str, ...] = option((), "KEY=VALUE for each training; repeat it.", name="train-override")
     train_steps: int = option(150, "Number of steps of each training.")
     prompts: tuple[str, ...] = option(
-        ("classical guitar, a gentle melody", "electronic music", "a voice reading a book"),
+        ("calm orchestral music", "fast electronic dance music", "metal with a female voice"),
         "Text to sample from; repeat it for several.",
         name="prompt",
         short="p",

@@ -51,7 +51,7 @@ class EncodeConfig(ShardSettings):
         help="Folder of the dataset. A run with the same settings completes what an earlier one left.", positional=True
     )
     tokenizer: str = option(
-        "codicodec-mini", "Tokenizer to encode with: a shipped or official name, a folder, or a hub id."
+        "melcodec-music", "Tokenizer to encode with: a shipped or official name, a folder, or a hub id."
     )
     path_column: str | None = option(
         None,

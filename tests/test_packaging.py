@@ -114,7 +114,7 @@ def test_an_sdist_with_weights_installs_and_loads_what_it_ships(tmp_path: Path) 
     installed = tmp_path / "installed"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
-    code = "import latentune; print(latentune.__file__); latentune.load_pipeline('codicodec-mini-dit')"
+    code = "import latentune; print(latentune.__file__); latentune.load_pipeline('melcodec-music-dit')"
     run = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(installed)}, cwd=tmp_path, capture_output=True, text=True
     )

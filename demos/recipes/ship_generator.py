@@ -1,6 +1,6 @@
 """The averaged weights of a generator's training run -> a pipeline folder in half precision.
 
-python demos/recipes/ship_generator.py runs/dit pipelines/generation/weights/codicodec-mini-dit
+python demos/recipes/ship_generator.py runs/dit pipelines/generation/weights/melcodec-music-dit
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--tokenizer", default="codicodec-mini")
+    parser.add_argument("--tokenizer", default="melcodec-music")
     arguments = parser.parse_args()
     build_pipeline(arguments.tokenizer, run_weights(arguments.run), arguments.output, torch_dtype=torch.float16)
 

@@ -18,18 +18,18 @@ class PipelineCard:
 
 
 PIPELINE_CARDS = {
-    "codicodec-mini-dit": PipelineCard(
-        place="pipelines/generation/weights/codicodec-mini-dit",
+    "melcodec-music-dit": PipelineCard(
+        place="pipelines/generation/weights/melcodec-music-dit",
         class_name="DiffusionTransformer",
-        tokenizer="codicodec-mini",
+        tokenizer="melcodec-music",
         parameters_m=4.3,
         conditions="text, seconds",
         licence="Apache-2.0",
     ),
-    "codicodec-mini-lm": PipelineCard(
-        place="pipelines/generation/weights/codicodec-mini-lm",
+    "melcodec-music-lm": PipelineCard(
+        place="pipelines/generation/weights/melcodec-music-lm",
         class_name="TokenLM",
-        tokenizer="codicodec-mini",
+        tokenizer="melcodec-music",
         parameters_m=3.9,
         conditions="text, seconds",
         licence="Apache-2.0",

@@ -44,7 +44,7 @@ def load_pipeline(
     """Loads a tokenizer and a generator together.
 
     Args:
-        path: a shipped name (`codicodec-mini-dit`, `codicodec-mini-lm`), a folder that `save_pretrained` wrote, the
+        path: a shipped name (`melcodec-music-dit`, `melcodec-music-lm`), a folder that `save_pretrained` wrote, the
             hub id (`owner/name`) of one, a training run or one of its checkpoints (the averaged weights), or a
             generator's own folder.
         tokenizer: which tokenizer to decode with, where the folder does not name one or the one it names has moved.

@@ -3,9 +3,9 @@
 Everything a program needs is imported from here. A name is loaded when it is first used, so that `import latentune`
 itself is fast and imports no torch::
 
-    tokenizer = latentune.load_tokenizer("codicodec-mini")  # audio <-> latents and tokens
+    tokenizer = latentune.load_tokenizer("melcodec-music")  # audio <-> latents and tokens
     generator = latentune.load_generator("runs/dit/checkpoints/00010000/ema")  # prompts -> latents or tokens
-    pipeline = latentune.load_pipeline("codicodec-mini-dit")  # prompts -> audio
+    pipeline = latentune.load_pipeline("melcodec-music-dit")  # prompts -> audio
 """
 
 from typing import TYPE_CHECKING, Any

@@ -73,7 +73,7 @@ def test_there_is_something_to_check() -> None:
 
 def test_an_option_that_does_not_exist_is_noticed() -> None:
     with pytest.raises(Exception, match="No such option"):
-        parse(["sample", "codicodec-mini-dit", "out", "--no-such-option"])
+        parse(["sample", "melcodec-music-dit", "out", "--no-such-option"])
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -23,7 +23,7 @@ class RobustnessConfig:
     output: str | None = option(
         None, "Folder for robustness.csv, .json, .png and config.yaml. By default nothing is written.", positional=True
     )
-    tokenizer: str = option("codicodec-mini", "Tokenizer to measure: a shipped name, a folder, or a hub id.")
+    tokenizer: str = option("melcodec-speech", "Tokenizer to measure: a shipped name, a folder, or a hub id.")
     channel: str = option(
         "bsc",
         "Channel: bsc (bits flip), erasure (bits are lost), gilbert-elliott (bursts) or packet (packets are lost).",

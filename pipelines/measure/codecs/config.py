@@ -23,7 +23,7 @@ class ExperimentConfig:
     output: str | None = option(
         None, "Folder for CSV, JSON, HTML and plots. By default nothing is written.", positional=True
     )
-    tokenizer: str = option("codicodec-mini", "Tokenizer to measure: a shipped name, a folder, or a hub id.")
+    tokenizer: str = option("melcodec-music", "Tokenizer to measure: a shipped name, a folder, or a hub id.")
     where: dict[str, Any] = option(factory=dict, help="Values that a row of a manifest must have, such as split=test.")
     max_files: int | None = option(None, "Largest number of files, spread evenly over the files by name.")
     max_duration_s: float | None = option(None, "Number of seconds measured from the start of each file.")

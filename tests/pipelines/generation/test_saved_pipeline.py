@@ -95,5 +95,5 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path, content: str | 
 
 
 def test_a_name_that_is_nothing_lists_what_ships() -> None:
-    with pytest.raises(CheckpointError, match="codicodec-mini-dit"):
-        load_pipeline("codicodec-mini-dti")
+    with pytest.raises(CheckpointError, match="melcodec-music-dit"):
+        load_pipeline("melcodec-music-dti")
