@@ -1,4 +1,4 @@
-"""Counts how often a classifier still tells music from speech after a codec.
+"""Counts how often a classifier still distinguishes music from speech after a codec.
 
     python demos/recipes/melcodec/classify.py CORPORA/manifest.jsonl HELD_OUT --tokenizer melcodec-music
 
