@@ -91,11 +91,13 @@ class LocalDeviation(nn.Module):
         columns = self._columns(values)
         cells = self.linear(columns.to(self.linear.weight.dtype)).float()
         log = from_columns(cells, c.channels, c.time_factor) + self.refine(features[0]).float()
-        return log.clamp(*LOG_RANGE).exp().repeat_interleave(2, dim=1)
+        deviation: Tensor = log.clamp(*LOG_RANGE).exp().repeat_interleave(2, dim=1)
+        return deviation
 
     def _columns(self, values: Tensor) -> Tensor:
         """Returns [M, K, G * d]."""
-        return values.unflatten(1, (self.config.summaries_per_column, -1)).transpose(1, 2).flatten(2)
+        columns: Tensor = values.unflatten(1, (self.config.summaries_per_column, -1)).transpose(1, 2).flatten(2)
+        return columns
 
     @torch.no_grad()
     def fit(self, values: Tensor, spectrogram: Tensor) -> None:
@@ -115,7 +117,8 @@ class LocalDeviation(nn.Module):
 
 def to_columns(x: Tensor, frames: int) -> Tensor:
     """Returns columns [M, K, C * F * frames] of [M, C, F, K * frames]."""
-    return x.unflatten(-1, (-1, frames)).permute(0, 3, 1, 2, 4).flatten(2)
+    columns: Tensor = x.unflatten(-1, (-1, frames)).permute(0, 3, 1, 2, 4).flatten(2)
+    return columns
 
 
 def from_columns(columns: Tensor, channels: int, frames: int) -> Tensor:
@@ -129,5 +132,5 @@ def from_columns(columns: Tensor, channels: int, frames: int) -> Tensor:
     Returns:
         [M, C, F, K * frames].
     """
-    x = columns.unflatten(-1, (channels, -1, frames))
-    return x.permute(0, 2, 3, 1, 4).flatten(3)
+    x: Tensor = columns.unflatten(-1, (channels, -1, frames)).permute(0, 2, 3, 1, 4).flatten(3)
+    return x

@@ -153,7 +153,8 @@ class PatchPlace(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         rows = self.linear(values).unflatten(1, (-1, self.columns))
-        return rows.repeat_interleave(self.repeat, dim=1).flatten(1, 2)
+        shortcut: Tensor = rows.repeat_interleave(self.repeat, dim=1).flatten(1, 2)
+        return shortcut
 
 
 class NoiseEmbedding(nn.Module):
