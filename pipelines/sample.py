@@ -150,7 +150,9 @@ def sample_to_folder(
     todo = [line for line in lines for _ in range(config.num)]
     asked = _call_arguments(lines, config, pipeline)
     pipeline.check_conditions(
-        Conditions.of(asked["prompt"], asked["duration_s"], asked["labels"], **_heard(asked["conditions"], pipeline))
+        Conditions.of(asked["prompt"], asked["duration_s"], asked["labels"]).replaced(
+            **_heard(asked["conditions"], pipeline)
+        )
     )
     names = [f"{number:03d}_{slug(line.text)}" for number, line in enumerate(todo)]
     suffixes = ("wav", "png", "json") if draw else ("wav", "json")

@@ -6,7 +6,6 @@ Q codebooks.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +18,17 @@ from ...core.device import move_model
 from ...core.errors import MismatchError
 from ...core.random import draw_seed
 from ...generators.base import Generated, LatentGenerator, SamplingConfig
-from ...generators.conditioning.frozen import load_frozen
-from ...generators.conditions import SECONDS, Conditions, is_given
+from ...generators.conditions import Conditions
 from ...generators.given import Given
 from ...tokenizers.base import AudioTokenizer, TokenizerSpec
+from .checks import RequestChecks
 from .edits import AudioEdits
 from .given_audio import Audio, Regions, given_of
 from .items import lengths_in_samples, per_item, places, repeat, values_per_item
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
 from .stream import StreamSession
 
-logger = logging.getLogger(__name__)
-
 Prompt = str | Sequence[str]
-GIVEN = "given"  # what a warning was logged about, as names of conditions are
 
 
 @dataclass(kw_only=True)
@@ -74,7 +70,7 @@ class GenerationPipeline(AudioEdits):
         self.tokenizer = tokenizer
         self.generator = generator
         self.defaults = defaults or PipelineDefaults()
-        self._warned: set[str] = set()  # what a warning was logged about, once each
+        self._checks = RequestChecks(generator)
 
     @property
     def spec(self) -> TokenizerSpec:
@@ -248,7 +244,7 @@ class GenerationPipeline(AudioEdits):
         if guidance_scale is not None:
             chosen["guidance_scale"] = guidance_scale
         sampling = self.generator.make_sampling(chosen)
-        self.check_conditions(Conditions(values={"text": [sampling.negative_prompt]}))
+        self._checks.check_sampling(sampling)
         return sampling
 
     def _given(self, given: Given | Audio | None, keep: Regions | None) -> Given | None:
@@ -257,48 +253,13 @@ class GenerationPipeline(AudioEdits):
             given = given_of(given, keep, self.tokenizer, self.device)
         elif keep is not None:
             raise ValueError("keep names regions of given audio: give it as given=(audio, sample_rate)")
-        if given is not None and not self.generator.trained_on.given and GIVEN not in self._warned:
-            self._warned.add(GIVEN)
-            logger.warning(
-                "the generator was not trained with given audio, as far as it records: what is sampled follows it less "
-                "closely than it could"
-            )
+        if given is not None:
+            self._checks.check_given()
         return given
 
     def check_conditions(self, conditions: Conditions) -> None:
-        """Checks whether the generator can follow these conditions.
-
-        Raises:
-            ValueError: a condition that the generator does not have or saw no value of in training, or a value that
-                it does not know.
-        """
-        seen = self.generator.trained_on.conditions
-        encoder = getattr(self.generator, "condition_encoder", None)
-        if encoder is not None:
-            encoder.request(conditions)
-        for name, values in conditions.values.items():
-            if name == SECONDS or not any(map(is_given, values)):
-                continue
-            if seen is not None and name not in seen:
-                has = ", ".join(seen) or "none"
-                raise ValueError(
-                    f"the generator never saw a value of {name} in training, so that it would have no effect: leave it "
-                    f"out (seen: {has})"
-                )
-            self._check_encoder(name)
-            if seen is None and name not in self._warned:
-                self._warned.add(name)
-                logger.warning("the generator does not record whether it was trained with %s: it may do nothing", name)
-
-    def _check_encoder(self, name: str) -> None:
-        """Raises MismatchError if the frozen encoder of a condition is not the one of the training."""
-        wanted = self.generator.trained_on.encoders.get(name)
-        source = None if wanted is None else self.generator.condition_encoder.conditioners[name].frozen
-        if source is not None and (found := load_frozen(source).weights_sha256) != wanted:
-            raise MismatchError(
-                f"the generator was trained with other weights for {name} ({str(wanted)[:12]}) than those at "
-                f"{source.source} ({found[:12]}): put the encoder of the training there"
-            )
+        """Checks whether the generator can follow these conditions; see `RequestChecks.check_conditions`."""
+        self._checks.check_conditions(conditions)
 
     def save_pretrained(self, folder: str | Path, *, tokenizer_name: str | None = None) -> None:
         """Writes `pipeline.json`, `generator/` and `tokenizer/`; see `saved.write_pipeline`."""

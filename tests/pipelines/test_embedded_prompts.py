@@ -194,6 +194,24 @@ def test_another_encoder_at_the_same_place_is_refused(
     monkeypatch.setitem(pipe.generator.trained_on.encoders, "text", encoders["text"])
     with pytest.raises(MismatchError, match=r"trained with other weights for text \(000000000000\)"):
         pipe("a dog", duration_s=0.05)
+    options: dict[str, Any] = {"duration_s": 0.05, "num_inference_steps": 1, "guidance_scale": 2.0}
+    with pytest.raises(MismatchError, match="other weights for text"):
+        pipe("", **options, negative_prompt="a dog")
+
+
+def test_what_guidance_cannot_follow_is_refused_or_warned_about(
+    trained: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = load_pipeline(trained)
+    options: dict[str, Any] = {"duration_s": 0.05, "num_inference_steps": 1, "guidance_scales": {"text": 3.0}}
+    with caplog.at_level(logging.WARNING):
+        pipe("a dog", **options)
+    assert "dropped alone" not in caplog.text
+    monkeypatch.setitem(pipe.generator.condition_encoder.config.conditioners["text"], "drop_probability", 0.0)
+    with caplog.at_level(logging.WARNING):
+        pipe("a dog", **options)
+        pipe("a cat", **options)
+    assert caplog.text.count("text was never dropped alone in training") == 1
 
 
 def test_one_of_several_captions_is_drawn(dataset: Path, places: dict[str, Path]) -> None:

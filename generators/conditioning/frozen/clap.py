@@ -54,7 +54,7 @@ class ClapEncoder(FrozenEncoder):
         """
         from .clap_laion import load_laion_tower
 
-        network = load_audio_tower(source) if backend == "transformers" else load_laion_tower(source)
+        network: Any = load_audio_tower(source) if backend == "transformers" else load_laion_tower(source)
         text = ClapTextEncoder.from_checkpoint(source, tokenizer)
         dim = network.config.projection_dim if backend == "transformers" else network.dim
         if dim != text.dim:
