@@ -131,6 +131,11 @@ def test_a_condition_that_was_never_seen_in_training_is_refused(tiny_codec: Any,
     ]
 
 
+def test_a_line_separator_in_a_prompt_does_not_end_its_line(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"text": "calm\u2028piano"}\r\n{"text": "b\x85"}\n', encoding="utf-8")
+    assert [line.text for line in read_prompts((), str(tmp_path / "p.jsonl"))] == ["calm\u2028piano", "b\x85"]
+
+
 def test_prompts_come_from_text_and_jsonl_files(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("one\n\n two \n")
     (tmp_path / "p.jsonl").write_text('{"text": "three", "label": "music", "seconds": 2}\n{"prompt": "four"}\n')
