@@ -128,7 +128,7 @@ def network_rows(generator: Any, seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def guidance_rows(generator: Any, seconds: float, repeats: int, steps: int) -> Iterator[dict[str, Any]]:
-    """What each variant of guidance does to samples of all captions.
+    """Measures how each variant of guidance changes samples of all captions.
 
     The training data has mean 0 and deviation 1 in each normalised channel, so that `moments`, the mean over channels
     of mean^2 + (deviation - 1)^2, is 0 for samples like it. `separation` is the variance of the mean latent between
