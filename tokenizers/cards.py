@@ -26,7 +26,7 @@ SHIPPED_CARDS = {
     "codicodec-mini": TokenizerCard(
         class_name="CoDiCodec",
         place="tokenizers/codicodec/weights/mini",
-        parameters_m=7.8,
+        parameters_m=7.9,
         audio="16 kHz mono",
         latents="32 at 15.6 Hz",
         tokens="125 Hz of 14641, 1730 bit/s",
