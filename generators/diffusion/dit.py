@@ -223,7 +223,8 @@ class DiffusionTransformer(LatentGenerator):
         given, needed = encoded.frames.shape[1], int(index[-1]) + 1
         if given < needed or (given > needed and cache is None):
             raise ValueError(f"conditions of {given} frames for {needed} latent frames")
-        return x + self.from_frames(encoded.frames[:, index].to(dtype))
+        added: Tensor = self.from_frames(encoded.frames[:, index].to(dtype))
+        return x + added
 
     def _views(
         self, mask: Tensor | None, past: Past | None, cache: FrameCache | None, store: bool, x: Tensor

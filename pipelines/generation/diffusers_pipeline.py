@@ -6,12 +6,12 @@ Shape letters: B batch, C audio channels, N audio samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.pipelines.pipeline_utils import AudioPipelineOutput
+from diffusers.pipelines.pipeline_utils import AudioPipelineOutput, DiffusionPipeline
 from torch import Tensor
 
 from ...core.config import build_config, config_to_dict
@@ -40,7 +40,7 @@ class LatentunePipeline(DiffusionPipeline):
         MismatchError: the generator was trained on another tokenizer's streams.
     """
 
-    model_cpu_offload_seq = "generator->tokenizer"
+    model_cpu_offload_seq = "generator->tokenizer"  # type: ignore[assignment]  # diffusers declares None
     _optional_components: list[str] = []  # noqa: RUF012  # declared so by diffusers
 
     def __init__(
@@ -102,7 +102,7 @@ class LatentunePipeline(DiffusionPipeline):
         """
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
-        given = {"num_inference_steps": num_inference_steps, "negative_prompt": negative_prompt}
+        given: dict[str, Any] = {"num_inference_steps": num_inference_steps, "negative_prompt": negative_prompt}
         self.inner.decodes = output_type != "latent"
         made = self.inner(
             prompt,
@@ -125,7 +125,9 @@ class LatentunePipeline(DiffusionPipeline):
 
         return after
 
-    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **options: Any) -> None:
+    def save_pretrained(  # type: ignore[override]  # options that do not apply have no names here
+        self, save_directory: str | PathLike[Any], push_to_hub: bool = False, **options: Any
+    ) -> None:
         """Writes a pipeline folder with `model_index.json`; see `saved.write_pipeline`.
 
         Args:
@@ -138,13 +140,13 @@ class LatentunePipeline(DiffusionPipeline):
         """
         if not options.pop("safe_serialization", True) or options.pop("variant", None) is not None:
             raise ValueError("weights are saved as safetensors and without variants")
-        GenerationPipeline.save_pretrained(self.inner, save_directory)
+        GenerationPipeline.save_pretrained(self.inner, Path(save_directory))
         self.save_config(save_directory)
         if push_to_hub:
             self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[Any], **options: Any) -> Self:
         """Loads any pipeline that `load_pipeline` loads: a folder, a hub id, a shipped name, or a training run.
 
         Args:
@@ -156,7 +158,7 @@ class LatentunePipeline(DiffusionPipeline):
             MismatchError: tokenizer and generator were not made for each other.
         """
         device, dtype = options.pop("device", None), options.pop("torch_dtype", None)
-        loaded = load_pipeline(pretrained_model_name_or_path, **options)
+        loaded = load_pipeline(fspath(pretrained_model_name_or_path), **options)
         pipeline = cls(loaded.tokenizer, loaded.generator, loaded.defaults)
         pipeline.inner.to(device, dtype)  # only now: the codec is recognised by its weights as they were saved
         return pipeline

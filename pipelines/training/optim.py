@@ -27,8 +27,14 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, matrices: list[nn.Parameter], groups: list[dict[str, Any]], config: OptimizerConfig):
-        options = {"lr": config.lr, "weight_decay": config.weight_decay, "eps": 1e-7}
-        muon = torch.optim.Muon(matrices, momentum=config.momentum, adjust_lr_fn="match_rms_adamw", **options)
+        muon = torch.optim.Muon(
+            matrices,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            eps=1e-7,
+            adjust_lr_fn="match_rms_adamw",
+        )
         adamw = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
         self.parts: tuple[torch.optim.Optimizer, ...] = (muon, adamw)

@@ -45,7 +45,7 @@ def gathered(tensor: Tensor) -> Tensor:
 
 def share_of(tensor: Tensor) -> Tensor:
     """Returns what of a tensor is in this process, a view; a plain tensor is returned as it is."""
-    return cast(Tensor, tensor.to_local()) if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def like(tensor: Tensor, value: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class Trainee:
     def clip(self, clip_norm: float) -> Tensor:
         """Limits the norm of the whole gradient (0: does not) and returns the norm before that."""
         norm: Tensor = self.accelerator.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
-        return cast(Tensor, norm.full_tensor()) if isinstance(norm, DTensor) else norm
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def update(self) -> None:
         """Does the optimizer's step and drops the gradient."""

@@ -84,6 +84,7 @@ class LocalDeviation(nn.Module):
         self.linear = nn.Linear(config.summaries_per_column * len(config.levels), cells)
         self.refine = nn.Conv2d(config.conv_channels[0], config.channels, 3, padding=1)
         nn.init.zeros_(self.refine.weight)
+        assert self.refine.bias is not None
         nn.init.zeros_(self.refine.bias)
 
     def forward(self, values: Tensor, features: list[Tensor]) -> Tensor:

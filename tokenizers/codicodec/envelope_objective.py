@@ -111,7 +111,7 @@ class EnvelopeObjective(Objective):
 
     def _dimensions(self, values: Tensor) -> Tensor:
         """Returns values [P, 2, G * K, d] as [2P * K, G * d]: the dimensions of a column."""
-        columns = values.flatten(0, 1).unflatten(1, (self.codec.summaries_per_column, -1)).transpose(1, 2)
+        columns: Tensor = values.flatten(0, 1).unflatten(1, (self.codec.summaries_per_column, -1)).transpose(1, 2)
         return columns.flatten(2).flatten(0, 1)
 
     def _digit_entropy(self, dimensions: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ def spectrogram_to_audio(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor
 def magnitudes(spectrogram: Tensor, config: CoDiCodecConfig) -> Tensor:
     """Returns STFT magnitudes [M, C, F, T] of the network's spectrogram [M, 2C, F, T]."""
     parts = inverse_power_law(spectrogram, config.amplitude_exponent, config.amplitude_gain)
-    return parts.unflatten(1, (config.channels, 2)).square().sum(2).sqrt()
+    pairs: Tensor = parts.unflatten(1, (config.channels, 2))
+    return pairs.square().sum(2).sqrt()
 
 
 def split_chunks(spectrogram: Tensor, chunk_frames: int) -> Tensor:

@@ -124,7 +124,8 @@ class MixtureSampler:
 
     def _drawn_before(self, block: int) -> np.ndarray:
         """Returns how many draws of each dataset the blocks before have."""
-        return np.diff(np.floor(block * BLOCK * self._shares)).astype(np.int64)
+        counts: np.ndarray = np.diff(np.floor(block * BLOCK * self._shares)).astype(np.int64)
+        return counts
 
     def _block(self, block: int) -> list[int]:
         """Returns the number of the dataset of each draw of a block."""

@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from torch import Tensor
 
@@ -84,7 +84,7 @@ class _SharedFile:
         self._turn = 0
         self._seekable = False
         self._file: AudioFile | None = None
-        self._spool: BinaryIO | None = None
+        self._spool: IO[bytes] | None = None
 
     def read(self, turn: int, item: PlannedItem) -> tuple[Tensor, int]:
         with self._changed:
@@ -111,14 +111,14 @@ class _SharedFile:
         """Replaces a file whose parts are needed out of order by a temporary wav file, which allows seeking."""
         import soundfile
 
-        self._spool = tempfile.NamedTemporaryFile(suffix=".wav")  # noqa: SIM115 - closed in `close`
+        spool = self._spool = tempfile.NamedTemporaryFile(suffix=".wav")  # noqa: SIM115 - closed in `close`
         with soundfile.SoundFile(
-            self._spool.name, "w", file.sample_rate, file.channels, format="RF64", subtype="FLOAT"
+            spool.name, "w", file.sample_rate, file.channels, format="RF64", subtype="FLOAT"
         ) as out:
             for block in file.blocks(SPOOL_S):
                 out.write(block.T.numpy())
         file.close()
-        self._file = AudioFile(self._spool.name)
+        self._file = AudioFile(spool.name)
 
     def close(self) -> None:
         if self._file is not None:

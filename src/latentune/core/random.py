@@ -26,7 +26,7 @@ class BatchGenerator(torch.Generator):
     def __new__(
         cls, device: torch.device | str, key: Sequence[object], positions: Sequence[int], total: int
     ) -> BatchGenerator:
-        return super().__new__(cls, device)
+        return super().__new__(cls, device)  # type: ignore[call-arg]  # torch's stub of Generator has no __new__
 
     def __init__(self, device: torch.device | str, key: Sequence[object], positions: Sequence[int], total: int):
         self.manual_seed(keyed_seed(*key))
@@ -78,7 +78,8 @@ def stratified(batch: int, generator: torch.Generator, like: Tensor) -> Tensor:
     Returns:
         The numbers.
     """
-    positions, total = range(batch), batch
+    positions: Sequence[int] = range(batch)
+    total = batch
     if isinstance(generator, BatchGenerator):
         positions, total = generator.positions, generator.total
     steps = torch.tensor(positions, device=like.device, dtype=like.dtype) / total
