@@ -117,6 +117,8 @@ def load_adapters(model: LatentGenerator, adapters: Mapping[str, float]) -> None
         MissingPackageError: peft is not installed.
         CheckpointError: a folder without an adapter, or an adapter of another kind of generator.
     """
+    if not adapters:
+        return
     import_extra("peft", "adapters", "an adapter")
     names = []
     for place in adapters:

@@ -190,7 +190,7 @@ def test_every_shipped_training_config_is_found() -> None:
         ("data.crop_s=3", "data.crop_s"),
         ("stepz=3", "did you mean 'steps'"),
         ("steps=0", "steps must be at least 1"),
-        ("optimizer.name=sgd", "allowed: 'radam', 'adamw'"),
+        ("optimizer.name=sgd", "allowed: 'adamw', 'radam', 'muon'"),
         ("grad_accum=3", "not a multiple of grad_accum"),
         ("data.weights={a: 1}", "without the weight_column"),
         ("data.gain_db=[1, 0]", "lowest, highest"),

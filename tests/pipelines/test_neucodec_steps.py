@@ -66,7 +66,7 @@ def test_a_dataset_holds_what_the_codec_gives_and_decodes_to_it(
 
 @pytest.mark.parametrize("name", ["dit-tiny", "lm-tiny"])
 def test_train_sample_and_evaluate(name: str, dataset: Path, codec_folder: Path, audio: Path, tmp_path: Path) -> None:
-    train_tiny(name, dataset, codec_folder, tmp_path / "run", steps=16, batch_size=4, preview_every=0)
+    train_tiny(name, dataset, codec_folder, tmp_path / "run", steps=32, batch_size=4, preview_every=0)
     records = sample_to_folder(
         SampleConfig(
             pipeline=str(tmp_path / "run"),

@@ -71,9 +71,10 @@ def train_codec(name: str, *overrides: str, step: int = 0) -> tuple[Any, Objecti
     if isinstance(objective, AdversarialObjective):
         loss, _, pair = objective.model_loss(model, batch, step=step, generator=random)
         loss.backward()
-        assert all(p.grad is None for p in objective.critic.parameters())
-        objective.critic_loss(objective.critic, pair)[0].backward()
-        assert unused(objective.critic) == []
+        if objective.critic is not None:
+            assert all(p.grad is None for p in objective.critic.parameters())
+            objective.critic_loss(objective.critic, pair)[0].backward()
+            assert unused(objective.critic) == []
     else:
         objective(model, batch, step=step, generator=random)[0].backward()
     return model, objective
