@@ -136,7 +136,7 @@ def set_adapter_weights(model: LatentGenerator, weights: Mapping[str, float]) ->
             are left out do nothing.
 
     Raises:
-        ValueError: there is no adapter of a name.
+        ValueError: a name that no loaded adapter has.
     """
     known = list(getattr(model, "peft_config", {}))
     if wrong := [name for name in weights if name not in known]:
