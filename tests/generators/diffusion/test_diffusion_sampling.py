@@ -6,12 +6,11 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from fake_binding import LATENT_BINDING
+from fake_binding import CONDITIONING, LATENT_BINDING
 from sampling import sample
 from torch import Tensor
 
 from latentune.generators.base import Generated
-from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
 from latentune.tokenizers.base import Encoded
@@ -22,14 +21,7 @@ CONFIG = DiffusionTransformerConfig(
     depth=2,
     heads=2,
     max_frames=32,
-    conditioning=ConditioningConfig(
-        width=8,
-        conditioners={
-            "text": {"kind": "bytes", "layers": 1, "heads": 2, "num_tokens": 2},
-            "label": {"kind": "labels", "labels": ["rock"]},
-            "seconds": {"kind": "seconds"},
-        },
-    ),
+    conditioning=CONDITIONING,
 )
 TEXTS, LENGTHS = ["piano", "", "rain"], [100, 30, 61]  # 5, 2 and 3 chunks
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from fake_binding import LATENT_BINDING
+from fake_binding import CONDITIONING, LATENT_BINDING
 from sampling import sample
 from torch import Tensor
 
@@ -23,14 +23,7 @@ CONFIG = DiffusionTransformerConfig(
     depth=2,
     heads=2,
     max_frames=32,
-    conditioning=ConditioningConfig(
-        width=8,
-        conditioners={
-            "text": {"kind": "bytes", "layers": 1, "heads": 2, "num_tokens": 2},
-            "label": {"kind": "labels", "labels": ["rock"]},
-            "seconds": {"kind": "seconds"},
-        },
-    ),
+    conditioning=CONDITIONING,
 )
 LENGTHS = [100, 30, 61]
 ASKED = Conditions.of(["piano", "", "rain"], 1.0, ["rock", "rock", None])

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from fake_binding import TOKEN_BINDING
+from fake_binding import CONDITIONING, TOKEN_BINDING
 from sampling import sample
 from torch import Tensor
 
-from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.conditions import Conditions
 from latentune.generators.language import TokenLM, TokenLMConfig
 
@@ -19,14 +18,7 @@ CONFIG = TokenLMConfig(
     heads=2,
     digit_width=16,
     max_frames=32,
-    conditioning=ConditioningConfig(
-        width=8,
-        conditioners={
-            "text": {"kind": "bytes", "layers": 1, "heads": 2, "num_tokens": 2},
-            "label": {"kind": "labels", "labels": ["rock"]},
-            "seconds": {"kind": "seconds"},
-        },
-    ),
+    conditioning=CONDITIONING,
 )
 ASKED = Conditions.of(["piano", "rain"], 1.0, ["rock", "rock"])
 

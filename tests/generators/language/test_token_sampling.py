@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from fake_binding import TOKEN_BINDING
+from fake_binding import CONDITIONING, TOKEN_BINDING
 from sampling import sample
 from torch import Tensor
 
-from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.conditions import Conditions
 from latentune.generators.language import TokenLM, TokenLMConfig
 from latentune.generators.language.context import Context
@@ -27,14 +26,7 @@ CONFIG = TokenLMConfig(
     heads=2,
     digit_width=16,
     max_frames=16,
-    conditioning=ConditioningConfig(
-        width=8,
-        conditioners={
-            "text": {"kind": "bytes", "layers": 1, "heads": 2, "num_tokens": 2},
-            "label": {"kind": "labels", "labels": ["rock"]},
-            "seconds": {"kind": "seconds"},
-        },
-    ),
+    conditioning=CONDITIONING,
 )
 TEXTS, LENGTHS = ["piano", "", "rain"], [70, 30, 61]  # 4, 2 and 3 chunks
 
