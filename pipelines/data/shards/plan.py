@@ -79,6 +79,10 @@ class Plan:
         return [number for number, _ in groupby(self.items, key=lambda item: item.shard)]
 
     @property
+    def num_items(self) -> int:
+        return len(self.items)
+
+    @property
     def num_shards(self) -> int:
         return len(self.shard_numbers)
 
@@ -90,6 +94,10 @@ class Plan:
         """Yields number and items of each shard."""
         for number, items in groupby(self.items, key=lambda item: item.shard):
             yield number, list(items)
+
+    def items_of(self, number: int) -> list[PlannedItem]:
+        """Returns the items of shard `number`."""
+        return [item for item in self.items if item.shard == number]
 
     def to_text(self) -> str:
         """Returns the lines of `plan.jsonl`."""
