@@ -13,6 +13,7 @@ from .training.callbacks import Callback, SharedCallback
 from .training.config import FadConfig, TrainConfig, train_config
 from .training.distance import Distance, SampleDistance
 from .training.environment import make_accelerator, own_randomness
+from .training.identity import check_data
 from .training.preview import Previews
 from .training.resume import find_start
 from .training.run import ProgressCallback, Run, TrainSummary
@@ -26,6 +27,7 @@ def train(
     config: TrainConfig,
     *,
     resume: str | Path | None = "auto",
+    allow_changed_data: bool = False,
     progress: ProgressCallback | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> TrainSummary:
@@ -38,6 +40,8 @@ def train(
         config: of the run.
         resume: `auto` resumes from the last checkpoint in `config.output` if there is one; the folder of a checkpoint
             resumes from that one; None starts from the beginning and refuses a folder that holds checkpoints.
+        allow_changed_data: resume although the data, or how examples are drawn from them, are not those of the
+            checkpoint; the log names what changed.
         progress: called after each step with the steps done, all steps, and the latest figures.
         callbacks: called at intervals, after the previews and distances that the config names.
 
@@ -48,7 +52,8 @@ def train(
         TrainingError: NaN or inf in the loss or the gradient, no data to train on, or SIGTERM or Ctrl-C (a checkpoint
             is saved before).
         CheckpointError: a damaged checkpoint.
-        MismatchError: a checkpoint of another run, or a dataset, a tokenizer and weights that do not fit each other.
+        MismatchError: a checkpoint of another run or of other data, or a dataset, a tokenizer and weights that do not
+            fit each other.
     """
     accelerator = make_accelerator(config)
     with own_randomness(accelerator.device):
@@ -56,10 +61,12 @@ def train(
         check_trackers(config.trackers)
         if main:  # an output that cannot be written is reported before the data is read
             prepare_output(config.folder)
-        start = find_start(config, resume)
+        start = find_start(config, resume, allow_changed_data=allow_changed_data)
         if start is not None and start.progress.step == config.steps:
             return _already_complete(config, start.folder, main)
         task = build_task(config, accelerator)
+        if start is not None:
+            check_data(start.folder, start.progress.data, task.data, allow=allow_changed_data)
         configured = _configured_callbacks(config, task, main)
         run = Run(config, accelerator, task, start, [*configured, *callbacks])
         with StopRequest() as stop:  # earlier there is nothing to save

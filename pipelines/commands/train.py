@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..train import TrainConfig
 
 
-def train(config: TrainConfig, resume: str) -> Outcome:
+def train(config: TrainConfig, resume: str, allow_changed_data: bool) -> Outcome:
     """Train a codec or a generator.
 
     Run it again to resume an interrupted run. `latentune train CONFIG --help` shows the keys of that config with their
@@ -27,7 +27,12 @@ def train(config: TrainConfig, resume: str) -> Outcome:
         def report(done: int, total: int, figures: dict[str, float]) -> None:
             update(done, total, f"loss {figures['loss']:.4g}")
 
-        summary = run(config, resume=None if resume == "none" else resume, progress=report)
+        summary = run(
+            config,
+            resume=None if resume == "none" else resume,
+            allow_changed_data=allow_changed_data,
+            progress=report,
+        )
     if process_rank()[0] > 0:
         return Outcome(facts=None)
     text = f"{summary.checkpoint}: {summary.steps} steps"
@@ -66,7 +71,12 @@ command = TrainCommand(
             default="auto",
             help="Where to start: auto (the last checkpoint of the run, if there is one), none, or a checkpoint folder."
             "  [default: auto]",
-        )
+        ),
+        click.Option(
+            ["--allow-changed-data"],
+            is_flag=True,
+            help="Resume a run although its data, crops, columns or augmentation changed; the log names what did.",
+        ),
     ],
     file_first=True,
     resume="run the same command again to resume from the last checkpoint",

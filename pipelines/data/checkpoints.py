@@ -36,6 +36,7 @@ class Progress:
     samples_seen: int  # examples drawn
     config: dict[str, Any]  # of the run, as plain values
     scaler: dict[str, Any] = field(default_factory=dict)  # of fp16 gradient scaling; else empty
+    data: str = ""  # identity of the training data, hex SHA-256; empty where it is not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +152,11 @@ def read_progress(checkpoint: Path) -> Progress:
         advice = f"the earlier {earlier[-1]} is whole: resume from it" if earlier else "there is no earlier whole one"
         raise CheckpointError(f"checkpoint {checkpoint} is damaged ({reason}); {advice}")
     return Progress(
-        step=state["step"], samples_seen=state["samples_seen"], config=state["config"], scaler=state["scaler"]
+        step=state["step"],
+        samples_seen=state["samples_seen"],
+        config=state["config"],
+        scaler=state["scaler"],
+        data=state.get("data", ""),
     )
 
 
@@ -197,6 +202,7 @@ def _state(part: Path, progress: Progress) -> dict[str, Any]:
         "step": progress.step,
         "samples_seen": progress.samples_seen,
         "scaler": progress.scaler,
+        "data": progress.data,
         "config": progress.config,
         "files": {
             path.relative_to(part).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -25,7 +25,8 @@ from .audio_data import AudioCrops, open_audio
 from .conditions import check_conditions
 from .config import TrainConfig
 from .data_config import AudioDataConfig, LatentDataConfig
-from .latent_data import LatentCrops, open_latents
+from .identity import audio_identity, latents_identity
+from .latent_data import LatentCrops, open_latents, verify_latents
 from .loader import Examples
 from .objectives import build_objective
 
@@ -42,6 +43,7 @@ class Task:
     model: ConfiguredModel
     objective: Objective
     examples: Examples
+    data: str  # identity of the training data, hex SHA-256
     held_out: Examples | None  # None: nothing is held out
     tokenizer: AudioTokenizer | None  # decodes the samples of a generator
 
@@ -54,9 +56,11 @@ def build_task(config: TrainConfig, accelerator: Any) -> Task:
         accelerator: its main process does this first and fills caches that the others then find.
 
     Raises:
-        ConfigError, DatasetError, TrainingError: see the parts.
+        ConfigError, DatasetError, TrainingError: see the parts; a dataset that `data.verify` finds corrupt.
         MismatchError: dataset, tokenizer and weights that were not made for each other.
     """
+    if isinstance(config.data, LatentDataConfig) and config.data.verify and accelerator.is_main_process:
+        verify_latents(config.data)
     torch.manual_seed(keyed_seed(config.seed, "weights"))
     with accelerator.main_process_first():
         return _tokenizer_task(config) if isinstance(config.data, AudioDataConfig) else _generator_task(config)
@@ -70,12 +74,20 @@ def _tokenizer_task(config: TrainConfig) -> Task:
     objective = build_objective(model, config.model.objective)
     rate, channels = model.spec.sample_rate, model.spec.channels
     crop_samples: int = objective.num_samples  # type: ignore[attr-defined]
-    examples = AudioCrops(open_audio(data, rate, channels), data, crop_samples, config.seed)
+    audio = open_audio(data, rate, channels)
+    examples = AudioCrops(audio, data, crop_samples, config.seed)
     held_out = None
     if data.valid_where is not None or data.valid_source is not None:
         store = open_audio(data, rate, channels, held_out=True)
         held_out = AudioCrops(store, data, crop_samples, HELD_OUT_SEED, augment=False)
-    return Task(model=model, objective=objective, examples=examples, held_out=held_out, tokenizer=None)
+    return Task(
+        model=model,
+        objective=objective,
+        examples=examples,
+        data=audio_identity(audio),
+        held_out=held_out,
+        tokenizer=None,
+    )
 
 
 def _generator_task(config: TrainConfig) -> Task:
@@ -108,6 +120,7 @@ def _generator_task(config: TrainConfig) -> Task:
         model=model,
         objective=objective,
         examples=LatentCrops(dataset, data, config.seed, encoder=encoder),
+        data=latents_identity(dataset),
         held_out=held_out,
         tokenizer=tokenizer,
     )
@@ -147,8 +160,7 @@ def _record_facts(model: LatentGenerator, facts: TrainedOn, *, fresh: bool) -> N
     if not fresh:
         seen = None if before.conditions is None else tuple(sorted({*(facts.conditions or ()), *before.conditions}))
         facts = replace(facts, conditions=seen, given=facts.given or before.given)
-    model.settings = replace(model.settings, **{FACTS: facts})
-    cast(Any, model).register_to_config(**{FACTS: config_to_dict(facts)})
+    model.replace_settings(**{FACTS: facts})
 
 
 def _check_fingerprint(fingerprint: str, binding: TokenizerBinding, what: str) -> None:

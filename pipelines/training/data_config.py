@@ -90,6 +90,7 @@ class LatentDataConfig:
     tokenizer: str | None = option(
         None, "Folder or shipped name of the codec, which decodes the previews and is named by the trained pipeline."
     )
+    verify: bool = option(False, "Read the whole dataset before training and check it, as `info --verify` does.")
     num_threads: int = option(1, "Number of threads that prepare crops.")
     prefetch_batches: int = option(4, "Number of batches that are prepared ahead.")
 

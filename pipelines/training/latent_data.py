@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ...core.errors import TrainingError
+from ...core.errors import DatasetError, TrainingError
 from ...core.random import keyed_generator
 from ...generators.base import LatentBatch
 from ...generators.conditioning import ConditionEncoder
@@ -20,6 +20,7 @@ from ..data.shards import (
     collate,
     random_crop,
 )
+from ..data.shards.verify import verify_dataset
 from .conditions import condition_columns
 from .data_config import LatentDataConfig, sources_of
 from .values import ConditionValues
@@ -100,3 +101,16 @@ def open_latents(config: LatentDataConfig, held_out: bool = False) -> LatentData
         return parts[0]
     weights = config.source_weights if source == config.source else ()
     return MixedDataset(parts, weights or None)
+
+
+def verify_latents(config: LatentDataConfig) -> None:
+    """Reads every dataset that `config` names and checks it; see `verify_dataset`.
+
+    Raises:
+        DatasetError: a dataset has problems; the first one is named.
+    """
+    held_out = () if config.valid_source is None else sources_of(config.valid_source)
+    for folder in dict.fromkeys((*sources_of(config.source), *held_out)):
+        if problems := verify_dataset(folder):
+            more = f" (and {len(problems) - 1} more: latentune info --verify {folder})" if len(problems) > 1 else ""
+            raise DatasetError(f"data.verify: {problems[0]}{more}")

@@ -29,6 +29,7 @@ from ..data.checkpoints import (
 )
 from .config import TrainConfig
 from .ema import AveragedModel
+from .identity import ALLOW, keep_statistics
 from .optim import load_optimizer_tensors, optimizer_tensors
 from .trainee import Trainee
 
@@ -41,6 +42,7 @@ FIXED = (
     *("data.weight_column", "data.weights", "data.gain_db", "data.speed", "data.speed_probability"),
     *("data.mix_probability", "data.mix_gain_db"),
 )
+DATA = "data."  # how the fixed keys begin that a run may change where it is allowed to
 # keys that may change without a warning, since the weights do not depend on them
 FREE = (
     "output",
@@ -66,14 +68,16 @@ class Start:
 
     folder: Path
     progress: Progress
+    allow_changed_data: bool = False  # the run may go on with other data than before
 
 
-def find_start(config: TrainConfig, resume: str | Path | None) -> Start | None:
+def find_start(config: TrainConfig, resume: str | Path | None, *, allow_changed_data: bool = False) -> Start | None:
     """Returns the checkpoint to resume from, or None to start from the beginning.
 
     Args:
         config: of the run.
         resume: `auto`, a checkpoint's folder, or None; see `train`.
+        allow_changed_data: go on where crops, columns, weights or augmentation of the data changed; the log names them.
 
     Raises:
         CheckpointError: a damaged checkpoint, or, if `resume` is None, one that the run would overwrite.
@@ -92,14 +96,20 @@ def find_start(config: TrainConfig, resume: str | Path | None) -> Start | None:
     changed = [key for key in FIXED if (_at(theirs, key) or None) != (_at(ours, key) or None)]  # absent is None
     if _critic_optimizer(theirs) != _critic_optimizer(ours) and "optimizer.name" not in changed:
         changed.append("critic_optimizer.name")
+    if allow_changed_data and (allowed := [key for key in changed if key.startswith(DATA)]):
+        logger.warning("%s is of a run with other %s: the run continues with the new values", start, ", ".join(allowed))
+        changed = [key for key in changed if key not in allowed]
     if changed:
-        raise MismatchError(f"{start} is of a run with other {', '.join(changed)}: use its values or another output")
+        way_on = f", or {ALLOW}" if all(key.startswith(DATA) for key in changed) else ""
+        raise MismatchError(
+            f"{start} is of a run with other {', '.join(changed)}: use its values or another output{way_on}"
+        )
     if saved.step > config.steps:
         raise MismatchError(f"{start} has done {saved.step} steps, more than steps={config.steps}")
     other = [key for key in ours if key not in FREE + FREE_SECTIONS and theirs.get(key) != ours[key]]
     if other:
         logger.warning("%s was saved with other %s: the run continues with the new values", start, ", ".join(other))
-    return Start(start, saved)
+    return Start(start, saved, allow_changed_data)
 
 
 def load_weights(start: Start, model: ConfiguredModel, average: AveragedModel) -> None:
@@ -119,7 +129,9 @@ def load_weights(start: Start, model: ConfiguredModel, average: AveragedModel) -
             restore_adapter(cast(LatentGenerator, target), folder / name)
             continue
         saved = type(model).from_pretrained(folder / name)
-        if saved.settings != model.settings:
+        if start.allow_changed_data:
+            keep_statistics(target, saved)
+        if saved.settings != target.settings:
             raise MismatchError(
                 f"{folder} was trained on another dataset or with another model.config: choose another output"
             )
@@ -155,6 +167,7 @@ def save_state(
     average: AveragedModel,
     scaler: Any | None,
     main: bool,
+    data: str,
 ) -> Path | None:
     """Saves what `load_weights` and `load_state` load as a checkpoint of the run's folder.
 
@@ -168,6 +181,7 @@ def save_state(
         average: the averaged weights.
         scaler: of fp16 gradients.
         main: whether this process writes.
+        data: identity of the training data.
 
     Returns:
         The folder of the checkpoint, in the process that writes.
@@ -186,6 +200,7 @@ def save_state(
         samples_seen=step * config.batch_size,
         config=config_to_dict(config),
         scaler=scaler.state_dict() if scaler is not None else {},
+        data=data,
     )
     return save_checkpoint(
         config.folder / "checkpoints",

@@ -207,7 +207,9 @@ class Run:
 
     def _save(self, done: int) -> None:
         both, scaler = (self.stepper.model, self.stepper.critic), self.accelerator.scaler
-        path = save_state(done, self.config, *both, self.average, scaler, self.accelerator.is_main_process)
+        path = save_state(
+            done, self.config, *both, self.average, scaler, self.accelerator.is_main_process, self.task.data
+        )
         if path is not None:
             job_logger.info("saved %s", path)
         self.saved_step = done

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -57,6 +58,11 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     def register_to_config(self, **values: Any) -> None:
         """Adds values to what `config.json` holds."""
         super().register_to_config(**values)  # type: ignore[no-untyped-call]
+
+    def replace_settings(self, **values: Any) -> None:
+        """Replaces values of the config that the network was not built from, such as facts about training data."""
+        self.settings = replace(self.settings, **values)
+        self.register_to_config(**{key: config_to_dict(self.settings)[key] for key in values})
 
     @classmethod
     def objective_class(cls, kind: str | None = None) -> type[Objective]:
