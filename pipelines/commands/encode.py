@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ...core.processes import Place
 from .options import ConfigCommand
-from .tools import Outcome, process_rank, progress_bar
+from .tools import Outcome, progress_bar
 
 if TYPE_CHECKING:
     from ..encode import EncodeConfig, EncodeProgress
@@ -19,9 +20,9 @@ def encode(config: EncodeConfig) -> Outcome:
     """
     from ..encode import encode_dataset
 
-    rank, world_size = process_rank()
-    if world_size > 1:
-        config = replace(config, rank=rank, world_size=world_size)
+    place = Place.now()
+    if place.count > 1:
+        config = replace(config, rank=place.rank, world_size=place.count)
     with progress_bar("encoding", lines=False) as update:
 
         def report(state: EncodeProgress) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ import click
 from ...core.errors import LatentuneError
 from ...core.files import finite
 from ...core.job_log import job_logger
+from ...core.processes import Place
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -90,11 +90,6 @@ class _StderrHandler(logging.StreamHandler[Any]):
         return sys.stderr
 
 
-def process_rank() -> tuple[int, int]:
-    """Returns the number of this process and how many there are, as torchrun and accelerate set them."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
 @contextmanager
 def progress_bar(title: str, *, lines: bool = True) -> Iterator[Callable[..., None]]:
     """Shows progress on stderr: a bar in a terminal, else a line now and then. Only the first process shows it.
@@ -103,10 +98,10 @@ def progress_bar(title: str, *, lines: bool = True) -> Iterator[Callable[..., No
     """
     from rich.console import Console
 
-    console = Console(stderr=True)
-    if process_rank()[0] == 0 and console.is_terminal:
+    console, rank = Console(stderr=True), Place.now().rank
+    if rank == 0 and console.is_terminal:
         yield from _bar(title, console)
-    elif process_rank()[0] == 0 and lines:
+    elif rank == 0 and lines:
         yield _lines(title)
     else:
         yield lambda done, total, note="": None

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...core.processes import Place
 from .options import OVERRIDE, ConfigCommand
-from .tools import Outcome, process_rank, progress_bar
+from .tools import Outcome, progress_bar
 
 if TYPE_CHECKING:
     from ..train import TrainConfig
@@ -33,7 +34,7 @@ def train(config: TrainConfig, resume: str, allow_changed_data: bool) -> Outcome
             allow_changed_data=allow_changed_data,
             progress=report,
         )
-    if process_rank()[0] > 0:
+    if Place.now().rank > 0:
         return Outcome(facts=None)
     text = f"{summary.checkpoint}: {summary.steps} steps"
     text += ", already complete" if summary.already_complete else f", loss {summary.loss:.4g}"

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .config import nearest_hint
+from .processes import Place
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -16,17 +17,22 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def pick_device(name: str) -> torch.device:
     """Returns the device called `name`; `auto` is the GPU if there is one.
 
+    Among processes that were started together, `auto` and `cuda` are the GPU of this process, such as `cuda:1`.
+
     Raises:
         ValueError: the name is not a device, or the device is not available.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:0") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r}: there is no CUDA device available; use cpu")
+    place = Place.now()
+    if name == "cuda" and place.count > 1:
+        return torch.device("cuda", place.gpu(torch.cuda.device_count()))
     return device
 
 

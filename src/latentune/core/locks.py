@@ -1,8 +1,8 @@
 """Locks that processes on one or several machines share through files in a common folder.
 
-The lock `plan` is the file `plan.1`, created exclusively, with its holder as JSON. A holder lives while its process runs
-(same machine) or while it refreshes the time of its files (any machine). If it is dead, another process takes the lock
-over by creating `plan.2`: of several that try, one succeeds, and no file of a living process is ever deleted.
+The lock `plan` is the file `plan.1`, created exclusively, with its holder as JSON. A holder lives while its process
+runs (same machine) or while it refreshes the time of its files (any machine). If it is dead, another process takes the
+lock over by creating `plan.2`: of several that try, one succeeds, and no file of a living process is ever deleted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import random
-import re
 import secrets
 import socket
 import threading
@@ -57,7 +56,7 @@ class Holder:
         return f"process {self.pid} on {self.host} (since {self.since})"
 
 
-UNREADABLE = Holder(machine="", host="an unknown machine", pid=0, started_s=0.0, since="?", key="", token="")  # noqa: S106
+UNREADABLE = Holder(machine="", host="an unknown machine", pid=0, started_s=0.0, since="?", key="", token="")
 
 
 class Locks:
