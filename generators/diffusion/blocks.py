@@ -11,6 +11,7 @@ from ...layers.attention import attend
 from ...layers.mlp import GatedMLP
 from ...layers.norm import RMSNorm
 from ...layers.rotary import rotate_pairs
+from .frame_times import spread
 from .past import View
 
 
@@ -81,6 +82,7 @@ class Block(nn.Module):
         self,
         x: Tensor,
         modulation: Tensor,
+        weights: Tensor | None,
         view: View,
         angles: Tensor,
         context: Tensor,
@@ -90,15 +92,16 @@ class Block(nn.Module):
 
         Args:
             x: [B, T, W].
-            modulation: [B, 1 or T, 6, W], shared by all blocks; one for each frame where their times differ.
+            modulation: [B, K, 6, W] of the K times of an item, shared by all blocks.
+            weights: [B, T, K] of `FrameTimes.weights`; None: K is 1 or T.
             view: what the frames see of each other.
             angles: [T, head_dim / 2] of rotary positions.
             context: [B, S, W'] condition tokens.
             tokens: which of the condition tokens the frames see.
         """
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unbind(2)
-        x = x + gate_a * self.attention(self.norm(x) * (1 + scale_a) + shift_a, view, angles=angles)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = spread(modulation + self.table, weights).unbind(2)
+        attended = self.attention(torch.addcmul(shift_a, self.norm(x), 1 + scale_a), view, angles=angles)
+        x = torch.addcmul(x, gate_a, attended)
         if self.cross_attention is not None and self.cross_norm is not None:
             x = x + self.cross_attention(self.cross_norm(x), tokens, context=context)
-        x = x + gate_m * self.mlp(self.norm(x) * (1 + scale_m) + shift_m)
-        return x
+        return torch.addcmul(x, gate_m, self.mlp(torch.addcmul(shift_m, self.norm(x), 1 + scale_m)))

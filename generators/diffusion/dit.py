@@ -23,6 +23,7 @@ from ..given import Given
 from ..parts.request import check_request
 from ..stream import GeneratorStream
 from .blocks import Block, time_features
+from .frame_times import FrameTimes, spread
 from .normalise import check_latents
 from .packing import Packing
 from .past import FrameCache, Past, View, doubled_view, plain_view
@@ -142,7 +143,7 @@ class DiffusionTransformer(LatentGenerator):
     def forward(
         self,
         noisy: Tensor,
-        t: Tensor,
+        t: Tensor | FrameTimes,
         *,
         conditions: Conditions | PreparedConditions | EncodedConditions,
         mask: Tensor | None = None,
@@ -155,7 +156,8 @@ class DiffusionTransformer(LatentGenerator):
 
         Args:
             noisy: [B, T, D] normalised latents.
-            t: [B] times in [0, 1], 1 being pure noise, or [B, T] times of each frame: 0 for one that is given.
+            t: [B] times in [0, 1], 1 being pure noise, or [B, T] times of each frame: 0 for one that is given. Few
+                different times cost less as `FrameTimes`.
             conditions: of B items; they are encoded here unless they are, so that data-parallel wrappers see those
                 weights used.
             mask: [B, T] bool, True where a frame is real; what lies elsewhere has no effect on these.
@@ -172,16 +174,16 @@ class DiffusionTransformer(LatentGenerator):
         encoded: EncodedConditions = (
             conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
         )
-        times = t if t.ndim == 2 else t.unsqueeze(1)  # [B, 1 or T]
+        times = t if isinstance(t, FrameTimes) else FrameTimes.of(t)
         start = 0 if cache is None else cache.position
         index = torch.arange(start, start + noisy.shape[1], device=noisy.device)  # of frames
         if past is not None:
             noisy, index = torch.cat([past.latents, noisy], 1), index.repeat(2)
-            times = torch.cat([past.t, times.expand_as(past.t)], 1)
+            times = past.t.then(times, past.latents.shape[1])
         x = self._embed(noisy, index, encoded, cache)
-        vector = self.from_time(time_features(times, TIME_FEATURES).to(x.dtype))
+        vector = self.from_time(time_features(times.values, TIME_FEATURES).to(x.dtype))  # [B, K, W]
         vector = nn.functional.silu(vector + self.from_global(encoded.global_vector).unsqueeze(1))
-        modulation = self.to_modulation(vector).unflatten(-1, (6, -1))
+        modulation, weights = self.to_modulation(vector).unflatten(-1, (6, -1)), times.weights(x.dtype)
         chunk_index = index.div(self.binding.spec.chunk_latents, rounding_mode="floor")
         angles = rotary_angles(chunk_index, self.settings.width // self.settings.heads, self.settings.rotary_base)
         context = encoded.tokens
@@ -190,27 +192,35 @@ class DiffusionTransformer(LatentGenerator):
             views = self._views(mask, past, cache, store, x)
             tokens = View(mask=None if encoded.mask is None else KeyPadding(encoded.mask))
         else:
-            x, modulation = packing.pack(x), packing.pack(modulation)
+            x, modulation, weights = packing.pack(x), packing.pack(spread(modulation, weights)), None
             angles = packing.pack(angles.unsqueeze(0))[0]
             views = [packing.frames_view()] * len(self.blocks)
             context, tokens = packing.tokens_view(context, encoded.mask)
         for block, view in zip(self.blocks, views, strict=True):
-            x = block(x, modulation, view, angles, context, tokens)
+            x = block(x, modulation, weights, view, angles, context, tokens)
         x = x if packing is None else packing.unpack(x)
-        shift, scale = self.final_modulation(vector).chunk(2, -1)
+        shift, scale = spread(self.final_modulation(vector), times.weights(x.dtype)).chunk(2, -1)
         velocity: Tensor = self.to_velocity(self.final_norm(x) * (1 + scale) + shift)
-        return velocity if past is None else velocity[:, past.t.shape[1] :]
+        return velocity if past is None else velocity[:, past.latents.shape[1] :]
 
-    def _check(self, noisy: Tensor, t: Tensor, conditions: Sized, past: Past | None, cache: FrameCache | None) -> None:
+    def _check(
+        self,
+        noisy: Tensor,
+        t: Tensor | FrameTimes,
+        conditions: Sized,
+        past: Past | None,
+        cache: FrameCache | None,
+    ) -> None:
         check_latents(noisy, self.binding)
         if noisy.shape[1] > self.settings.max_frames:
             raise ValueError(
                 f"{noisy.shape[1]} latent frames are more than this generator's max_frames, {self.settings.max_frames}"
             )
-        if not len(noisy) == len(t) == len(conditions):
-            raise ValueError(f"{len(noisy)} items, but {len(t)} times and {len(conditions)} conditions")
-        if t.ndim != 1 and t.shape != noisy.shape[:2]:
-            raise ValueError(f"times must be [B] or [B, T], got {tuple(t.shape)} for {tuple(noisy.shape[:2])} frames")
+        shape = (t.each() if isinstance(t, FrameTimes) else t).shape
+        if not len(noisy) == shape[0] == len(conditions):
+            raise ValueError(f"{len(noisy)} items, but {shape[0]} times and {len(conditions)} conditions")
+        if len(shape) != 1 and shape != noisy.shape[:2] and not (isinstance(t, FrameTimes) and shape[1] == 1):
+            raise ValueError(f"times must be [B] or [B, T], got {tuple(shape)} for {tuple(noisy.shape[:2])} frames")
         if self.settings.attention == "full" and (past is not None or cache is not None):
             raise ValueError("frames see all others with attention 'full': a past needs 'chunk_causal'")
 

@@ -5,7 +5,7 @@ Shape letters: B batch, T latent frames, D latent width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,6 +19,7 @@ from ..conditioning.drops import draw_drops
 from ..parts.keep import KeepPatterns, draw_keep
 from .coupling import pair_optimally
 from .dit import DiffusionTransformerConfig
+from .frame_times import FrameTimes
 from .normalise import normalise
 from .past import Past
 from .times import check_shift, shift_factor, shift_times
@@ -104,19 +105,20 @@ class RectifiedFlowObjective(Objective):
         if fewest == 0:
             raise ValueError("an item of the batch has no real latent frame: its mask is False throughout")
         clean = clean.masked_fill(~mask[..., None], 0.0)
-        t = shift_times(self.draw_frame_times(clean, generator), self._shift(mask))
+        drawn = self.draw_frame_times(clean, generator)
+        drawn = replace(drawn, values=shift_times(drawn.values, self._shift(mask)))
         noise = randn(clean.shape, generator, clean)
         if self.config.coupling == "minibatch_ot":
             noise = pair_optimally(clean, noise, mask)
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(clean), generator, clean)
         kept = self.draw_kept_frames(mask, generator)
-        times = t if kept is None else t.expand(mask.shape).masked_fill(kept, 0.0)  # [B, 1 or T]
-        noisy = _mixed(clean, noise, times)
+        times = drawn if kept is None else drawn.given(kept)
+        noisy = _mixed(clean, noise, times.each())
         # fused attention kernels take no mask tensor, so a full batch passes none
         padding = None if fewest == mask.shape[1] else mask
         velocity = model(
             noisy,
-            times.squeeze(1) if times.shape[1] == 1 else times,
+            times,
             conditions=batch.conditions,
             mask=padding,
             drop_mask=drop,
@@ -128,15 +130,14 @@ class RectifiedFlowObjective(Objective):
         # weighted as `weight` counts, however much of an item is learned, so that parts of a batch can be joined
         lengths = mask.sum(1)
         loss = (per_item * lengths).sum() / lengths.sum()
-        return loss, _bucket_losses(error.detach(), t, learned)
+        return loss, _bucket_losses(error.detach(), drawn.each(), learned)
 
-    def draw_frame_times(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Returns times [B, 1] of latents [B, T, D], or [B, T] where each block has a time of its own."""
+    def draw_frame_times(self, clean: Tensor, generator: torch.Generator) -> FrameTimes:
+        """Returns the times of latents [B, T, D]: one for an item, or one for each of its blocks."""
         if not self.block:
-            return self.draw_times(clean, generator).unsqueeze(1)
-        blocks = -(-clean.shape[1] // self.block)
-        times = torch.stack([self.draw_times(clean, generator) for _ in range(blocks)], 1)
-        return times.repeat_interleave(self.block, 1)[:, : clean.shape[1]]
+            return FrameTimes.of(self.draw_times(clean, generator))
+        drawn = [self.draw_times(clean, generator) for _ in range(self._num_blocks(clean))]
+        return FrameTimes(torch.stack(drawn, 1), self._block_of_frames(clean))
 
     def draw_kept_frames(self, mask: Tensor, generator: torch.Generator) -> Tensor | None:
         """Returns which frames [B, T] bool of items with a mask [B, T] are given; None where none ever is.
@@ -168,14 +169,18 @@ class RectifiedFlowObjective(Objective):
         """Returns the argument `past` of a chunk-causal transformer."""
         if not self.block:
             return {}
-        level = torch.zeros_like(clean[..., 0])
-        latents = clean
-        if self.config.past_noise:
-            blocks = -(-clean.shape[1] // self.block)
-            drawn = self.config.past_noise * rand((len(clean), blocks), generator, clean)
-            level = drawn.repeat_interleave(self.block, 1)[:, : clean.shape[1]]
-            latents = _mixed(clean, randn(clean.shape, generator, clean), level)
-        return {"past": Past(latents=latents, t=level)}
+        if not self.config.past_noise:
+            return {"past": Past(latents=clean, t=FrameTimes(clean.new_zeros(len(clean), 1)))}
+        drawn = self.config.past_noise * rand((len(clean), self._num_blocks(clean)), generator, clean)
+        level = FrameTimes(drawn, self._block_of_frames(clean))
+        return {"past": Past(latents=_mixed(clean, randn(clean.shape, generator, clean), level.each()), t=level)}
+
+    def _num_blocks(self, clean: Tensor) -> int:
+        return -(-clean.shape[1] // self.block)
+
+    def _block_of_frames(self, clean: Tensor) -> Tensor:
+        """Returns the number [B, T] of the block of each frame."""
+        return (torch.arange(clean.shape[1], device=clean.device) // self.block).expand(clean.shape[:2])
 
     def draw_times(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Returns times [B], stratified so that each batch covers all noise levels."""

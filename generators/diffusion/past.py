@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...layers.attention import ChunkCausal, KeyPadding, Mask
 from ...layers.cache import KVCache
+from .frame_times import FrameTimes
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformerConfig
@@ -29,7 +30,7 @@ class Past:
     """
 
     latents: Tensor  # [B, T, D] normalised, with the noise of `t`
-    t: Tensor  # [B, T], 0 where a frame is clean
+    t: FrameTimes  # of the frames, 0 where they are clean
 
 
 @dataclass(frozen=True, kw_only=True)

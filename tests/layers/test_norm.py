@@ -1,6 +1,7 @@
 """RMS norms: unit power, and the dtype of the input under a gain of another."""
 
 import torch
+import torch.nn.functional as F
 
 from latentune.layers.norm import RMSNorm, rms_norm
 
@@ -19,3 +20,23 @@ def test_the_gain_takes_the_dtype_of_the_input(generator: torch.Generator) -> No
 
 def test_the_eps_keeps_silence_from_being_amplified() -> None:
     assert RMSNorm(8, eps=1.0)(torch.full((1, 8), 0.01)).max() < 0.011
+
+
+def test_what_is_trained_on_the_cpu_has_the_values_and_gradients_of_torch(generator: torch.Generator) -> None:
+    x = torch.randn(2, 5, 3, 16, generator=generator).transpose(1, 2).requires_grad_()
+    gain = torch.randn(16, generator=generator).requires_grad_()
+    upstream = torch.randn(2, 3, 5, 16, generator=generator)
+    ours, theirs = rms_norm(x, gain, 1e-3), F.rms_norm(x, (16,), gain, 1e-3)
+    torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(rms_norm(x, gain, 1e-3), ours)
+    found = torch.autograd.grad(ours, (x, gain), upstream, create_graph=True)
+    expected = torch.autograd.grad(theirs, (x, gain), upstream, create_graph=True)
+    torch.testing.assert_close(found, expected)
+    # penalties on gradients go through them once more
+    for ours_again, theirs_again in zip(
+        torch.autograd.grad(found[0].square().sum(), (x, gain)),
+        torch.autograd.grad(expected[0].square().sum(), (x, gain)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours_again, theirs_again, atol=1e-4, rtol=1e-4)

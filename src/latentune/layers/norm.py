@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,7 +22,39 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float | None) -> Tensor:
     Returns:
         [..., W].
     """
+    trains_on_cpu = torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32
+    if trains_on_cpu and gain.ndim == 1 and not torch.compiler.is_compiling():
+        normalised: Tensor = _TrainedOnCPU.apply(x, gain.float(), torch.finfo(x.dtype).eps if eps is None else eps)
+        return normalised
     return F.rms_norm(x, gain.shape, gain.to(x.dtype), eps)
+
+
+class _TrainedOnCPU(torch.autograd.Function):
+    """`rms_norm` with its gradient in few passes over memory: torch has no kernel of it for the CPU.
+
+    With n = x / rms(x), y = gain * n and g the gradient of y: that of the gain is sum(g * n), that of x is
+    (gain * g - n * mean(gain * g * n)) / rms(x).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(x, gain)
+        ctx.eps = eps
+        return x.mul(_inverse_rms(x, eps)).mul_(gain)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        (g,), (x, gain) = gradients, ctx.saved_tensors
+        inverse = _inverse_rms(x, ctx.eps)
+        n = x * inverse
+        weighted = g * n
+        mean = (weighted @ gain).unsqueeze(-1) / x.shape[-1]
+        return (g * gain - n * mean) * inverse, weighted.flatten(0, -2).sum(0), None
+
+
+def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return (norm.square() / x.shape[-1] + eps).rsqrt()
 
 
 class RMSNorm(nn.RMSNorm):

@@ -48,7 +48,11 @@ def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def rotate_pairs(x: Tensor, angles: Tensor) -> Tensor:
     """Rotates the pairs (0, 1), (2, 3), ... of x [..., T, E] by angles [T, E / 2]; returns the dtype of x."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if not torch.compiler.is_compiling():  # inductor makes no kernels of complex numbers
+        turned = torch.view_as_complex(pairs) * torch.polar(torch.ones_like(angles), angles)
+        return torch.view_as_real(turned).flatten(-2).to(x.dtype)
+    even, odd = pairs.unbind(-1)
     cos, sin = angles.cos(), angles.sin()
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
 

@@ -18,6 +18,7 @@ from latentune.generators.diffusion import (
     RectifiedFlowConfig,
     RectifiedFlowObjective,
 )
+from latentune.generators.diffusion.frame_times import FrameTimes
 from latentune.generators.diffusion.past import FrameCache, Past
 from latentune.generators.given import Given
 from latentune.generators.parts.keep import KeepPatterns
@@ -43,6 +44,7 @@ CONFIG = DiffusionTransformerConfig(
 BLOCK = 4  # frames; 40 samples
 WINDOW = 3  # blocks before its own that a block sees
 ASKED = Conditions.of(["piano", "a"], [1.0, 2.0])
+CLEAN = FrameTimes(torch.zeros(2, 1))
 
 
 def random_model(**changes: Any) -> DiffusionTransformer:
@@ -75,7 +77,7 @@ def cached_velocity(model: DiffusionTransformer, clean: Tensor, noisy: Tensor, t
 def test_what_is_trained_in_one_pass_is_what_is_sampled_block_after_block(past_blocks: int | None) -> None:
     model = random_model(past_blocks=past_blocks)
     clean, noisy, t = noise(2, 14, 3), noise(2, 14, 3, seed=3), torch.rand(2, 14)
-    together = model(noisy, t, conditions=ASKED, past=Past(latents=clean, t=torch.zeros(2, 14)))
+    together = model(noisy, t, conditions=ASKED, past=Past(latents=clean, t=CLEAN))
     torch.testing.assert_close(together, cached_velocity(model, clean, noisy, t), atol=1e-5, rtol=1e-4)
 
 
@@ -87,9 +89,8 @@ def test_a_block_sees_its_own_noise_and_the_clean_past_in_its_window_and_nothing
     def moved(which: str, block: int) -> list[bool]:
         changed = {"clean": clean.clone(), "noisy": noisy.clone()}
         changed[which][:, block * BLOCK] += 5
-        zero = torch.zeros(2, 16)
-        after = model(changed["noisy"], t, conditions=ASKED, past=Past(latents=changed["clean"], t=zero))
-        before = model(noisy, t, conditions=ASKED, past=Past(latents=clean, t=zero))
+        after = model(changed["noisy"], t, conditions=ASKED, past=Past(latents=changed["clean"], t=CLEAN))
+        before = model(noisy, t, conditions=ASKED, past=Past(latents=clean, t=CLEAN))
         return [bool(part.abs().max() > 1e-5) for part in (after - before).split(BLOCK, 1)]
 
     assert moved("noisy", 1) == [False, True, False, False]
@@ -102,12 +103,12 @@ def test_padding_has_no_effect_and_autocast_runs() -> None:
     model = random_model()
     clean, noisy, t = noise(2, 8, 3), noise(2, 8, 3, seed=3), torch.full((2, 8), 0.5)
     mask = torch.arange(8) < torch.tensor([[8], [6]])
-    base = model(noisy, t, conditions=ASKED, mask=mask, past=Past(latents=clean, t=torch.zeros(2, 8)))
+    base = model(noisy, t, conditions=ASKED, mask=mask, past=Past(latents=clean, t=CLEAN))
     loud = clean.masked_fill(~mask[..., None], 50.0)
-    other = model(noisy, t, conditions=ASKED, mask=mask, past=Past(latents=loud, t=torch.zeros(2, 8)))
+    other = model(noisy, t, conditions=ASKED, mask=mask, past=Past(latents=loud, t=CLEAN))
     torch.testing.assert_close(base[mask], other[mask])
     with torch.autocast("cpu", torch.bfloat16):
-        half = model(noisy, t, conditions=ASKED, mask=mask, past=Past(latents=clean, t=torch.zeros(2, 8)))
+        half = model(noisy, t, conditions=ASKED, mask=mask, past=Past(latents=clean, t=CLEAN))
     assert (half.float() - base)[mask].abs().mean() < 0.1 * base[mask].abs().mean()
 
 
@@ -149,7 +150,7 @@ def test_blocks_are_those_of_recomputing_the_window_without_a_cache() -> None:
     for block in range(4):  # before the start of the item moves on
         start = torch.randn(BLOCK, 3, generator=keyed_generator(seed, "noise", block))[None]
         noisy = torch.cat([normal[:, : block * BLOCK], start], 1)
-        past = Past(latents=noisy, t=torch.zeros(noisy.shape[:2]))
+        past = Past(latents=noisy, t=FrameTimes(torch.zeros(1, 1)))
         velocity = model(noisy, torch.ones(1), conditions=Conditions.of(["piano"], 1.0), past=past)
         end = start - velocity[:, -BLOCK:]
         torch.testing.assert_close(end, normal[:, block * BLOCK : (block + 1) * BLOCK], atol=1e-4, rtol=1e-4)
@@ -269,7 +270,7 @@ def test_what_cannot_be_streamed_or_given_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot stream: train one with"):
         full.open_stream(ASKED)
     with pytest.raises(ValueError, match="a past needs 'chunk_causal'"):
-        full(noise(2, 8, 3), torch.ones(2), conditions=ASKED, past=Past(latents=noise(2, 8, 3), t=torch.zeros(2, 8)))
+        full(noise(2, 8, 3), torch.ones(2), conditions=ASKED, past=Past(latents=noise(2, 8, 3), t=CLEAN))
     for wrong in ({"block_chunks": 0}, {"past_blocks": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(CONFIG, **wrong)
@@ -281,8 +282,8 @@ def test_what_cannot_be_streamed_or_given_is_refused() -> None:
 
 def test_the_objective_hands_in_the_past_and_draws_a_time_and_a_pattern_for_each_block() -> None:
     class Recorder(torch.nn.Module):
-        def forward(self, noisy: Tensor, t: Tensor, **rest: Any) -> Tensor:
-            self.noisy, self.t, self.rest = noisy, t, rest
+        def forward(self, noisy: Tensor, t: FrameTimes, **rest: Any) -> Tensor:
+            self.noisy, self.t, self.rest = noisy, t.each(), rest
             return torch.zeros_like(noisy)
 
     items = LatentBatch(
@@ -301,7 +302,7 @@ def test_the_objective_hands_in_the_past_and_draws_a_time_and_a_pattern_for_each
     assert all(torch.isfinite(value) for value in metrics.values())
     past = model.rest["past"]
     assert past.latents.shape == (3, 14, 3)
-    assert 0.1 < past.t.max() < 0.5
+    assert 0.1 < past.t.each().max() < 0.5
     given_frames = model.t == 0
     assert given_frames[0].tolist() == ([True] * 2 + [False] * 2) * 3 + [False] * 2
     times = model.t[0][~given_frames[0]].unflatten(0, (-1, 2))
@@ -309,11 +310,11 @@ def test_the_objective_hands_in_the_past_and_draws_a_time_and_a_pattern_for_each
     assert len(times[:, 0].unique()) == 4
     clean = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG)
     clean(model, items, step=0, generator=torch.Generator().manual_seed(0))
-    assert not model.rest["past"].t.any()
+    assert not model.rest["past"].t.each().any()
 
 
 def test_every_weight_gets_a_gradient() -> None:
     model = DiffusionTransformer(CONFIG)
-    past = Past(latents=noise(2, 8, 3), t=torch.zeros(2, 8))
+    past = Past(latents=noise(2, 8, 3), t=CLEAN)
     model(noise(2, 8, 3), torch.tensor([0.1, 0.9]), conditions=ASKED, past=past).sum().backward()
     assert not [name for name, weight in model.named_parameters() if weight.grad is None]

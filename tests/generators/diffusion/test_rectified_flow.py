@@ -17,6 +17,7 @@ from latentune.generators.diffusion import (
     RectifiedFlowConfig,
     RectifiedFlowObjective,
 )
+from latentune.generators.diffusion.frame_times import FrameTimes
 from latentune.generators.parts.keep import KeepPatterns
 
 CONFIG = DiffusionTransformerConfig(
@@ -53,8 +54,8 @@ class Recorder(nn.Module):
         super().__init__()
         self.answer = answer
 
-    def forward(self, noisy: Tensor, t: Tensor, **rest: Any) -> Tensor:
-        self.noisy, self.t, self.rest = noisy, t, rest
+    def forward(self, noisy: Tensor, t: FrameTimes, **rest: Any) -> Tensor:
+        self.noisy, self.t, self.rest = noisy, t.each().squeeze(1), rest
         return torch.full_like(noisy, self.answer)
 
 

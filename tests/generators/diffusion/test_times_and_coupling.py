@@ -19,6 +19,7 @@ from latentune.generators.diffusion import (
     RectifiedFlowObjective,
 )
 from latentune.generators.diffusion.coupling import pair_optimally
+from latentune.generators.diffusion.frame_times import FrameTimes
 from latentune.generators.diffusion.times import shift_factor, shift_times, time_grid
 from latentune.generators.parts.keep import KeepPatterns
 
@@ -65,8 +66,8 @@ def test_a_grid_goes_from_its_start_to_zero(start: float, factor: float) -> None
 class Recorder(DiffusionTransformer):
     """Keeps the times and the latents that the objective calls it with."""
 
-    def forward(self, noisy: Tensor, t: Tensor, **rest: Any) -> Tensor:
-        self.seen = noisy, t
+    def forward(self, noisy: Tensor, t: FrameTimes, **rest: Any) -> Tensor:
+        self.seen = noisy, t.each().squeeze(1)
         return torch.zeros_like(noisy, requires_grad=True)
 
 
