@@ -4,8 +4,8 @@
 
 Both do a training step (forward and backward pass) and a step of sampling with guidance (a forward pass of twice the
 items), on the same number of latent frames and condition tokens, with one thread, in fp32, in turn in one run. Ours
-also trains with frames that are given, which have a time of their own; theirs has one time for all. Seconds are those of the process, so that other
-programs count less; the ratio of medians is reported.
+also trains with frames that are given, which have a time of their own; theirs has one time for all. Seconds are those
+of the process, so that other programs count less; the ratio of medians is reported.
 """
 
 from __future__ import annotations

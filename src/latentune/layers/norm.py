@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,8 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float | None) -> Tensor:
     """
     trains_on_cpu = torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32
     if trains_on_cpu and gain.ndim == 1 and not torch.compiler.is_compiling():
-        normalised: Tensor = _TrainedOnCPU.apply(x, gain.float(), torch.finfo(x.dtype).eps if eps is None else eps)
-        return normalised
+        least = torch.finfo(x.dtype).eps if eps is None else eps
+        return cast(Tensor, cast(Any, _TrainedOnCPU).apply(x, gain.float(), least))
     return F.rms_norm(x, gain.shape, gain.to(x.dtype), eps)
 
 
@@ -53,7 +53,7 @@ class _TrainedOnCPU(torch.autograd.Function):
 
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return (norm.square() / x.shape[-1] + eps).rsqrt()
 
 
