@@ -3,7 +3,8 @@
 A run's folder holds `train.yaml` (the config), `metrics.jsonl`, and `checkpoints/` with `00001000/` (named by the steps
 done) and `last`, a text file with the name of the newest one. Each checkpoint holds `model/` and `ema/`, which
 `from_pretrained` loads, `optimizer.safetensors`, and `state.json` with the size and SHA-256 of every file. If the run
-has a critic, it also holds `critic.safetensors` and `critic_optimizer.safetensors`.
+has a critic, it also holds `critic.safetensors` and `critic_optimizer.safetensors`. If the model is sharded, `shares/`
+takes the place of `model/` and `optimizer.safetensors`: in it each process has written its own part of both.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ...core.configured import ConfiguredModel
 from ...core.errors import CheckpointError
 from ...core.files import file_sha256, let_others_read, write_json, write_text
 
-FORMAT = 1
+FORMAT, SHARED_FORMAT = 1, 2  # of state.json; the second one has shares, which earlier releases cannot read
 STATE_FILE = "state.json"
 LAST_FILE = "last"
+SHARES = "shares"  # folder of a sharded model's state
 OPTIMIZER, CRITIC, CRITIC_OPTIMIZER = "optimizer", "critic", "critic_optimizer"  # stems of safetensors files
 
 
@@ -39,35 +40,14 @@ class Progress:
     data: str = ""  # identity of the training data, hex SHA-256; empty where it is not known
 
 
-@dataclass(frozen=True, kw_only=True)
-class CriticState:
-    """The state of an adversarial objective's critic in a checkpoint."""
-
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
-
-
-def save_checkpoint(
-    folder: Path,
-    progress: Progress,
-    model: ConfiguredModel,
-    averaged: ConfiguredModel,
-    optimizer: dict[str, Tensor],
-    keep: int,
-    critic: CriticState | None = None,
-    write: Callable[[ConfiguredModel, Path], None] = ConfiguredModel.save_pretrained,
-) -> Path:
+def save_checkpoint(folder: Path, progress: Progress, keep: int, fill: Callable[[Path], None]) -> Path:
     """Writes a checkpoint below `folder` and removes all but the last ones.
 
     Args:
         folder: `checkpoints` of the run.
         progress: of the run.
-        model: the trained weights.
-        averaged: the averaged weights.
-        optimizer: its state.
         keep: number of checkpoints to keep.
-        critic: of an adversarial objective.
-        write: writes a model to a folder.
+        fill: writes the weights and the rest of the state to an empty folder.
 
     Returns:
         The folder of the checkpoint.
@@ -76,21 +56,14 @@ def save_checkpoint(
         OSError: it could not be written; nothing half-written is left behind.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{progress.step:08d}"
-    part = folder / f".{final.name}.{os.getpid()}.part"
+    part = unfinished(folder, progress.step, os.getpid())
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        write(model, part / "model")
-        write(averaged, part / "ema")
-        save_file(optimizer, part / f"{OPTIMIZER}.safetensors")
-        if critic is not None:
-            save_file(critic.weights, part / f"{CRITIC}.safetensors")
-            save_file(critic.optimizer, part / f"{CRITIC_OPTIMIZER}.safetensors")
-        let_others_read(*part.glob("*.safetensors"))
+        fill(part)
         for path in _files(part):
             _sync(path)
         write_json(part / STATE_FILE, _state(part, progress))
@@ -107,6 +80,20 @@ def save_checkpoint(
     for path in later + earlier[:-keep]:  # later ones belong to a run that this one replaced
         shutil.rmtree(path)
     return final
+
+
+def unfinished(folder: Path, step: int, pid: int, what: str = "") -> Path:
+    """Returns where a process writes what becomes a checkpoint below `folder`, or a part of one called `what`."""
+    return folder / f".{step:08d}.{pid}{what}.part"
+
+
+def write_tensors(checkpoint: Path, name: str, tensors: dict[str, Tensor]) -> None:
+    """Writes a checkpoint's file OPTIMIZER, CRITIC or CRITIC_OPTIMIZER."""
+    from safetensors.torch import save_file
+
+    path = checkpoint / f"{name}.safetensors"
+    save_file(tensors, path)
+    let_others_read(path)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -182,8 +169,8 @@ def _read_state(checkpoint: Path) -> tuple[dict[str, Any] | None, str]:
         return None, f"it has no {STATE_FILE}" if checkpoint.is_dir() else "there is no such folder"
     except (OSError, ValueError, KeyError, TypeError):
         return None, f"its {STATE_FILE} cannot be read"
-    if version != FORMAT:
-        return None, f"it has format {version}, this program reads {FORMAT}"
+    if version not in (FORMAT, SHARED_FORMAT):
+        return None, f"it has format {version}, this program reads {FORMAT} and {SHARED_FORMAT}"
     for name, facts in listed.items():
         path = checkpoint / name
         if not path.is_file():
@@ -198,7 +185,7 @@ def _read_state(checkpoint: Path) -> tuple[dict[str, Any] | None, str]:
 
 def _state(part: Path, progress: Progress) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "format": SHARED_FORMAT if (part / SHARES).is_dir() else FORMAT,
         "step": progress.step,
         "samples_seen": progress.samples_seen,
         "scaler": progress.scaler,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from ...core.configured import ConfiguredModel
-from .sharding import Whole, share_of
+from .sharding import gathered, shard, share_of
 
 
 class AveragedModel:
@@ -17,17 +19,30 @@ class AveragedModel:
     and previews need a whole model with its buffers.
     """
 
-    def __init__(self, model: ConfiguredModel, decay: float, sharded: bool = False):
-        """Copies a model.
+    def __init__(self, model: ConfiguredModel, decay: float):
+        """Copies a model, of which this is the average.
 
         Args:
-            model: of which this is the average.
+            model: the model, whole.
             decay: of the average.
-            sharded: whether the average will be sharded.
         """
         self.decay = decay
         self.model: ConfiguredModel = copy.deepcopy(model).eval().requires_grad_(False)
-        self.whole = Whole(self.model, sharded)
+        self._gathered: Any = None  # takes the shares of all processes, where there are any
+
+    def shard(self, device: torch.device) -> None:
+        """Shares the weights out between the processes; see `sharding.shard`."""
+        self._gathered = copy.deepcopy(self.model).to("cpu")
+        shard(cast(nn.Module, self.model), device)
+
+    def whole(self, device: torch.device | str = "cpu") -> ConfiguredModel:
+        """Returns the whole model; if it is sharded, a copy on `device`, and every process calls this."""
+        if self._gathered is None:
+            return self.model
+        weights = {name: gathered(value) for name, value in cast(nn.Module, self.model).state_dict().items()}
+        self._gathered.load_state_dict(weights)
+        whole: ConfiguredModel = self._gathered.to(device)
+        return whole
 
     def decay_at(self, step: int) -> float:
         """Returns min(decay, (1 + step) / (10 + step)), which forgets the first weights quickly."""

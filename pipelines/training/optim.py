@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...core.errors import CheckpointError
 from .config import OptimizerConfig, ScheduleConfig
-from .sharding import gathered, like
+from .sharding import like
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
@@ -116,23 +116,28 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Returns the state of the optimizer as `parameter/entry` -> whole tensor; see `sharding.gathered`."""
+def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Returns the state of the optimizer as `parameter/entry` -> tensor, which is a share where the parameter is."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
-        f"{names[parameter]}/{entry}": gathered(value)
+        f"{names[parameter]}/{entry}": value
         for parameter, state in optimizer.state.items()
         for entry, value in state.items()
     }
 
 
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Restores what `optimizer_tensors` returned.
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Returns the state of the optimizer of a whole model as `parameter/entry` -> tensor on the CPU."""
+    return {key: value.detach().cpu().contiguous() for key, value in optimizer_state(optimizer, model).items()}
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Restores what `optimizer_state` or `optimizer_tensors` returned.
 
     Args:
         optimizer: to restore.
         model: whose parameters it holds.
-        tensors: the state.
+        tensors: the state; whole tensors also fit a model that is sharded.
 
     Raises:
         CheckpointError: a parameter that the model does not have.

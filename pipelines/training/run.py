@@ -25,8 +25,8 @@ from .ema import AveragedModel
 from .environment import processes_of
 from .loader import micro_batches
 from .log import Averages, MetricsLog
-from .resume import Start, load_state, load_weights, save_state
-from .sharding import shard
+from .resume import Start
+from .state import load_state, load_weights, save_state
 from .step import Stepper
 from .stop import StopRequest
 from .trackers import Trackers
@@ -77,12 +77,12 @@ class Run:
                 task.objective.warm_start(cast(nn.Module, task.model), first)
         self.model: ConfiguredModel = task.model.to(accelerator.device).train()
         sharded = config.shard and self.processes.count > 1
-        self.average = AveragedModel(self.model, config.ema_decay, sharded)
+        self.average = AveragedModel(self.model, config.ema_decay)
         if start is not None:
             load_weights(start, self.model, self.average)
         self.stepper = Stepper(config, accelerator, task.objective, self.model)
         if sharded:
-            shard(cast(nn.Module, self.average.model), accelerator.device)
+            self.average.shard(accelerator.device)
         self.first_step = self.saved_step = 0
         if start is not None:
             load_state(start, self.stepper.model, self.stepper.critic, accelerator.scaler)
@@ -207,9 +207,7 @@ class Run:
 
     def _save(self, done: int) -> None:
         both, scaler = (self.stepper.model, self.stepper.critic), self.accelerator.scaler
-        path = save_state(
-            done, self.config, *both, self.average, scaler, self.accelerator.is_main_process, self.task.data
-        )
+        path = save_state(done, self.config, *both, self.average, scaler, self.processes, self.task.data)
         if path is not None:
             job_logger.info("saved %s", path)
         self.saved_step = done

@@ -5,14 +5,9 @@ It is PyTorch's own `fully_shard` and not accelerate's plugin, which does nothin
 
 from __future__ import annotations
 
-import copy
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
-
-from ...core.configured import ConfiguredModel
 
 
 def shard(model: nn.Module, device: torch.device) -> None:
@@ -23,14 +18,17 @@ def shard(model: nn.Module, device: torch.device) -> None:
         device: of this process.
 
     Raises:
-        ValueError: the network has no repeated blocks.
+        ValueError: the network has no repeated blocks, or torch is too old to save shares without pickles.
     """
+    import torch.distributed.checkpoint
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     blocks = getattr(model, "repeated_blocks", ())
     if not blocks:
         raise ValueError(f"{type(model).__name__} has no repeated blocks to share out: leave shard out")
+    if not hasattr(torch.distributed.checkpoint, "HuggingFaceStorageWriter"):
+        raise ValueError(f"shard needs torch 2.9 or newer, this is {torch.__version__}: leave shard out")
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for block in blocks:
         fully_shard(block, mesh=mesh)
@@ -50,29 +48,7 @@ def share_of(tensor: Tensor) -> Tensor:
 
 def like(tensor: Tensor, value: Tensor) -> Tensor:
     """Returns a whole `value` as a share, if `tensor` is a share of something of the same shape."""
-    if not isinstance(tensor, DTensor) or value.shape != tensor.shape:
+    if not isinstance(tensor, DTensor) or isinstance(value, DTensor) or value.shape != tensor.shape:
         return value
     # every process has the value, so that none has to send it
     return distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
-
-
-class Whole:
-    """Makes whole copies of a model, in which `shard` may have left shares.
-
-    Args:
-        model: before it is sharded.
-        sharded: whether it will be; otherwise the model is whole itself.
-    """
-
-    def __init__(self, model: ConfiguredModel, sharded: bool):
-        self.model = model
-        self.copy: Any = copy.deepcopy(model).to("cpu").eval() if sharded else None
-
-    def __call__(self, device: torch.device | str = "cpu") -> ConfiguredModel:
-        """Returns the whole model; if it is sharded, a copy on `device`, and every process calls this."""
-        if self.copy is None:
-            return self.model
-        weights = {name: gathered(value) for name, value in cast(nn.Module, self.model).state_dict().items()}
-        self.copy.load_state_dict(weights)
-        whole: ConfiguredModel = self.copy.to(device)
-        return whole

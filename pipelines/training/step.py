@@ -16,7 +16,7 @@ from .config import TrainConfig
 from .environment import batch_noise, processes_of
 from .log import Averages
 from .optim import learning_rate_factor
-from .resume import load_critic
+from .state import load_critic
 from .stop import StopRequest
 from .trainee import Trainee
 

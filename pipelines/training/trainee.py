@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
-from ...core.configured import ConfiguredModel
 from .config import OptimizerConfig
 from .optim import build_optimizer, set_learning_rate
-from .sharding import Whole, shard
+from .sharding import shard
 
 
 class Trainee:
@@ -50,7 +49,6 @@ class Trainee:
         from accelerate import DistributedDataParallelKwargs
 
         self.module, self.config, self.accelerator, self.sharded = module, config, accelerator, sharded
-        self.whole = Whole(cast(ConfiguredModel, module), sharded)
         blocks: Sequence[nn.Module] = getattr(module, "repeated_blocks", ())
         if gradient_checkpointing:
             _checkpoint_blocks(module, blocks)

@@ -13,7 +13,7 @@ from latentune.pipelines.training.config import OptimizerConfig, ScheduleConfig
 from latentune.pipelines.training.optim import (
     build_optimizer,
     learning_rate_factor,
-    load_optimizer_tensors,
+    load_optimizer_state,
     optimizer_tensors,
 )
 
@@ -68,7 +68,7 @@ def test_the_optimisers_state_survives_as_named_tensors(name: Any, tmp_path: Pat
     twin = network()
     twin.load_state_dict(model.state_dict())
     restored = build_optimizer(twin, config)
-    load_optimizer_tensors(restored, twin, load_file(tmp_path / "o.safetensors"))
+    load_optimizer_state(restored, twin, load_file(tmp_path / "o.safetensors"))
     for seed in range(7, 12):
         step(model, optimizer, seed)
         step(twin, restored, seed)
@@ -79,7 +79,7 @@ def test_the_state_of_another_model_is_refused() -> None:
     model = network()
     optimizer = build_optimizer(model, OptimizerConfig())
     with pytest.raises(CheckpointError, match="of another model: it has elsewhere"):
-        load_optimizer_tensors(optimizer, model, {"elsewhere/exp_avg": torch.zeros(1)})
+        load_optimizer_state(optimizer, model, {"elsewhere/exp_avg": torch.zeros(1)})
 
 
 def test_weight_decay_spares_biases_and_gains() -> None:

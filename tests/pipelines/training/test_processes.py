@@ -11,6 +11,8 @@ import pytest
 import torch
 from made_dataset import make_dataset
 from safetensors.torch import load_file
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from latentune.core.errors import ConfigError
 from latentune.core.settings import load_settings
@@ -29,6 +31,7 @@ print(f"one of {PartialState().num_processes} processes")
 """
 # several processes without a GPU are started as if they had one: `--cpu` starts a single process
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
@@ -52,17 +55,17 @@ def keys_of(made: dict[str, Path], output: Path, *overrides: str) -> list[str]:
     ]
 
 
-def launch(launcher: list[str], script: Path, *arguments: str) -> None:
-    """Runs a training in two processes."""
+def launch(launcher: list[str], script: Path, *arguments: str, processes: int = 2) -> None:
+    """Runs a training in several processes."""
     script.write_text(LAUNCHED)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([*launcher, str(script), *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("one of 2 processes") == 2
+    assert done.stdout.count(f"one of {processes} processes") == processes
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run_weights(run) / "diffusion_pytorch_model.safetensors")
+    return load_file(run_weights(run) / WEIGHTS)
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -104,36 +107,65 @@ def test_two_processes_train_the_model_that_one_trains(made: dict[str, Path], tm
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("name", "first"), [("train/dit-tiny", 2), pytest.param("train/lm-tiny", 1, marks=pytest.mark.slow)]
+    ("name", "launches"),
+    [
+        ("train/dit-tiny", (2, 1)),
+        pytest.param("train/lm-tiny", (1, 2), marks=pytest.mark.slow),
+        pytest.param("train/dit-tiny", (2, 3, 1), marks=pytest.mark.slow),
+    ],
 )
 def test_a_sharded_run_is_resumed_by_another_number_of_processes_and_is_that_of_one(
-    made: dict[str, Path], tmp_path: Path, name: str, first: int
+    made: dict[str, Path], tmp_path: Path, name: str, launches: tuple[int, ...]
 ) -> None:
-    options = ["validate_every=3", f"data.valid_source={made['data']}", "data.valid_examples=3"]
+    options = ["validate_every=3", f"data.valid_source={made['data']}", "data.valid_examples=3", "batch_size=6"]
     train(train_config(load_settings(name, keys_of(made, tmp_path / "one", *options))))
-    for processes, steps in ((first, 3), (3 - first, 6)):
-        keys = keys_of(made, tmp_path / "two", *options, f"steps={steps}", f"grad_accum={steps // 3}", "shard=true")
-        if processes == 2:
-            launch(ACCELERATE, tmp_path / "launched.py", name, *keys)
-        else:
+    for number, processes in enumerate(launches, start=1):
+        steps, parts = 6 // len(launches) * number, 1 if processes == 2 else 2
+        keys = keys_of(made, tmp_path / "two", *options, f"steps={steps}", f"grad_accum={parts}", "shard=true")
+        if processes == 1:
             train(train_config(load_settings(name, keys)))
+            continue
+        launcher = ACCELERATE if processes == 2 else [*TORCHRUN[:-1], f"--nproc-per-node={processes}"]
+        launch(launcher, tmp_path / "launched.py", name, *keys, processes=processes)
+        check_shares(tmp_path / "two" / "checkpoints" / f"{steps:08d}", processes)
     one, two = (load_checkpoint(tmp_path / folder) for folder in ("one", "two"))
     assert one.keys() == two.keys()
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4, msg=key)
-    for expected, found in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
-        for figure in expected.keys() & {"loss", "gradient_norm", "valid_loss"}:
-            assert found[figure] == pytest.approx(expected[figure], rel=2e-3), figure
+    expected, found = (by_step(tmp_path / folder) for folder in ("one", "two"))
+    assert expected.keys() <= found.keys()  # the end of each launch is validated as well
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, rel=2e-3), key
+
+
+def by_step(run: Path) -> dict[tuple[int, str], float]:
+    figures = ("loss", "gradient_norm", "valid_loss")
+    return {(line["step"], name): line[name] for line in metrics(run) for name in figures if name in line}
+
+
+def check_shares(checkpoint: Path, processes: int) -> None:
+    """Each process wrote its part of weights and optimizer state, and no pickles; the averaged weights are whole."""
+    files = {path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*") if path.is_file()}
+    shares = {name for name in files if name.startswith("shares/")}
+    assert files - shares == {"state.json", "ema/config.json", "ema/diffusion_pytorch_model.safetensors"}
+    assert len(shares) == processes
+    sizes = [sum(value.numel() for value in load_file(checkpoint / name).values()) for name in shares]
+    assert max(sizes) < 1.1 * sum(sizes) / processes
 
 
 def load_checkpoint(run: Path) -> dict[str, torch.Tensor]:
     """All tensors of a run's last checkpoint: weights, averaged weights and the state of the optimizer."""
     checkpoint = run_weights(run).parent
-    return {
-        f"{path.relative_to(checkpoint)}:{name}": value
-        for path in checkpoint.rglob("*.safetensors")
-        for name, value in load_file(path).items()
-    }
+    found = {f"ema/{name}": value for name, value in load_file(checkpoint / "ema" / WEIGHTS).items()}
+    if not (checkpoint / "shares").is_dir():
+        found |= {f"model/{name}": value for name, value in load_file(checkpoint / "model" / WEIGHTS).items()}
+        optimizer = load_file(checkpoint / "optimizer.safetensors")
+        return found | {f"optimizer/{name}": value for name, value in optimizer.items()}
+    reader: Any = HuggingFaceStorageReader(str(checkpoint / "shares"))
+    facts = reader.read_metadata().state_dict_metadata
+    shared = {name: torch.zeros(fact.size, dtype=fact.properties.dtype) for name, fact in facts.items()}
+    load(shared, storage_reader=reader, no_dist=True)
+    return found | shared
 
 
 def test_what_cannot_be_sharded_is_told(made: dict[str, Path], tmp_path: Path) -> None:

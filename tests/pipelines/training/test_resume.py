@@ -17,7 +17,7 @@ import torch
 
 from latentune.core.errors import CheckpointError, MismatchError, TrainingError
 from latentune.core.settings import load_settings
-from latentune.pipelines.data.checkpoints import list_checkpoints, read_progress, run_weights
+from latentune.pipelines.data.checkpoints import list_checkpoints, read_progress, run_weights, unfinished
 from latentune.pipelines.train import TrainConfig, train, train_config
 from latentune.pipelines.training.stop import StopRequest
 
@@ -142,7 +142,8 @@ def test_a_run_goes_on_from_the_checkpoint_that_is_named(runs: Any, audio: Path,
 
 def test_the_last_checkpoints_are_kept_and_the_newest_is_pointed_at(audio: Path, copied: Path) -> None:
     assert [path.name for path in list_checkpoints(copied / "checkpoints")] == ["00000002", "00000004", "00000006"]
-    (copied / "checkpoints" / ".00000007.99.part").mkdir()
+    for what in ("", "shares"):
+        unfinished(copied / "checkpoints", 7, 99, what).mkdir()
     train(settings(audio, copied, "steps=8", "keep_checkpoints=2"))
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["00000006", "00000008", "last"]
     assert (copied / "checkpoints" / "last").read_text() == "00000008\n"
