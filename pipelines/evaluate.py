@@ -14,11 +14,12 @@ from ..core.config import config_to_dict
 from ..core.extras import check_report_packages
 from ..core.files import write_json, write_text
 from ..core.outputs import prepare_output
+from .engines import RayConfig, build_engine
 from .measure.embedders import Embedder
 from .measure.results import MIN_FILES, Resampling, ResultsTable
 from .measure.sets.compare import add_metric, side_warnings, unpaired_warnings
-from .measure.sets.config import STATISTICS_SUFFIX, EvaluateConfig, RayConfig
-from .measure.sets.gather import build_engine, gather, load_statistics
+from .measure.sets.config import STATISTICS_SUFFIX, EvaluateConfig
+from .measure.sets.gather import gather, load_statistics
 from .measure.sets.measures import Inputs
 from .measure.sets.metrics import Metric, Role, metrics_named
 from .measure.sets.networks import Network, load_networks, load_text_encoder

@@ -1,6 +1,7 @@
-"""Engines that do work: this process with threads that read ahead, or a Ray cluster."""
+"""Engines that do work: this process, processes for several devices, or a Ray cluster."""
 
-from .base import Engine, Worker, work_through
+from .base import Engine, MakeWorker, Worker
+from .config import EngineConfig, RayConfig, build_engine
 from .local import LocalEngine
 
-__all__ = ["Engine", "LocalEngine", "Worker", "work_through"]
+__all__ = ["Engine", "EngineConfig", "LocalEngine", "MakeWorker", "RayConfig", "Worker", "build_engine"]

@@ -1,23 +1,31 @@
-"""The engine that needs no other processes: threads read ahead of the network."""
+"""The engine of one machine: this process, or a process for each of several devices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 
-from .base import Engine, Item, Prepared, Result, Worker, work_through
+from .base import Engine, MakeWorker, Result, Task
+from .dispatch import dispatch
+from .processes import ProcessPool
 
 
 class LocalEngine(Engine):
-    """One worker in this process.
+    """One worker in this process, or one in a process of its own for each of several devices.
 
     Args:
-        num_threads: that prepare items while the worker is busy with others; with 0 each item is prepared in its turn.
+        devices: names of the devices; a device that is named several times has several workers.
     """
 
-    def __init__(self, num_threads: int = 2):
-        self.num_threads = num_threads
+    def __init__(self, devices: Sequence[str] = ("auto",)):
+        self.devices = tuple(devices)
+        self.remote = len(self.devices) > 1
 
     def run(
-        self, make_worker: Callable[[], Worker[Item, Prepared, Result]], items: Sequence[Item], task_size: int
+        self, make_worker: MakeWorker[Task, Result], tasks: Iterable[Task], *, ordered: bool = True
     ) -> Iterator[Result]:
-        return work_through(make_worker(), items, task_size, self.num_threads)
+        if not self.remote:
+            yield from make_worker(self.devices[0]).work(iter(tasks))
+            return
+        with closing(ProcessPool(make_worker, self.devices)) as pool:
+            yield from dispatch(pool, tasks, ordered)

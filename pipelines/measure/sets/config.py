@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ....core.config import option
 from ....core.errors import ConfigError
+from ...engines import EngineConfig
 
 STATISTICS_SUFFIX = ".safetensors"
 MIN_RESAMPLES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class RayConfig:
-    """How `engine: ray` spreads the embedding."""
-
-    address: str | None = option(
-        None, "Address of a running cluster, or auto. By default Ray starts on this machine for the run."
-    )
-    num_workers: int | None = option(
-        None, "Number of actors, each with an embedder. By default as many as the cluster has room for."
-    )
-    cpus_per_worker: float = option(1.0, "Number of CPUs per actor.")
-    gpus_per_worker: float = option(0.0, "Number of GPUs per actor; a fraction shares a GPU.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(EngineConfig):
     """A set of real audio, one or several systems' audio, and how to compare them.
 
     A source is an audio file, a folder, a manifest, a dataset that `latentune encode` wrote (decoded by its tokenizer)
@@ -89,11 +76,9 @@ class EvaluateConfig:
         None, "Folder that keeps embeddings by the content of the audio. By default nothing is kept.", name="cache"
     )
     cache_gb: float = option(10.0, "Size of that folder in GB; the embeddings that were unused longest are deleted.")
-    engine: Literal["local", "ray"] = option("local", "Where the embedding runs.")
-    ray: RayConfig = option(factory=RayConfig, help="How the ray engine spreads the embedding.")
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("max_files", "max_duration_s", "batch_size", "player_s", "cache_gb"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ....core.device import pick_device
 from ....core.errors import AudioError
+from ....core.read_ahead import read_ahead
 from ...data.audio.concerns import concerns_of
 from ...data.audio.convert import resample, select_channels
 from ...engines import Worker
@@ -30,11 +35,10 @@ class EmbedderChoice:
 
     name: str
     checkpoint: str | None = None
-    device: str = "cpu"
 
-    def load(self) -> Embedder:
-        """The embedder; raises what `load_embedder` raises."""
-        return load_embedder(self.name, checkpoint=self.checkpoint, device=self.device)
+    def load(self, device: str) -> Embedder:
+        """The embedder on a device; raises what `load_embedder` raises."""
+        return load_embedder(self.name, checkpoint=self.checkpoint, device=pick_device(device))
 
 
 @dataclass(kw_only=True)
@@ -68,26 +72,54 @@ class _Open:
     parts: list[Tensor] = field(default_factory=list)
 
 
-class EmbedWorker(Worker[SourceItem, PreparedFile, FileEmbedding]):
+def make_embed_worker(
+    device: str, *, source: Source, embedder: Embedder | EmbedderChoice, **settings: Any
+) -> EmbedWorker:
+    """Returns a worker; an embedder that is only named, and the codec of a source, go to `device`."""
+    if isinstance(embedder, EmbedderChoice):
+        source.to(pick_device(device))
+        embedder = embedder.load(device)
+    return EmbedWorker(source, embedder, **settings)
+
+
+class EmbedWorker(Worker[Sequence[SourceItem], FileEmbedding]):
     """Reads items of a source and embeds them.
 
     Args:
-        embedder: loaded, or which one to load.
+        source: of the items.
+        embedder: which embeds them.
+        max_duration_s: of each item, from its start.
+        batch_size: windows that are embedded at once.
+        num_threads: prepare items ahead, also those of the next task; with 0 each item is prepared in its turn.
         cache: look here first, and keep here what is made.
     """
 
     def __init__(
         self,
         source: Source,
-        embedder: Embedder | EmbedderChoice,
+        embedder: Embedder,
         *,
         max_duration_s: float | None = None,
         batch_size: int = 16,
+        num_threads: int = 2,
         cache: EmbeddingCache | None = None,
     ):
-        self.source, self.cache = source, cache
-        self.embedder = embedder.load() if isinstance(embedder, EmbedderChoice) else embedder
-        self.max_duration_s, self.batch_size = max_duration_s, batch_size
+        self.source, self.embedder, self.cache = source, embedder, cache
+        self.max_duration_s, self.batch_size, self.num_threads = max_duration_s, batch_size, num_threads
+
+    def work(self, tasks: Iterator[Sequence[SourceItem]]) -> Iterator[FileEmbedding]:
+        """Yields the embeddings of each item; the items of one task share batches."""
+        sizes: deque[int] = deque()
+
+        def items() -> Iterator[SourceItem]:
+            for task in tasks:
+                sizes.append(len(task))
+                yield from task
+
+        num_threads = self.num_threads
+        with closing(read_ahead(self.prepare, items(), num_threads=num_threads, num_ahead=num_threads + 1)) as prepared:
+            for first in prepared:
+                yield from self.finish(chain([first], islice(prepared, sizes.popleft() - 1)))
 
     def prepare(self, item: SourceItem) -> PreparedFile:
         """Reads, mixes to mono, resamples and cuts into windows; the result says why an item cannot be read."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from ....core.errors import AudioError
 from ...data.audio.concerns import Concerns
 from ...data.audio.find import choose_items, left_out
-from ...engines import Engine, LocalEngine
+from ...engines import build_engine
 from ..embedders import Embedder
 from ..metrics.frechet import GaussianStatistics, check_comparable
 from .cache import EmbeddingCache
 from .config import EvaluateConfig
-from .embed import EmbedderChoice, EmbedWorker, FileEmbedding
+from .embed import EmbedderChoice, FileEmbedding, make_embed_worker
 from .sets import EmbeddedSet, SetBuilder, SideSummary
 from .sources import Source
 
@@ -57,16 +57,18 @@ def gather(
     cache = None if config.cache_dir is None else EmbeddingCache(config.cache_dir)
     engine = build_engine(config)
     make_worker = partial(
-        EmbedWorker,
-        source,
-        embedder if choice is None or isinstance(engine, LocalEngine) else choice,
+        make_embed_worker,
+        source=source,
+        embedder=choice if engine.remote and choice is not None else embedder,
         max_duration_s=config.max_duration_s,
         batch_size=config.batch_size,
+        num_threads=config.num_threads,
         cache=cache,
     )
+    tasks = [items[begin : begin + FILES_PER_TASK] for begin in range(0, len(items), FILES_PER_TASK)]
     concerns = Concerns()
     with closing(SetBuilder()) as builder:
-        for done, result in enumerate(engine.run(make_worker, items, FILES_PER_TASK), start=1):
+        for done, result in enumerate(engine.run(make_worker, tasks), start=1):
             concerns.add(result.item.name, result.concerns)
             _take_in(result, builder, summary)
             if report is not None:
@@ -104,20 +106,3 @@ def load_statistics(path: str, embedder: Embedder) -> tuple[EmbeddedSet, SideSum
     saved = GaussianStatistics.load(Path(path).expanduser())
     check_comparable(saved, GaussianStatistics.empty(embedder.dim, embedder.identity()))
     return EmbeddedSet(statistics=saved), SideSummary(source=path, num_windows=saved.num)
-
-
-def build_engine(config: EvaluateConfig) -> Engine:
-    """The engine that the config names; raises ConfigError where it is not installed."""
-    if config.engine == "local":
-        return LocalEngine(config.num_threads)
-    from ...engines.ray import RayEngine, import_ray
-
-    import_ray()
-    wanted = config.ray
-    return RayEngine(
-        num_workers=wanted.num_workers,
-        num_threads=config.num_threads,
-        cpus_per_worker=wanted.cpus_per_worker,
-        gpus_per_worker=wanted.gpus_per_worker,
-        address=wanted.address,
-    )

@@ -100,5 +100,5 @@ def _embedder(config: EvaluateConfig, device: str) -> Network:
 
 
 def _load(name: str, checkpoint: str | None, device: str) -> Network:
-    choice = EmbedderChoice(name=name, checkpoint=checkpoint, device=device)
-    return Network(embedder=choice.load(), choice=choice)
+    choice = EmbedderChoice(name=name, checkpoint=checkpoint)
+    return Network(embedder=choice.load(device), choice=choice)

@@ -44,6 +44,9 @@ class Source(ABC):
 
     items: list[SourceItem]
 
+    def to(self, device: torch.device | str) -> None:  # noqa: B027 - files have nothing to decode
+        """Decodes on another device, if there is something to decode."""
+
     @abstractmethod
     def read(self, item: SourceItem, max_duration_s: float | None) -> tuple[Tensor, int]:
         """Audio [C, N] and its rate in Hz; raises AudioError where there is none. Threads may call it at once."""
@@ -89,6 +92,9 @@ class DatasetSource(Source):
         ]
         if not self.items:
             raise ValueError(f"{path} holds no items: encode it first")
+
+    def to(self, device: torch.device | str) -> None:
+        self.device = str(device)
 
     def _open(self) -> None:
         self.dataset = LatentDataset(Path(self.path).expanduser(), where=self.where)

@@ -6,6 +6,7 @@ LatentuneError
  +-- CheckpointError      weights that are missing, truncated or made for another configuration
  +-- DatasetError         a shard dataset that is missing, corrupt or of another format
  +-- MismatchError        two things that do not belong together (dataset and generator, statistics and embedder)
+ +-- EngineError          a task that the workers of an engine cannot finish
  +-- TrainingError        a run that cannot continue (NaN in the loss, nothing to train on)
  |    +-- TrainingInterrupted  a run that was stopped by a signal, after it saved a checkpoint
  +-- MissingPackageError  a feature whose optional package is not installed
@@ -38,6 +39,10 @@ class DatasetError(LatentuneError):
 
 class MismatchError(LatentuneError):
     """Two things that do not belong together, such as a dataset and a generator trained on another codec."""
+
+
+class EngineError(LatentuneError):
+    """A task that the workers of an engine cannot finish, since they die of it."""
 
 
 class TrainingError(LatentuneError):

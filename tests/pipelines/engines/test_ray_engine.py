@@ -1,69 +1,32 @@
-"""Engines: results in order, whoever did the work; on Ray also where workers and machines die."""
+"""The engine on a cluster: results in order, also where workers and machines die."""
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
+from engine_workers import make_doubler
 
 from latentune.core.errors import ConfigError
-from latentune.pipelines.engines import LocalEngine, Worker
 from latentune.pipelines.engines.ray import RayEngine
 
 
-class Doubler(Worker[int, int, int]):
-    """Prepares n as n + 1 and gives twice that, with its place in the task; minds how many are prepared ahead."""
-
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.fail_at = fail_at
-        self.prepared = self.finished = self.most_ahead = 0
-        self.lock = threading.Lock()
-
-    def prepare(self, item: int) -> int:
-        if item == self.fail_at:
-            raise ValueError(f"item {item} is bad")
-        with self.lock:
-            self.prepared += 1
-            self.most_ahead = max(self.most_ahead, self.prepared - self.finished)
-        return item + 1
-
-    def finish(self, prepared: Iterator[int]) -> Iterator[int]:
-        for one in prepared:
-            self.finished += 1
-            yield 2 * one
-
-
-@pytest.mark.parametrize("num_threads", [0, 1, 5])
-@pytest.mark.parametrize("task_size", [1, 3, 100])
-def test_results_come_in_order_and_few_are_ahead(num_threads: int, task_size: int) -> None:
-    worker = Doubler()
-    found = list(LocalEngine(num_threads).run(lambda: worker, range(20), task_size))
-    assert found == [2 * (item + 1) for item in range(20)]
-    assert worker.most_ahead <= num_threads + 2
-    assert list(LocalEngine(num_threads).run(Doubler, [], task_size)) == []
-
-
-@pytest.mark.parametrize("num_threads", [0, 3])
-def test_what_a_worker_raises_is_raised_here_and_the_rest_is_left(num_threads: int) -> None:
-    worker = Doubler(fail_at=4)
-    results = LocalEngine(num_threads).run(lambda: worker, range(1000), 3)
-    with pytest.raises(ValueError, match="item 4 is bad"):
-        list(results)
-    assert worker.prepared < 20
-    assert threading.active_count() < 20
-
-
-def test_bad_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="task_size"):
-        list(LocalEngine().run(Doubler, [1], 0))
-    for settings in ({"num_workers": 0}, {"cpus_per_worker": 0.0}, {"gpus_per_worker": -1.0}):
+def test_bad_settings_are_refused() -> None:
+    for settings in (
+        {"num_workers": 0},
+        {"cpus_per_worker": 0.0},
+        {"gpus_per_worker": -1.0},
+        {"device": "cuda:1"},
+        {"device": "cuda", "gpus_per_worker": 0.0},
+    ):
         with pytest.raises(ConfigError):
-            RayEngine(**settings)
+            RayEngine(**settings)  # type: ignore[arg-type]
 
 
 def test_without_ray_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +34,7 @@ def test_without_ray_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"latentune\[ray\]"):
-        list(RayEngine().run(Doubler, [1], 1))
+        list(RayEngine().run(make_doubler, [1]))
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +67,17 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "real", root / "made"
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As Ray's workers have it: rounding depends on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_an_evaluation_on_two_nodes_is_the_local_one_also_where_a_worker_is_killed(
-    cluster: Any, audio: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    cluster: Any, audio: tuple[Path, Path], one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import latentune.pipelines.measure.sets.gather as gather
     from latentune.pipelines.evaluate import EvaluateConfig, evaluate
@@ -141,26 +113,22 @@ def test_an_evaluation_on_two_nodes_is_the_local_one_also_where_a_worker_is_kill
 
 @pytest.mark.slow
 def test_what_a_worker_raises_on_ray_is_raised_here(cluster: Any) -> None:
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["Doubler"]))
-    engine = RayEngine(num_workers=2, num_threads=1)
-    assert list(engine.run(Doubler, range(23), 2)) == [2 * (item + 1) for item in range(23)]
-    with pytest.raises(ValueError, match="item 7 is bad"):
-        list(engine.run(lambda: Doubler(fail_at=7), range(23), 2))
+    engine = RayEngine(num_workers=2)
+    for ordered in (True, False):
+        found = list(engine.run(make_doubler, range(23), ordered=ordered))
+        assert (found if ordered else sorted(found)) == [2 * number for number in range(23)]
+    with pytest.raises(ValueError, match="task 7 is bad"):
+        list(engine.run(partial(make_doubler, fail_at=7), range(23)))
     with pytest.raises(ConfigError, match="too little for one worker"):
-        list(RayEngine(gpus_per_worker=1.0).run(Doubler, [1], 1))
+        list(RayEngine(gpus_per_worker=1.0).run(make_doubler, [1]))
 
 
 @pytest.mark.slow
 def test_a_node_that_dies_is_made_up_for(cluster: Any) -> None:
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["Doubler"]))
     found = []
-    for place, result in enumerate(RayEngine(num_workers=2, num_threads=0).run(Doubler, range(400), 2)):
+    for place, result in enumerate(RayEngine(num_workers=2).run(make_doubler, range(400))):
         found.append(result)
         if place == 3:
             cluster.remove_node(cluster.second, allow_graceful=False)
             cluster.second = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-    assert found == [2 * (item + 1) for item in range(400)]
+    assert found == [2 * number for number in range(400)]
