@@ -26,7 +26,7 @@ def main() -> None:
         try:
             if worker is None:
                 worker = pickle.loads(maker)(device)
-            message = (True, list(worker.work(iter([pickle.loads(task)]))))
+            message: tuple[bool, Any] = (True, list(worker.work(iter([pickle.loads(task)]))))
         except Exception as error:
             message = (False, _sendable(error))
         connection.send(message)

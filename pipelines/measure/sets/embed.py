@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -82,7 +82,7 @@ def make_embed_worker(
     return EmbedWorker(source, embedder, **settings)
 
 
-class EmbedWorker(Worker[Sequence[SourceItem], FileEmbedding]):
+class EmbedWorker(Worker[list[SourceItem], FileEmbedding]):
     """Reads items of a source and embeds them.
 
     Args:
@@ -107,7 +107,7 @@ class EmbedWorker(Worker[Sequence[SourceItem], FileEmbedding]):
         self.source, self.embedder, self.cache = source, embedder, cache
         self.max_duration_s, self.batch_size, self.num_threads = max_duration_s, batch_size, num_threads
 
-    def work(self, tasks: Iterator[Sequence[SourceItem]]) -> Iterator[FileEmbedding]:
+    def work(self, tasks: Iterator[list[SourceItem]]) -> Iterator[FileEmbedding]:
         """Yields the embeddings of each item; the items of one task share batches."""
         sizes: deque[int] = deque()
 
