@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import DatasetError
+from .data.shards.columns import ItemColumns
 from .data.shards.embeddings import list_stores
 from .data.shards.read import LatentDataset
 from .data.shards.verify import compare_with_source, verify_dataset
@@ -40,8 +42,8 @@ def dataset_info(
     """
     dataset = LatentDataset(path)
     spec, info = dataset.spec, dataset.info
-    metas = list(dataset.metas())
-    durations_s = [meta["duration_s"] for meta in metas]
+    columns = _columns(dataset, verify)
+    durations_s = columns.numbers("duration_s")
     failed = dataset.path / "failed.jsonl"
     facts = {
         "path": str(dataset.path),
@@ -49,9 +51,9 @@ def dataset_info(
         "num_items": len(dataset),
         "num_items_planned": info["plan"]["num_items"],
         "num_failed": failed.read_bytes().count(b"\n") if failed.exists() else None,
-        "hours": sum(durations_s) / 3600,
-        "shortest_s": min(durations_s, default=None),
-        "longest_s": max(durations_s, default=None),
+        "hours": float(durations_s.sum()) / 3600,
+        "shortest_s": float(durations_s.min()) if len(durations_s) else None,
+        "longest_s": float(durations_s.max()) if len(durations_s) else None,
         "num_shards": len(dataset.shards),
         "num_shards_planned": info["plan"]["num_shards"],
         "megabytes": sum(shard.path.stat().st_size for shard in dataset.shards) / 1e6,
@@ -65,7 +67,7 @@ def dataset_info(
         "tokenizer": {key: info["tokenizer"][key] for key in ("source", "class", "licence", "fingerprint")},
         "sample_rate": spec.sample_rate,
         "channels": spec.channels,
-        "metadata_columns": sorted({key for meta in metas for key in meta["metadata"]}),
+        "metadata_columns": sorted(columns.metadata),
         "embeddings": list_stores(dataset.path),
         "settings": info["settings"],
         "source": info["source"]["path"],
@@ -77,6 +79,16 @@ def dataset_info(
     if against is not None:
         facts["problems"] = [*facts.get("problems", ()), *compare_with_source(path, against)]
     return facts
+
+
+def _columns(dataset: LatentDataset, verify: bool) -> ItemColumns:
+    """Returns the columns of the items; read from the shards where a broken index is a finding and no error."""
+    try:
+        return dataset.columns
+    except DatasetError:
+        if not verify:
+            raise
+        return ItemColumns.of_shards(dataset.shards)
 
 
 def render(facts: dict[str, Any]) -> Group:

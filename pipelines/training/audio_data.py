@@ -5,9 +5,8 @@ Shape letters: B batch, C channels, N samples of a crop.
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,8 +115,13 @@ class AudioCrops:
     def num_items(self) -> int:
         return len(self.store.items)
 
-    def keys(self, samples_seen: int) -> Iterator[int]:
-        return itertools.count(samples_seen)
+    def keys(self, first: int, count: int) -> range:
+        return range(first, first + count)
+
+    def batch(self, keys: Sequence[int]) -> AudioBatch:
+        """Returns the crops of some numbers as audio [B, C, N]."""
+        examples = [self.load(number) for number in keys]
+        return AudioBatch(audio=torch.stack([audio for audio, _ in examples]), ids=[name for _, name in examples])
 
     def load(self, number: int) -> tuple[Tensor, str]:
         """Returns crop [C, N] of number `number`, and the names of what is in it."""
@@ -129,10 +133,6 @@ class AudioCrops:
                 other, other_name = self._draw(random)
                 audio, name = audio + other * _gain(random, self.config.mix_gain_db), f"{name} + {other_name}"
         return audio, name
-
-    def collate(self, examples: list[tuple[Tensor, str]]) -> AudioBatch:
-        """Returns crops as audio [B, C, N]."""
-        return AudioBatch(audio=torch.stack([audio for audio, _ in examples]), ids=[name for _, name in examples])
 
     def _draw(self, random: np.random.Generator) -> tuple[Tensor, str]:
         """Returns a crop, another one if it cannot be read.

@@ -67,17 +67,8 @@ def check_conditions(
         DatasetError: a value that its condition cannot take, such as an unknown label.
     """
     columns = condition_columns(config.conditions, encoder)
-    values: dict[str, dict[str, Any]] = {name: {} for name in columns}  # JSON of a value -> the value
-    found: set[str] = set()
-    starts, totals = [], []
-    for meta in dataset.metas():
-        metadata = meta["metadata"]
-        found.update(metadata)
-        starts.append(meta["start_s"])
-        totals.append(meta["total_s"])
-        for name, column in columns.items():
-            if is_given(value := metadata.get(column)):
-                values[name].setdefault(json.dumps(value), value)
+    found = {name for part in dataset.parts for name in part.columns.metadata}
+    values = {name: _given_values(dataset, column) for name, column in columns.items()}
     encoders, heard = {}, []
     for name, column in columns.items():
         conditioner = encoder.conditioners[name]
@@ -88,7 +79,7 @@ def check_conditions(
                 continue
         _check_column(dataset, name, column, found, explicit=name in config.conditions, conditioner=conditioner)
         if not conditioner.takes_any_value:
-            _check_values(dataset, name, column, list(values[name].values()), conditioner)
+            _check_values(dataset, name, column, values[name], conditioner)
         if column in found and not values[name]:
             logger.warning(
                 "no item of %s has a value in the column %s, of the condition %s", dataset.path, column, name
@@ -96,8 +87,8 @@ def check_conditions(
     given = [name for name in columns if values[name]]
     return TrainedOn(
         crop_s=dataset.spec.nearest_chunks(config.crop_s) * dataset.spec.chunk_samples / dataset.spec.sample_rate,
-        seconds_start=_range(starts),
-        seconds_total=_range(totals),
+        seconds_start=_range(dataset, "start_s"),
+        seconds_total=_range(dataset, "total_s"),
         conditions=tuple(sorted([*given, *heard, *([SECONDS] if SECONDS in encoder.conditioners else [])])),
         encoders=encoders,
     )
@@ -156,5 +147,17 @@ def _check_values(
             raise DatasetError(f"dataset {dataset.path}, column {column}, of the condition {name}: {error}") from error
 
 
-def _range(seconds: Sequence[float]) -> tuple[float, float, float]:
-    return float(np.min(seconds)), float(np.median(seconds)), float(np.max(seconds))
+def _given_values(dataset: LatentDataset | MixedDataset, column: str) -> list[Any]:
+    """Returns the different values of a metadata column of the items that are trained on, without absent ones."""
+    found = {
+        json.dumps(value): value
+        for part in dataset.parts
+        for value in part.columns.distinct(column, part.rows)
+        if is_given(value)
+    }
+    return list(found.values())
+
+
+def _range(dataset: LatentDataset | MixedDataset, fact: str) -> tuple[float, float, float]:
+    seconds = np.concatenate([part.columns.numbers(fact)[part.rows] for part in dataset.parts])
+    return float(seconds.min()), float(np.median(seconds)), float(seconds.max())

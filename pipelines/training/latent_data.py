@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from ...core.errors import DatasetError, TrainingError
-from ...core.random import keyed_generator
+from ...core.random import keyed_integers
 from ...generators.base import LatentBatch
 from ...generators.conditioning import ConditionEncoder
-from ...generators.conditions import Conditions
-from ..data.shards import (
-    LatentDataset,
-    LatentItem,
-    MixedDataset,
-    MixtureSampler,
-    ResumableSampler,
-    collate,
-    random_crop,
-)
+from ...generators.conditions import SECONDS, Conditions
+from ...tokenizers.base import STREAMS
+from ..data.shards import LatentDataset, MixedDataset, MixtureSampler, ResumableSampler
+from ..data.shards.gather import gather, num_chunks_of
 from ..data.shards.verify import verify_dataset
 from .conditions import condition_columns
 from .data_config import LatentDataConfig, sources_of
@@ -47,33 +45,84 @@ class LatentCrops:
     ):
         self.dataset, self.config, self.seed, self.encoder = dataset, config, seed, encoder
         self.sampler = _sampler(dataset, seed, shuffle)
-        self.silence = dataset.silence
         self.crop_chunks = dataset.spec.nearest_chunks(config.crop_s)
         self.columns = condition_columns(config.conditions, encoder)
-        self.values = [ConditionValues(part, self.columns, encoder) for part in dataset.parts]
+        self.values = {part: ConditionValues(part, self.columns, encoder) for part in dataset.parts}
 
     @property
     def num_items(self) -> int:
         return len(self.dataset)
 
-    def keys(self, samples_seen: int) -> Iterator[tuple[int, int]]:
-        return self.sampler.iter_from(samples_seen)
+    def keys(self, first: int, count: int) -> np.ndarray:
+        """Returns the epoch and the index [count, 2] of examples, starting from the `first`-th."""
+        return self.sampler.draws(first, count)
 
-    def load(self, key: tuple[int, int]) -> LatentItem:
-        """Returns a crop of the item of an (epoch, index), with the values of its conditions as its metadata."""
-        epoch, index = key
-        generator = keyed_generator(self.seed, epoch, index)
-        item = random_crop(self.dataset[index], self.dataset.spec, self.crop_chunks, self.silence, generator)
-        part = self.dataset.locate(index)[0] if isinstance(self.dataset, MixedDataset) else 0
-        return replace(item, metadata=self.values[part].of(item, generator))
+    def batch(self, keys: np.ndarray) -> LatentBatch:
+        """Returns crops of the items of (epoch, index) [B, 2], their conditions as tensors: a network sees no text.
 
-    def collate(self, examples: list[LatentItem]) -> LatentBatch:
-        """Returns crops as a batch, its conditions as tensors: a network sees no text."""
-        names = {name: name for name in self.columns}  # `load` named the values so
-        batch = collate(examples, self.dataset.spec, self.silence, columns=names)
+        A start is drawn for each item, all being equally likely; a shorter item is padded with silence and masked. An
+        example depends on its own key alone.
+        """
+        found = [
+            (positions, self._part(dataset, indices, keys[positions]))
+            for dataset, positions, indices in self.dataset.split(keys[:, 1])
+        ]
+        batch = found[0][1] if len(found) == 1 else _merged(found)
         if self.encoder is None or not isinstance(batch.conditions, Conditions):
             return batch
         return replace(batch, conditions=self.encoder.prepare(batch.conditions))
+
+    def _part(self, dataset: LatentDataset, indices: np.ndarray, keys: np.ndarray) -> LatentBatch:
+        """Returns the crops of items of one dataset, by their indices there."""
+
+        def draw(name: str, highs: np.ndarray) -> np.ndarray:
+            drawn = np.empty(len(keys), np.int64)
+            for epoch in np.unique(keys[:, 0]).tolist():
+                mine = keys[:, 0] == epoch
+                drawn[mine] = keyed_integers(keys[mine, 1], highs[mine], self.seed, epoch, name)
+            return drawn
+
+        rows, spec, columns = dataset.places(indices)[0], dataset.spec, dataset.columns
+        first = draw("crop", np.maximum(1, num_chunks_of(dataset, rows) - self.crop_chunks + 1))
+        streams: dict[str, tuple[Tensor | None, Tensor | None]] = {stream: (None, None) for stream in STREAMS}
+        for stream in dataset.streams:
+            streams[stream] = gather(dataset, stream, indices, first, self.crop_chunks)
+        starts_s = columns.numbers("start_s")[rows] + first * spec.chunk_samples / spec.sample_rate
+        seconds = zip(starts_s.tolist(), columns.numbers("total_s")[rows].tolist(), strict=True)
+        values = self.values[dataset].of(rows, draw)
+        return LatentBatch(
+            latents=streams["latents"][0],
+            latent_mask=streams["latents"][1],
+            tokens=streams["tokens"][0],
+            token_mask=streams["tokens"][1],
+            conditions=Conditions(values={**values, SECONDS: list(seconds)}),
+            ids=columns.facts("id", rows),
+        )
+
+
+def _merged(parts: Sequence[tuple[np.ndarray, LatentBatch]]) -> LatentBatch:
+    """Returns batches as one, with each example at its position in the whole."""
+    order = np.argsort(np.concatenate([positions for positions, _ in parts]))
+    batches = [batch for _, batch in parts]
+
+    def whole(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        present = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(present)[torch.from_numpy(order)] if present else None
+
+    conditions = batches[0].conditions
+    assert isinstance(conditions, Conditions)
+    for batch in batches[1:]:
+        assert isinstance(batch.conditions, Conditions)
+        conditions = conditions.followed_by(batch.conditions)
+    ids = [name for batch in batches for name in batch.ids]
+    return LatentBatch(
+        latents=whole([batch.latents for batch in batches]),
+        latent_mask=whole([batch.latent_mask for batch in batches]),
+        tokens=whole([batch.tokens for batch in batches]),
+        token_mask=whole([batch.token_mask for batch in batches]),
+        conditions=conditions.rows(order.tolist()),
+        ids=[ids[place] for place in order.tolist()],
+    )
 
 
 def _sampler(dataset: LatentDataset | MixedDataset, seed: int, shuffle: bool) -> ResumableSampler | MixtureSampler:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import islice
+from itertools import count
 from typing import Any, Protocol
 
-from ...core.read_ahead import read_groups_ahead
+from ...core.read_ahead import read_ahead
 
 
 class Examples(Protocol):
     """An endless sequence of examples that can be started anywhere.
 
-    `keys(n)` starts at the n-th example; `load(key)` depends on the key alone.
+    `keys(first, count)` is a part of it; an example of `batch(keys)` depends on its own key alone.
     """
 
     @property
@@ -21,16 +21,12 @@ class Examples(Protocol):
         """Number of recordings or dataset items that the examples are cut from."""
         ...
 
-    def keys(self, samples_seen: int) -> Iterator[Any]:
-        """Yields what identifies the examples, starting from the `samples_seen`-th."""
+    def keys(self, first: int, count: int) -> Any:
+        """Returns what identifies `count` examples, starting from the `first`-th, as an array or a range."""
         ...
 
-    def load(self, key: Any) -> Any:
-        """Returns the example of a key; called from several threads."""
-        ...
-
-    def collate(self, examples: list[Any]) -> Any:
-        """Returns a batch, which has `ids` and `to(device)`."""
+    def batch(self, keys: Any) -> Any:
+        """Returns a batch, which has `ids` and `to(device)`, of some of these keys; called from several threads."""
         ...
 
 
@@ -56,8 +52,8 @@ def micro_batches(
         parts: into which each process splits its share.
         rank: number of this process.
         world_size: number of processes.
-        num_threads: that load examples.
-        prefetch_batches: steps' worth of batches that are loaded or loading.
+        num_threads: that make batches, each one of its own.
+        prefetch_batches: steps' worth of batches that are ready or in the making; at least one per thread.
 
     Raises:
         ValueError: a batch that cannot be shared evenly.
@@ -66,21 +62,21 @@ def micro_batches(
         raise ValueError(
             f"batch_size {batch_size} cannot be shared evenly by {world_size} process(es) x grad_accum {parts}"
         )
-    groups = read_groups_ahead(
-        examples.load,
-        _micro_batch_keys(examples.keys(first_step * batch_size), batch_size, parts, rank, world_size),
+    batches = read_ahead(
+        examples.batch,
+        _micro_batch_keys(examples, first_step, batch_size, parts, rank, world_size),
         num_threads=num_threads,
-        num_ahead=max(prefetch_batches, 1) * parts - 1,
+        num_ahead=max(prefetch_batches * parts, num_threads, 1) - 1,
     )
-    with closing(groups):
-        yield from map(examples.collate, groups)
+    with closing(batches):
+        yield from batches
 
 
 def _micro_batch_keys(
-    keys: Iterator[Any], batch_size: int, parts: int, rank: int, world_size: int
-) -> Iterator[list[Any]]:
-    """Yields the keys of this process, `parts` lists for each batch."""
+    examples: Examples, first_step: int, batch_size: int, parts: int, rank: int, world_size: int
+) -> Iterator[Any]:
+    """Yields the keys of this process, of `parts` batches for each step."""
     share = batch_size // world_size // parts
-    while True:
-        mine = list(islice(keys, batch_size))[rank::world_size]
+    for step in count(first_step):
+        mine = examples.keys(step * batch_size, batch_size)[rank::world_size]
         yield from (mine[part * share : (part + 1) * share] for part in range(parts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -33,11 +32,11 @@ def validate(config: TrainConfig, task: Task, model: ConfiguredModel, accelerato
     """
     assert task.held_out is not None
     averages, processes, total = Averages(), processes_of(accelerator), config.data.valid_examples
-    keys = list(islice(task.held_out.keys(0), total))
+    keys = task.held_out.keys(0, total)
     mine, size = processes.share(total), config.batch_size // processes.count // config.grad_accum
     for start in range(0, len(mine), size):
         positions = mine[start : start + size]
-        batch = task.held_out.collate([task.held_out.load(keys[position]) for position in positions])
+        batch = task.held_out.batch(keys[positions.start : positions.stop : positions.step])
         generator = batch_noise(accelerator.device, ("held out",), positions, total)
         with accelerator.autocast():
             loss, metrics = task.objective(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
+import numpy as np
 
 from ...generators.conditioning import ConditionEncoder, Conditioner
 from ...generators.conditioning.base import as_text
 from ...generators.conditions import is_given
-from ..data.shards import LatentDataset, LatentItem, MixedDataset
+from ..data.shards import LatentDataset, MixedDataset
 from ..data.shards.embeddings import AUDIO, EmbeddingStore, open_store
+
+Draw = Callable[[str, np.ndarray], np.ndarray]
 
 
 def stored_embeddings(
@@ -40,7 +42,7 @@ def hears(column: str, conditioner: Conditioner) -> bool:
 
 
 class ConditionValues:
-    """Reads the values of an item's conditions.
+    """Reads the values of the conditions of items.
 
     Args:
         dataset: of the items.
@@ -49,7 +51,7 @@ class ConditionValues:
     """
 
     def __init__(self, dataset: LatentDataset, columns: Mapping[str, str], encoder: ConditionEncoder | None):
-        self.columns = columns
+        self.dataset, self.columns = dataset, columns
         self.conditioners = {} if encoder is None else encoder.conditioners
         found = {
             name: stored_embeddings(dataset, column, self.conditioners[name])
@@ -58,21 +60,36 @@ class ConditionValues:
         }
         self.stores = {name: store for name, store in found.items() if store is not None}
 
-    def of(self, item: LatentItem, generator: torch.Generator) -> dict[str, Any]:
-        """Returns the value of each condition; of several captions, each is drawn equally often."""
-        return {name: self._value(name, column, item, generator) for name, column in self.columns.items()}
+    def of(self, rows: np.ndarray, draw: Draw) -> dict[str, list[Any]]:
+        """Returns the values of each condition; of several captions, each is drawn equally often.
 
-    def _value(self, name: str, column: str, item: LatentItem, generator: torch.Generator) -> Any:
+        Args:
+            rows: [B] places of the items in the columns of the dataset.
+            draw: gives an integer [B] below numbers [B], which depends on the items and a name.
+        """
+        return {name: self._values(name, column, rows, draw) for name, column in self.columns.items()}
+
+    def _values(self, name: str, column: str, rows: np.ndarray, draw: Draw) -> list[Any]:
         conditioner, store = self.conditioners.get(name), self.stores.get(name)
         if store is not None and conditioner is not None and hears(column, conditioner):
-            return store.find(item.id)
-        value = item.metadata.get(column)
-        if conditioner is not None and conditioner.draws_one and isinstance(value, list):
-            alternatives = [one for one in value if is_given(one)]
-            several = len(alternatives) > 1
-            drawn = int(torch.randint(len(alternatives), (), generator=generator)) if several else 0
-            value = alternatives[drawn] if alternatives else None
-        if store is None or not is_given(value):
-            return value
-        stored = store.find(as_text(value))
-        return value if stored is None else stored  # a text that is not stored is encoded now
+            return [store.find(item) for item in self.dataset.columns.facts("id", rows)]
+        values = self.dataset.columns.values(column, rows)
+        if conditioner is not None and conditioner.draws_one:
+            values = _draw_one(values, name, draw)
+        if store is None:
+            return values
+        found = [store.find(as_text(value)) if is_given(value) else None for value in values]
+        # a text that is not stored is encoded now
+        return [value if stored is None else stored for value, stored in zip(values, found, strict=True)]
+
+
+def _draw_one(values: list[Any], name: str, draw: Draw) -> list[Any]:
+    """Returns one of the alternatives of each value that is a list of them."""
+    lists = [[one for one in value if is_given(one)] if isinstance(value, list) else None for value in values]
+    if all(some is None for some in lists):
+        return values
+    drawn = draw(name, np.array([max(1, len(some or ())) for some in lists]))
+    return [
+        value if some is None else some[place] if some else None
+        for value, some, place in zip(values, lists, drawn.tolist(), strict=True)
+    ]

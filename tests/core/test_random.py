@@ -1,9 +1,12 @@
 """Random tensors, and noise that belongs to the example."""
 
+import hashlib
+
+import numpy as np
 import pytest
 import torch
 
-from latentune.core.random import BatchGenerator, rand, randn, stratified
+from latentune.core.random import BatchGenerator, keyed_integers, rand, randn, stratified
 
 LIKE = torch.empty(0)
 
@@ -34,3 +37,43 @@ def test_stratified_numbers_cover_the_interval_over_all_parts() -> None:
 def test_noise_of_another_number_of_examples_is_refused() -> None:
     with pytest.raises(ValueError, match=r"noise of shape \(2, 3\) for 3 examples: give it as \[B, \.\.\.\]"):
         rand((2, 3), BatchGenerator("cpu", (0,), range(3), 3), LIKE)
+
+
+def test_keyed_integers_depend_on_number_high_and_key_alone() -> None:
+    numbers, highs = np.arange(1000), np.arange(1000) % 7 + 1
+    drawn = keyed_integers(numbers, highs, 3, "crop")
+    assert ((drawn >= 0) & (drawn < highs)).all()
+    order = np.random.default_rng(0).permutation(1000)[:300]
+    assert (keyed_integers(numbers[order], highs[order], 3, "crop") == drawn[order]).all()
+    many = np.full(1000, 1000)
+    for other in ((4, "crop"), (3, "text"), (3,)):
+        assert (keyed_integers(numbers, many, *other) != keyed_integers(numbers, many, 3, "crop")).mean() > 0.99
+
+
+def splitmix64(state: int) -> int:
+    """The reference of Vigna's splitmix64.c, without its step of the state."""
+    mask = 2**64 - 1
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & mask
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EB & mask
+    return state ^ (state >> 31)
+
+
+def test_keyed_integers_are_those_of_splitmix64() -> None:
+    start = int.from_bytes(hashlib.blake2b(repr((7, "x")).encode(), digest_size=8).digest(), "little")
+    numbers, high = [0, 1, 2, 2**40, 2**62], 2**32 - 1
+    wanted = [(splitmix64((start + number * 0x9E3779B97F4A7C15) % 2**64) >> 32) * high >> 32 for number in numbers]
+    assert keyed_integers(np.array(numbers), np.full(5, high), 7, "x").tolist() == wanted
+    # the first output of splitmix64.c from the seed 1234567, as published with test vectors of many ports
+    assert splitmix64((1234567 + 0x9E3779B97F4A7C15) % 2**64) == 6457827717110365317
+
+
+@pytest.mark.parametrize("high", [1, 2, 10, 1000])
+def test_keyed_integers_are_uniform_and_not_related(high: int) -> None:
+    drawn = keyed_integers(np.arange(20_000), np.full(20_000, high), "uniform", high)
+    counts = np.bincount(drawn, minlength=high)
+    expected = 20_000 / high
+    assert ((counts - expected) ** 2 / expected).sum() < high - 1 + 6 * (2 * high) ** 0.5  # chi-squared, 6 deviations
+    if high > 1:
+        again = keyed_integers(np.arange(20_000), np.full(20_000, high), "again", high)
+        for one, two in ((drawn[1:], drawn[:-1]), (drawn, again)):
+            assert abs(np.corrcoef(one, two)[0, 1]) < 6 / 20_000**0.5

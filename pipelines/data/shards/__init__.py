@@ -1,6 +1,6 @@
 """Latent shards: datasets of a codec's two streams, written once and read at random."""
 
-from .crops import collate, random_crop
+from .crops import collate
 from .mixture import MixedDataset, MixtureSampler
 from .plan import Plan, PlannedItem
 from .read import LatentDataset, LatentItem, dataset_binding
@@ -18,5 +18,4 @@ __all__ = [
     "ShardSettings",
     "collate",
     "dataset_binding",
-    "random_crop",
 ]

@@ -105,23 +105,6 @@ def pad(item: LatentItem, spec: TokenizerSpec, num_chunks: int, silence: Silence
     )
 
 
-def random_crop(
-    item: LatentItem, spec: TokenizerSpec, num_chunks: int, silence: Silence, generator: torch.Generator
-) -> LatentItem:
-    """Returns a crop from anywhere in the item, each start being equally likely; a shorter item is padded.
-
-    Args:
-        item: of whole chunks.
-        spec: of the codec.
-        num_chunks: length of the crop.
-        silence: of the codec.
-        generator: source of the randomness.
-    """
-    starts = max(1, num_item_chunks(item, spec) - num_chunks + 1)
-    first = int(torch.randint(starts, (), generator=generator))
-    return pad(crop(item, spec, first, num_chunks), spec, num_chunks, silence)
-
-
 def collate(
     items: Sequence[LatentItem],
     spec: TokenizerSpec,

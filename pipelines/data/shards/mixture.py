@@ -64,6 +64,22 @@ class MixedDataset(Dataset[LatentItem]):
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
         return part, index - int(self._starts[part])
 
+    def split(self, indices: np.ndarray) -> list[tuple[LatentDataset, np.ndarray, np.ndarray]]:
+        """Returns the dataset of each item.
+
+        Args:
+            indices: [B] of the items.
+
+        Returns:
+            For each dataset that has some of them: itself, their positions among the B, and their indices there.
+        """
+        parts = np.searchsorted(self._starts, indices, side="right") - 1
+        found = []
+        for part in np.unique(parts).tolist():
+            positions = np.flatnonzero(parts == part)
+            found.append((self.parts[part], positions, indices[positions] - self._starts[part]))
+        return found
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 
@@ -80,7 +96,7 @@ class MixedDataset(Dataset[LatentItem]):
         """Mean and variance of a mixture: those of its parts, by their share of the frames or of the draws."""
         if "latents" not in self.streams:
             return (), ()
-        sizes = self.weights or [sum(len(shard.array("latents")) for shard in part.shards) for part in self.parts]
+        sizes = self.weights or [sum(shard.size("latents") for shard in part.shards) for part in self.parts]
         shares = np.asarray(sizes, np.float64)[:, None] / np.sum(sizes)
         means = np.array([part.latent_mean for part in self.parts])
         stds = np.array([part.latent_std for part in self.parts])
@@ -108,30 +124,36 @@ class MixtureSampler:
         self._shares = np.cumsum([0.0, *weights]) / np.sum(weights)
         self._shares[-1] = 1.0
 
-    def iter_from(self, samples_seen: int) -> Iterator[tuple[int, int]]:
-        """Yields draws (epoch of the dataset, index over all datasets) without end, after the first `samples_seen`."""
-        block, skip = divmod(samples_seen, BLOCK)
-        draws = [
-            sampler.iter_from(int(count))
-            for sampler, count in zip(self.samplers, self._drawn_before(block), strict=True)
-        ]
-        while True:
-            for place, part in enumerate(self._block(block)):
-                epoch, index = next(draws[part])
-                if place >= skip:
-                    yield epoch, int(self.starts[part]) + index
-            block, skip = block + 1, 0
+    def draws(self, first: int, count: int) -> np.ndarray:
+        """Returns some of the endless draws, as `ResumableSampler.draws` does: epochs of a dataset, indices over all.
+
+        Args:
+            first: number of the first one.
+            count: how many.
+        """
+        if first < 0 or count < 0:
+            raise ValueError(f"draws are counted from 0, got {count} from {first} on")
+        blocks = range(first // BLOCK, -(-(first + count) // BLOCK))
+        found = np.concatenate([np.zeros((0, 2), np.int64), *(self._block(block) for block in blocks)])
+        skip = first - blocks.start * BLOCK
+        return found[skip : skip + count]
 
     def _drawn_before(self, block: int) -> np.ndarray:
         """Returns how many draws of each dataset the blocks before have."""
         counts: np.ndarray = np.diff(np.floor(block * BLOCK * self._shares)).astype(np.int64)
         return counts
 
-    def _block(self, block: int) -> list[int]:
-        """Returns the number of the dataset of each draw of a block."""
-        counts = self._drawn_before(block + 1) - self._drawn_before(block)
+    def _block(self, block: int) -> np.ndarray:
+        """Returns the draws [BLOCK, 2] of a block."""
+        before = self._drawn_before(block)
+        counts = self._drawn_before(block + 1) - before
         parts = np.repeat(np.arange(len(counts)), counts)
         if self.shuffle:
             order = torch.randperm(BLOCK, generator=keyed_generator(self.seed, "mixture", block))
             parts = parts[order.numpy()]
-        return [int(part) for part in parts]
+        found = np.empty((BLOCK, 2), np.int64)
+        for part, sampler in enumerate(self.samplers):
+            drawn = sampler.draws(int(before[part]), int(counts[part]))
+            drawn[:, 1] += self.starts[part]
+            found[parts == part] = drawn
+        return found

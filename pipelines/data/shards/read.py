@@ -18,7 +18,7 @@ from ....core.config import build_config
 from ....core.errors import ConfigError, DatasetError, MismatchError
 from ....generators.base import TokenizerBinding
 from ....tokenizers.base import AudioTokenizer, TokenizerSpec
-from ..audio.find import matches
+from .columns import INDEX_FILE, ItemColumns
 from .shard import REPAIR, ShardFile, shard_name
 from .statistics import latent_statistics
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DATASET_FORMAT = "latentune-dataset"
-DATASET_VERSION = 2  # 1 had one plan for all time
+DATASET_VERSION = 3  # 1 had one plan for all time; 2 an index with values that were not those of the shards
 DATASET_FILE = "dataset.json"
 SILENCE_FILE = "silence.safetensors"
 MIN_STD = 1e-4  # so that a constant channel does not lead to a division by zero in the normalization
@@ -81,12 +81,9 @@ class LatentDataset(Dataset[LatentItem]):
             self.shards = open_shards(self.path, self.info)
         except (KeyError, TypeError, ConfigError) as error:
             raise DatasetError(f"{self.path / DATASET_FILE} is not complete ({error!r}): encode again") from error
-        sizes = [shard.num_items for shard in self.shards]
-        self._shard_of = np.repeat(np.arange(len(sizes)), sizes)
-        self._row_of = np.concatenate([np.zeros(0, np.int64), *(np.arange(size) for size in sizes)])
-        if where:
-            keep = [i for i, meta in enumerate(self.metas()) if matches(meta["metadata"], where)]
-            self._shard_of, self._row_of = self._shard_of[keep], self._row_of[keep]
+        self._starts = np.cumsum([0, *(shard.num_items for shard in self.shards)])
+        self._columns: ItemColumns | None = None
+        self._kept = self.columns.where(where) if where else None  # numbers of the items; None: all
         self._silence: Silence | None = None
         self._statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
@@ -117,8 +114,45 @@ class LatentDataset(Dataset[LatentItem]):
             self._silence = read_silence(self.path, self.spec, self.streams)
         return self._silence
 
+    @property
+    def columns(self) -> ItemColumns:
+        """The facts and the metadata of all items column by column, also of those that `where` leaves out.
+
+        Raises:
+            DatasetError: `index.parquet` is missing or corrupt.
+        """
+        if self._columns is None:
+            if self.complete and self.info["version"] >= DATASET_VERSION:
+                recorded = self.info.get("files", {}).get(INDEX_FILE)
+                self._columns = ItemColumns.of_file(self.path / INDEX_FILE, recorded, int(self._starts[-1]))
+            else:
+                self._columns = ItemColumns.of_shards(self.shards)
+        return self._columns
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Places of the items [N] in the columns."""
+        return np.arange(self._starts[-1]) if self._kept is None else self._kept
+
     def __len__(self) -> int:
-        return len(self._row_of)
+        return int(self._starts[-1]) if self._kept is None else len(self._kept)
+
+    def split(self, indices: np.ndarray) -> list[tuple[LatentDataset, np.ndarray, np.ndarray]]:
+        """Returns the dataset of each item, as `MixedDataset.split` does."""
+        return [(self, np.arange(len(indices)), indices)]
+
+    def places(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns where items are.
+
+        Args:
+            indices: [B] of the items.
+
+        Returns:
+            Their places in the columns, the numbers of their shards in `shards`, and their rows there, [B] each.
+        """
+        rows = indices if self._kept is None else self._kept[indices]
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        return rows, shards, rows - self._starts[shards]
 
     def __getitem__(self, index: int) -> LatentItem:
         shard, row = self._locate(index)
@@ -149,7 +183,8 @@ class LatentDataset(Dataset[LatentItem]):
     def _locate(self, index: int) -> tuple[ShardFile, int]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"item {index} of a dataset of {len(self)} items")
-        return self.shards[self._shard_of[index]], int(self._row_of[index])
+        _, shard, row = self.places(np.array([index % len(self)]))
+        return self.shards[int(shard[0])], int(row[0])
 
     def _latent_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if self._statistics is None:

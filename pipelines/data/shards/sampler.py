@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+import numpy as np
 import torch
 
 from ....core.random import keyed_generator
@@ -22,19 +21,35 @@ class ResumableSampler:
         self.num_items = num_items
         self.seed = seed
         self.shuffle = shuffle
+        self._last: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))  # epoch and its order
 
-    def order(self, epoch: int) -> list[int]:
-        """Returns the items of one epoch in the order in which they are drawn."""
+    def order(self, epoch: int) -> np.ndarray:
+        """Returns the items [num_items] of one epoch in the order in which they are drawn."""
         if not self.shuffle:
-            return list(range(self.num_items))
-        return torch.randperm(self.num_items, generator=keyed_generator(self.seed, epoch)).tolist()
+            return np.arange(self.num_items)
+        if self._last[0] != epoch:
+            order = torch.randperm(self.num_items, generator=keyed_generator(self.seed, epoch))
+            self._last = epoch, order.numpy()
+        return self._last[1]
 
-    def iter_from(self, samples_seen: int) -> Iterator[tuple[int, int]]:
-        """Yields draws (epoch, index) without end, after the first `samples_seen`."""
-        if samples_seen < 0:
-            raise ValueError(f"samples_seen must be >= 0, got {samples_seen}")
-        epoch, skip = divmod(samples_seen, self.num_items)
-        while True:
-            for index in self.order(epoch)[skip:]:
-                yield epoch, index
-            epoch, skip = epoch + 1, 0
+    def draws(self, first: int, count: int) -> np.ndarray:
+        """Returns some of the endless draws.
+
+        Args:
+            first: number of the first one.
+            count: how many.
+
+        Returns:
+            [count, 2] int64, an epoch and the index of an item each.
+
+        Raises:
+            ValueError: a number below 0.
+        """
+        if first < 0 or count < 0:
+            raise ValueError(f"draws are counted from 0, got {count} from {first} on")
+        epochs, places = np.divmod(np.arange(first, first + count), self.num_items)
+        found = np.stack([epochs, places], 1)
+        for epoch in np.unique(epochs).tolist():
+            mine = epochs == epoch
+            found[mine, 1] = self.order(epoch)[places[mine]]
+        return found

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import mmap
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from torch import Tensor
 from ....core.errors import DatasetError
 from ....core.files import atomic_path
 from ....tokenizers.base import TokenizerSpec
+from .open_maps import open_maps
 from .plan import Failure, PlannedItem, token_bytes
 from .settings import ShardSettings
 
@@ -30,6 +33,7 @@ SHARD_VERSION = 1
 HEADER_KEY = "latentune"
 DTYPES = {"F16": np.float16, "F32": np.float32, "I64": np.int64, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
 DTYPES["U64"] = np.uint64
+OFFSETS = {"latents": "latent_offsets", "tokens": "token_offsets", "meta": "meta_offsets"}
 CODEC_GAIN = "codec_gain_db"  # of an item: the gain that the codec's `encode` applied, for decoding to undo
 ITEM_COLUMNS = (
     "id",
@@ -142,13 +146,11 @@ class ShardFile:
     def __init__(self, path: Path):
         self.path = path
         self.header, self._layout, self._data_start = _read_header(path)
-        self._map: mmap.mmap | None = None
+        self.num_items = self._layout["meta_offsets"]["shape"][0] - 1
         self._arrays: dict[str, np.ndarray] = {}
-        self.num_items = len(self.array("meta_offsets")) - 1
-        self._check_offsets()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None, "_arrays": {}}
+        return {**self.__dict__, "_arrays": {}}
 
     @property
     def failures(self) -> list[Failure]:
@@ -159,23 +161,38 @@ class ShardFile:
         return stream in self._layout
 
     def array(self, name: str) -> np.ndarray:
-        """A whole tensor as a read-only view of the file."""
-        if name not in self._arrays:
-            if self._map is None:
-                with open(self.path, "rb") as file:
-                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            entry = self._layout[name]
-            begin, end = entry["data_offsets"]
-            dtype = np.dtype(DTYPES[entry["dtype"]])
-            flat = np.frombuffer(self._map, dtype, (end - begin) // dtype.itemsize, self._data_start + begin)
-            self._arrays[name] = flat.reshape(entry["shape"])
-        return self._arrays[name]
+        """A whole tensor as a read-only view of the file.
+
+        Raises:
+            DatasetError: the offsets of the items do not fit the streams.
+        """
+        arrays = self._arrays  # another thread may unmap the shard meanwhile
+        if name not in arrays:
+            self._arrays = arrays = self._map()
+            open_maps.add(self)
+        return arrays[name]
+
+    def unmap(self) -> None:
+        """Closes the map until the shard is read again; views that are in use keep it."""
+        self._arrays = {}
+
+    def offsets(self, stream: str) -> np.ndarray:
+        """Where in a stream each item begins, and the end of the last one, [items + 1] int64."""
+        return self.array(OFFSETS[stream])
+
+    def lengths(self, stream: str) -> np.ndarray:
+        """Frames of a stream that each item has, [items] int64; zeros if the shard does not hold it."""
+        return np.diff(self.offsets(stream)) if self.has(stream) else np.zeros(self.num_items, np.int64)
+
+    def size(self, stream: str) -> int:
+        """Frames of a stream of all items together, without reading it; 0 if the shard does not hold it."""
+        return int(self._layout[stream]["shape"][0]) if self.has(stream) else 0
 
     def stream(self, name: str, row: int) -> Tensor | None:
         """Item `row` of `latents` as float32 [T, D] or of `tokens` as int64 [T', Q], copied; None if absent."""
         if not self.has(name):
             return None
-        offsets = self.array("latent_offsets" if name == "latents" else "token_offsets")
+        offsets = self.offsets(name)
         part = self.array(name)[offsets[row] : offsets[row + 1]]
         return torch.from_numpy(part.astype(np.float32 if name == "latents" else np.int64))
 
@@ -184,24 +201,52 @@ class ShardFile:
         begin, end = self.array("meta_offsets")[row : row + 2]
         try:
             facts: dict[str, Any] = json.loads(self.array("meta")[begin:end].tobytes())
-        except ValueError as error:
-            raise DatasetError(
-                f"shard {self.path} is corrupt (item {row} has no readable metadata): {REPAIR}"
-            ) from error
+        except ValueError:
+            facts = {}
+        if not _is_meta(facts):
+            raise DatasetError(f"shard {self.path} is corrupt (item {row} has no readable metadata): {REPAIR}")
         return facts
 
-    def _check_offsets(self) -> None:
-        for name, offsets_name in (
-            ("latents", "latent_offsets"),
-            ("tokens", "token_offsets"),
-            ("meta", "meta_offsets"),
-        ):
+    def metas(self) -> list[dict[str, Any]]:
+        """Returns `meta` of all items."""
+        texts, offsets = self.array("meta").tobytes(), self.array("meta_offsets").tolist()
+        try:
+            found: list[dict[str, Any]] = json.loads(
+                b"[%b]" % b",".join(texts[begin:end] for begin, end in pairwise(offsets))
+            )
+        except ValueError:
+            found = []
+        # one by one if need be, for the number of the item that cannot be read
+        sound = len(found) == self.num_items and all(map(_is_meta, found))
+        return found if sound else [self.meta(row) for row in range(self.num_items)]
+
+    def _map(self) -> dict[str, np.ndarray]:
+        with open(self.path, "rb") as file:
+            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        arrays = {}
+        try:
+            for name, entry in self._layout.items():
+                begin, end = entry["data_offsets"]
+                dtype = np.dtype(DTYPES[entry["dtype"]])
+                flat = np.frombuffer(whole, dtype, (end - begin) // dtype.itemsize, self._data_start + begin)
+                arrays[name] = flat.reshape(entry["shape"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise DatasetError(f"shard {self.path} is corrupt ({name} cannot be read: {error}): {REPAIR}") from error
+        self._check_offsets(arrays)
+        return arrays
+
+    def _check_offsets(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, offsets_name in OFFSETS.items():
             if not self.has(name):
                 continue
-            offsets = self.array(offsets_name)
-            rising = offsets[0] == 0 and (np.diff(offsets) >= 0).all() and offsets[-1] == len(self.array(name))
+            offsets = arrays[offsets_name]
+            rising = offsets[0] == 0 and (np.diff(offsets) >= 0).all() and offsets[-1] == len(arrays[name])
             if len(offsets) != self.num_items + 1 or not rising:
                 raise DatasetError(f"shard {self.path} is corrupt ({offsets_name} do not fit {name}): {REPAIR}")
+
+
+def _is_meta(facts: Any) -> bool:
+    return isinstance(facts, dict) and "id" in facts and isinstance(facts.get("metadata"), dict)
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
@@ -216,6 +261,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
         header = json.loads(layout.pop("__metadata__")[HEADER_KEY])
         data_bytes = max(entry["data_offsets"][1] for entry in layout.values())
         known = header["format"] == SHARD_FORMAT and {"meta", "meta_offsets"} <= set(layout)
+        known = known and all(layout[offsets]["shape"][0] > 0 for name, offsets in OFFSETS.items() if name in layout)
     except FileNotFoundError as error:
         raise DatasetError(f"shard {path} is missing: run encode again") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ....core.errors import DatasetError
 from ....core.files import file_sha256
-from ....tokenizers.base import STREAMS
 from ..audio.find import find_audio
-from .read import DATASET_FILE, LatentDataset
+from .columns import INDEX_FILE, REBUILD, ItemColumns, ShardColumns, index_totals, make_index
+from .read import DATASET_FILE, DATASET_VERSION, LatentDataset
 from .shard import FILE_HASH, REPAIR, ShardFile
-from .statistics import latent_statistics
+from .statistics import LatentStatistics
+
+if TYPE_CHECKING:
+    import pyarrow
 
 BLOCK_ROWS = 65536  # frames worked on at once
-INDEX_FILE = "index.parquet"
-REBUILD = "delete it and run encode again to rebuild it"
 
 
 def verify_dataset(path: str | Path, progress: Callable[[int, int], None] | None = None) -> list[str]:
@@ -34,14 +36,25 @@ def verify_dataset(path: str | Path, progress: Callable[[int, int], None] | None
     dataset = LatentDataset(path)
     problems = [] if dataset.complete else [f"{path} is not complete: run encode again to finish it"]
     recorded = {entry["name"]: entry for entry in dataset.info.get("shards", [])}
-    for done, shard in enumerate(dataset.shards, start=1):
+    statistics, columns, corrupt = LatentStatistics(), [], []
+    for done, shard in enumerate(dataset.shards, start=1):  # once through each file
         entry = recorded.get(shard.path.name)
         if entry is not None and file_sha256(shard.path) != entry["sha256"]:
             problems.append(f"shard {shard.path} does not have the recorded hash: {REPAIR}")
-        problems += _content_problems(shard, dataset)
+        try:
+            problems += _content_problems(shard, dataset)
+            statistics.add(shard)
+            columns.append(ShardColumns.of(shard))
+        except DatasetError as error:  # its offsets, or the metadata of an item
+            corrupt.append(str(error))
+        shard.unmap()
         if progress is not None:
             progress(done, len(dataset.shards))
-    return [*problems, *_index_problems(dataset), *_file_problems(dataset), *_recorded_problems(dataset)]
+    problems += [*corrupt, *_file_problems(dataset)]
+    if corrupt or not dataset.complete:
+        return problems
+    table = make_index(columns)
+    return [*problems, *_index_problems(dataset, table), *_recorded_problems(dataset, table, statistics)]
 
 
 def compare_with_source(path: str | Path, source: str | Path) -> list[str]:
@@ -89,31 +102,21 @@ def _content_problems(shard: ShardFile, dataset: LatentDataset) -> list[str]:
         tokens = shard.array("tokens")
         if tokens.shape[1] != spec.tokens_per_frame or (len(tokens) and (tokens.max(0) >= spec.codebook_sizes).any()):
             problems.append(f"shard {shard.path} holds tokens of a wrong width or out of range: {REPAIR}")
-    try:
-        for row in range(shard.num_items):
-            shard.meta(row)
-    except DatasetError as error:
-        problems.append(str(error))
     return problems
 
 
-def _index_problems(dataset: LatentDataset) -> list[str]:
-    if not dataset.complete:
-        return []
-    import pyarrow
+def _index_problems(dataset: LatentDataset, table: pyarrow.Table) -> list[str]:
+    """Compares the index with the columns of the shards."""
     import pyarrow.parquet
 
     path = dataset.path / INDEX_FILE
     try:
-        rows = pyarrow.parquet.read_table(path, columns=["shard", "row"]).num_rows
-    except (OSError, pyarrow.ArrowException) as error:
-        return [f"{path} is missing or corrupt ({' '.join(str(error).split())[:120]}): {REBUILD}"]
-    if rows != len(dataset):
-        return [f"{path} has {rows} rows, the shards have {len(dataset)} items: {REBUILD}"]
-    recorded = dataset.info.get("files", {}).get(INDEX_FILE)
-    if recorded is not None and file_sha256(path) != recorded:
-        return [f"{path} does not have the recorded hash: {REBUILD}"]
-    return []
+        columns = ItemColumns.of_file(path, dataset.info.get("files", {}).get(INDEX_FILE), table.num_rows)
+        is_new = dataset.info["version"] >= DATASET_VERSION  # older ones had other rules for the types of columns
+        same = not is_new or (len(columns) and pyarrow.parquet.read_table(path).equals(table))
+    except (DatasetError, pyarrow.ArrowException) as error:
+        return [str(error)]
+    return [] if same else [f"{path} does not hold what the shards hold: {REBUILD}"]
 
 
 def _file_problems(dataset: LatentDataset) -> list[str]:
@@ -121,29 +124,24 @@ def _file_problems(dataset: LatentDataset) -> list[str]:
     problems = []
     for name, recorded in dataset.info.get("files", {}).items():
         path = dataset.path / name
+        if name == INDEX_FILE:
+            continue
         if not path.is_file():
             problems.append(f"{path} is missing: {REBUILD}")
-        elif name != INDEX_FILE and file_sha256(path) != recorded:
+        elif file_sha256(path) != recorded:
             problems.append(f"{path} does not have the recorded hash: {REBUILD}")
     return problems
 
 
-def _recorded_problems(dataset: LatentDataset) -> list[str]:
-    """Computes statistics and totals again from the shards, and compares them with those that are recorded."""
-    if not dataset.complete:
-        return []
+def _recorded_problems(dataset: LatentDataset, table: pyarrow.Table, statistics: LatentStatistics) -> list[str]:
+    """Compares statistics and totals of the shards with those that are recorded."""
     info, path = dataset.info, dataset.path / DATASET_FILE
     problems = []
-    for name, found in zip(("latent_mean", "latent_std"), latent_statistics(dataset.shards), strict=True):
+    for name, found in zip(("latent_mean", "latent_std"), statistics.result(), strict=True):
         if not np.allclose(info[name], found, rtol=1e-6, atol=1e-9):
             problems.append(f"{path}: {name} is not that of the shards: {REBUILD}")
-    totals = {"num_items": sum(shard.num_items for shard in dataset.shards)}
-    for stream in STREAMS:
-        totals[f"num_{stream}"] = sum(len(shard.array(stream)) for shard in dataset.shards if shard.has(stream))
-    seconds = sum(meta["num_samples"] for meta in dataset.metas()) / dataset.spec.sample_rate
-    for name, count in totals.items():
-        if info["totals"].get(name) != count:
-            problems.append(f"{path}: {name} is {info['totals'].get(name)}, the shards have {count}: {REBUILD}")
-    if abs(info["totals"].get("duration_s", 0.0) - seconds) > 1e-6 * (1 + seconds):
-        problems.append(f"{path}: duration_s is {info['totals'].get('duration_s')}, not {seconds}: {REBUILD}")
+    for name, total in index_totals(table, dataset.spec.sample_rate).items():
+        there = info["totals"].get(name)
+        if there is None or abs(there - total) > 1e-6 * (1 + total) * (name == "duration_s"):
+            problems.append(f"{path}: {name} is {there}, the shards have {total}: {REBUILD}")
     return problems

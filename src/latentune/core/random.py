@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,6 +104,29 @@ def keyed_seed(*key: object) -> int:
 def keyed_generator(*key: object) -> torch.Generator:
     """Returns a CPU generator seeded with `keyed_seed`."""
     return torch.Generator().manual_seed(keyed_seed(*key))
+
+
+def keyed_integers(numbers: np.ndarray, highs: np.ndarray, *key: object) -> np.ndarray:
+    """Draws an integer for each of many numbers under one key, such as the items of an epoch under (seed, epoch).
+
+    A draw depends on its number, its `high` and the key alone, not on the other numbers. The random bits are those of
+    splitmix64 (Steele, Lea and Flood, 2014) started at a hash of the key, at the position that the number is.
+
+    Args:
+        numbers: [B] integers.
+        highs: [B] integers from 1 to 2^32 - 1.
+        key: of all draws.
+
+    Returns:
+        [B] int64 in 0..high - 1.
+    """
+    start = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
+    bits = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(start)  # both wrap around
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+    bits ^= bits >> np.uint64(31)
+    drawn: np.ndarray = ((bits >> np.uint64(32)) * highs.astype(np.uint64) >> np.uint64(32)).astype(np.int64)
+    return drawn
 
 
 def _draw(

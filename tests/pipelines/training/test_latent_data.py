@@ -1,17 +1,20 @@
 """Random crops of a shard dataset."""
 
 import json
-from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pyarrow
 import pytest
 import soundfile
 import torch
 from fake_codec import FakeCodec
 
 from latentune.core.config import build_config
-from latentune.pipelines.data.shards import LatentDataset
+from latentune.core.errors import DatasetError
+from latentune.generators.conditions import Conditions
+from latentune.pipelines.data.shards import LatentDataset, collate
+from latentune.pipelines.data.shards.crops import crop, pad
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.training.data_config import LatentDataConfig
 from latentune.pipelines.training.latent_data import LatentCrops, open_latents
@@ -37,35 +40,83 @@ def crops(dataset: LatentDataset, seed: int, **options: Any) -> LatentCrops:
     return LatentCrops(dataset, LatentDataConfig(source=str(dataset.path), **options), seed)
 
 
+def as_collated(dataset: LatentDataset, index: int, first: int, num_chunks: int) -> Any:
+    """The crop of one item by way of the item itself."""
+    item = pad(crop(dataset[index], dataset.spec, first, num_chunks), dataset.spec, num_chunks, dataset.silence)
+    return collate([item], dataset.spec, dataset.silence)
+
+
+@pytest.mark.parametrize("num_chunks", [1, 3, 6, 20])
+def test_a_batch_holds_crops_of_its_items(dataset: LatentDataset, num_chunks: int) -> None:
+    chunk_s = dataset.spec.chunk_samples / dataset.spec.sample_rate
+    examples = crops(dataset, 0, crop_s=num_chunks * chunk_s)
+    keys = examples.keys(0, 40)
+    batch = examples.batch(keys)
+    given = cast(Conditions, batch.conditions).values
+    starts = set()
+    for row, index in enumerate(keys[:, 1].tolist()):
+        item = dataset[index]
+        first = round((given["seconds"][row][0] - item.seconds_start) / chunk_s)
+        starts.add((index, first))
+        want = as_collated(dataset, index, first, num_chunks)
+        for name in ("latents", "latent_mask", "tokens", "token_mask"):
+            assert torch.equal(getattr(batch, name)[row], getattr(want, name)[0])
+            assert getattr(batch, name).dtype == getattr(want, name).dtype
+        assert given["seconds"][row] == pytest.approx(want.conditions.values["seconds"][0])
+        assert (given["text"][row], given["label"][row]) == (item.metadata["text"], item.metadata["label"])
+        assert batch.ids[row] == item.id
+    lengths = [len(item.latents) // dataset.spec.chunk_latents for item in dataset]  # type: ignore[arg-type]
+    assert all(first <= max(0, lengths[index] - num_chunks) for index, first in starts)
+    assert num_chunks > min(lengths) or len(starts) > len(dataset)
+
+
 def test_batches_are_a_function_of_seed_and_keys(dataset: LatentDataset) -> None:
     one, two, other = (crops(dataset, seed, crop_s=0.1) for seed in (3, 3, 4))
-    keys = list(islice(one.keys(0), 12))
-    assert keys == list(islice(two.keys(0), 12))
-    assert keys[5:] == list(islice(one.keys(5), 7))
-    batch = one.collate([one.load(key) for key in keys])
-    again = two.collate([two.load(key) for key in reversed(keys)][::-1])
+    keys = one.keys(0, 12)
+    assert keys.tolist() == two.keys(0, 12).tolist()
+    assert keys[5:].tolist() == one.keys(5, 7).tolist()
+    batch, again, different = one.batch(keys), two.batch(keys[::-1]), other.batch(keys)
     assert batch.latents is not None
     assert batch.tokens is not None
-    assert torch.equal(batch.latents, again.latents)
-    assert torch.equal(batch.tokens, again.tokens)
-    assert batch.ids == [dataset[index].id for _, index in keys]
-    different = other.collate([other.load(key) for key in keys])
-    assert different.ids == batch.ids
-    assert not torch.equal(batch.latents, different.latents)
-    alone = [one.collate([one.load(key)]).latents for key in keys]
-    assert torch.equal(torch.cat(alone), batch.latents)
-    # the same item has another crop in another epoch
-    assert any(
-        not torch.equal(one.load((0, index)).latents, one.load((1, index)).latents) for index in range(len(dataset))
-    )
+    assert torch.equal(batch.latents, again.latents.flip(0))  # type: ignore[union-attr]
+    assert torch.equal(batch.tokens, again.tokens.flip(0))  # type: ignore[union-attr]
+    assert batch.ids == again.ids[::-1] == different.ids == [dataset[index].id for _, index in keys]
+    assert not torch.equal(batch.latents, different.latents)  # type: ignore[arg-type]
+    alone = [one.batch(keys[row : row + 1]).latents for row in range(12)]
+    assert torch.equal(torch.cat(alone), batch.latents)  # type: ignore[arg-type]
+    # the same items have other crops in another epoch
+    epochs = [one.batch(np.array([[epoch, index] for index in range(len(dataset))])).latents for epoch in range(2)]
+    assert not torch.equal(*epochs)  # type: ignore[arg-type]
+
+
+def test_starts_are_equally_likely(dataset: LatentDataset) -> None:
+    chunk_s = dataset.spec.chunk_samples / dataset.spec.sample_rate
+    index = max(range(len(dataset)), key=lambda n: dataset[n].num_samples)
+    places = len(dataset[index].latents) // dataset.spec.chunk_latents - 1  # type: ignore[arg-type]
+    examples = crops(dataset, 0, crop_s=2 * chunk_s)
+    batch = examples.batch(np.array([[epoch, index] for epoch in range(2000)]))
+    starts = [round(start / chunk_s) for start, _ in cast(Conditions, batch.conditions).values["seconds"]]
+    counts = np.bincount(starts)
+    share = 2000 / places
+    assert len(counts) == places
+    assert (abs(counts - share) < 5 * share**0.5).all()  # five standard deviations
 
 
 def test_crops_longer_than_an_item_hold_all_of_it(dataset: LatentDataset) -> None:
     examples = crops(dataset, 0, crop_s=10.0)
-    batch = examples.collate([examples.load((0, index)) for index in range(4)])
+    batch = examples.batch(np.array([[0, index] for index in range(4)]))
     assert batch.latent_mask is not None
-    assert batch.latent_mask.sum(1).tolist() == [len(dataset[index].latents) for index in range(4)]
+    assert batch.latent_mask.sum(1).tolist() == [len(dataset[index].latents) for index in range(4)]  # type: ignore[arg-type]
     assert examples.num_items == 4
+
+
+def test_an_index_that_does_not_fit_its_shards_is_noticed(dataset: LatentDataset) -> None:
+    moved = LatentDataset(dataset.path)
+    moved.columns.numbers("num_latents")
+    moved.columns._loaded["num_latents"] = pyarrow.array([4 * dataset.spec.chunk_latents] * 4)
+    examples = crops(moved, 0, crop_s=0.1)
+    with pytest.raises(DatasetError, match="the index does not fit shard"):
+        examples.batch(examples.keys(0, 4))
 
 
 def test_the_choice_of_items_is_that_of_the_config(dataset: LatentDataset) -> None:
@@ -79,11 +130,17 @@ def test_several_datasets_are_drawn_from_by_weight(dataset: LatentDataset) -> No
     config = build_config(LatentDataConfig, {"source": [path, path], "source_weights": [3, 1], "crop_s": 0.1})
     mixed = open_latents(config)
     examples = LatentCrops(mixed, config, 0)
-    keys = [key for key, _ in zip(examples.keys(0), range(1024), strict=False)]
+    keys = examples.keys(0, 1024)
     assert examples.num_items == 2 * len(dataset)
     assert sum(index < len(dataset) for _, index in keys) == 768
-    assert next(examples.keys(300)) == keys[300]
-    assert len(examples.collate([examples.load(key) for key in keys[:3]]).ids) == 3
+    assert examples.keys(300, 1).tolist() == keys[300:301].tolist()
+    some = keys[:9]
+    batch = examples.batch(some)
+    assert batch.ids == [mixed[index].id for _, index in some]
+    for row in range(9):
+        alone = examples.batch(some[row : row + 1])
+        assert torch.equal(alone.latents[0], batch.latents[row])  # type: ignore[index]
+        assert cast(Conditions, batch.conditions).rows([row]).values == cast(Conditions, alone.conditions).values
     plain = open_latents(LatentDataConfig(source=(path, path), where={"label": "a"}))
     assert [item.metadata["label"] for item in plain] == ["a"] * 4
     assert isinstance(open_latents(LatentDataConfig(source=(path,))), LatentDataset)

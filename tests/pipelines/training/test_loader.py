@@ -15,17 +15,14 @@ class Numbers:
     def __init__(self, fail_at: int | None = None):
         self.fail_at, self.loaded = fail_at, 0
 
-    def keys(self, samples_seen: int) -> Any:
-        return itertools.count(samples_seen)
+    def keys(self, first: int, count: int) -> range:
+        return range(first, first + count)
 
-    def load(self, key: int) -> int:
-        self.loaded = max(self.loaded, key)
-        if key == self.fail_at:
-            raise TrainingError(f"example {key} is broken")
-        return key
-
-    def collate(self, examples: list[int]) -> list[int]:
-        return examples
+    def batch(self, keys: range) -> list[int]:
+        self.loaded = max(self.loaded, *keys)
+        if self.fail_at in keys:
+            raise TrainingError(f"example {self.fail_at} is broken")
+        return list(keys)
 
 
 def take(count: int, **options: Any) -> list[list[int]]:

@@ -5,12 +5,14 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from rich.console import Console
 from token_analysis import analyse_tokens
 
 from latentune.core.errors import DatasetError
+from latentune.core.files import file_sha256
 from latentune.pipelines.data.shards.read import LatentDataset
 from latentune.pipelines.info import dataset_info, render
 
@@ -76,8 +78,25 @@ def test_unreadable_metadata_name_the_shard(folder):
     shard = folder / "shards" / "00001.safetensors"
     data = shard.read_bytes()
     shard.write_bytes(data[:-1] + b"|")  # metadata come last
-    with pytest.raises(DatasetError, match=r"00001.safetensors is corrupt \(item 1 has no readable metadata\)"):
+    problems = dataset_info(folder, verify=True)["problems"]
+    assert any("00001.safetensors is corrupt (item 1 has no readable metadata)" in problem for problem in problems)
+    (folder / "index.parquet").unlink()
+    with pytest.raises(DatasetError, match=r"index.parquet is missing or corrupt .*encode again to rebuild it"):
         dataset_info(folder)
+    with pytest.raises(DatasetError, match=r"00001.safetensors is corrupt \(item 1 has no readable metadata\)"):
+        dataset_info(folder, verify=True)
+
+
+def test_an_index_of_other_items_is_found(folder):
+    table = pyarrow.parquet.read_table(folder / "index.parquet")
+    texts = pyarrow.array([f"not {text}" for text in table["text"].to_pylist()])
+    changed = table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), texts)
+    pyarrow.parquet.write_table(changed, folder / "index.parquet")
+    info = json.loads((folder / "dataset.json").read_text())
+    info["files"]["index.parquet"] = file_sha256(folder / "index.parquet")
+    (folder / "dataset.json").write_text(json.dumps(info))
+    (problem,) = dataset_info(folder, verify=True)["problems"]
+    assert "does not hold what the shards hold" in problem
 
 
 def test_broken_index_is_found(folder):
