@@ -178,9 +178,9 @@ class ItemColumns:
         self._source = source
         if isinstance(source, Path):
             facts = pyarrow.parquet.read_metadata(source)
-            schema, self._num_items = facts.schema.to_arrow_schema(), facts.num_rows
+            schema, self._num_items = facts.schema.to_arrow_schema(), int(facts.num_rows)
         else:
-            schema, self._num_items = source.schema, source.num_rows
+            schema, self._num_items = source.schema, int(source.num_rows)
         self.names = frozenset(schema.names)
         self.metadata: dict[str, str] = {}  # name in the metadata of the items -> name of the column
         self._is_json: set[str] = set()

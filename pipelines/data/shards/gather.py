@@ -27,6 +27,7 @@ def num_chunks_of(dataset: LatentDataset, rows: np.ndarray) -> np.ndarray:
     """
     stream = dataset.streams[0]
     per_chunk = chunk_frames(dataset.spec, stream)
+    chunks: np.ndarray
     chunks, rest = np.divmod(dataset.columns.numbers(f"num_{stream}")[rows], per_chunk)
     if rest.any() or (chunks < 1).any():
         wrong = int(rows[int(np.flatnonzero(rest.astype(bool) | (chunks < 1))[0])])
