@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from ...core.config import build_config, config_to_dict
 from ...core.errors import CheckpointError, MismatchError
 from ...core.files import write_json
+from ...core.leftovers import temporary_path
 from ...generators.base import LatentGenerator
 from ...generators.load import load_generator
 from ...tokenizers.base import AudioTokenizer
@@ -78,7 +78,7 @@ def write_pipeline(
         defaults=defaults,
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = temporary_path(folder)
     try:
         part.mkdir()
         generator.save_pretrained(str(part / "generator"))

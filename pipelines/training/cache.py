@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...core.errors import AudioError
 from ...core.files import write_json
+from ...core.leftovers import temporary_path
 from ...core.read_ahead import read_ahead
 from ...layers.audio import to_rate
 from ..data.audio.convert import select_channels
@@ -89,7 +90,7 @@ def _key(items: Sequence[AudioItem], sample_rate: int, channels: int) -> str:
 
 def _build(folder: Path, items: Sequence[AudioItem], sample_rate: int, channels: int, num_threads: int) -> None:
     """Decodes all items in order; the folder gets its name only when it is complete."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = temporary_path(folder)
     part.mkdir(parents=True, exist_ok=True)
     lengths: list[int] = []
     failures: list[tuple[str, str]] = []

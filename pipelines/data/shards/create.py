@@ -13,13 +13,14 @@ from ....core.config import config_to_dict
 from ....core.errors import AudioError, DatasetError, MismatchError
 from ....core.files import file_sha256, write_json
 from ....core.job_log import job_logger
+from ....core.leftovers import is_temporary
 from ....core.outputs import prepare_output
 from ....tokenizers.base import AudioTokenizer
 from ..audio.item import AudioItem
 from .earlier import EarlierPlan
 from .embeddings import FOLDER as EMBEDDINGS
 from .embeddings import remove_audio_stores
-from .index import LEFTOVER, PLAN_FILE
+from .index import PLAN_FILE
 from .make_plan import make_plan
 from .plan import Failure, Plan, source_digest
 from .progress import ProgressReport
@@ -239,7 +240,7 @@ def first_reasons(failures: Sequence[Failure], most: int = 3) -> str:
 
 
 def _own(name: str) -> bool:
-    return name in OWN_FILES or any(kind.match(name) for kind in (LEFTOVER, PLAN_FILE))
+    return name in OWN_FILES or PLAN_FILE.match(name) is not None or is_temporary(Path(name))
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ....core.files import file_sha256, write_json, write_text
+from ....core.leftovers import is_abandoned
 from .columns import INDEX_FILE, ShardColumns, index_totals, make_index, write_index
 from .plan import Failure, Plan
 from .read import DATASET_FILE, SILENCE_FILE
@@ -17,7 +18,6 @@ from .shard import SHARD_FILE, ShardFile
 from .statistics import LatentStatistics
 
 PLAN_FILE = re.compile(r"^plan(\.\d+)?\.jsonl$")
-LEFTOVER = re.compile(r"^\..*\.\d+\.part(\.[a-z]+)?$")  # the temporary names of `atomic_path`
 
 
 def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence[ShardFile]) -> dict[str, Any]:
@@ -83,9 +83,9 @@ def all_failures(plan: Plan, shards: Sequence[ShardFile]) -> list[Failure]:
 
 
 def remove_leftovers(folder: Path, info: Mapping[str, Any]) -> None:
-    """Removes temporary files of killed runs, and the plans and shards of earlier generations.
+    """Removes temporary files of processes that have ended, and the plans and shards of earlier generations.
 
-    Call it only after all shards are committed, when nothing is being written.
+    Call it only after all shards are committed.
 
     Args:
         folder: of the dataset.
@@ -95,5 +95,5 @@ def remove_leftovers(folder: Path, info: Mapping[str, Any]) -> None:
     for path in [*folder.iterdir(), *(folder / "shards").iterdir()]:
         old_plan = PLAN_FILE.match(path.name) and path.name != info["plan"]["file"]
         old_shard = SHARD_FILE.match(path.name) and path.parent != folder and path.name not in shards
-        if LEFTOVER.match(path.name) or old_plan or old_shard:
+        if is_abandoned(path) or old_plan or old_shard:
             path.unlink(missing_ok=True)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .leftovers import temporary_path
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -21,7 +23,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     folder must exist. Whatever the writer raises is raised, `OSError` included (disk full, no permission).
     """
     path = Path(path)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = temporary_path(path)
     try:
         yield part
         let_others_read(part)

@@ -46,7 +46,7 @@ class Holder:
             machine=this_machine(),
             host=socket.gethostname(),
             pid=os.getpid(),
-            started_s=_start_of(os.getpid()) or 0.0,
+            started_s=start_of_process(os.getpid()) or 0.0,
             since=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
             key=key,
             token=secrets.token_hex(8),
@@ -178,7 +178,7 @@ class Locks:
     def _is_alive(self, path: Path, text: bytes) -> bool:
         holder = _holder(text)
         if holder.machine == this_machine():
-            started_s = _start_of(holder.pid)
+            started_s = start_of_process(holder.pid)
             if started_s is None or abs(started_s - holder.started_s) < SAME_START_S:
                 return started_s is not None  # else the number is of another process, or the clock was set
         try:
@@ -205,7 +205,7 @@ def this_machine() -> str:
     return " ".join(parts)
 
 
-def _start_of(pid: int) -> float | None:
+def start_of_process(pid: int) -> float | None:
     """Returns when a process of this machine started (Unix time), None if it has ended."""
     import psutil
 
