@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..core.compute import ComputeConfig
 from ..core.config import nearest_hint, option
-from ..core.device import pick_device
 from ..core.errors import DatasetError
 from ..core.outputs import slug
 from ..tokenizers.base import AudioTokenizer, Stream
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeConfig:
+class DecodeConfig(ComputeConfig):
     """A dataset, the folder for its audio, and how to decode."""
 
     dataset: str = option(help="Folder of a dataset that `latentune encode` wrote.", positional=True)
@@ -45,7 +45,6 @@ class DecodeConfig:
     )
     seed: int = option(0, "Seed of the decoding noise. The noise of an item depends on it and its number alone.")
     subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = option("PCM_24", "Sample format of the wav files.")
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         if self.num is not None and self.num < 1:
@@ -84,8 +83,11 @@ def decode_dataset(
     chosen = _choose_items(dataset, config.ids, config.num)
     if tokenizer is None:
         source = dataset.info["tokenizer"]["source"] if config.tokenizer is None else config.tokenizer
-        tokenizer = load_tokenizer(source).to(pick_device(config.device))
-    check_tokenizer(dataset, tokenizer)
+        tokenizer = load_tokenizer(source)
+        check_tokenizer(dataset, tokenizer)
+        config.prepare(tokenizer)
+    else:
+        check_tokenizer(dataset, tokenizer)
     check_decode_options(tokenizer, config.options)
     names = [f"{index:05d}_{slug(Path(dataset.meta(index)['id']).stem)}.wav" for index in chosen]
     refuse_dataset(config.output)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 
+from ..core.compute import ComputeConfig
 from ..core.config import config_to_dict, option
-from ..core.device import pick_device
 from ..core.files import file_sha256, write_json
 from .data.audio.read import read_audio
 from .data.audio.write import write_audio
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditConfig:
+class EditConfig(ComputeConfig):
     """The options of `latentune edit`: one of replace, extend, vary and loop."""
 
     audio: str = option(help="Audio file to edit.", positional=True)
@@ -54,7 +54,6 @@ class EditConfig:
         None, "Tokenizer to use, where the pipeline does not name one: a shipped name, a folder, or a hub id."
     )
     subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = option("PCM_24", "Sample format of the file.")
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         asked = [name for name in ("replace", "extend", "vary", "loop") if getattr(self, name) not in ((), None, False)]
@@ -100,7 +99,8 @@ def edit_audio(config: EditConfig, *, pipeline: GenerationPipeline | None = None
         raise FileNotFoundError(2, "no such folder", str(output.absolute().parent))
     audio, rate = read_audio(config.audio)
     if pipeline is None:
-        pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, device=pick_device(config.device))
+        pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer)
+        config.prepare(pipeline.tokenizer, pipeline.generator)
     options = sampling_options(config.options, type(pipeline.generator))
     call = {"prompt": config.prompt, "generator": torch.Generator().manual_seed(config.seed), **options}
     if config.replace:

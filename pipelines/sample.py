@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..core.compute import ComputeConfig
 from ..core.config import config_to_dict, option
-from ..core.device import pick_device
 from ..core.errors import ConfigError
 from ..core.extras import import_extra
 from ..core.figures import can_draw
@@ -51,7 +51,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleConfig:
+class SampleConfig(ComputeConfig):
     """The options of `latentune sample`."""
 
     pipeline: str = option(
@@ -106,7 +106,6 @@ class SampleConfig:
     spectrograms: bool | None = option(
         None, "Write a spectrogram (PNG) with each wav file. By default this is done where matplotlib is installed."
     )
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         for name, least in (("num", 1), ("batch_size", 1), ("seed", 0)):
@@ -143,8 +142,9 @@ def sample_to_folder(
     draw = _draws_spectrograms(config)
     prefix = None if config.continue_from is None else read_audio(config.continue_from)
     if pipeline is None:
-        device, adapters = pick_device(config.device), adapter_weights(config.adapters)
-        pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, adapters=adapters, device=device)
+        adapters = adapter_weights(config.adapters)
+        pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer, adapters=adapters)
+        config.prepare(pipeline.tokenizer, pipeline.generator)
     options = sampling_options(config.options, type(pipeline.generator))
     check_decode_options(pipeline.tokenizer, config.decode_options)
     todo = [line for line in lines for _ in range(config.num)]

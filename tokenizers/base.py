@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.configured import ConfiguredModel
 from ..core.errors import CheckpointError
@@ -174,6 +175,11 @@ class AudioTokenizer(ConfiguredModel):
             CheckpointError: nothing is there, or it has another format.
         """
         return cls
+
+    @property
+    def compiled_parts(self) -> Sequence[nn.Module]:
+        """The modules that `encode` and `decode` call; these methods themselves are not one graph."""
+        return list(self.children())
 
     @property
     @abstractmethod

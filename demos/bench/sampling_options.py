@@ -27,13 +27,13 @@ BUDGETS = (8, 16, 32, 64)  # passes of a sample
 SHIFTS = (0.5, 1.0, 2.0, 3.0)
 TOY_REFERENCE = {"solver": "rk4", "num_inference_steps": 128}
 REFERENCE = {"solver": "rk4", "num_inference_steps": 24}
-CAPTIONS = (  # that the generator which ships was trained with, see demos/recipes/captions.py
-    "classical orchestral music",
-    "calm piano",
-    "fast electronic music",
-    "metal music with a female voice",
-    "a voice speaking Russian",
-    "speech",
+CAPTIONS = (  # styles that the generator which ships was trained with, see demos/recipes/captions.py
+    "orchestral music",
+    "death metal",
+    "techno",
+    "ambient electronic music",
+    "cheerful cartoon music",
+    "metal with a female voice",
 )
 GUIDANCE: dict[str, dict[str, Any]] = {
     "off": {},

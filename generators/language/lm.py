@@ -189,6 +189,11 @@ class TokenLM(LatentGenerator):
         )
         return hidden, cache
 
+    @property
+    def compiled_parts(self) -> Sequence[nn.Module]:
+        """None: the length of the cache, and so the graph, is another one in each step."""
+        return ()
+
     def sample(
         self,
         conditions: Conditions,

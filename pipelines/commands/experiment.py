@@ -45,7 +45,6 @@ def robustness(config: RobustnessConfig) -> Outcome:
 
 def probe(config: ProbeConfig) -> Outcome:
     """Compare the tokens of two encoders that share a quantizer."""
-    from ...core.device import pick_device
     from ...core.figures import can_draw
     from ...core.files import write_json
     from ...core.outputs import prepare_output
@@ -53,8 +52,9 @@ def probe(config: ProbeConfig) -> Outcome:
     from ..measure.channel.plots import locality_png
     from ..measure.channel.probe import probe_encoders
 
-    folder, device = prepare_output(config.output), pick_device(config.device)
-    first, second = (load_tokenizer(name).to(device) for name in (config.first, config.second))
+    folder = prepare_output(config.output)
+    first, second = load_tokenizer(config.first), load_tokenizer(config.second)
+    config.prepare(first, second)
     with progress_bar("encoding") as update:
         result = probe_encoders(first, second, config.audio, max_duration_s=config.max_duration_s, progress=update)
     write_json(folder / "locality.json", result.to_dict())

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from ...core.compute import compile_model
 from ...core.config import nearest_hint
-from ...core.device import move_model
+from ...core.device import Precision, move_model, pick_dtype
 from ...core.errors import CheckpointError, DatasetError
 from ...core.hub import HUB_OPTIONS, fetch_folder, is_hub_id
 from ...generators.adapters import MANIFEST as ADAPTER
@@ -39,6 +40,8 @@ def load_pipeline(
     adapters: Mapping[str, float] | None = None,
     device: torch.device | str | None = None,
     torch_dtype: torch.dtype | None = None,
+    precision: Precision | None = None,
+    compile: bool = False,
     **hub_options: Any,
 ) -> GenerationPipeline:
     """Loads a tokenizer and a generator together.
@@ -51,6 +54,8 @@ def load_pipeline(
         adapters: folder of each adapter of the generator, or run or checkpoint that trained it -> its weight.
         device: of both networks; by default the CPU.
         torch_dtype: of both networks; by default as they were saved.
+        precision: the same by name, `fp32`, `bf16` or `fp16`, or `auto` (fp32 on the CPU, bf16 on a GPU that has it).
+        compile: compile both networks with torch.compile, in their first calls.
         hub_options: where a file of the hub is: cache_dir, local_files_only, revision, token.
 
     Returns:
@@ -60,7 +65,10 @@ def load_pipeline(
         CheckpointError: nothing usable is there.
         MismatchError: tokenizer and generator were not made for each other.
         TypeError: an unknown option.
+        ValueError: an unknown precision, one in addition to `torch_dtype`, or a network that cannot be compiled.
     """
+    if precision is not None and torch_dtype is not None:
+        raise ValueError("precision and torch_dtype say the same: give one of them")
     if unknown := [name for name in hub_options if name not in HUB_OPTIONS]:
         raise TypeError(f"no option {unknown[0]!r} of load_pipeline: {nearest_hint(unknown[0], HUB_OPTIONS)}")
     folder = _shipped_folder(str(path)) if str(path) in SHIPPED else Path(path)
@@ -71,7 +79,13 @@ def load_pipeline(
     else:
         pipeline = _from_generator(folder, tokenizer)
     load_adapters(pipeline.generator, {str(_generator_folder(Path(a))): w for a, w in (adapters or {}).items()})
-    return pipeline.to(device, torch_dtype)
+    if precision is not None:
+        torch_dtype = pick_dtype(precision, device or "cpu")
+    pipeline.to(device, torch_dtype)
+    if compile:
+        compile_model(pipeline.tokenizer)
+        compile_model(pipeline.generator)
+    return pipeline
 
 
 def shipped_pipelines(tokenizer: AudioTokenizer) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...core.config import build_config, option
+from ...core.device import Precision
 from ...generators.adapters import AdapterConfig
 from .data_config import AudioDataConfig, LatentDataConfig, check_at_least, data_class
 from .trackers import Tracker
@@ -142,7 +143,11 @@ class TrainConfig:
     schedule: ScheduleConfig = option(factory=ScheduleConfig, help="Learning rate over the run.")
     clip_norm: float = option(1.0, "Largest norm of the whole gradient; 0 turns clipping off.")
     ema_decay: float = option(0.999, "Decay of the averaged weights; it is lower in the first steps.")
-    mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "Number format of the forward pass.")
+    precision: Precision = option(
+        "auto",
+        "Number format of the forward pass: fp32, bf16, fp16, or auto, which is fp32 on a CPU and bf16 on a GPU that "
+        "has it. Weights and optimizer stay fp32.",
+    )
     compile: bool = option(False, "Compile the model with torch.compile.")
     shard: bool = option(
         False,
@@ -189,8 +194,8 @@ class TrainConfig:
             raise ValueError("fad_every is given: name the real audio, or its saved statistics, in fad.reference")
         if self.fad_every and getattr(self.data, "tokenizer", None) is None:
             raise ValueError("fad_every needs a generator, and data.tokenizer to decode its samples with")
-        if self.shard and (self.compile or self.mixed_precision == "fp16"):
-            raise ValueError("shard cannot be combined with compile or mixed_precision fp16: leave one out")
+        if self.shard and (self.compile or self.precision == "fp16"):
+            raise ValueError("shard cannot be combined with compile or precision fp16: leave one out")
         if self.packed and self.compile:
             raise ValueError("packed cannot be combined with compile, since every batch has another shape")
         if self.adapter is not None and self.model.init_from is None:

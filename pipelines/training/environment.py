@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ...core.device import pick_device, pick_dtype
 from ...core.random import BatchGenerator, keyed_seed
 from .config import TrainConfig
 
@@ -52,6 +53,10 @@ def processes_of(accelerator: Any) -> Processes:
     return Processes(accelerator.process_index, accelerator.num_processes)
 
 
+# dtype of the forward pass -> what accelerate calls it
+MIXED = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
 def make_accelerator(config: TrainConfig) -> Any:
     """Returns an `Accelerator` for the device and precision of `config`.
 
@@ -61,15 +66,16 @@ def make_accelerator(config: TrainConfig) -> Any:
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState
 
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch sees no such device: use device=cpu or device=auto")
-    if config.mixed_precision == "fp16" and (config.device == "cpu" or not torch.cuda.is_available()):
-        raise ValueError("mixed_precision fp16 needs a CUDA device: use bf16 or no")
+    device = pick_device(config.device)
+    if config.precision == "fp16" and device.type != "cuda":
+        raise ValueError("precision fp16 needs a CUDA device: use bf16 or fp32")
+    if device.type == "cuda" and config.precision != "fp32":
+        torch.set_float32_matmul_precision("high")
     # the state outlives a run and would refuse a second run with another precision in the same process
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     cpu = {"cpu": True} if config.device == "cpu" else {}
     group = InitProcessGroupKwargs(timeout=timedelta(minutes=config.process_timeout_min))
-    return Accelerator(mixed_precision=config.mixed_precision, kwargs_handlers=[group], **cpu)
+    return Accelerator(mixed_precision=MIXED[pick_dtype(config.precision, device)], kwargs_handlers=[group], **cpu)
 
 
 @contextmanager

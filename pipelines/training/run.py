@@ -101,7 +101,7 @@ class Run:
         parameters = list(cast(nn.Module, self.model).parameters())
         learning = sum(p.numel() for p in parameters if p.requires_grad)
         job_logger.info(
-            "training %s (%s parameters, %s of them learn) on %d items, device %s x %d, mixed precision %s, "
+            "training %s (%s parameters, %s of them learn) on %d items, device %s x %d, precision %s, "
             "steps %d to %d of %d examples each",
             config.model.class_name,
             f"{sum(p.numel() for p in parameters):,}",
@@ -109,7 +109,7 @@ class Run:
             self.task.examples.num_items,
             accelerator.device,
             accelerator.num_processes,
-            config.mixed_precision,
+            "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision,
             self.first_step + 1,
             config.steps,
             config.batch_size,

@@ -137,7 +137,7 @@ def test_weights_to_start_from_are_taken_and_checked(audio: Path, codec_folder: 
 
 
 def test_bf16_and_accumulation_train(audio: Path, tmp_path: Path) -> None:
-    summary = run("train/codicodec-tiny", audio, tmp_path, "mixed_precision=bf16", "grad_accum=2", "steps=2")
+    summary = run("train/codicodec-tiny", audio, tmp_path, "precision=bf16", "grad_accum=2", "steps=2")
     weights = load_file(run_weights(tmp_path) / "diffusion_pytorch_model.safetensors")
     assert np.isfinite(summary.loss)
     assert all(value.dtype == torch.float32 and torch.isfinite(value).all() for value in weights.values())
@@ -192,8 +192,8 @@ def test_an_empty_choice_of_items_is_an_error(dataset: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("mixed_precision=fp16", "fp16 needs a CUDA device"),
-        ("device=cuda", "device is cuda, but torch sees no such device"),
+        ("precision=fp16", "fp16 needs a CUDA device"),
+        ("device=cuda", "there is no CUDA device available"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

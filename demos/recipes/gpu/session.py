@@ -57,7 +57,7 @@ def session_config(arguments: argparse.Namespace) -> TrainConfig:
         f"data.cache_dir={work / 'cache'}",
         f"output={work / 'run'}",
         f"device={arguments.device}",
-        "mixed_precision=bf16",
+        "precision=bf16",
         "compile=true",
     ]
     overrides += arguments.keys

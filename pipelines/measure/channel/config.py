@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ....core.compute import ComputeConfig
 from ....core.config import option
 from ....core.errors import ConfigError
 from .channel import BURST_CHANNEL, CHANNELS, PACKET_CHANNEL, check_bursts, check_probability
@@ -16,7 +17,7 @@ LEAST_SEEDS = 3  # below which an interval says little
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobustnessConfig:
+class RobustnessConfig(ComputeConfig):
     """A codec, audio, a channel, and ways to label and receive tokens: every combination is measured."""
 
     audio: str = option(help="Audio to send: a file, folder or manifest.", positional=True)
@@ -68,7 +69,6 @@ class RobustnessConfig:
     options: dict[str, Any] = option(
         factory=dict, help="Options of the codec's own `decode`, such as steps=1.", name="decode-option"
     )
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         try:
@@ -103,7 +103,7 @@ class RobustnessConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeConfig:
+class ProbeConfig(ComputeConfig):
     """Two encoders that share a quantizer, and the audio that both encode."""
 
     first: str = option(help="Tokenizer: a shipped name, a folder, or a hub id.", positional=True)
@@ -111,7 +111,6 @@ class ProbeConfig:
     audio: str = option(help="Audio that both encode: a file, folder or manifest.", positional=True)
     output: str = option(help="Folder for locality.json and locality.png.", positional=True)
     max_duration_s: float | None = option(None, "Number of seconds encoded from the start of each file.")
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
 
 def _check_names(field_name: str, names: tuple[str, ...], known: Any) -> None:

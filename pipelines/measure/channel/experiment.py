@@ -69,6 +69,7 @@ def run_robustness(
     items = choose_items(find_distinct_audio(config.audio), config.max_files)
     if tokenizer is None:
         tokenizer = load_tokenizer(config.tokenizer)
+        config.prepare(tokenizer)
     tokenizer.to(pick_device(config.device)).eval()
     if not tokenizer.spec.levels:
         raise ValueError(f"this {tokenizer.spec.name} has no tokens (no quantizer): there is nothing to send")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ....core.compute import ComputeConfig
 from ....core.config import option
 from ....core.errors import ConfigError
 from ....tokenizers.base import STREAMS
@@ -16,7 +17,7 @@ NO_EMBEDDER = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
+class ExperimentConfig(ComputeConfig):
     """A codec, audio, and figures to measure; an experiment ignores the keys of the others."""
 
     audio: str = option(help="Audio to measure on: a file, folder or manifest.", positional=True)
@@ -61,7 +62,6 @@ class ExperimentConfig:
     player_s: float = option(10.0, "Seconds of each file on the page (reconstruction).")
     confidence: float = option(0.95, "Confidence level of the intervals.")
     seed: int = option(0, "Seed of decoding noise and resampling.")
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
 
     def __post_init__(self) -> None:
         try:

@@ -59,7 +59,10 @@ class Setup:
         """
         items = choose_items(find_distinct_audio(config.audio, where=config.where or None), config.max_files)
         device = pick_device(config.device)
-        tokenizer = (tokenizer if tokenizer is not None else load_tokenizer(config.tokenizer)).to(device).eval()
+        if tokenizer is None:
+            tokenizer = load_tokenizer(config.tokenizer)
+            config.prepare(tokenizer)
+        tokenizer = tokenizer.to(device).eval()
         check_decode_options(tokenizer, config.options)
         if embedder is None and config.embedder != NO_EMBEDDER:
             embedder = load_embedder(config.embedder, checkpoint=config.checkpoint, device=device)

@@ -55,6 +55,11 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         """
         return ()
 
+    @property
+    def compiled_parts(self) -> Sequence[nn.Module]:
+        """The modules whose calls are compiled where that is asked for. By default it is the whole network."""
+        return [self]
+
     def register_to_config(self, **values: Any) -> None:
         """Adds values to what `config.json` holds."""
         super().register_to_config(**values)  # type: ignore[no-untyped-call]

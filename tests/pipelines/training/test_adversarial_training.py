@@ -135,7 +135,7 @@ def test_a_critic_can_start_later_and_resumes_before_it_did(
 
 
 def test_bf16_trains_both(runs: Any, audio: Path, tmp_path: Path) -> None:
-    summary = run(audio, tmp_path, "mixed_precision=bf16", "grad_accum=2", "steps=2")
+    summary = run(audio, tmp_path, "precision=bf16", "grad_accum=2", "steps=2")
     assert np.isfinite(summary.loss)
     assert all(v.dtype == torch.float32 and torch.isfinite(v).all() for v in runs.contents(tmp_path).values())
 
