@@ -1,0 +1,97 @@
+"""How long a dataset of many small items takes to write, without its encoder: plan, shards, and the index at the end.
+
+    python demos/bench/dataset_writing.py [--items 20000] [--frames 48] [--output FILE]
+
+The files exist and are looked up, but nothing is read of them: probing and encoding are replaced by constants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from latentune.core.files import write_json
+from latentune.pipelines.data.audio.find import find_audio
+from latentune.pipelines.data.audio.item import AudioItem
+from latentune.pipelines.data.audio.read import AudioInfo
+from latentune.pipelines.data.shards import ShardSettings
+from latentune.pipelines.data.shards.create import describe_dataset, open_or_create
+from latentune.pipelines.data.shards.index import finalise
+from latentune.pipelines.data.shards.progress import ProgressReport
+from latentune.pipelines.data.shards.shard import EncodedItem, ShardFile, shard_name, write_shard
+from latentune.pipelines.data.shards.write import write_silence
+from latentune.tokenizers.melcodec import MelCodec, MelCodecConfig
+
+logger = logging.getLogger("dataset_writing")
+
+WORDS = ("slow", "bright", "piano", "rain", "crowd", "bass", "choir", "glass")
+
+
+def write_dataset(folder: Path, num_items: int, frames: int, settings: ShardSettings) -> dict[str, float]:
+    """Writes a dataset of `num_items` items of about `frames` latent frames to `folder / "data"`.
+
+    Returns:
+        Seconds of each part of the work.
+    """
+    codec = MelCodec(MelCodecConfig()).eval()
+    spec = codec.spec
+    seconds = frames * spec.hop_samples / spec.sample_rate
+    rows = [f'{{"path": "{n:08d}.wav", "text": "{WORDS[n % 8]} {WORDS[n // 8 % 8]}"}}\n' for n in range(num_items)]
+    (folder / "manifest.jsonl").write_text("".join(rows))
+    for number in range(num_items):
+        (folder / f"{number:08d}.wav").touch()
+    probed = AudioInfo(sample_rate=spec.sample_rate, channels=1, num_samples=round(seconds * spec.sample_rate))
+    AudioItem.probe = lambda self: probed  # type: ignore[method-assign]
+    codec.fingerprint()
+    (folder / "data").mkdir()
+    write_silence(folder / "data" / "silence.safetensors", codec, settings)  # the encoder's own work
+    begun = time.perf_counter()
+    files = find_audio(folder / "manifest.jsonl")
+    wanted = describe_dataset(folder, files, codec, tokenizer_source="bench", settings={"streams": ["latents"]})
+    report = ProgressReport("probe", num_items)
+    info, plan = open_or_create(folder / "data", wanted, files, codec, settings, 2, report)
+    planned = time.perf_counter()
+    identity = {"fingerprint": info["tokenizer"]["fingerprint"], "job": info["job"], "content": "bench"}
+    latents = torch.from_numpy(np.random.default_rng(0).normal(size=(frames + 64, spec.latent_dim)).astype(np.float16))
+    paths = []
+    for number, items in plan.shards():
+        entries = [
+            EncodedItem(item=item, latents=latents[n % 64 :][:frames], tokens=None, num_samples=probed.num_samples)
+            for n, item in enumerate(items)
+        ]
+        path = folder / "data" / "shards" / shard_name(number)
+        write_shard(path, number, entries, [], spec=spec, settings=settings, identity=identity)
+        paths.append(path)
+    written = time.perf_counter()
+    finalise(folder / "data", info, plan, [ShardFile(path) for path in paths])
+    done = time.perf_counter()
+    return {"plan_s": planned - begun, "shards_s": written - planned, "finalise_s": done - written}
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--output", type=Path, default=Path("bench_out/dataset_writing.json"))
+    arguments = parser.parse_args()
+    settings = ShardSettings(streams=("latents",))
+    with tempfile.TemporaryDirectory() as folder:
+        figures: dict[str, Any] = write_dataset(Path(folder), arguments.items, arguments.frames, settings)
+    figures |= {"items": arguments.items, "whole_s": sum(figures.values())}
+    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.output, figures)
+    logger.info("%s", figures)
+
+
+if __name__ == "__main__":
+    main()
