@@ -18,10 +18,10 @@ logger = logging.getLogger(__name__)
 TEXT_BYTES = 1024  # of a file that is neither audio nor a manifest by its name
 
 
-def find_audio(
-    source: str | Path, *, path_column: str | None = None, where: Mapping[str, Any] | None = None
-) -> list[AudioItem]:
-    """Returns the audio files of `source`, in the order of the manifest or sorted by name. They need not exist.
+class AudioSource:
+    """The audio files of a source, in the order of the manifest or sorted by name, one at a time. They need not exist.
+
+    It can be gone through again and again; what was found is not kept.
 
     Args:
         source: an audio file, a folder (searched with everything below it, by file suffix, without hidden files and
@@ -32,24 +32,49 @@ def find_audio(
 
     Raises:
         FileNotFoundError: the source does not exist.
-        ValueError: nothing was found, a manifest cannot be read (the line is named) or lacks a column, or the source is
-            a text file of an unknown kind.
+        ValueError: the source is a text file of an unknown kind. While it is gone through, or at the end: nothing was
+            found, or a manifest cannot be read (the line is named) or lacks a column.
     """
-    source = Path(source).expanduser().absolute()
-    if not source.exists():
-        raise FileNotFoundError(f"no audio at {source}: there is no such file or folder")
-    if source.is_dir():
-        items = [AudioItem(path=source / name, name=name) for name in sorted(audio_names(source))]
-        if not items:
-            raise ValueError(f"no audio in {source}: no file has a suffix such as .wav, .flac, .ogg, .mp3 or .m4a")
-    elif source.name.lower().endswith(MANIFEST_SUFFIXES):
-        items = list(manifest_items(source, path_column))
-        if not items:
-            raise ValueError(f"manifest {source} has no rows")
-    else:
-        _refuse_text(source)
-        items = [AudioItem(path=source, name=source.name)]
-    return filter_items(items, where, str(source)) if where else items
+
+    def __init__(self, source: str | Path, *, path_column: str | None = None, where: Mapping[str, Any] | None = None):
+        self.path = Path(source).expanduser().absolute()
+        self.path_column, self.where = path_column, where
+        if not self.path.exists():
+            raise FileNotFoundError(f"no audio at {self.path}: there is no such file or folder")
+        self.is_manifest = not self.path.is_dir() and self.path.name.lower().endswith(MANIFEST_SUFFIXES)
+        if not self.path.is_dir() and not self.is_manifest:
+            _refuse_text(self.path)
+
+    def __iter__(self) -> Iterator[AudioItem]:
+        found = self._found()
+        return filter_items(found, self.where, str(self.path)) if self.where else found
+
+    def _found(self) -> Iterator[AudioItem]:
+        if self.path.is_dir():
+            items = (AudioItem(path=self.path / name, name=name) for name in sorted(audio_names(self.path)))
+            nothing = f"no audio in {self.path}: no file has a suffix such as .wav, .flac, .ogg, .mp3 or .m4a"
+        elif self.is_manifest:
+            items, nothing = manifest_items(self.path, self.path_column), f"manifest {self.path} has no rows"
+        else:
+            items, nothing = iter([AudioItem(path=self.path, name=self.path.name)]), ""
+        first = next(items, None)
+        if first is None:
+            raise ValueError(nothing)
+        yield first
+        yield from items
+
+
+def find_audio(
+    source: str | Path, *, path_column: str | None = None, where: Mapping[str, Any] | None = None
+) -> list[AudioItem]:
+    """Returns all files of an `AudioSource`, whose arguments and errors these are.
+
+    Args:
+        source: where to look.
+        path_column: of a manifest.
+        where: what to keep.
+    """
+    return list(AudioSource(source, path_column=path_column, where=where))
 
 
 def _refuse_text(source: Path) -> None:
@@ -90,8 +115,8 @@ def left_out(path: str | Path, error: Exception | str) -> dict[str, str]:
     return {"path": str(path), "reason": reason}
 
 
-def filter_items(items: list[AudioItem], where: Mapping[str, Any], source: str) -> list[AudioItem]:
-    """Returns the items whose metadata match `where`.
+def filter_items(items: Iterable[AudioItem], where: Mapping[str, Any], source: str) -> Iterator[AudioItem]:
+    """Yields the items whose metadata match `where`.
 
     Args:
         items: to choose from.
@@ -99,17 +124,21 @@ def filter_items(items: list[AudioItem], where: Mapping[str, Any], source: str) 
         source: name of the source, for messages.
 
     Raises:
-        ValueError: no item has one of the columns, or no item is left.
+        ValueError: at the end, where no item has one of the columns, or no item matched.
     """
-    known = {key for item in items for key in item.metadata}
+    known: set[str] = set()
+    num_kept = 0
+    for item in items:
+        known.update(item.metadata)
+        if matches(item.metadata, where):
+            num_kept += 1
+            yield item
     for column in where:
         if column not in known:
             hint = nearest_hint(column, known) if known else "it has no metadata"
             raise ValueError(f"{source} has no column {column!r} to filter by: {hint}")
-    kept = [item for item in items if matches(item.metadata, where)]
-    if not kept:
+    if not num_kept:
         raise ValueError(f"no row of {source} has {', '.join(f'{k} = {v!r}' for k, v in where.items())}")
-    return kept
 
 
 def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".scp")
 # the columns of paths that common data sets use, of which the first that is there is taken
 PATH_COLUMNS = ("path", "audio_filepath", "audio_path", "file_name", "filename", "file", "audio", "wav")
+ROWS_AT_ONCE = 8192  # of a parquet file
 Row = dict[str, Any]
 
 
@@ -105,8 +107,8 @@ def _seconds(row: Mapping[str, Any], column: str) -> float | None:
     return seconds
 
 
-def read_rows(manifest: Path) -> Iterable[Row]:
-    """Returns the rows of a table of one of the `MANIFEST_SUFFIXES`.
+def read_rows(manifest: Path) -> Iterator[Row]:
+    """Yields the rows of a table of one of the `MANIFEST_SUFFIXES`; all but `.json` are read row by row.
 
     Raises:
         ValueError: it cannot be read; the line is named.
@@ -114,33 +116,39 @@ def read_rows(manifest: Path) -> Iterable[Row]:
     name = manifest.name.lower()
     try:
         if name.endswith(".parquet"):
-            return _parquet_rows(manifest)
-        if name.endswith((".csv", ".tsv")):
+            yield from _parquet_rows(manifest)
+        elif name.endswith((".csv", ".tsv")):
             with open(manifest, newline="", encoding="utf-8-sig") as file:
                 if name.endswith(".csv"):
-                    return list(csv.DictReader(file))
-                return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))  # a quote is text
-        if name.endswith(".scp"):
-            return _kaldi_rows(manifest)
-        with gzip.open(manifest) if name.endswith(".gz") else open(manifest, "rb") as file:
-            text = file.read().decode("utf-8-sig")
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
+                    yield from csv.DictReader(file)
+                else:
+                    yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)  # a quote is text
+        elif name.endswith(".scp"):
+            yield from _kaldi_rows(manifest)
+        else:
+            with gzip.open(manifest) if name.endswith(".gz") else open(manifest, "rb") as lines:
+                if name.endswith(".json"):
+                    yield from _json_array(manifest, lines.read().decode("utf-8-sig"))
+                else:
+                    yield from _json_lines(lines, f"manifest {manifest}")
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error, csv.Error) as error:
         raise ValueError(f"manifest {manifest} cannot be read ({error})") from error
-    return _json_array(manifest, text) if name.endswith(".json") else json_lines(text, f"manifest {manifest}")
 
 
-def json_lines(text: str, where: str) -> list[Row]:
-    r"""Returns the objects of JSON lines, which end at \n alone: U+2028 and others may stand in a string.
+def _json_lines(lines: Iterable[bytes], where: str) -> Iterator[Row]:
+    r"""Yields the objects of JSON lines, which end at \n alone: U+2028 and others may stand in a string.
 
     Args:
-        text: of the file.
+        lines: of the file.
         where: name of the file, for messages.
 
     Raises:
         ValueError: a line is not an object; it is named.
     """
-    lines = enumerate(text.split("\n"), start=1)
-    return [_object(f"{where}, line {number}", line) for number, line in lines if line.strip()]
+    for number, line in enumerate(lines, start=1):
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        if text.strip():
+            yield _object(f"{where}, line {number}", text)
 
 
 def _object(where: str, text: str) -> Row:
@@ -163,15 +171,16 @@ def _json_array(manifest: Path, text: str) -> list[Row]:
     return rows
 
 
-def _parquet_rows(manifest: Path) -> list[Row]:
+def _parquet_rows(manifest: Path) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        rows: list[Row] = pyarrow.parquet.read_table(manifest).to_pylist()
+        with pyarrow.parquet.ParquetFile(manifest) as table:
+            for rows in table.iter_batches(ROWS_AT_ONCE):
+                yield from rows.to_pylist()
     except pyarrow.ArrowException as error:
         raise ValueError(f"manifest {manifest} is not a readable parquet file ({error})") from error
-    return rows
 
 
 def _kaldi_rows(scp: Path) -> Iterator[Row]:
