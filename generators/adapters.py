@@ -16,9 +16,11 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from ..core.config import build_config, config_to_dict, option
+from ..core.configured import COMPANIONS
 from ..core.errors import CheckpointError
 from ..core.extras import import_extra
 from ..core.files import write_json
+from ..core.folders import atomic_folder, refuse_strangers
 from .base import LatentGenerator, TrainedOn
 
 logger = logging.getLogger(__name__)
@@ -73,14 +75,18 @@ def has_trained_adapter(model: Any) -> bool:
 
 
 def save_adapter(model: LatentGenerator, folder: Path, base: str) -> None:
-    """Writes the adapter that is being trained.
+    """Writes the adapter that is being trained, all or nothing.
 
     Args:
         model: the generator with the adapter.
-        folder: to write to.
+        folder: to write to; an adapter that is there is replaced.
         base: where the generator without the adapter is: a folder or a hub id.
+
+    Raises:
+        ValueError: the folder holds something else.
+        OutputError: it cannot be written; what was there before is as it was.
     """
-    cast(Any, model).save_lora_adapter(folder, TRAINED, weight_name=WEIGHTS)
+    refuse_strangers(folder, (MANIFEST, WEIGHTS, *COMPANIONS), "the adapter", mark=MANIFEST)
     place = Path(base).expanduser()
     facts = {
         "format": FORMAT,
@@ -89,7 +95,9 @@ def save_adapter(model: LatentGenerator, folder: Path, base: str) -> None:
         "tokenizer_fingerprint": model.binding.fingerprint,
         "trained_on": config_to_dict(model.trained_on),
     }
-    write_json(folder / MANIFEST, facts)
+    with atomic_folder(folder, kept=COMPANIONS) as part:
+        cast(Any, model).save_lora_adapter(part, TRAINED, weight_name=WEIGHTS)
+        write_json(part / MANIFEST, facts)
 
 
 def restore_adapter(model: LatentGenerator, folder: Path) -> None:

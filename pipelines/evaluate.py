@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..core.config import config_to_dict
 from ..core.extras import check_report_packages
-from ..core.files import write_json, write_text
-from ..core.outputs import prepare_output
+from ..core.files import json_text, write_json, write_text
+from ..core.outputs import prepare_output, rescued
 from .engines import RayConfig, build_engine
 from .measure.embedders import Embedder
 from .measure.results import MIN_FILES, Resampling, ResultsTable
@@ -110,13 +110,14 @@ def _prepare_outputs(config: EvaluateConfig) -> None:
 
 
 def _write_outputs(config: EvaluateConfig, table: ResultsTable, sources: Mapping[str, Source]) -> None:
-    if config.output is not None:
-        write_json(Path(config.output).expanduser(), table.to_dict())
-    if config.csv is not None:
-        write_text(Path(config.csv).expanduser(), evaluation_csv(table))
-    if config.html is not None:
-        page = evaluation_page(table, sources, config.num_players, config.player_s)
-        page.write(Path(config.html).expanduser())
+    with rescued("evaluation.json", lambda: json_text(table.to_dict())):
+        if config.output is not None:
+            write_json(Path(config.output).expanduser(), table.to_dict())
+        if config.csv is not None:
+            write_text(Path(config.csv).expanduser(), evaluation_csv(table))
+        if config.html is not None:
+            page = evaluation_page(table, sources, config.num_players, config.player_s)
+            page.write(Path(config.html).expanduser())
 
 
 def _side(

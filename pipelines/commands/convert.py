@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ...core.config import option
+from ...core.outputs import prepare_output
 from .options import ConfigCommand
 from .tools import Outcome
 
@@ -30,6 +32,7 @@ def convert(config: ConvertConfig) -> Outcome:
     """Convert the official weights of a codec to safetensors and a config."""
     from ...tokenizers.load import load_official
 
+    prepare_output(Path(config.output).expanduser().absolute().parent)
     load_official(config.source, config.class_name, **config.options).save_pretrained(config.output)
     return Outcome(facts={"output": config.output}, text=f"{config.output}: converted from {config.source}")
 

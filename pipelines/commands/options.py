@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ...core.config import build_config
+from ...core.errors import OutputError
 from ...core.settings import load_settings, parse_overrides
 from .fields import (
     Field,
@@ -88,6 +89,8 @@ class ConfigCommand(click.Command):
             outcome = self.run(config, **extra)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(self.resume) from error
+        except OutputError as error:
+            raise OutputError(error.errno or 0, f"{error}; then {self.resume}") from error
         outcome.show(ctx.params["as_json"])
         ctx.exit(outcome.exit_code)
 

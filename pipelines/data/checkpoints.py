@@ -10,7 +10,6 @@ takes the place of `model/` and `optimizer.safetensors`: in it each process has 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from ...core.errors import CheckpointError
 from ...core.files import file_sha256, let_others_read, write_json, write_text
+from ...core.folders import atomic_folder
 
 FORMAT, SHARED_FORMAT = 1, 2  # of state.json; the second one has shares, which earlier releases cannot read
 STATE_FILE = "state.json"
@@ -53,27 +53,12 @@ def save_checkpoint(folder: Path, progress: Progress, keep: int, fill: Callable[
         The folder of the checkpoint.
 
     Raises:
-        OSError: it could not be written; nothing half-written is left behind.
+        OutputError: it could not be written; nothing half-written is left behind.
     """
-    from safetensors import SafetensorError
-
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{progress.step:08d}"
-    part = unfinished(folder, progress.step, os.getpid())
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
+    final = folder / f"{progress.step:08d}"  # it is there already if the run was resumed from an earlier checkpoint
+    with atomic_folder(final) as part:
         fill(part)
-        for path in _files(part):
-            _sync(path)
         write_json(part / STATE_FILE, _state(part, progress))
-        shutil.rmtree(final, ignore_errors=True)  # of a run that was resumed from an earlier checkpoint
-        os.replace(part, final)
-        _sync(folder)
-    except SafetensorError as error:  # raised by safetensors when the disk is full
-        raise OSError(f"cannot write checkpoint {final}: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     write_text(folder / LAST_FILE, final.name + "\n")
     later = [path for path in list_checkpoints(folder) if int(path.name) > progress.step]
     earlier = [path for path in list_checkpoints(folder) if int(path.name) <= progress.step]
@@ -200,11 +185,3 @@ def _state(part: Path, progress: Progress) -> dict[str, Any]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

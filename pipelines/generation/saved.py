@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...core.config import build_config, config_to_dict
+from ...core.configured import COMPANIONS
 from ...core.errors import CheckpointError, MismatchError
 from ...core.files import write_json
-from ...core.leftovers import temporary_path
+from ...core.folders import atomic_folder, refuse_strangers
 from ...generators.base import LatentGenerator
 from ...generators.load import load_generator
 from ...tokenizers.base import AudioTokenizer
@@ -19,6 +19,7 @@ from ...tokenizers.load import load_tokenizer
 
 FORMAT_VERSION = 1
 MANIFEST = "pipeline.json"
+OWN = (MANIFEST, "generator", "tokenizer", "model_index.json", *COMPANIONS)  # what replacing a pipeline removes
 INSIDE = "./"  # how the manifest marks a folder of its own, as against a shipped name or a hub id
 
 
@@ -62,13 +63,12 @@ def write_pipeline(
     Raises:
         MismatchError: the tokenizer of that name is another one.
         ValueError: the folder holds something else.
-        OSError: it cannot be written.
+        OutputError: it cannot be written; what was there before is as it was.
     """
     folder, fingerprint = Path(folder), tokenizer.fingerprint()
     if tokenizer_name is not None and load_tokenizer(tokenizer_name).fingerprint() != fingerprint:
         raise MismatchError(f"{tokenizer_name} is not this pipeline's tokenizer: save it with a copy of the tokenizer")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise ValueError(f"{folder} holds other files: choose a new folder for the pipeline")
+    refuse_strangers(folder, OWN, "the pipeline", mark=MANIFEST)
     manifest = PipelineManifest(
         format_version=FORMAT_VERSION,
         tokenizer=tokenizer_name or f"{INSIDE}tokenizer",
@@ -77,19 +77,11 @@ def write_pipeline(
         generator_class=type(generator).__name__,
         defaults=defaults,
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = temporary_path(folder)
-    try:
-        part.mkdir()
+    with atomic_folder(folder, kept=COMPANIONS) as part:
         generator.save_pretrained(str(part / "generator"))
         if tokenizer_name is None:
             tokenizer.save_pretrained(str(part / "tokenizer"))
         write_json(part / MANIFEST, config_to_dict(manifest))
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def read_pipeline(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from ...core.errors import AudioError
 from ...core.files import write_json
-from ...core.leftovers import temporary_path
+from ...core.folders import atomic_folder
 from ...core.read_ahead import read_ahead
 from ...layers.audio import to_rate
 from ..data.audio.convert import select_channels
@@ -90,11 +88,9 @@ def _key(items: Sequence[AudioItem], sample_rate: int, channels: int) -> str:
 
 def _build(folder: Path, items: Sequence[AudioItem], sample_rate: int, channels: int, num_threads: int) -> None:
     """Decodes all items in order; the folder gets its name only when it is complete."""
-    part = temporary_path(folder)
-    part.mkdir(parents=True, exist_ok=True)
     lengths: list[int] = []
     failures: list[tuple[str, str]] = []
-    try:
+    with atomic_folder(folder) as part:
         decoded = _decoded(items, sample_rate, channels, num_threads)
         with open(part / "samples.i16", "wb") as file, closing(decoded):
             for number, audio in enumerate(decoded):
@@ -106,16 +102,7 @@ def _build(folder: Path, items: Sequence[AudioItem], sample_rate: int, channels:
                 lengths.append(len(audio))
                 if (number + 1) % 500 == 0:
                     logger.info("decoded %d of %d files", number + 1, len(items))
-            file.flush()
-            os.fsync(file.fileno())
         write_json(part / "index.json", {"lengths": lengths, "failures": failures})
-        try:
-            os.replace(part, folder)
-        except OSError:
-            if not (folder / "index.json").is_file():  # otherwise another process was faster
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _decoded(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.files import write_text
+from ...core.files import write_text, writing
 from ...core.job_log import job_logger
 from .environment import Processes
 from .trackers import Trackers
@@ -35,7 +35,7 @@ class MetricsLog:
     def write(self, step: int, figures: dict[str, float]) -> None:
         """Logs `figures` under the number of steps done. NaN and inf become null in the file."""
         plain: dict[str, Any] = {k: (v if math.isfinite(v) else None) for k, v in figures.items()}
-        with open(self.path, "a", encoding="utf-8") as file:
+        with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **plain}) + "\n")
         self.trackers.write(step, figures)
         job_logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ....core.files import atomic_path
 
+PROBE_BYTES = 1 << 20
 SUBTYPES = ("PCM_16", "PCM_24", "FLOAT")
 
 
@@ -23,7 +25,7 @@ def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str 
 
     Raises:
         ValueError: wrong shape, no samples, NaN or inf, or an unknown subtype.
-        OSError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     import soundfile
 
@@ -42,4 +44,13 @@ def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str 
         try:
             soundfile.write(part, audio.detach().float().cpu().numpy().T, sample_rate, subtype=subtype)
         except soundfile.LibsndfileError as error:
-            raise OSError(f"cannot write {path}: {error.error_string}") from error
+            _raise_reason(part)
+            raise OSError(error.error_string) from error
+
+
+def _raise_reason(path: Path) -> None:
+    """Raises the error of the system that libsndfile does not quote, if writing to the file fails here, too."""
+    with open(path, "ab") as file:
+        file.write(bytes(PROBE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())

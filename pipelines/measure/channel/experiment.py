@@ -77,8 +77,8 @@ def run_robustness(
     experiment = _Experiment(config, tokenizer)
     found = robustness_findings(experiment.run(items, progress), experiment.figures.facts)
     if folder is not None:
-        save_config(config, folder / "config.yaml")
         found.write(folder)
+        save_config(config, folder / "config.yaml")
     return found
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ....core.figures import can_draw
-from ....core.files import finite, write_json, write_text
+from ....core.files import finite, json_text, write_json, write_text
+from ....core.outputs import rescued
 from .export import csv_text, table_dict
 from .grid import Grid
 from .table import ResultsTable
@@ -67,16 +68,17 @@ class Findings:
         )
         texts = {csv_file: csv_text(self.columns, self.rows)}
         texts |= {Path(folder) / name: text for name, text in self.extra_csv.items()}
-        for path, text in texts.items():
-            write_text(path, text)
-        write_json(json_file, self.to_dict())
-        paths = [*texts, json_file]
-        if can_draw("plots and pages"):
-            self.page().write(page)
-            paths.append(page)
-            if self.draw is not None:
-                self.draw(plot)
-                paths.append(plot)
+        with rescued(json_file.name, lambda: json_text(self.to_dict())):
+            for path, text in texts.items():
+                write_text(path, text)
+            write_json(json_file, self.to_dict())
+            paths = [*texts, json_file]
+            if can_draw("plots and pages"):
+                self.page().write(page)
+                paths.append(page)
+                if self.draw is not None:
+                    self.draw(plot)
+                    paths.append(plot)
         return paths
 
     def page(self) -> Report:

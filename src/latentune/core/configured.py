@@ -19,9 +19,13 @@ from torch import nn
 from .config import build_config, config_to_dict
 from .errors import CheckpointError
 from .files import let_others_read
+from .folders import atomic_folder, refuse_strangers
 from .objective import Objective
 from .registry import OWN_PACKAGE, class_path, find_class
 
+WEIGHTS = "diffusion_pytorch_model"  # how the names of weights begin
+# files next to a model that stay when it is replaced
+COMPANIONS = ("README.md", "LICENSE", ".gitattributes", "figures.json", "spectrograms.png")
 KEPT_KEYS = ("_licence",)  # of config.json, in addition to the config dataclass: facts about the weights
 
 
@@ -148,10 +152,42 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         return ""
 
     def save_pretrained(self, path: str | Path, **options: Any) -> None:
-        """Writes `config.json` and safetensors to a folder; where the model was loaded from is not recorded."""
+        """Writes `config.json` and safetensors to a folder, all or nothing; where the model was loaded from is not
+        recorded.
+
+        Args:
+            path: of the folder. A model of the same class that is there is replaced, next to which a model card stays.
+            options: of `ModelMixin.save_pretrained` of diffusers.
+
+        Raises:
+            ValueError: the folder holds something else.
+            OutputError: it cannot be written; what was there before is as it was.
+        """
+        if not options.get("is_main_process", True):
+            return
+        folder = Path(path).expanduser()
+        self.check_target(folder)
+        if options.get("push_to_hub"):
+            options.setdefault("repo_id", folder.name)  # and not that of the temporary folder
+        # a variant, such as fp16, is added to the weights that are there
+        others = [file.name for file in folder.iterdir()] if options.get("variant") and folder.is_dir() else []
         self.register_to_config(_name_or_path="")
-        super().save_pretrained(str(path), **options)  # type: ignore[misc]
-        let_others_read(*Path(path).glob("*.safetensors"))
+        with atomic_folder(folder, kept=[*COMPANIONS, *others]) as part:
+            super().save_pretrained(str(part), **options)  # type: ignore[misc]
+            let_others_read(*part.glob("*.safetensors"))
+
+    @classmethod
+    def check_target(cls, path: str | Path) -> None:
+        """Raises ValueError if a folder holds anything but a model of this class, which saving would remove."""
+        folder, what = Path(path).expanduser(), f"the {cls.__name__}"
+        refuse_strangers(folder, [cls.config_name, f"{WEIGHTS}*", *COMPANIONS], what, mark=cls.config_name)
+        if (config := folder / cls.config_name).is_file():
+            try:
+                found = json.loads(config.read_text(encoding="utf-8"))["_class_name"]
+            except (ValueError, KeyError, TypeError):
+                found = "something else"
+            if found != class_path(cls):
+                raise ValueError(f"{folder} holds {found}: choose a new folder for {what}")
 
     def to_json_string(self) -> str:
         """Returns the contents of `config.json`; a class from outside the package is named as `module:Class`."""

@@ -9,6 +9,7 @@ LatentuneError
  +-- EngineError          a task that the workers of an engine cannot finish
  +-- TrainingError        a run that cannot continue (NaN in the loss, nothing to train on)
  |    +-- TrainingInterrupted  a run that was stopped by a signal, after it saved a checkpoint
+ +-- OutputError          a file or folder that cannot be written; it is an OSError, too
  +-- MissingPackageError  a feature whose optional package is not installed
 
 A wrong argument of a Python call is a plain `ValueError` or `TypeError`. The command line turns a
@@ -51,6 +52,13 @@ class TrainingError(LatentuneError):
 
 class TrainingInterrupted(TrainingError):
     """A training run that was stopped by a signal, after it saved a checkpoint; the message says how to resume."""
+
+
+class OutputError(LatentuneError, OSError):
+    """A file or folder that cannot be written. Its arguments are those of OSError: error number and message."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class MissingPackageError(LatentuneError, ImportError):

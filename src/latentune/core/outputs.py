@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tempfile
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import OutputError
+from .files import write_text, writing
+
+logger = logging.getLogger(__name__)
+
+PROBE_BYTES = 4096  # a smaller file needs no block of its own on some file systems
 SLUG_LENGTH = 40  # characters
 
 
@@ -15,21 +24,36 @@ def prepare_output(folder: str | Path) -> Path:
     """Creates a folder, with its parents, and checks that files can be written to it.
 
     Raises:
-        OSError: files cannot be written; the message names the folder and the reason.
+        OutputError: files cannot be written; the message names the folder and the reason.
     """
     path = Path(folder).expanduser()
-    try:
+    with writing(f"to the folder {path}"):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
-            file.write(b"\0")
+            file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise type(error)(
-            error.errno, f"cannot write to the folder {path} ({reason}): choose another output"
-        ) from error
     return path
+
+
+@contextmanager
+def rescued(name: str, make_text: Callable[[], str]) -> Iterator[None]:
+    """Keeps results that cannot be written: they are written to a temporary folder instead, which the error names.
+
+    Args:
+        name: of the file in that folder.
+        make_text: returns its contents.
+    """
+    try:
+        yield
+    except OSError as error:
+        try:
+            rescue = Path(tempfile.mkdtemp(prefix="latentune-")) / name
+            write_text(rescue, make_text())
+        except OSError:
+            logger.error("the results cannot be written anywhere: %s", make_text())
+            raise error from None
+        raise OutputError(error.errno or 0, f"{error}; the results are in {rescue}") from error
 
 
 def slug(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,16 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
+
+GLOBAL = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")  # a name that torch does not unpickle
+KNOWN = {  # what torch says -> what that means
+    "TorchScript archive": "it is a TorchScript program, not a checkpoint: save its state_dict() with torch.save",
+    "legacy .tar format": "it has the .tar format of the first releases of torch: save it again with a later one",
+    "Unsupported operand": "it was written by another program than torch.save, or is damaged",
+    "central directory": "it is not complete: the end of the file is missing",
+}
+ADVICE = re.compile(r"`?weights_only`?|In PyTorch|Re-running|trusted source|Check the doc|[Pp]lease", re.ASCII)
+PICKLE = b"\x80"  # how pickles of protocol 2 and later begin
 
 
 def load_pickle(path: str | Path, *, mapped: bool = False) -> Any:
@@ -33,9 +44,7 @@ def load_pickle(path: str | Path, *, mapped: bool = False) -> Any:
         with torch.serialization.safe_globals(_numpy_scalars()):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zipfile(path))
     except Exception as error:  # a pickle can fail in many ways, and each means that the file is not usable
-        # only the reason out of torch's message, which begins with the advice to let the pickle run code
-        reason = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())[:300]
-        raise CheckpointError(f"cannot read {path} as a torch checkpoint ({type(error).__name__}: {reason})") from error
+        raise CheckpointError(f"cannot read {path} as a torch checkpoint: {_reason(Path(path), error)}") from error
 
 
 def load_state_pickle(path: str | Path, *, mapped: bool = False) -> dict[str, Tensor]:
@@ -48,6 +57,25 @@ def load_state_pickle(path: str | Path, *, mapped: bool = False) -> dict[str, Te
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} is not a flat dict of tensors: it is a checkpoint of another kind")
     return dict(state)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Returns why a pickle is refused, without torch's advice to let it run its code or to allow a class."""
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    if found := GLOBAL.search(text):
+        return f"it contains {found[1]}, which is not a weight; loading it could run code, so nothing of it is loaded"
+    for said, meaning in KNOWN.items():
+        if said in text:
+            return meaning
+    with open(path, "rb") as file:
+        head = file.read(2)
+    if not head:
+        return "it is an empty file"
+    if head[:1] != PICKLE and head != b"PK":
+        return "it is not a pickle"
+    text = text.rpartition("WeightsUnpickler error:")[2]
+    told = [sentence for sentence in re.split(r"(?<=\.) ", text) if not ADVICE.search(sentence)]
+    return " ".join(told)[:300].strip().rstrip(".") or f"it cannot be unpickled ({type(error).__name__})"
 
 
 def _numpy_scalars() -> list[Any]:

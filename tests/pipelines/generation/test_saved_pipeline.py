@@ -65,6 +65,17 @@ def test_saving_does_not_touch_a_folder_with_other_files(pipe: GenerationPipelin
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_pipeline_with_other_files_is_not_replaced(pipe: GenerationPipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path / "pipe")
+    (tmp_path / "pipe" / "README.md").write_text("card")
+    pipe.save_pretrained(tmp_path / "pipe")
+    assert (tmp_path / "pipe" / "README.md").read_text() == "card"
+    (tmp_path / "pipe" / "thesis.txt").write_text("dear")
+    with pytest.raises(ValueError, match=r"holds other files, such as thesis.txt: choose a new folder"):
+        pipe.save_pretrained(tmp_path / "pipe")
+    assert (tmp_path / "pipe" / "thesis.txt").read_text() == "dear"
+
+
 def test_a_failed_save_leaves_nothing_behind(
     pipe: GenerationPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,7 +204,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(
         raise OSError(28, "No space left on device")
 
     before = sorted(path for path in copied.rglob("*") if "tensorboard" not in str(path))
-    monkeypatch.setattr("latentune.pipelines.data.checkpoints.os.fsync", full)
+    monkeypatch.setattr("latentune.core.files.os.fsync", full)
     config = settings(audio, copied, "steps=7")
     with pytest.raises(OSError, match="No space left"):
         train(config)
