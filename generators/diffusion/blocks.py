@@ -50,8 +50,7 @@ class Attention(nn.Module):
             q, k = rotate_pairs(q, angles), rotate_pairs(k, angles)
         # under autocast the norms leave q and k in float32 while v is in half precision
         k, v = view.keys_and_values(k.to(v.dtype), v)
-        bias = None if view.bias is None else view.bias.to(k.dtype)
-        out = attend(q.to(k.dtype), k, v, view.mask, bias=bias)
+        out = attend(q.to(k.dtype), k, v, view.mask, bias=view.bias_as(k.dtype))
         projected: Tensor = self.to_out(out.transpose(1, 2).flatten(2))
         return projected
 

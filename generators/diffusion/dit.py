@@ -20,12 +20,13 @@ from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditio
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
 from ..given import Given
+from ..parts.packing import Packing
 from ..parts.request import check_request
 from ..stream import GeneratorStream
 from .blocks import Block, time_features
 from .frame_times import FrameTimes, spread
 from .normalise import check_latents
-from .packing import Packing
+from .packing import packed_frames, packed_tokens
 from .past import FrameCache, Past, View, doubled_view, plain_view
 from .rollout import open_rollout, sample_blocks
 from .sampling import DiffusionSampling, sample_latents
@@ -127,7 +128,7 @@ class DiffusionTransformer(LatentGenerator):
 
     @property
     def can_pack(self) -> bool:
-        return self.settings.attention == "full"
+        return True
 
     @property
     def repeated_blocks(self) -> Sequence[nn.Module]:
@@ -187,15 +188,17 @@ class DiffusionTransformer(LatentGenerator):
         chunk_index = index.div(self.binding.spec.chunk_latents, rounding_mode="floor")
         angles = rotary_angles(chunk_index, self.settings.width // self.settings.heads, self.settings.rotary_base)
         context = encoded.tokens
-        packing = Packing.of(mask) if self.packed and mask is not None else None
+        packing = None
+        if self.packed and mask is not None and cache is None:
+            packing = Packing.of(mask if past is None else mask.repeat(1, 2))
         if packing is None:
             views = self._views(mask, past, cache, store, x)
             tokens = View(mask=None if encoded.mask is None else KeyPadding(encoded.mask))
         else:
             x, modulation, weights = packing.pack(x), packing.pack(spread(modulation, weights)), None
             angles = packing.pack(angles.unsqueeze(0))[0]
-            views = [packing.frames_view()] * len(self.blocks)
-            context, tokens = packing.tokens_view(context, encoded.mask)
+            views = [packed_frames(self.settings, packing, past is not None, x)] * len(self.blocks)
+            context, tokens = packed_tokens(packing, context, encoded.mask)
         for block, view in zip(self.blocks, views, strict=True):
             x = block(x, modulation, weights, view, angles, context, tokens)
         x = x if packing is None else packing.unpack(x)

@@ -38,9 +38,15 @@ class View:
     """The keys and values that frames see in the self-attention of one layer."""
 
     mask: Mask | None = None  # None: all that there is
-    bias: Tensor | None = None  # added to the scores
+    bias: Tensor | tuple[Tensor, ...] | None = None  # added to the scores; several: one for each packed item
     cache: KVCache | None = None  # of earlier frames
     store: bool = False  # whether the frames' own keys and values are added to the cache
+
+    def bias_as(self, dtype: torch.dtype) -> Tensor | tuple[Tensor, ...] | None:
+        """Returns the bias in the dtype of the keys."""
+        if self.bias is None or isinstance(self.bias, Tensor):
+            return None if self.bias is None else self.bias.to(dtype)
+        return tuple(bias.to(dtype) for bias in self.bias)
 
     def keys_and_values(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what is attended to, of the frames' own keys and values [B, H, T, E]."""
@@ -93,6 +99,11 @@ class FrameCache:
         return [View(mask=padding, cache=layer, store=store) for layer in self.layers]
 
 
+def chunk_pattern(config: DiffusionTransformerConfig) -> ChunkCausal | None:
+    """Returns which frames see each other where no past is handed in; None: all."""
+    return None if config.attention == "full" else ChunkCausal(config.block_frames, config.window_blocks)
+
+
 def plain_view(config: DiffusionTransformerConfig, mask: Tensor | None) -> View:
     """Returns what the frames of whole items see, where no past is handed in: chunk-causal ones also see the noise of
     earlier blocks.
@@ -101,7 +112,7 @@ def plain_view(config: DiffusionTransformerConfig, mask: Tensor | None) -> View:
         config: of the transformer.
         mask: [B, T] bool, True where a frame is real; None: all are.
     """
-    pattern = None if config.attention == "full" else ChunkCausal(config.block_frames, config.window_blocks)
+    pattern = chunk_pattern(config)
     return View(mask=pattern if mask is None else KeyPadding(mask, pattern))
 
 
@@ -113,16 +124,26 @@ def doubled_view(config: DiffusionTransformerConfig, mask: Tensor | None, like: 
         mask: [B, T] bool, True where a frame is real; None: all are.
         like: [B, 2 T, W], of the dtype and device of the scores.
     """
-    size = (like.shape[1] // 2, config.block_frames, config.window_blocks)
     return View(
-        mask=None if mask is None else KeyPadding(mask.repeat(1, 2)), bias=_doubled_bias(*size, like.dtype, like.device)
+        mask=None if mask is None else KeyPadding(mask.repeat(1, 2)),
+        bias=doubled_bias(config, like.shape[1] // 2, like),
     )
 
 
-@functools.lru_cache(maxsize=8)
+def doubled_bias(config: DiffusionTransformerConfig, num_frames: int, like: Tensor) -> Tensor:
+    """Returns 0 where a frame sees another, else -inf: [2 T, 2 T], clean frames first.
+
+    Args:
+        config: of the transformer.
+        num_frames: T.
+        like: of the dtype and device of the scores.
+    """
+    return _doubled_bias(num_frames, config.block_frames, config.window_blocks, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=32)  # packed items have many lengths
 @torch.inference_mode(False)
 def _doubled_bias(num_frames: int, block: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Returns 0 where a frame sees another, else -inf: [2 T, 2 T], clean frames first."""
     index = torch.arange(num_frames, device=device) // block
     back = index[:, None] - index  # blocks from the one that is seen to the one that sees
     before, same = (back > 0) & (back <= window), back == 0

@@ -21,9 +21,11 @@ from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditio
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
 from ..given import Given
+from ..parts.packing import Packing
 from ..parts.request import check_request
 from ..stream import GeneratorStream
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
+from .documents import decode_documents, serve_documents
 from .sampling import TokenSampling, sample_tokens
 from .stream import TokenStream
 
@@ -102,7 +104,12 @@ class TokenLM(LatentGenerator):
             ff_swish=True,
             ff_no_bias=True,
         )
+        serve_documents(self.decoder)
         self.head = DigitHead(width, digit_levels, config.digit_width)
+
+    @property
+    def can_pack(self) -> bool:
+        return True
 
     @property
     def repeated_blocks(self) -> Sequence[nn.Module]:
@@ -117,6 +124,8 @@ class TokenLM(LatentGenerator):
         drop_mask: Drop | None = None,
     ) -> Tensor:
         """Returns digit logits [B, T', K, L] float32 of tokens [B, T', Q], each given the tokens before it.
+
+        Where items are packed, the logits of padding are zero.
 
         Args:
             tokens: [B, T', Q] int64.
@@ -144,8 +153,28 @@ class TokenLM(LatentGenerator):
             raise ValueError(f"{len(tokens)} items, but {len(encoded)} conditions")
         start, start_mask = self.start_embeddings(encoded)
         x = torch.cat([start, self.embed(digits[:, :-1])], 1)
+        if self.packed and mask is not None:
+            return self._packed_logits(x, start_mask, mask, digits)
         logits: Tensor = self.head(self.attend(x, start_mask)[:, start.shape[1] - 1 :], digits)
         return logits
+
+    def _packed_logits(self, x: Tensor, start_mask: Tensor | None, mask: Tensor, digits: Tensor) -> Tensor:
+        """Returns digit logits [B, T', K, L] of a sequence of embeddings [B, n, W], computed for what is real alone.
+
+        Args:
+            x: [B, n, W] embeddings of conditions, BOS and all tokens but the last.
+            start_mask: [B, P + 1] bool of the first embeddings; None: all are real.
+            mask: [B, T'] bool of the tokens.
+            digits: [B, T', K] of the tokens.
+        """
+        count = x.shape[1] - mask.shape[1] + 1  # P + 1
+        start = mask.new_ones(len(mask), count) if start_mask is None else start_mask
+        packing, tokens = Packing.of(torch.cat([start, mask[:, 1:]], 1)), Packing.of(mask)
+        angles, scale = rotary_for_x_transformers(x.shape[1], self.rotary_dim, self.settings.rotary_base, x)
+        rotary = packing.pack(angles), scale
+        hidden = decode_documents(self.decoder, packing.pack(x.to(self.bos.dtype)), packing.lengths, rotary)
+        before = packing.unpack(hidden)[:, count - 1 :]  # of what comes before each token
+        return tokens.unpack(self.head(tokens.pack(before), tokens.pack(digits)))
 
     def start_embeddings(self, conditions: EncodedConditions) -> tuple[Tensor, Tensor | None]:
         """Returns the embeddings [B, P + 1, W] before the first token, BOS last; and their mask if one is ragged."""

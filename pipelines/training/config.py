@@ -156,8 +156,7 @@ class TrainConfig:
     )
     packed: bool = option(
         False,
-        "Set the items of a batch end to end and compute their real frames alone, where they differ in length "
-        "(diffusion with full attention).",
+        "Set the items of a batch end to end and compute their real frames alone, where they differ in length.",
     )
     gradient_checkpointing: bool = option(
         False, "Compute the activations of each block again in the backward pass, which saves memory and costs time."

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from fake_binding import LATENT_BINDING
 
 from latentune.core.config import build_config
@@ -12,7 +11,8 @@ from latentune.core.errors import ConfigError
 from latentune.core.settings import load_settings
 from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
-from latentune.layers.attention import Documents, KeyPadding, attend
+from latentune.generators.diffusion.frame_times import FrameTimes
+from latentune.generators.diffusion.past import Past
 from latentune.pipelines.training.config import train_config
 
 LENGTHS = (4, 8, 2)
@@ -29,23 +29,33 @@ def model(**config: Any) -> DiffusionTransformer:
     return made
 
 
-def velocity(network: Any, t: torch.Tensor, packed: bool) -> torch.Tensor:
+def velocity(network: Any, t: torch.Tensor, packed: bool, past: bool) -> torch.Tensor:
     network.packed = packed
-    noisy = torch.randn(3, 8, 3, generator=torch.Generator().manual_seed(1))
+    random = torch.Generator().manual_seed(1)
+    noisy, clean = (torch.randn(3, 8, 3, generator=random) for _ in range(2))
     mask = torch.arange(8) < torch.tensor(LENGTHS)[:, None]
-    made = network(noisy, t, conditions=Conditions.of(["a", "", "b c"], 1.0), mask=mask)
+    before = {"past": Past(latents=clean, t=FrameTimes.of(torch.zeros(3, 8)))} if past else {}
+    made = network(noisy, t, conditions=Conditions.of(["a", "", "b c"], 1.0), mask=mask, **before)
     return made[mask]
 
 
-@pytest.mark.parametrize("per_frame", [False, True])
-def test_packed_items_have_the_velocity_and_the_gradient_of_padded_ones(per_frame: bool) -> None:
-    network: Any = model()
+CAUSAL = {"attention": "chunk_causal", "block_chunks": 1, "past_blocks": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "per_frame", "past"),
+    [({}, False, False), ({}, True, False), (CAUSAL, False, False), (CAUSAL, True, True)],
+)
+def test_packed_items_have_the_velocity_and_the_gradient_of_padded_ones(
+    config: dict[str, Any], per_frame: bool, past: bool
+) -> None:
+    network: Any = model(**config)
     t = torch.tensor([0.2, 0.5, 0.9])
     t = torch.rand(3, 8, generator=torch.Generator().manual_seed(2)) if per_frame else t
     gradients = []
     for packed in (False, True):
         network.zero_grad()
-        made = velocity(network, t, packed)
+        made = velocity(network, t, packed, past)
         made.square().sum().backward()
         gradients.append((made.detach(), {name: p.grad for name, p in network.named_parameters()}))
     torch.testing.assert_close(gradients[1][0], gradients[0][0])
@@ -53,42 +63,7 @@ def test_packed_items_have_the_velocity_and_the_gradient_of_padded_ones(per_fram
         torch.testing.assert_close(gradients[1][1][name], gradient, atol=1e-4, rtol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("backend", ["sdpa", "flex"])
-@pytest.mark.parametrize("key_lengths", [None, (3, 0, 70)])
-def test_a_document_sees_its_own_keys_alone(backend: Any, key_lengths: tuple[int, ...] | None) -> None:
-    lengths = (5, 150, 9)
-    documents = Documents(lengths, key_lengths)
-    random = torch.Generator().manual_seed(0)
-    q = torch.randn(1, 2, sum(lengths), 8, generator=random)
-    k, v = (torch.randn(1, 2, sum(key_lengths or lengths), 8, generator=random) for _ in range(2))
-    expected = [
-        F.scaled_dot_product_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys])
-        if keys.stop > keys.start
-        else torch.zeros_like(q[:, :, rows])
-        for rows, keys in documents.items
-    ]
-    torch.testing.assert_close(attend(q, k, v, documents, backend=backend), torch.cat(expected, 2))
-    queries = torch.arange(sum(lengths))
-    for bound in (0, 1):
-        whole = documents.bounds(queries)[bound]
-        assert whole.tolist() == [documents.bounds(int(query))[bound] for query in queries]
-
-
-def test_documents_that_do_not_fit_are_refused() -> None:
-    q = torch.randn(1, 1, 4, 8)
-    with pytest.raises(ValueError, match="documents of 5 queries and 5 keys"):
-        attend(q, q, q, Documents((2, 3)))
-    with pytest.raises(ValueError, match="without padding"):
-        attend(q, q, q, KeyPadding(torch.ones(1, 4, dtype=torch.bool), Documents((2, 2))))
-    with pytest.raises(ValueError, match="lengths of at least 1"):
-        Documents((2, 0))
-    with pytest.raises(ValueError, match="each with its keys"):
-        Documents((2, 2), (1,))
-
-
-def test_only_full_attention_is_packed_and_nothing_is_compiled() -> None:
-    assert model().can_pack
-    assert not model(attention="chunk_causal").can_pack
+def test_packed_items_are_not_compiled() -> None:
     keys = ["data.source=none", "packed=true", "compile=true"]
     with pytest.raises(ConfigError, match="packed cannot be combined with compile"):
         train_config(load_settings("train/dit-tiny", keys))

@@ -21,6 +21,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return make_dataset(tmp_path_factory.mktemp("made"), seconds=[0.2] * 6)
 
 
+@pytest.fixture(scope="module")
+def ragged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Items of different lengths."""
+    return make_dataset(tmp_path_factory.mktemp("ragged"), seconds=(0.3, 0.09, 0.2, 0.05))
+
+
 def run(made: dict[str, Path], name: str, output: Path, *overrides: str) -> dict[str, torch.Tensor]:
     keys = [f"data.source={made['data']}", "data.crop_s=0.17", f"output={output}", "batch_size=2", "steps=3"]
     train(train_config(load_settings(f"train/{name}", [*keys, "device=cpu", *overrides])))
@@ -50,6 +56,19 @@ def test_gradient_checkpointing_changes_nothing(name: str, made: dict[str, Path]
     plain = run(made, name, tmp_path / "plain")
     for key, value in run(made, name, tmp_path / "checkpointed", "gradient_checkpointing=true").items():
         assert torch.equal(value, plain[key]), key
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("dit-tiny", []), ("dit-tiny", ["model.config={attention: chunk_causal, max_frames: 64}"]), ("lm-tiny", [])],
+)
+def test_packed_batches_train_the_weights_of_padded_ones(
+    name: str, config: list[str], tmp_path: Path, ragged: dict[str, Path]
+) -> None:
+    config = [*config, "batch_size=4", "gradient_checkpointing=true"]
+    padded = run(ragged, name, tmp_path / "padded", *config)
+    for key, value in run(ragged, name, tmp_path / "packed", *config, "packed=true").items():
+        torch.testing.assert_close(value, padded[key], atol=1e-5, rtol=1e-4, msg=key)
 
 
 def test_muon_resumes_and_is_not_adamw(made: dict[str, Path], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -27,7 +28,7 @@ def attend(
     v: Tensor,
     mask: Mask | None = None,
     *,
-    bias: Tensor | None = None,
+    bias: Tensor | Sequence[Tensor] | None = None,
     first_query: int = 0,
     backend: Backend = "auto",
 ) -> Tensor:
@@ -42,7 +43,8 @@ def attend(
         mask: which keys a query sees; None: all of them. A full batch should pass None, since most fused kernels
             accept no mask tensor.
         bias: values added to the scores before the softmax, of the dtype of q, in a shape that broadcasts to
-            [B, H, T, S]; -inf hides a key. Only `sdpa` serves it.
+            [B, H, T, S]; -inf hides a key. With `Documents` also one for each item, for its own queries and keys. Only
+            `sdpa` serves it.
         first_query: position of query 0 among the keys; query t is at first_query + t. Streams, which keep the keys of
             frames whose queries are done, need it.
         backend: `sdpa` (torch's scaled_dot_product_attention), `flex` (torch's FlexAttention, compiled on CUDA),
@@ -59,10 +61,14 @@ def attend(
     """
     pattern, seen = (mask.pattern, mask.seen) if isinstance(mask, KeyPadding) else (mask, None)
     _check(q, k, v, pattern, seen, first_query)
+    if not (bias is None or isinstance(bias, Tensor)) and not (
+        isinstance(pattern, Documents) and len(bias) == len(pattern.lengths)
+    ):
+        raise ValueError(f"{len(bias)} biases need a mask of as many documents, got {pattern}")
     if backend not in get_args(Backend):
         raise ValueError(f"unknown attention backend {backend!r}: known are {', '.join(get_args(Backend))}")
     if backend == "auto":
-        backend = _best_backend(q, k, pattern, seen, bias)
+        backend = _best_backend(q, k, pattern, seen, bias is not None)
     if backend == "sdpa":
         return sdpa_attention(q, k, v, pattern, seen, bias, first_query)
     if bias is not None:
@@ -95,10 +101,10 @@ def _check_documents(q: Tensor, k: Tensor, documents: Documents, seen: Tensor | 
         )
 
 
-def _best_backend(q: Tensor, k: Tensor, pattern: Pattern | None, seen: Tensor | None, bias: Tensor | None) -> Backend:
+def _best_backend(q: Tensor, k: Tensor, pattern: Pattern | None, seen: Tensor | None, biased: bool) -> Backend:
     # without a pattern, torch chooses among its own fused kernels
     other_keys = q.shape[2] != k.shape[2] and not isinstance(pattern, Documents)
-    if not q.is_cuda or pattern is None or bias is not None or other_keys:
+    if not q.is_cuda or pattern is None or biased or other_keys:
         return "sdpa"
     if q.dtype in HALF and seen is None and flash_serves(pattern) and _installed("flash_attn"):
         return "flash"

@@ -98,15 +98,18 @@ class SlidingWindow(Pattern):
 
 @dataclass(frozen=True)
 class Documents(Pattern):
-    """Items set end to end: a query of an item sees all keys of that item, and none of the others."""
+    """Items set end to end: a query of an item sees keys of that item, and none of the others."""
 
     lengths: tuple[int, ...]  # queries of each item
     key_lengths: tuple[int, ...] | None = None  # keys of each item; None: as many as queries
+    inner: Pattern | None = None  # which keys of its item a query sees, by their positions in it; None: all
 
     def __post_init__(self) -> None:
         keys = self.lengths if self.key_lengths is None else self.key_lengths
         if not self.lengths or len(keys) != len(self.lengths) or min(self.lengths) < 1 or min(keys) < 0:
             raise ValueError(f"documents need lengths of at least 1, each with its keys, got {self.lengths} and {keys}")
+        if self.inner is not None and self.key_lengths is not None:
+            raise ValueError("documents with a pattern inside have as many keys as queries: leave key_lengths out")
 
     @property
     def items(self) -> list[tuple[slice, slice]]:
@@ -115,8 +118,11 @@ class Documents(Pattern):
 
     def bounds(self, query: Position) -> tuple[Position, Position]:
         if isinstance(query, int):
-            item = next(item for item in self.items if query < item[0].stop)
-            return item[1].start, item[1].stop - 1
+            queries, keys = next(item for item in self.items if query < item[0].stop)
+            if self.inner is None:
+                return keys.start, keys.stop - 1
+            low, high = self.inner.bounds(query - queries.start)
+            return max(low + keys.start, keys.start), min(high + keys.start, keys.stop - 1)
         first, last = self._tables(query.device)
         place = query.clamp(0, len(first) - 1)  # kernels look beyond the end
         return first[place], last[place]
@@ -126,6 +132,9 @@ class Documents(Pattern):
         repeats = torch.tensor(self.lengths)
         firsts = torch.tensor([keys.start for _, keys in self.items]).repeat_interleave(repeats)
         lasts = torch.tensor([keys.stop - 1 for _, keys in self.items]).repeat_interleave(repeats)
+        if self.inner is not None:
+            low, high = self.inner.bounds(torch.arange(len(firsts)) - firsts)
+            firsts, lasts = torch.maximum(firsts, firsts + low), torch.minimum(lasts, firsts + high)
         return firsts.to(device), lasts.to(device)
 
 

@@ -7,6 +7,7 @@ Shape letters: B batch, H heads, T queries, S keys, E features of a head.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ def sdpa_attention(
     v: Tensor,
     pattern: Pattern | None,
     seen: Tensor | None,
-    bias: Tensor | None,
+    bias: Tensor | Sequence[Tensor] | None,
     first_query: int,
 ) -> Tensor:
     """Computes `attend` for q [B, H, T, E] and k, v [B, H, S, E].
@@ -34,17 +35,18 @@ def sdpa_attention(
         v: values.
         pattern: which keys a query sees by position; None: all.
         seen: [B, S] bool, True where a key is real; None: all are.
-        bias: added to the scores; broadcasts to [B, H, T, S].
+        bias: added to the scores; broadcasts to [B, H, T, S]. With documents, perhaps one for each of them.
         first_query: position of query 0 among the keys.
 
     Returns:
         [B, H, T, E].
     """
     num_queries, num_keys = q.shape[2], k.shape[2]
-    if pattern is None or pattern.sees_all(first_query, num_queries, num_keys):
-        return F.scaled_dot_product_attention(q, k, v, _tensor_mask(None, seen, bias))
     if isinstance(pattern, Documents):
         return _each_item(q, k, v, pattern, bias)
+    assert bias is None or isinstance(bias, Tensor), "attend checks that only documents have several"
+    if pattern is None or pattern.sees_all(first_query, num_queries, num_keys):
+        return F.scaled_dot_product_attention(q, k, v, _tensor_mask(None, seen, bias))
     if isinstance(pattern, Causal) and seen is None and bias is None and num_queries == num_keys:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     outputs = []
@@ -62,16 +64,19 @@ def sdpa_attention(
     return torch.cat(outputs, dim=1).transpose(1, 2)
 
 
-def _each_item(q: Tensor, k: Tensor, v: Tensor, documents: Documents, bias: Tensor | None) -> Tensor:
+def _each_item(q: Tensor, k: Tensor, v: Tensor, documents: Documents, bias: Tensor | Sequence[Tensor] | None) -> Tensor:
     """Attends item by item, so that no score between two items is computed."""
     outputs = []
-    for queries, keys in documents.items:
-        added = None if bias is None else _cut_bias(bias, queries.start, queries.stop, keys.start, keys.stop)
+    for number, (queries, keys) in enumerate(documents.items):
+        if isinstance(bias, Tensor):
+            added: Tensor | None = _cut_bias(bias, queries.start, queries.stop, keys.start, keys.stop)
+        else:
+            added = None if bias is None else bias[number]
         item = q[:, :, queries]
         if keys.start == keys.stop:
             outputs.append(torch.zeros_like(item))
         else:
-            outputs.append(F.scaled_dot_product_attention(item, k[:, :, keys], v[:, :, keys], added))
+            outputs.append(sdpa_attention(item, k[:, :, keys], v[:, :, keys], documents.inner, None, added, 0))
     return torch.cat(outputs, 2)
 
 
