@@ -19,7 +19,8 @@ from ...core.job_log import job_logger
 from ...core.processes import Place
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 LINE_EVERY_S = 30.0  # time between two lines of progress where there is no terminal
 
@@ -44,7 +45,20 @@ class Outcome:
         else:
             from rich.console import Console
 
-            Console().print(self.text)
+            Console().print(_Visible(self.text))
+
+
+@dataclass(frozen=True)
+class _Visible:
+    """A table or text of rich without the control characters that names in it may hold."""
+
+    content: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for part in console.render(self.content, options):
+            yield part if part.control else Segment(visible(part.text), part.style)
 
 
 def visible(text: str) -> str:
@@ -129,7 +143,7 @@ def _bar(title: str, console: Console) -> Iterator[Callable[..., None]]:
         task = progress.add_task(title, total=None, note="")
 
         def update(done: float, total: float, note: str = "") -> None:
-            progress.update(task, completed=done, total=total, note=note)
+            progress.update(task, completed=done, total=total, note=visible(note))
 
         yield update
 
@@ -141,6 +155,6 @@ def _lines(title: str) -> Callable[..., None]:
         nonlocal written_s
         if time.monotonic() - written_s >= LINE_EVERY_S:
             written_s = time.monotonic()
-            click.echo(f"{title}: {done:g} of {total:g}{f', {note}' if note else ''}", err=True)
+            click.echo(f"{title}: {done:g} of {total:g}{f', {visible(note)}' if note else ''}", err=True)
 
     return update

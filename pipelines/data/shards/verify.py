@@ -12,6 +12,7 @@ import numpy as np
 from ....core.errors import DatasetError
 from ....core.files import file_sha256
 from ..audio.find import find_audio
+from .codec_check import codec_problems
 from .columns import INDEX_FILE, REBUILD, ItemColumns, ShardColumns, index_totals, make_index
 from .read import DATASET_FILE, DATASET_VERSION, LatentDataset
 from .shard import FILE_HASH, REPAIR, ShardFile
@@ -50,7 +51,7 @@ def verify_dataset(path: str | Path, progress: Callable[[int, int], None] | None
         shard.unmap()
         if progress is not None:
             progress(done, len(dataset.shards))
-    problems += [*corrupt, *_file_problems(dataset)]
+    problems += [*corrupt, *_file_problems(dataset), *codec_problems(dataset)]
     if corrupt or not dataset.complete:
         return problems
     table = make_index(columns)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ....core.errors import MismatchError
 from ....core.files import atomic_path
@@ -194,7 +195,7 @@ def _autocast(device: torch.device, settings: ShardSettings) -> AbstractContextM
 
 
 def write_silence(path: Path, tokenizer: AudioTokenizer, settings: ShardSettings) -> None:
-    """Writes one chunk of the codec's silence, taken from the middle of a longer one, atomically.
+    """Writes one chunk of the codec's silence, atomically.
 
     Args:
         path: of the file.
@@ -203,6 +204,18 @@ def write_silence(path: Path, tokenizer: AudioTokenizer, settings: ShardSettings
     """
     from safetensors.torch import save
 
+    streams = silence_of(tokenizer, settings)
+    with atomic_path(path) as part:
+        part.write_bytes(save({name: streams[name].contiguous() for name in settings.streams}))
+
+
+def silence_of(tokenizer: AudioTokenizer, settings: ShardSettings) -> dict[str, Tensor]:
+    """Returns latents [chunk_latents, D] and tokens [chunk_tokens, Q] of the codec's silence, from the middle of it.
+
+    Args:
+        tokenizer: the codec.
+        settings: of the dataset.
+    """
     spec = tokenizer.spec
     num_samples = max(8 * spec.chunk_samples, spec.sample_rate)
     audio = torch.zeros(1, spec.channels, num_samples, device=tokenizer.device)
@@ -211,6 +224,4 @@ def write_silence(path: Path, tokenizer: AudioTokenizer, settings: ShardSettings
     middle = spec.num_chunks(num_samples) // 2
     latents = result.latents[0, middle * spec.chunk_latents :][: spec.chunk_latents]
     tokens = result.tokens[0, middle * spec.chunk_tokens :][: spec.chunk_tokens]
-    streams = {"latents": latents.to(settings.latent_dtype).cpu(), "tokens": tokens.cpu()}
-    with atomic_path(path) as part:
-        part.write_bytes(save({name: streams[name].contiguous() for name in settings.streams}))
+    return {"latents": latents.to(settings.latent_dtype).cpu(), "tokens": tokens.cpu()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ....core.errors import AudioError
 from ....tokenizers.base import STREAMS, AudioTokenizer, Stream
+from ...data.audio.concerns import Concerns
 from ...data.audio.find import find_distinct_audio, left_out
 from ...data.audio.item import AudioItem
 from ..embedders.base import Embedder
@@ -150,8 +152,10 @@ def evaluate_systems(
     if not systems:
         raise ValueError("no system to measure: give at least one")
 
-    def read(item: AudioItem) -> Tensor:
-        return read_reference(item, sample_rate, channels, max_duration_s)
+    concerns = Concerns()
+
+    def read(item: AudioItem, concerns: Concerns | None = None) -> Tensor:
+        return read_reference(item, sample_rate, channels, max_duration_s, concerns)
 
     available, absent = split_available(check_figures(figures))
     if SEAM_FIGURE in available and (chunk is None or chunk[0] <= SEAM_WINDOW_S * sample_rate):
@@ -171,7 +175,9 @@ def evaluate_systems(
         nullcontext() if embedder is None else closing(ReconstructionSets(embedder))
     )
     with gathered as sets:
-        _measure_files(table, systems, items, read, sample_rate, chosen, sets, progress)
+        once = partial(read, concerns=concerns)  # metrics may read a file again
+        _measure_files(table, systems, items, once, sample_rate, chosen, sets, progress)
+        concerns.log()
         if not table.rows:
             first = "; first: {path}: {reason}".format(**table.failures[0]) if table.failures else ""
             raise AudioError(f"none of {len(items)} audio files could be measured{first}")

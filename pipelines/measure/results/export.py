@@ -86,7 +86,7 @@ def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, digit
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([_cell(column) for column in columns])
     for row in rows:
         values = (row.get(column) for column in columns)
         writer.writerow(

@@ -162,3 +162,28 @@ def test_progress_is_written_in_lines_without_a_terminal(
         update(1, 50)
         update(20, 50, "loss 0.5")
     assert capsys.readouterr().err == "training: 20 of 50, loss 0.5\n"
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(
+    codec_folder: Path, audio: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evil = "evil\x1b[31m\x07\u202ename"
+    rows = [{"path": str(audio / "0.wav"), evil: "text"}, {"path": str(audio / f"{evil}.wav"), evil: "text"}]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = call("encode", tmp_path / "manifest.jsonl", tmp_path / evil, "--tokenizer", codec_folder)
+    shown = call("info", tmp_path / evil)
+    for output in (result.output, shown.output):
+        assert not set("\x1b\x07\u202e") & set(output)
+    assert "evil\\x1b[31m" in shown.output  # rich itself drops the bell
+
+
+def test_evaluating_a_tokenizer_warns_of_odd_audio_as_encode_does(codec_folder: Path, tmp_path: Path) -> None:
+    """Samples that are scaled as integers, in more channels than two."""
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, (12_000, 4))
+    soundfile.write(tmp_path / "0.wav", noise, 48_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "1.wav", noise[:, :2] * 32768, 48_000, subtype="FLOAT")
+    evaluated = call("evaluate", "--tokenizer", codec_folder, "--audio", tmp_path)
+    encoded = call("encode", tmp_path, tmp_path / "out", "--tokenizer", codec_folder)
+    for text in ("1 recordings have a peak above 10 (full scale is 1), such as 1.wav", "have more than 2 channels"):
+        assert text in evaluated.stderr
+        assert text in encoded.stderr

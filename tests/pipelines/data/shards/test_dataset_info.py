@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from made_dataset import make_dataset
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from token_analysis import analyse_tokens
 
 from latentune.core.errors import DatasetError
@@ -169,3 +171,35 @@ def test_a_source_is_compared_by_content(folder, corpus, tmp_path):
     assert [problem.partition(" ")[0] for problem in found] == ["a.wav", "b.flac", "new.wav"]
     for part, problem in zip(("other content", "but not in", "but not in the dataset"), found, strict=True):
         assert part in problem
+
+
+def _record(folder, **hashes):
+    """Writes hashes of files to dataset.json, as if the files were those that were written."""
+    info = json.loads((folder / "dataset.json").read_text())
+    info["files"] |= hashes
+    (folder / "dataset.json").write_text(json.dumps(info))
+
+
+def test_spec_and_silence_are_compared_with_the_codec_that_is_at_hand(tmp_path):
+    made = make_dataset(tmp_path, seconds=(0.2,))
+    folder, silence = made["data"], made["data"] / "silence.safetensors"
+    assert dataset_info(folder, verify=True)["problems"] == []
+    streams = load_file(silence)
+    save_file({**streams, "latents": streams["latents"] + 0.5}, silence)
+    _record(folder, **{silence.name: file_sha256(silence)})
+    (problem,) = dataset_info(folder, verify=True)["problems"]
+    assert "does not hold the silence of the codec" in problem
+    save_file(streams, silence)
+    info = json.loads((folder / "dataset.json").read_text())
+    info["tokenizer"]["spec"]["sample_rate"] = 44100
+    info["files"][silence.name] = file_sha256(silence)
+    (folder / "dataset.json").write_text(json.dumps(info))
+    assert any("the spec is not that of" in problem for problem in dataset_info(folder, verify=True)["problems"])
+
+
+def test_a_codec_that_is_not_at_hand_is_no_problem(tmp_path, caplog):
+    made = make_dataset(tmp_path, seconds=(0.2,))
+    made["codec"].rename(tmp_path / "moved")
+    with caplog.at_level("INFO"):
+        assert dataset_info(made["data"], verify=True)["problems"] == []
+    assert "is not on this machine" in caplog.text
