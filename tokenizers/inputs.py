@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from ..core.config import convert_value, nearest_hint
+from ..core.config import convert_value, refuse_unknown
 from ..core.errors import ConfigError
 from ..layers.audio import check_audio, to_channels, to_rate
 from .base import AudioTokenizer, TokenizerSpec
@@ -132,9 +132,7 @@ def refuse_options(options: Mapping[str, Any], method: Callable[..., Any]) -> No
     common = inspect.signature(getattr(AudioTokenizer, method.__name__)).parameters
     own = inspect.signature(method).parameters.values()
     known = [p.name for p in own if p.kind is p.KEYWORD_ONLY and p.name not in common]
-    for name in options:
-        if name not in known:
-            raise TypeError(f"{method.__qualname__} has no option {name}: {nearest_hint(name, known)}")
+    refuse_unknown(options, known, method.__qualname__)
 
 
 def check_decode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) -> None:

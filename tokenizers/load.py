@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..core.device import Precision, move_model, pick_device, pick_dtype
+from ..core.device import Precision, pick_device, pick_dtype
 from ..core.errors import CheckpointError
-from ..core.hub import HUB_OPTIONS, fetch_file, is_hub_id
+from ..core.hub import HUB_OPTIONS, Source, is_hub_id
 from ..core.registry import find_class
 from .base import AudioTokenizer
-from .cards import OFFICIAL_CARDS, SHIPPED_CARDS
+from .cards import OFFICIAL_CARDS, SHIPPED_CARDS, official_card, place_of
+from .layouts import official_class, own_config
 
 # codec class, as written in config.json -> module:Class
 FAMILIES = {
@@ -24,12 +24,6 @@ FAMILIES = {
     "DistillNeuCodec": ".neucodec:DistillNeuCodec",
     "MelCodec": ".melcodec:MelCodec",
 }
-# shipped name -> folder with config.json and weights, inside the package
-SHIPPED = {name: card.place for name, card in SHIPPED_CARDS.items()}
-# official name -> (class, hub id of weights in the official format)
-OFFICIAL = {name: (card.class_name, card.place) for name, card in OFFICIAL_CARDS.items()}
-# a file next to official weights, or the weights themselves -> class, which distinguishes its versions itself
-OFFICIAL_FILES = {"codicodec.pt": "CoDiCodec", "model_config.json": "TAAE", "pytorch_model.bin": "NeuCodec"}
 
 
 def tokenizer_class(class_name: str) -> type[AudioTokenizer]:
@@ -48,94 +42,58 @@ def load_tokenizer(
     *,
     device: str | torch.device | None = None,
     precision: Precision | None = None,
+    class_name: str | None = None,
     **options: Any,
 ) -> AudioTokenizer:
-    """Loads a tokenizer in eval mode.
+    """Loads a tokenizer in eval mode: one that this library wrote, or official weights in any of their formats.
 
     Args:
-        name_or_path: a shipped name (`codicodec-mini`), an official name (`codicodec`, fetched from its hub), a local
-            folder with config.json and weights, or a hub id of such a folder.
+        name_or_path: a shipped name (`codicodec-mini`), an official name (`codicodec`) or its hub id, a folder, a file
+            of official weights, or the hub id of such a folder.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one; None: the CPU.
-        precision: `fp32`, `bf16`, `fp16`, or `auto` (fp32 on the CPU, bf16 on a GPU that supports it); None: as the
-            weights were saved. Half precision is faster and changes the result: of the tokens of the shipped codecs,
-            72 to 99 % stay the same in bf16 and 95 to 99 % in fp16.
-        options: passed to `from_pretrained` (`revision`, `local_files_only`, ...).
+        precision: `fp32`, `bf16`, `fp16`, or `auto` (fp32 on the CPU, bf16 on a GPU that supports it); None: fp32.
+            Half precision is faster and changes the result: of the tokens of the shipped codecs, 72 to 99 % stay the
+            same in bf16 and 95 to 99 % in fp16.
+        class_name: of the codec, where official weights do not say it.
+        options: of `from_pretrained`: `torch_dtype`, `device_map`, those of the hub (`revision`, `subfolder`,
+            `cache_dir`, `token`, `local_files_only`, `force_download`), and those of official weights, such as
+            `semantic` of NeuCodec.
 
     Returns:
         The tokenizer.
 
     Raises:
         CheckpointError: there is nothing usable at `name_or_path`.
+        ConfigError: there is no such class.
         ValueError: the device or the precision is unknown or not available.
+        TypeError: an unknown option, or device or precision in two ways.
     """
+    for ours, theirs, given in (("device", "device_map", device), ("precision", "torch_dtype", precision)):
+        if given is not None and options.get(theirs) is not None:
+            raise TypeError(f"{ours} and {theirs} are given, which say the same: leave one out")
     place = None if device is None else pick_device(str(device))
     dtype = None if precision is None else pick_dtype(precision, place or "cpu")
-    tokenizer = _load(str(name_or_path), **options)
+    where = place_of(name_or_path)
+    found = tokenizer_class(class_name) if class_name is not None else _class_at(where, options)
+    tokenizer = found.from_pretrained(where, **options)
     if place is not None or dtype is not None:
-        move_model(tokenizer, place, dtype)
+        tokenizer.place(dtype, place)
     return tokenizer
 
 
-def _load(name: str, **options: Any) -> AudioTokenizer:
-    if name in SHIPPED:
-        name = str(files("latentune") / SHIPPED[name])
-    elif name in OFFICIAL:
-        return load_official(name, **options)
-    found = {key: value for key, value in options.items() if key in HUB_OPTIONS}
-    return _class_at(name, **found).from_pretrained(name, **options)
-
-
 def load_official(source: str | Path, class_name: str | None = None, **options: Any) -> AudioTokenizer:
-    """Loads weights in a codec's official format.
-
-    Args:
-        source: an official name or its hub id, or a file or folder of official weights.
-        class_name: of the codec, where it does not follow from the source.
-        options: of the class's `from_official`, such as `revision`, or `semantic` of NeuCodec.
-
-    Returns:
-        The tokenizer.
-
-    Raises:
-        CheckpointError: nothing usable is there, or nothing that identifies the codec.
-        ConfigError: there is no such class.
-    """
-    path = Path(source)
-    for name, (family, hub_id) in OFFICIAL.items():
-        if str(source) in (name, hub_id):
-            source, class_name = hub_id, class_name or family
-    if class_name is not None:
-        return tokenizer_class(class_name).from_official(source, **options)
-    folder = path if path.is_dir() else path.parent
-    for file, family in OFFICIAL_FILES.items():
-        if path.exists() and (folder / file).is_file():
-            return tokenizer_class(family).official_version(path).from_official(source, **options)
-    if not path.exists() and not is_hub_id(source):
-        raise CheckpointError(
-            f"there is neither a file or folder at {source} nor a codec of that name: {', '.join(OFFICIAL)}"
-        )
-    raise CheckpointError(
-        f"the codec of {source} cannot be identified: pass a folder with {' or '.join(OFFICIAL_FILES)}, one of "
-        f"{', '.join(OFFICIAL)}, or the name of its class ({', '.join(FAMILIES)})"
-    )
+    """Loads official weights of a codec; the same as `load_tokenizer(source, class_name=class_name, **options)`."""
+    return load_tokenizer(source, class_name=class_name, **options)
 
 
-def _class_at(path: str, **hub_options: Any) -> type[AudioTokenizer]:
-    """Returns the class that the config.json at a folder or hub id names."""
-    if Path(path).is_dir():
-        config_path = Path(path) / "config.json"
-        if not config_path.is_file():
-            message = f"{path} has no config.json: it is not a saved tokenizer"
-            if any((Path(path) / name).is_file() for name in OFFICIAL_FILES):
-                message += f", but has official weights: `latentune convert {path} OUTPUT` converts them"
-            raise CheckpointError(message)
-    elif is_hub_id(path):
-        config_path = fetch_file(path, "config.json", **hub_options)
-    else:
-        known = ", ".join(sorted([*SHIPPED, *OFFICIAL]))
-        raise CheckpointError(f"unknown tokenizer {path!r}: pass a folder, a hub id (owner/name) or one of {known}")
-    try:
-        class_name = json.loads(config_path.read_text())["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{config_path} is not the config of a tokenizer ({error!r})") from error
-    return tokenizer_class(class_name)
+def _class_at(place: str, options: Mapping[str, Any]) -> type[AudioTokenizer]:
+    """Returns the class of the tokenizer at a folder, a file or a hub id."""
+    if not is_hub_id(place) and not Path(place).expanduser().exists():
+        known = ", ".join(sorted([*SHIPPED_CARDS, *OFFICIAL_CARDS]))
+        raise CheckpointError(f"there is no file or folder {place!r}, nor a tokenizer of that name: {known}")
+    source = Source(place, {name: options[name] for name in HUB_OPTIONS if name in options})
+    if (card := official_card(place)) is not None and source.is_remote:
+        return tokenizer_class(card.class_name)
+    if (config := own_config(source)) is not None:
+        return tokenizer_class(str(config["_class_name"]))
+    return tokenizer_class(official_class(source)).official_version(source)

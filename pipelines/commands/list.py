@@ -37,14 +37,17 @@ def names(config: ListConfig) -> Outcome:
 
 def _tokenizers() -> list[Row]:
     from ...core.hub import is_downloaded
-    from ...tokenizers.cards import OFFICIAL_CARDS, SHIPPED_CARDS
+    from ...tokenizers.cards import OFFICIAL_CARDS, SHIPPED_CARDS, OfficialCard
 
     rows = []
     for name, card in {**SHIPPED_CARDS, **OFFICIAL_CARDS}.items():
-        if name in SHIPPED_CARDS:
+        if not isinstance(card, OfficialCard):
             available = SHIPS
+        elif is_downloaded(card.place, *card.files):
+            available = "downloaded"
         else:
-            available = "downloaded" if is_downloaded(card.place) else f"on the hub ({card.place})"
+            access = ", gated" if card.gated else ""
+            available = f"on the hub ({card.place}, {card.download_gb:g} GB{access})"
         rows.append(
             {
                 "name": name,

@@ -19,7 +19,7 @@ from ...generators.adapters import MANIFEST as ADAPTER
 from ...generators.adapters import load_adapters
 from ...generators.load import load_generator
 from ...tokenizers.base import AudioTokenizer
-from ...tokenizers.load import SHIPPED as SHIPPED_TOKENIZERS
+from ...tokenizers.cards import SHIPPED_CARDS as SHIPPED_TOKENIZERS
 from ...tokenizers.load import load_tokenizer
 from ..data.checkpoints import STATE_FILE, last_checkpoint, read_progress
 from ..data.shards.read import read_dataset_json

@@ -124,7 +124,7 @@ def test_bad_settings_are_refused_before_anything_is_written(tmp_path: Path) -> 
 
 def test_the_defaults_name_what_ships() -> None:
     from latentune.pipelines.generation.load import SHIPPED, shipped_pipelines
-    from latentune.tokenizers.load import SHIPPED as TOKENIZERS
+    from latentune.tokenizers.cards import SHIPPED_CARDS as TOKENIZERS
     from latentune.tokenizers.load import load_tokenizer
 
     config = DemoConfig()

@@ -12,14 +12,14 @@ import latentune
 from latentune.layers.audio import to_channels, to_rate
 from latentune.pipelines.data.audio.read import read_audio
 from latentune.pipelines.measure.codecs.figures.distances import mel_distance
-from latentune.tokenizers.load import SHIPPED
+from latentune.tokenizers.cards import SHIPPED_CARDS
 
 FIXTURES = Path(__file__).resolve().parents[2] / "demos/fixtures"
 
 
 def test_shipped_weights_are_small_and_have_a_card() -> None:
-    for folder in SHIPPED.values():
-        path = Path(str(files("latentune") / folder))
+    for card in SHIPPED_CARDS.values():
+        path = Path(str(files("latentune") / card.place))
         assert (path / "README.md").read_text()
         assert sum(f.stat().st_size for f in path.iterdir()) < 20 * 2**20
 
@@ -28,11 +28,11 @@ def test_all_shipped_weights_together_are_small() -> None:
     """Those of tokenizers, generators and embedders."""
     root = Path(str(files("latentune")))
     weights = [path for room in ("tokenizers", "pipelines") for path in (root / room).rglob("weights/**/*.safetensors")]
-    assert len(weights) >= len(SHIPPED)
+    assert len(weights) >= len(SHIPPED_CARDS)
     assert sum(path.stat().st_size for path in weights) <= 70_000_000
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_CARDS)
 def test_a_shipped_codec_beats_silence_and_random_weights(name: str) -> None:
     codec = latentune.load_tokenizer(name)
     assert next(codec.parameters()).dtype == torch.float32

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from ...core.hub import Source
 from ...layers import fsq
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
@@ -55,16 +55,16 @@ class CoDiCodec(AudioTokenizer):
         self.denoiser = Denoiser(config)
 
     @classmethod
-    def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Loads a `codicodec.pt`; see `AudioTokenizer.from_official`.
+    def read_official(cls, source: Source, config: CoDiCodecConfig | None = None) -> Self:
+        """Reads a `codicodec.pt`; see `AudioTokenizer.read_official`.
 
         Args:
-            path: the file, folder or hub id.
-            options: also `config`, for another size than the released one.
+            source: where it is.
+            config: for a checkpoint of another size than the official one.
         """
-        from .upstream import load_official
+        from .upstream import read_codec
 
-        return load_official(cls, path, **options)
+        return read_codec(cls, source, config)
 
     @property
     def spec(self) -> TokenizerSpec:

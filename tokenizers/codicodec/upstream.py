@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from ...core.errors import CheckpointError
-from ...core.hub import fetch_file, is_hub_id
+from ...core.hub import Source
 from ...core.pickles import load_pickle
 from ..parts.official import renamed_state
 from .config import CoDiCodecConfig
@@ -148,29 +148,19 @@ def read_official(path: Path) -> dict[str, Tensor]:
     return dict(content[STATE_KEY])
 
 
-def load_official(cls: type[Codec], path: str | Path, config: CoDiCodecConfig | None = None, **options: Any) -> Codec:
-    """Implements `CoDiCodec.from_official`.
+def read_codec(cls: type[Codec], source: Source, config: CoDiCodecConfig | None = None) -> Codec:
+    """Implements `CoDiCodec.read_official`.
 
     Args:
         cls: the class to build.
-        path: the file, folder or hub id.
+        source: the file, folder or repository.
         config: for a checkpoint of another size than the official one.
-        options: of `huggingface_hub.hf_hub_download`.
-
-    Returns:
-        The codec in eval mode.
 
     Raises:
         CheckpointError: as of `read_official` and `convert_state_dict`.
     """
-    local = Path(path)
-    if local.is_dir():
-        local = local / FILE_NAME
-    elif is_hub_id(path):
-        local = fetch_file(str(path), FILE_NAME, **options)
-    state = read_official(local)
+    state = read_official(source.given or source.file(FILE_NAME))
     codec = cls(config or CoDiCodecConfig())
     codec.load_state_dict(convert_state_dict(state, codec), strict=True)
     codec.licence = LICENCE
-    loaded: Codec = codec.eval()
-    return loaded
+    return codec

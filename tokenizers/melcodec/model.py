@@ -6,14 +6,12 @@ Shape letters beyond those of `AudioTokenizer`: F values per frame that the enco
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...core.errors import CheckpointError
 from ...layers import fsq
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
@@ -60,11 +58,6 @@ class MelCodec(AudioTokenizer):
             else ResidualCodebooks(config.residual, config.latent_dim)
         )
         self.decoder = Decoder(config)
-
-    @classmethod
-    def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Raises CheckpointError: this codec is our own, and has one format only."""
-        raise CheckpointError(f"MelCodec has no other format than its own: load {path} with load_tokenizer")
 
     @property
     def spec(self) -> TokenizerSpec:

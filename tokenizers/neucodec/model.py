@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from ...core.hub import Source
 from ...layers import fsq
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
@@ -76,29 +77,34 @@ class NeuCodec(AudioTokenizer):
 
     @classmethod
     def from_official(cls, path: str | Path, semantic: str | Path | None = None, **options: Any) -> Self:
-        """Loads a `pytorch_model.bin`; see `AudioTokenizer.from_official`.
+        """Loads official weights; see `AudioTokenizer.from_official`, and `read_official` for `semantic`."""
+        return super().from_official(path, semantic=semantic, **options)
+
+    @classmethod
+    def read_official(
+        cls, source: Source, semantic: str | Path | None = None, config: CodecConfig | None = None
+    ) -> Self:
+        """Reads a `pytorch_model.bin`, or the weights of transformers' `NeuCodecModel` with their config.
 
         Args:
-            path: the file, folder or hub id.
-            semantic: folder or hub id of the semantic encoder, whose weights the official file does not contain; None:
-                the folder `semantic` next to the weights if it exists, else `semantic_hub_id`.
-            options: also `config`, for another size than the released one.
-
-        Returns:
-            The tokenizer.
+            source: where they are.
+            semantic: folder or hub id of the semantic encoder, whose weights `pytorch_model.bin` does not contain;
+                None: the folder `semantic` next to it if that exists, else `semantic_hub_id`. The options of the hub,
+                such as `cache_dir` and `token`, count for it as well, but for `revision` and `subfolder`.
+            config: for a `pytorch_model.bin` of another size than the released one.
 
         Raises:
             CheckpointError: as there; or no semantic encoder (the message says which).
         """
-        from .upstream import load_official
+        from .official import read_codec
 
-        return load_official(cls, path, semantic, **options)
+        return read_codec(cls, source, semantic, config)
 
     @classmethod
-    def official_version(cls, path: Path) -> type[AudioTokenizer]:
-        from .upstream import official_version
+    def official_version(cls, source: Source) -> type[AudioTokenizer]:
+        from .official import official_version
 
-        return official_version(path)
+        return official_version(source)
 
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:

@@ -1,41 +1,27 @@
-"""Official NeuCodec weights with our names: those of the codec, and those of its semantic encoder.
-
-The official `pytorch_model.bin` is a flat dict without the semantic encoder, which is that of another model, unchanged.
-"""
+"""The official `pytorch_model.bin` with our names: a flat dict, without the semantic encoder, another model's."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...core.configured import describe_keys
 from ...core.errors import CheckpointError
-from ...core.hub import fetch_file, is_hub_id
-from ...core.pickles import load_state_pickle
 from ...layers.weight_norm import SPELLINGS, fold_state_dict, fold_weight_norm
 from ..parts.official import renamed_state
-from .config import CodecConfig, DistillNeuCodecConfig, NeuCodecConfig
-from .distil_semantic import distil_semantic_state
+from .config import CodecConfig
 from .distil_upstream import distil_tensors
 from .distilled import DistillNeuCodec
-from .hugging_face import find_folder, read_folder
 from .model import NeuCodec
-from .semantic import semantic_state
 from .snake import half_band_filter
 
 logger = logging.getLogger(__name__)
-Version = TypeVar("Version", bound=NeuCodec)
 
 FILE_NAME = "pytorch_model.bin"
-SEMANTIC_FOLDER = "semantic"  # next to the weights
-LICENCE = "Apache-2.0"
 DISTILLED_PREFIX = "codec_encoder."  # of keys that only the distilled version has
 TWIN_TOLERANCE = 1e-5
 FILTER_TOLERANCE = 1e-6
@@ -163,72 +149,3 @@ def _check_constant(key: str, tensor: Tensor, config: CodecConfig) -> None:
 def is_distilled(official: Mapping[str, Any]) -> bool:
     """Returns whether a state dict is one of the distilled version."""
     return any(key.startswith(DISTILLED_PREFIX) for key in official)
-
-
-def official_version(path: Path) -> type[NeuCodec]:
-    """Implements `NeuCodec.official_version` for a `pytorch_model.bin` or a folder with one."""
-    return DistillNeuCodec if is_distilled(load_state_pickle(_local(path), mapped=True)) else NeuCodec
-
-
-def load_official(
-    cls: type[Version],
-    path: str | Path,
-    semantic: str | Path | None = None,
-    config: CodecConfig | None = None,
-    **options: Any,
-) -> Version:
-    """Implements `NeuCodec.from_official`; the semantic encoder's sizes are read from its own config.
-
-    Args:
-        cls: the class to build.
-        path: the file, folder or hub id.
-        semantic: folder or hub id of the semantic encoder; None: the default places.
-        config: for a checkpoint of another size than the released one.
-        options: of `huggingface_hub.hf_hub_download`.
-
-    Returns:
-        The codec in eval mode.
-
-    Raises:
-        CheckpointError: as of `convert_state_dict`, or there is no semantic encoder that fits.
-    """
-    from accelerate import init_empty_weights
-
-    file = fetch_file(str(path), FILE_NAME, **options) if is_hub_id(path) else _local(Path(path))
-    if semantic is None:
-        local = file.parent / SEMANTIC_FOLDER
-        semantic = local if local.is_dir() else cls.semantic_hub_id
-    official = load_state_pickle(file)
-    values, semantic_weights = read_folder(find_folder(semantic))
-    config = config or cls.config_class()
-    # the sizes of the semantic encoder are its own; a config argument decides how many layers are used
-    if isinstance(config, NeuCodecConfig):
-        sizes: Any = type(config.semantic).from_hugging_face(values, config.semantic.num_layers)
-        state = semantic_state(semantic_weights, sizes.num_layers)
-    else:
-        assert isinstance(config, DistillNeuCodecConfig)
-        sizes = type(config.semantic).from_hugging_face(values)
-        state = distil_semantic_state(semantic_weights)
-    with init_empty_weights(include_buffers=False):  # drawing a billion random weights takes longer than reading them
-        codec = cls(replace(config, semantic=sizes))
-    state = {f"semantic_encoder.{key}": tensor for key, tensor in state.items()}
-    _check_semantic(state, codec, semantic)
-    codec.load_state_dict(convert_state_dict(official, codec) | state, strict=True, assign=True)
-    codec.licence = LICENCE
-    loaded: Version = codec.eval()
-    return loaded
-
-
-def _check_semantic(state: Mapping[str, Tensor], codec: NeuCodec, source: str | Path) -> None:
-    ours = {name: tensor.shape for name, tensor in codec.state_dict().items() if name.startswith("semantic_encoder.")}
-    missing, unexpected = sorted(set(ours) - set(state)), sorted(set(state) - set(ours))
-    other = sorted(name for name in set(ours) & set(state) if state[name].shape != ours[name])
-    if missing or unexpected or other:
-        raise CheckpointError(
-            f"the semantic encoder at {source} does not fit: {describe_keys('missing', missing)}, "
-            f"{describe_keys('unexpected', unexpected)}, {describe_keys('of another size', other)}"
-        )
-
-
-def _local(path: Path) -> Path:
-    return path / FILE_NAME if path.is_dir() else path

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...core.configured import describe_keys
 from ...core.errors import CheckpointError
+from ...core.hub import Source
+from ...core.pickles import load_state_pickle
+
+TRANSFORMERS_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+
+def read_weights(source: Source, *names: str) -> dict[str, Tensor]:
+    """Returns the state dict of a source: of the file that it is, or else of the first of these files that it has.
+
+    Args:
+        source: where the weights are.
+        names: files of safetensors, indices of sharded ones (`.json`), or pickled state dicts.
+
+    Raises:
+        CheckpointError: none of the files exists, or one cannot be read.
+    """
+    path = source.given or source.file(*names)
+    if path.suffix == ".json":
+        shards = sorted(set(read_json(path).get("weight_map", {}).values()))
+        return {key: value for shard in shards for key, value in read_safetensors(source.file(shard)).items()}
+    return read_safetensors(path) if path.suffix == ".safetensors" else load_state_pickle(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the content of a JSON file that is a mapping.
+
+    Raises:
+        CheckpointError: it cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"cannot read {path}: it is not a mapping")
+    return dict(content)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -24,7 +62,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path} as safetensors: {error}") from error
+        raise CheckpointError(
+            f"cannot read {path} as safetensors ({error}): if the download was interrupted, delete it and fetch it "
+            "again"
+        ) from error
 
 
 def renamed_state(

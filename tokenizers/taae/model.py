@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from ...core.config import config_to_dict
+from ...core.hub import Source
 from ...layers import fsq
 from ...layers.loudness import apply_gain, decoded_level, loudness_gain_db
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
@@ -46,11 +46,16 @@ class TAAE(AudioTokenizer):
         self.bottleneck = Bottleneck(config.bottleneck, config.latent_dim)
 
     @classmethod
-    def from_official(cls, path: str | Path, **options: Any) -> Self:
-        """Loads weights with their `model_config.json` in the same folder; see `AudioTokenizer.from_official`."""
-        from .upstream import load_official
+    def read_official(cls, source: Source, ema: bool = True) -> Self:
+        """Reads weights with their `model_config.json` in the same folder; see `AudioTokenizer.read_official`.
 
-        return load_official(cls, path, **options)
+        Args:
+            source: where they are.
+            ema: of a training checkpoint, read the averaged weights where it has them, as upstream's export does.
+        """
+        from .upstream import read_codec
+
+        return read_codec(cls, source, ema)
 
     @property
     def spec(self) -> TokenizerSpec:

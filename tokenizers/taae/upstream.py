@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import CheckpointError
-from ...core.hub import fetch_file, is_hub_id
+from ...core.hub import Source
 from ...core.pickles import load_pickle
 from ...layers.rotary import rotary_angles
 from ...layers.weight_norm import fold_state_dict
@@ -33,6 +33,8 @@ Codec = TypeVar("Codec", bound="TAAE")
 CONFIG_FILE = "model_config.json"
 WEIGHT_FILES = ("model.safetensors", "model.ckpt")  # the first that exists
 TRAINING_PREFIX = "autoencoder."  # of the codec's keys in a training checkpoint
+EMA_PREFIX = "autoencoder_ema.ema_model."  # of their moving averages
+EMA_STARTED = "autoencoder_ema.initted"  # False before the first update, when the averages are the initial weights
 LICENCE = "Stability AI Community License"
 
 LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.(.+)")
@@ -110,10 +112,14 @@ def _check_constant(key: str, tensor: Tensor, config: TAAEConfig) -> None:
         raise CheckpointError(f"the rotary frequencies {key} are unknown: this checkpoint is of another model")
 
 
-def read_official(path: Path) -> dict[str, Tensor]:
+def read_official(path: Path, ema: bool = True) -> dict[str, Tensor]:
     """Returns the codec's state dict of an official `model.safetensors`, `model.ckpt` or a training checkpoint.
 
-    From a training checkpoint only the codec's own keys are taken, not the discriminator, moving averages and the like.
+    From a training checkpoint only the codec's own keys are taken, not the discriminator and the like.
+
+    Args:
+        path: the file.
+        ema: take the averaged weights of a training checkpoint, where it has them.
 
     Raises:
         CheckpointError: the file is missing, truncated, of another format, or contains objects that are not allowed.
@@ -125,37 +131,30 @@ def read_official(path: Path) -> dict[str, Tensor]:
         state = state.get("state_dict") if isinstance(state, Mapping) else None
         if not isinstance(state, Mapping):
             raise CheckpointError(f"{path} has no 'state_dict': it is not an official TAAE checkpoint")
-    own = {key.removeprefix(TRAINING_PREFIX): state[key] for key in state if key.startswith(TRAINING_PREFIX)}
+    averaged, own = _under(EMA_PREFIX, state), _under(TRAINING_PREFIX, state)
+    started = bool(state.get(EMA_STARTED, torch.tensor(True)).all())
+    if averaged and started and ema:
+        logger.info("%s is a training checkpoint: took the averaged weights (ema=false: the last ones)", path)
+        return averaged
     if own:
         logger.info("%s is a training checkpoint: took %d keys of the codec of %d in all", path, len(own), len(state))
     return own or dict(state)
 
 
-def load_official(cls: type[Codec], path: str | Path, **options: Any) -> Codec:
-    """Implements `TAAE.from_official`; a config that cannot be built here raises CheckpointError as well."""
+def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the part of a state dict whose keys begin with `prefix`, without it."""
+    return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+
+
+def read_codec(cls: type[Codec], source: Source, ema: bool = True) -> Codec:
+    """Implements `TAAE.read_official`; a config that cannot be built here raises CheckpointError as well."""
     from accelerate import init_empty_weights
 
-    weights, config_file = _find(path, options)
-    config = official_config(config_file)
-    state = read_official(weights)
+    weights = source.given or source.file(*WEIGHT_FILES)
+    config = official_config(source.file(CONFIG_FILE))
+    state = read_official(weights, ema)
     with init_empty_weights(include_buffers=False):  # drawing a billion random weights takes longer than reading them
         codec = cls(config)
     codec.load_state_dict(convert_state_dict(state, codec), strict=True, assign=True)
     codec.licence = LICENCE
-    loaded: Codec = codec.eval()
-    return loaded
-
-
-def _find(path: str | Path, options: dict[str, Any]) -> tuple[Path, Path]:
-    """Returns local paths of weights and config, fetched from the hub where `path` is a hub id."""
-    local = Path(path)
-    if local.is_dir():
-        for name in WEIGHT_FILES:
-            if (local / name).is_file():
-                return local / name, local / CONFIG_FILE
-        raise CheckpointError(f"{local} contains none of {', '.join(WEIGHT_FILES)}: it is not an official TAAE folder")
-    if is_hub_id(path):
-        return fetch_file(str(path), WEIGHT_FILES[0], **options), fetch_file(str(path), CONFIG_FILE, **options)
-    if not local.is_file():
-        raise CheckpointError(f"no checkpoint file at {local}")
-    return local, local.with_name(CONFIG_FILE)
+    return codec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from ...core.config import nearest_hint
 from ...core.errors import CheckpointError
 from .bottleneck import BottleneckConfig
 from .config import TAAEConfig
+
+logger = logging.getLogger(__name__)
 
 # keys of an encoder's or decoder's config that may be left out, with the official defaults
 NETWORK_DEFAULTS: dict[str, Any] = {
@@ -22,6 +25,16 @@ NETWORK_DEFAULTS: dict[str, Any] = {
     "use_dilated_conv": False,
 }
 NETWORK_REQUIRED = ("channels", "c_mults", "strides", "transformer_depths", "latent_dim")
+# of the model, besides its parts; proj_head_dim: of a training head that the released weights do not hold
+MODEL_OPTIONAL = (
+    "bottleneck",
+    "latent_dim",
+    "downsampling_ratio",
+    "io_channels",
+    "in_channels",
+    "out_channels",
+    "proj_head_dim",
+)
 NOT_BUILT = {
     "conformer": (False, "conformer modules"),
     "layer_scale": (True, "blocks without layer scale"),
@@ -40,6 +53,7 @@ def official_config(path: Path) -> TAAEConfig:
         path.name,
         required=("model_type", "sample_rate", "model"),
         optional={"audio_channels": None, "sample_size": None, "training": None},  # the last two: how it was trained
+        strict=False,
     )
     if content["model_type"] != "autoencoder":
         raise CheckpointError(f"{path} describes a model of type {content['model_type']!r}, not an autoencoder")
@@ -47,11 +61,11 @@ def official_config(path: Path) -> TAAEConfig:
         content["model"],
         "model",
         required=("encoder", "decoder", "pretransform"),
-        # proj_head_dim: of a training head that the released weights do not hold
-        optional=dict.fromkeys(("bottleneck", "latent_dim", "downsampling_ratio", "io_channels", "proj_head_dim")),
+        optional=dict.fromkeys(MODEL_OPTIONAL),
+        strict=False,
     )
-    encoder = _network(model["encoder"], "model.encoder", {"in_channels": None})
-    decoder = _network(model["decoder"], "model.decoder", {"out_channels": None, "soft_clip": False})
+    _, encoder = _network(model["encoder"], "model.encoder", "in_channels")
+    decoder_part, decoder = _network(model["decoder"], "model.decoder", "out_channels")
     sizes, mirrored = _sizes(encoder), _sizes(decoder)
     for key in sizes:
         if sizes[key] != mirrored[key]:
@@ -59,7 +73,7 @@ def official_config(path: Path) -> TAAEConfig:
     try:
         config = TAAEConfig(
             sample_rate=content["sample_rate"],
-            soft_clip=decoder["soft_clip"],
+            soft_clip=decoder_part["soft_clip"],
             bottleneck=_bottleneck(model["bottleneck"]),
             **_patching(model["pretransform"]),
             **sizes,
@@ -69,6 +83,8 @@ def official_config(path: Path) -> TAAEConfig:
     said_twice = {
         "audio_channels": (content["audio_channels"], config.channels),
         "model.io_channels": (model["io_channels"], config.channels),
+        "model.in_channels": (model["in_channels"], config.channels),
+        "model.out_channels": (model["out_channels"], config.channels),
         "model.latent_dim": (model["latent_dim"], config.latent_dim),
         "model.downsampling_ratio": (model["downsampling_ratio"], config.hop_samples),
         "encoder in_channels": (encoder["in_channels"], config.patch_width),
@@ -87,34 +103,53 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"cannot read the official config {path}: {error}") from error
 
 
-def _section(values: Any, where: str, required: tuple[str, ...], optional: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `values` with the defaults of `optional`; a key that is unknown or missing raises CheckpointError."""
+def _section(
+    values: Any, where: str, required: tuple[str, ...], optional: Mapping[str, Any], *, strict: bool = True
+) -> dict[str, Any]:
+    """Returns `values` with the defaults of `optional`.
+
+    Args:
+        values: the section.
+        where: its name, for messages.
+        required: its keys that must be there.
+        optional: its other keys, with their defaults.
+        strict: refuse an unknown key, which changes the network; otherwise it is logged and left out, as upstream does.
+
+    Raises:
+        CheckpointError: the section is not a mapping, a key is missing, or one is unknown and `strict`.
+    """
     if not isinstance(values, Mapping):
         raise CheckpointError(f"{where} must be a mapping, got {values!r}")
-    for key in values:
-        if key not in required and key not in optional:
-            raise CheckpointError(f"{where} has an unknown key {key!r}: {nearest_hint(key, [*required, *optional])}")
+    unknown = [key for key in values if key not in required and key not in optional]
+    if unknown and strict:
+        hint = nearest_hint(unknown[0], [*required, *optional])
+        raise CheckpointError(f"{where} has an unknown key {unknown[0]!r}: {hint}")
+    if unknown:
+        logger.warning("%s has keys that are not read: %s", where, ", ".join(map(str, unknown)))
     missing = [key for key in required if key not in values]
     if missing:
         raise CheckpointError(f"{where} lacks {', '.join(missing)}: it is not a Stable Codec config")
-    return {**optional, **values}
+    return {**optional, **{key: value for key, value in values.items() if key not in unknown}}
 
 
-def _typed(values: Any, where: str, kind: str, optional: Mapping[str, Any]) -> Any:
-    """Returns the `config` of a part that must be of type `kind`."""
-    part = _section(values, where, required=("type", "config"), optional=optional)
+def _part(values: Any, where: str, kind: str, optional: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a part, which must be of type `kind`: its `config`, and keys about it."""
+    # requires_grad: how it was trained
+    optional = {"requires_grad": True, **optional}
+    part = _section(values, where, required=("type", "config"), optional=optional, strict=False)
     if part["type"] != kind:
         raise CheckpointError(f"{where} is of type {part['type']!r}, only {kind!r} can be built")
-    return part["config"]
+    return part
 
 
-def _network(values: Any, where: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    values = _typed(values, where, "taae", optional={"requires_grad": True})
-    network = _section(values, f"{where}.config", NETWORK_REQUIRED, {**NETWORK_DEFAULTS, **own})
+def _network(values: Any, where: str, own_key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns a network's part, and its config with defaults."""
+    part = _part(values, where, "taae", optional={"soft_clip": False})
+    network = _section(part["config"], f"{where}.config", NETWORK_REQUIRED, {**NETWORK_DEFAULTS, own_key: None})
     for key, (built, name) in NOT_BUILT.items():
         if network[key] is not built:
             raise CheckpointError(f"{where} asks for {key} {network[key]!r}: {name} are not built here")
-    return network
+    return part, network
 
 
 def _sizes(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,17 +167,17 @@ def _sizes(network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _patching(values: Any) -> dict[str, Any]:
-    config = _typed(values, "model.pretransform", "patched", optional={"enable_grad": True})
-    config = _section(config, "model.pretransform.config", required=("channels", "patch_size"), optional={})
+    # scale: upstream reads it, but the patched pretransform does not use it
+    part = _part(values, "model.pretransform", "patched", optional=dict.fromkeys(("enable_grad", "scale")))
+    config = _section(part["config"], "model.pretransform.config", required=("channels", "patch_size"), optional={})
     return {"channels": config["channels"], "patch_samples": config["patch_size"]}
 
 
 def _bottleneck(values: Any) -> BottleneckConfig:
     if values is None:
         return BottleneckConfig(kind="none")
-    config = _typed(values, "model.bottleneck", "dithered_fsq", optional={})
     config = _section(
-        config,
+        _part(values, "model.bottleneck", "dithered_fsq", optional={})["config"],
         "model.bottleneck.config",
         required=("dim", "levels"),
         # how it was trained: dither_inference is read by nothing in the official class

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .config import option
-from .device import Precision, move_model, pick_device, pick_dtype
+from .device import Precision, pick_device, pick_dtype
 
 if TYPE_CHECKING:
     from .configured import ConfiguredModel
@@ -40,7 +40,7 @@ class ComputeConfig:
         if device.type == "cuda" and self.precision != "fp32":
             torch.set_float32_matmul_precision("high")
         for model in models:
-            move_model(model, device, pick_dtype(self.precision, device))
+            model.place(pick_dtype(self.precision, device), device)
             if self.compile:
                 compile_model(model)
 

@@ -51,6 +51,21 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def refuse_unknown(options: Iterable[str], known: Iterable[str], owner: str, others: Iterable[str] = ()) -> None:
+    """Raises TypeError for the first of `options` that is not known.
+
+    Args:
+        options: the names that are given.
+        known: the names that they may have.
+        owner: what has these options, for the message.
+        others: names that the owner knows as well, but that are read elsewhere; for the message.
+    """
+    known = list(known)
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{owner} has no option {name}: {nearest_hint(name, [*known, *others])}")
+
+
 def nearest_hint(key: str, known: Iterable[str]) -> str:
     """Returns the end of an error message: the nearest known key, or all known ones if none is near."""
     known = sorted(known)

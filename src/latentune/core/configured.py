@@ -17,9 +17,11 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
 from .config import build_config, config_to_dict
+from .device import as_dtype, mapped_device, move_model
 from .errors import CheckpointError
 from .files import let_others_read
 from .folders import atomic_folder, refuse_strangers
+from .hub import shortened
 from .objective import Objective
 from .registry import OWN_PACKAGE, class_path, find_class
 
@@ -47,6 +49,7 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         if not isinstance(config, self.config_class):
             raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.settings = config
+        self._rounded_from: dict[str, str] = {}  # fingerprint of weights after a rounding -> before
         if type(self).__module__.startswith(f"{OWN_PACKAGE}."):
             # a DiffusionPipeline writes where it finds the class of a component again: by its name in `latentune`
             self.__module__ = OWN_PACKAGE
@@ -124,18 +127,24 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     def from_pretrained(cls, path: str | Path, **options: Any) -> Self:
         """Loads `config.json` and weights from a local folder or a hub id, strictly, in eval mode.
 
+        Args:
+            path: the folder or hub id.
+            options: of diffusers, such as `torch_dtype`, `device_map` (the device of the whole network), `revision`
+                and `subfolder`.
+
         Raises:
             CheckpointError: there is nothing at `path`, a file is unreadable, or keys are missing or unexpected
                 (named).
         """
         options.setdefault("low_cpu_mem_usage", False)
+        dtype, device_map = options.pop("torch_dtype", None), options.pop("device_map", None)
         try:
             with _quiet_loading():
                 model, info = super().from_pretrained(  # type: ignore[no-untyped-call]
                     str(path), output_loading_info=True, **options
                 )
         except (OSError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"cannot load {cls.__name__} from {path}: {_first_lines(error)}") from error
+            raise CheckpointError(f"cannot load {cls.__name__} from {path}: {shortened(error)}") from error
         missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
         if missing or unexpected or info.get("mismatched_keys"):
             raise CheckpointError(
@@ -144,7 +153,22 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
                 f"{cls.missing_hint(missing)}"
             )
         loaded: Self = model.eval()
+        loaded.place(dtype, device_map)
         return loaded
+
+    def place(self, torch_dtype: torch.dtype | str | None = None, device_map: Any = None) -> None:
+        """Converts and moves the weights; the fingerprint stays that of the weights before.
+
+        Args:
+            torch_dtype: see `core.device.as_dtype`; None leaves it as it is.
+            device_map: see `core.device.mapped_device`; None leaves the weights where they are.
+        """
+        device = None if device_map is None else mapped_device(device_map)
+        dtype = None if torch_dtype is None else as_dtype(torch_dtype)
+        before = None if dtype in (None, self.dtype) else self.fingerprint()
+        move_model(self, device, dtype)
+        if before is not None:
+            self._rounded_from[self._own_fingerprint()] = before
 
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:
@@ -195,10 +219,15 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
     def fingerprint(self) -> str:
-        """Returns the hex SHA-256 of config and weights: equal if and only if two models compute the same thing.
+        """Returns the hex SHA-256 of config and weights: equal if and only if two models are the same.
 
-        Weights are hashed in float32, so that loading in another dtype changes it only where values were rounded.
+        Weights that were rounded to another dtype when they were loaded (`place`) count as those before.
         """
+        own = self._own_fingerprint()
+        return self._rounded_from.get(own, own)
+
+    def _own_fingerprint(self) -> str:
+        """Returns the fingerprint of the weights as they are, in float32."""
         digest = hashlib.sha256(json.dumps(config_to_dict(self.settings), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
@@ -234,7 +263,3 @@ def _quiet_loading() -> Iterator[None]:
         yield
     finally:
         diffusers_logging.set_verbosity(before)
-
-
-def _first_lines(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400]

@@ -52,6 +52,33 @@ def pick_dtype(precision: Precision, device: torch.device | str) -> torch.dtype:
     return DTYPES[precision]
 
 
+def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """Returns the dtype that a `torch_dtype` argument means: one of torch's, or its name, such as `float16`.
+
+    Raises:
+        ValueError: it is not a dtype of floating-point numbers.
+    """
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        known = "torch.float32, torch.bfloat16 or torch.float16, or one of these names"
+        raise ValueError(f"torch_dtype is {dtype!r}: pass {known}")
+    return found
+
+
+def mapped_device(device_map: Any) -> torch.device:
+    """Returns the one device that a `device_map` argument means: a device or its name, `auto`, or {"": device}.
+
+    Raises:
+        ValueError: it divides the network, which is not done here, or the device is not available.
+    """
+    if isinstance(device_map, dict):
+        if list(device_map) != [""]:
+            raise ValueError(f"device_map names parts ({', '.join(map(str, device_map))}): a network is on one device")
+        device_map = device_map[""]
+    index = isinstance(device_map, int) and not isinstance(device_map, bool)
+    return pick_device(f"cuda:{device_map}" if index else str(device_map))
+
+
 def move_model(model: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
     """Moves a network in place.
 

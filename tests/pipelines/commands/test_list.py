@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from command_line import call, fails
+from hub_cache import make_cache
 
 from latentune.core.settings import shipped_configs
 from latentune.pipelines.generation.cards import PIPELINE_CARDS
@@ -31,11 +32,14 @@ def test_list_shows_everything_that_has_a_name() -> None:
 
 def test_list_says_which_official_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    (tmp_path / "models--neuphonic--neucodec" / "snapshots" / "0123").mkdir(parents=True)
+    make_cache(tmp_path, "neuphonic/neucodec", {"pytorch_model.bin": b"weights"})
+    make_cache(tmp_path, "stabilityai/stable-codec-speech-16k", {"model_config.json": b"{}"})  # without its weights
     rows = json.loads(call("list", "tokenizers", "--json").stdout)["tokenizers"]
     available = {row["name"]: row["available"] for row in rows}
     assert available["neucodec"] == "downloaded"
-    assert available["codicodec"] == "on the hub (SonyCSLParis/codicodec)"
+    assert available["codicodec"] == "on the hub (SonyCSLParis/codicodec, 0.6 GB)"
+    gated = "on the hub (stabilityai/stable-codec-speech-16k, 3.8 GB, gated)"
+    assert available["stable-codec-speech-16k"] == gated
     assert available["codicodec-mini"] == "ships"
 
 

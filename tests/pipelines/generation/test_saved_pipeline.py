@@ -1,6 +1,7 @@
 """The sampling pipeline as a folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ def test_a_shipped_tokenizer_is_referred_to_by_its_name(
 ) -> None:
     tiny_codec.save_pretrained(str(tmp_path / "codec"))
     pipe.generator.save_pretrained(str(tmp_path / "generator"))
+    some_card = next(iter(pipeline_table.SHIPPED_TOKENIZERS.values()))
     for name in list(pipeline_table.SHIPPED_TOKENIZERS):
         monkeypatch.delitem(pipeline_table.SHIPPED_TOKENIZERS, name)
-    monkeypatch.setitem(pipeline_table.SHIPPED_TOKENIZERS, "tiny", str(tmp_path / "codec"))
+    card = replace(some_card, place=str(tmp_path / "codec"))
+    monkeypatch.setitem(pipeline_table.SHIPPED_TOKENIZERS, "tiny", card)
     build_pipeline("tiny", tmp_path / "generator", tmp_path / "pipe", torch_dtype=torch.float16)
     manifest = json.loads((tmp_path / "pipe" / "pipeline.json").read_text())
     assert manifest["tokenizer"] == "tiny"

@@ -7,11 +7,13 @@ weights; noise is replayed, so whole decodes can be compared.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from bench_scripts import load_script
+from hub_cache import make_cache
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from latentune.tokenizers.codicodec import CoDiCodec
 from latentune.tokenizers.codicodec.config import CoDiCodecConfig
 from latentune.tokenizers.codicodec.spectrum import audio_to_spectrogram, split_chunks
 from latentune.tokenizers.codicodec.upstream import FILE_NAME
+from latentune.tokenizers.load import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 1e-4  # of the tensor's largest magnitude
@@ -143,9 +146,22 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_every_place_of_an_official_checkpoint(official_file: Path, codec: CoDiCodec, tmp_path: Path) -> None:
+    make_cache(tmp_path, "SonyCSLParis/codicodec", {FILE_NAME: official_file})
+    renamed = tmp_path / "renamed.pt"
+    renamed.write_bytes(official_file.read_bytes())
+    options: dict[str, Any] = {"config": peer.GOLDEN_CONFIG, "cache_dir": tmp_path}
+    for place in (official_file, official_file.parent, renamed, "codicodec", "SonyCSLParis/codicodec"):
+        for load in (load_tokenizer, CoDiCodec.from_pretrained):
+            loaded = load(place, torch_dtype=torch.float16, **options)
+            assert (loaded.dtype, loaded.fingerprint()) == (torch.float16, codec.fingerprint())
+
+
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint file"):
+    with pytest.raises(CheckpointError, match="neither a file or folder"):
         CoDiCodec.from_official(tmp_path / "absent.pt")
+    with pytest.raises(CheckpointError, match=r"contains none of codicodec\.pt"):
+        CoDiCodec.from_official(tmp_path)
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hub_cache import make_cache
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -195,9 +197,11 @@ def test_the_training_branch_is_read_where_the_config_asks_for_it(made: Path, ti
 
 def test_a_checkpoint_without_its_semantic_encoder_says_which(made: Path, tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes((made / FILE_NAME).read_bytes())
-    with pytest.raises(CheckpointError, match=r"needs facebook/w2v-bert-2\.0.*hf download.*semantic=FOLDER"):
+    with pytest.raises(
+        CheckpointError, match=r"needs the semantic encoder facebook/w2v-bert-2\.0.*hf download.*semantic=FOLDER"
+    ):
         NeuCodec.from_official(tmp_path)
-    with pytest.raises(CheckpointError, match=r"needs ntu-spml/distilhubert.*hf download"):
+    with pytest.raises(CheckpointError, match=r"needs the semantic encoder ntu-spml/distilhubert.*hf download"):
         DistillNeuCodec.from_official(tmp_path)
 
 
@@ -217,9 +221,24 @@ def test_a_saved_codec_without_its_semantic_encoder_says_which_and_where_it_is(
         load_tokenizer(tmp_path)
 
 
-def test_official_weights_in_place_of_a_saved_codec_are_told(made: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"has no config\.json.*`latentune convert .* OUTPUT`"):
-        load_tokenizer(made)
+def test_every_place_of_an_official_checkpoint(made: Path, tmp_path: Path, tiny_neucodec: NeuCodec) -> None:
+    """A folder, also with a config.json that is not ours, the file, and two cached repositories."""
+    options: dict[str, Any] = {"config": NeuCodecConfig.tiny()}
+    fingerprint = NeuCodec.from_official(made, **options).fingerprint()
+    folder = tmp_path / "folder"
+    shutil.copytree(made, folder)
+    (folder / "config.json").write_text('{"model_type": "neucodec", "architectures": ["NeuCodec"]}')
+    for place in (made, made / FILE_NAME, folder, folder / FILE_NAME, folder / "config.json"):
+        for load in (load_tokenizer, NeuCodec.from_pretrained):
+            assert load(place, **options).fingerprint() == fingerprint
+    make_cache(tmp_path, "neuphonic/neucodec", {FILE_NAME: made / FILE_NAME})
+    options["cache_dir"] = tmp_path
+    with pytest.raises(CheckpointError, match=r"fetch config\.json of facebook/w2v-bert-2\.0.*pytest-"):
+        load_tokenizer("neucodec", **options)
+    make_cache(tmp_path, "facebook/w2v-bert-2.0", {path.name: path for path in (made / "semantic").iterdir()})
+    for name in ("neucodec", "neuphonic/neucodec"):
+        loaded = load_tokenizer(name, torch_dtype=torch.bfloat16, token="x", local_files_only=True, **options)
+        assert (loaded.dtype, loaded.fingerprint()) == (torch.bfloat16, fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -239,14 +258,14 @@ def test_another_semantic_encoder_is_refused(made: Path, tmp_path: Path, change:
 
 
 def test_unreadable_files_are_named(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint file at"):
+    with pytest.raises(CheckpointError, match=r"contains none of pytorch_model\.bin"):
         NeuCodec.from_official(tmp_path)
     with pytest.raises(CheckpointError, match="no folder of a semantic encoder at"):
         NeuCodec.from_official(made, tmp_path / "absent")
     torch.save([1, 2], tmp_path / FILE_NAME)
     with pytest.raises(CheckpointError, match="not a flat dict of tensors"):
         NeuCodec.from_official(tmp_path, made / "semantic")
-    with pytest.raises(CheckpointError, match=r"cannot read the semantic encoder's config"):
+    with pytest.raises(CheckpointError, match=r"needs the semantic encoder .*contains none of config\.json"):
         NeuCodec.from_official(made, tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="not a flat dict of tensors"):

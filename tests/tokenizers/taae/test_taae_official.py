@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 import torch
 from bench_scripts import load_script
+from hub_cache import make_cache
 from official_size import official_parameter_count
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentune.core.errors import CheckpointError
+from latentune.tokenizers.load import load_tokenizer
 from latentune.tokenizers.taae import TAAE
 from latentune.tokenizers.taae.patching import audio_to_patches, patches_to_audio
 from latentune.tokenizers.taae.upstream import CONFIG_FILE
@@ -113,10 +115,40 @@ def test_every_official_form_loads_the_same(small_state: dict[str, Tensor], tmp_
     pickled = write(tmp_path / "pickled", official_config())
     torch.save({"state_dict": small_state}, pickled / "model.ckpt")
     assert TAAE.from_official(pickled).fingerprint() == codec.fingerprint()
-    training = {f"autoencoder.{key}": value for key, value in small_state.items()}
-    training |= {"discriminator.w": torch.ones(3), "autoencoder_ema.ema_model.encoder.w": torch.ones(3)}
+    training = {f"autoencoder.{key}": value for key, value in small_state.items()} | {"discriminator.w": torch.ones(3)}
     torch.save({"state_dict": training, "global_step": 7}, pickled / "epoch.ckpt")
     assert TAAE.from_official(pickled / "epoch.ckpt").fingerprint() == codec.fingerprint()
+
+
+def test_of_a_training_checkpoint_the_averaged_weights_count(small_state: dict[str, Tensor], tmp_path: Path) -> None:
+    codec = TAAE.from_official(write(tmp_path, official_config(), small_state))
+    last = {key: value + 0.5 * ("weight_v" in key) for key, value in small_state.items()}
+    training = {f"autoencoder.{key}": value for key, value in last.items()}
+    training |= {f"autoencoder_ema.online_model.{key}": value for key, value in last.items()}
+    training |= {f"autoencoder_ema.ema_model.{key}": value for key, value in small_state.items()}
+    training |= {"autoencoder_ema.initted": torch.tensor([True]), "autoencoder_ema.step": torch.tensor([9])}
+    torch.save({"state_dict": training}, tmp_path / "epoch.ckpt")
+    assert TAAE.from_official(tmp_path / "epoch.ckpt").fingerprint() == codec.fingerprint()
+    of_last = TAAE.from_official(tmp_path / "epoch.ckpt", ema=False).fingerprint()
+    assert of_last != codec.fingerprint()
+    training["autoencoder_ema.initted"] = torch.tensor([False])  # the averages are the initial weights still
+    torch.save({"state_dict": training}, tmp_path / "epoch.ckpt")
+    assert TAAE.from_official(tmp_path / "epoch.ckpt").fingerprint() == of_last
+
+
+def test_every_place_of_an_official_checkpoint(small_state: dict[str, Tensor], tmp_path: Path) -> None:
+    """A folder, its files and a cached repository, of which the pickle is the second try."""
+    folder = write(tmp_path / "folder", official_config(), small_state)
+    fingerprint = TAAE.from_official(folder).fingerprint()
+    for place in (folder, folder / "model.safetensors", folder / CONFIG_FILE):
+        assert load_tokenizer(place).fingerprint() == TAAE.from_pretrained(place).fingerprint() == fingerprint
+    torch.save({"state_dict": small_state}, tmp_path / "model.ckpt")
+    hub_id = "stabilityai/stable-codec-speech-16k"
+    make_cache(tmp_path, hub_id, {CONFIG_FILE: folder / CONFIG_FILE, "model.ckpt": tmp_path / "model.ckpt"})
+    for name in (hub_id, "stable-codec-speech-16k"):
+        loaded = load_tokenizer(name, cache_dir=tmp_path, torch_dtype=torch.bfloat16, device_map="cpu", token="x")
+        assert (loaded.dtype, loaded.fingerprint()) == (torch.bfloat16, fingerprint)
+    assert TAAE.from_pretrained(hub_id, cache_dir=tmp_path, local_files_only=True).fingerprint() == fingerprint
 
 
 Change = Callable[[dict[str, Any]], Any]
@@ -167,6 +199,9 @@ def both(key: str, value: Any) -> Change:
         (both("use_dilated_conv", True), "dilated residual units are not built"),
         (both("layer_scale", False), "blocks without layer scale are not built"),
         (both("windw", 3), "unknown key 'windw'"),
+        (both("soft_clip", True), "unknown key 'soft_clip'"),  # belongs beside the config
+        (lambda c: c["model"]["bottleneck"]["config"].update(level=3), "unknown key 'level': did you mean 'levels'"),
+        (lambda c: c["model"].update(in_channels=2), r"model\.in_channels 2, but 1 follows"),
         (both("c_mults", [1, 2, 4]), "stages of one width"),
         (both("channels", 100), "cannot be built: width 100 is not a multiple of head_dim 128"),
         (both("transformer_depths", [1, 2]), "cannot be built: depths"),
@@ -197,12 +232,31 @@ def test_a_config_that_we_do_not_build_is_refused(tmp_path: Path, change: Change
 
 def test_what_says_the_same_in_other_words_is_accepted(small_state: dict[str, Tensor], tmp_path: Path) -> None:
     config = official_config()
-    config["model"]["decoder"]["config"].update(channels=64, c_mults=[2, 2, 2], soft_clip=True, checkpointing=True)
+    config["model"]["decoder"]["config"].update(channels=64, c_mults=[2, 2, 2], checkpointing=True)
     config["model"]["bottleneck"]["config"]["levels"] = [5, 5, 5, 9, 9, 9]
     config["training"] = {"anything": 1}
     codec = TAAE.from_official(write(tmp_path, config, small_state))
-    assert codec.settings.soft_clip
     assert codec.settings.bottleneck.levels == (5, 5, 5, 9, 9, 9)
+
+
+def test_keys_outside_the_networks_are_those_that_upstream_reads(
+    small_state: dict[str, Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = official_config()
+    model = config["model"]
+    model["decoder"]["soft_clip"] = True
+    model["encoder"]["requires_grad"] = model["bottleneck"]["requires_grad"] = False
+    model["pretransform"]["scale"] = 1.0
+    model["in_channels"] = model["out_channels"] = 1
+    assert TAAE.from_official(write(tmp_path, config, small_state)).settings.soft_clip
+    assert not caplog.records
+    config["dataset"] = model["comment"] = model["bottleneck"]["note"] = "x"
+    TAAE.from_official(write(tmp_path, config, small_state))
+    assert [record.getMessage() for record in caplog.records] == [
+        "model_config.json has keys that are not read: dataset",
+        "model has keys that are not read: comment",
+        "model.bottleneck has keys that are not read: note",
+    ]
 
 
 def test_a_model_without_bottleneck_has_no_tokens(small_state: dict[str, Tensor], tmp_path: Path) -> None:
@@ -212,15 +266,18 @@ def test_a_model_without_bottleneck_has_no_tokens(small_state: dict[str, Tensor]
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint file at"):
+    with pytest.raises(CheckpointError, match="neither a file or folder at"):
         TAAE.from_official(tmp_path / "absent.safetensors")
     with pytest.raises(CheckpointError, match=r"contains none of model\.safetensors, model\.ckpt"):
         TAAE.from_official(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(CheckpointError, match=r"contains none of model_config\.json"):
+        TAAE.from_official(tmp_path)
+    (tmp_path / CONFIG_FILE).write_text("{")
     with pytest.raises(CheckpointError, match="cannot read the official config"):
         TAAE.from_official(tmp_path)
     write(tmp_path, official_config())
-    with pytest.raises(CheckpointError, match="as safetensors"):
+    with pytest.raises(CheckpointError, match=r"as safetensors.*if the download was interrupted, delete it"):
         TAAE.from_official(tmp_path)
     torch.save([1, 2], tmp_path / "list.ckpt")
     with pytest.raises(CheckpointError, match="has no 'state_dict'"):
