@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError
-from ..core.hub import HUB_OPTIONS, fetch_file, is_hub_id
+from ..core.hub import HUB_OPTIONS, Source
 from ..core.registry import find_class
 from .adapters import MANIFEST as ADAPTER
 from .adapters import adapter_base, load_adapters
 from .base import LatentGenerator
 
+CONFIG_FILE = "config.json"
 # generator class, as written in config.json -> module:Class
 KINDS = {"DiffusionTransformer": ".diffusion:DiffusionTransformer", "TokenLM": ".language:TokenLM"}
 
@@ -33,21 +34,21 @@ def load_generator(path: str | Path, **options: Any) -> LatentGenerator:
 
     Args:
         path: the folder or hub id, or the folder of a saved adapter, whose generator is loaded and adapted.
-        options: of `from_pretrained`, such as `torch_dtype`.
+        options: of `from_pretrained`: `torch_dtype`, `device_map`, and those of the hub (`revision`, `subfolder`,
+            `cache_dir`, `token`, `local_files_only`, `force_download`).
 
     Raises:
         CheckpointError: no such folder, or it holds something else.
+        TypeError: an unknown option.
     """
     if (Path(path) / ADAPTER).is_file():
         model = load_generator(adapter_base(Path(path)), **options)
         load_adapters(model, {str(path): 1.0})
         return model
-    if is_hub_id(path):
-        config_path = fetch_file(str(path), "config.json", **{k: v for k, v in options.items() if k in HUB_OPTIONS})
-    else:
-        config_path = Path(path) / "config.json"
-    if not config_path.is_file():
-        raise CheckpointError(f"{path} holds no config.json: it is not a saved generator")
+    source = Source(path, {name: options[name] for name in HUB_OPTIONS if name in options})
+    config_path = source.find(CONFIG_FILE) if not source.is_remote else source.file(CONFIG_FILE)
+    if config_path is None:
+        raise CheckpointError(f"{source} holds no {CONFIG_FILE}: it is not a saved generator")
     try:
         class_name = json.loads(config_path.read_text())["_class_name"]
     except (ValueError, KeyError, TypeError) as error:

@@ -65,12 +65,12 @@ def load_tokenizer(
     Raises:
         CheckpointError: there is nothing usable at `name_or_path`.
         ConfigError: there is no such class.
-        ValueError: the device or the precision is unknown or not available.
-        TypeError: an unknown option, or device or precision in two ways.
+        ValueError: the device or the precision is unknown, not available, or given in two ways.
+        TypeError: an unknown option.
     """
     for ours, theirs, given in (("device", "device_map", device), ("precision", "torch_dtype", precision)):
         if given is not None and options.get(theirs) is not None:
-            raise TypeError(f"{ours} and {theirs} are given, which say the same: leave one out")
+            raise ValueError(f"{ours} and {theirs} say the same: give one of them")
     place = None if device is None else pick_device(str(device))
     dtype = None if precision is None else pick_dtype(precision, place or "cpu")
     where = place_of(name_or_path)

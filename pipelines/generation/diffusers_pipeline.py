@@ -151,17 +151,14 @@ class LatentunePipeline(DiffusionPipeline):
 
         Args:
             pretrained_model_name_or_path: where it is.
-            options: of `load_pipeline`, such as `tokenizer`, `adapters`, `torch_dtype` and `revision`.
+            options: of `load_pipeline`, such as `tokenizer`, `adapters`, `torch_dtype`, `device_map` and `revision`.
 
         Raises:
             CheckpointError: nothing usable is there.
             MismatchError: tokenizer and generator were not made for each other.
         """
-        device, dtype = options.pop("device", None), options.pop("torch_dtype", None)
         loaded = load_pipeline(fspath(pretrained_model_name_or_path), **options)
-        pipeline = cls(loaded.tokenizer, loaded.generator, loaded.defaults)
-        pipeline.inner.to(device, dtype)  # only now: the codec is recognised by its weights as they were saved
-        return pipeline
+        return cls(loaded.tokenizer, loaded.generator, loaded.defaults)
 
 
 class _Onloading(GenerationPipeline):

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from ...core.compute import compile_model
-from ...core.config import nearest_hint
-from ...core.device import Precision, move_model, pick_dtype
+from ...core.config import refuse_unknown
+from ...core.device import Precision, mapped_device, pick_dtype
 from ...core.errors import CheckpointError, DatasetError
 from ...core.hub import HUB_OPTIONS, fetch_folder, is_hub_id
 from ...generators.adapters import MANIFEST as ADAPTER
@@ -25,7 +25,7 @@ from ..data.checkpoints import STATE_FILE, last_checkpoint, read_progress
 from ..data.shards.read import read_dataset_json
 from .cards import PIPELINE_CARDS
 from .pipeline import GenerationPipeline
-from .saved import MANIFEST, PipelineDefaults, read_manifest
+from .saved import INSIDE, MANIFEST, PipelineDefaults, read_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ def load_pipeline(
     device: torch.device | str | None = None,
     torch_dtype: torch.dtype | None = None,
     precision: Precision | None = None,
+    device_map: Any = None,
     compile: bool = False,
     **hub_options: Any,
 ) -> GenerationPipeline:
@@ -53,10 +54,12 @@ def load_pipeline(
         tokenizer: which tokenizer to decode with, where the folder does not name one or the one it names has moved.
         adapters: folder of each adapter of the generator, or run or checkpoint that trained it -> its weight.
         device: of both networks; by default the CPU.
-        torch_dtype: of both networks; by default as they were saved.
+        torch_dtype: of both networks; by default float32.
         precision: the same by name, `fp32`, `bf16` or `fp16`, or `auto` (fp32 on the CPU, bf16 on a GPU that has it).
+        device_map: the same as `device`, which may also be {"": device}.
         compile: compile both networks with torch.compile, in their first calls.
-        hub_options: where a file of the hub is: cache_dir, local_files_only, revision, token.
+        hub_options: where the files are: `revision`, `subfolder`, `cache_dir`, `token`, `local_files_only`,
+            `force_download`. All but the first two count for a tokenizer that is fetched by its name as well.
 
     Returns:
         The pipeline, in eval mode.
@@ -65,19 +68,14 @@ def load_pipeline(
         CheckpointError: nothing usable is there.
         MismatchError: tokenizer and generator were not made for each other.
         TypeError: an unknown option.
-        ValueError: an unknown precision, one in addition to `torch_dtype`, or a network that cannot be compiled.
+        ValueError: an unknown precision or device, one of them given twice, or a network that cannot be compiled.
     """
-    if precision is not None and torch_dtype is not None:
-        raise ValueError("precision and torch_dtype say the same: give one of them")
-    if unknown := [name for name in hub_options if name not in HUB_OPTIONS]:
-        raise TypeError(f"no option {unknown[0]!r} of load_pipeline: {nearest_hint(unknown[0], HUB_OPTIONS)}")
-    folder = _shipped_folder(str(path)) if str(path) in SHIPPED else Path(path)
-    if not folder.is_dir() and is_hub_id(path):
-        folder = fetch_folder(str(path), **hub_options)
-    if (folder / MANIFEST).is_file():
-        pipeline = GenerationPipeline.from_pretrained(folder, tokenizer=tokenizer)
-    else:
-        pipeline = _from_generator(folder, tokenizer)
+    if (precision is not None and torch_dtype is not None) or (device is not None and device_map is not None):
+        raise ValueError("precision and torch_dtype, device and device_map say the same: give one of them")
+    device = device if device_map is None else mapped_device(device_map)
+    refuse_unknown(hub_options, HUB_OPTIONS, "load_pipeline", ["tokenizer", "adapters", "torch_dtype", "device_map"])
+    elsewhere = {name: value for name, value in hub_options.items() if name not in ("revision", "subfolder")}
+    pipeline = _pipeline_at(_folder_of(path, hub_options), tokenizer, elsewhere)
     load_adapters(pipeline.generator, {str(_generator_folder(Path(a))): w for a, w in (adapters or {}).items()})
     if precision is not None:
         torch_dtype = pick_dtype(precision, device or "cpu")
@@ -119,22 +117,39 @@ def build_pipeline(
         load_tokenizer(tokenizer), load_generator(_generator_folder(Path(generator))), defaults
     )
     if torch_dtype is not None:
-        move_model(pipeline.generator, dtype=torch_dtype)
+        pipeline.generator.place(torch_dtype)
     pipeline.save_pretrained(output, tokenizer_name=str(tokenizer) if str(tokenizer) in SHIPPED_TOKENIZERS else None)
     return pipeline
+
+
+def _folder_of(path: str | Path, hub_options: Mapping[str, Any]) -> Path:
+    """Returns the local folder of a shipped name, a folder or a hub id."""
+    if str(path) in SHIPPED:
+        return _shipped_folder(str(path))
+    if not Path(path).is_dir() and is_hub_id(path):
+        return fetch_folder(str(path), **hub_options)
+    return Path(path) / (hub_options.get("subfolder") or "")
 
 
 def _shipped_folder(name: str) -> Path:
     return Path(files("latentune") / SHIPPED[name])  # type: ignore[arg-type]
 
 
-def _from_generator(folder: Path, tokenizer: str | Path | AudioTokenizer | None) -> GenerationPipeline:
+def _pipeline_at(
+    folder: Path, tokenizer: str | Path | AudioTokenizer | None, hub_options: Mapping[str, Any]
+) -> GenerationPipeline:
+    """Returns the pipeline in a local folder; the options are for a tokenizer that is not in it."""
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = load_tokenizer(tokenizer, **hub_options)
+    if (folder / MANIFEST).is_file():
+        named = read_manifest(folder).tokenizer
+        if tokenizer is None and not named.startswith(INSIDE):
+            tokenizer = load_tokenizer(named, **hub_options)
+        return GenerationPipeline.from_pretrained(folder, tokenizer=tokenizer)
     place = _generator_folder(folder)
     generator = load_generator(place)
     if tokenizer is None:
-        tokenizer = _tokenizer_of(place, generator.binding.fingerprint)
-    if not isinstance(tokenizer, AudioTokenizer):
-        tokenizer = load_tokenizer(tokenizer)
+        tokenizer = load_tokenizer(_tokenizer_of(place, generator.binding.fingerprint), **hub_options)
     return GenerationPipeline(tokenizer, generator)
 
 

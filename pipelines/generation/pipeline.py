@@ -14,7 +14,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ...core.device import move_model
 from ...core.errors import MismatchError
 from ...core.random import draw_seed
 from ...generators.base import Generated, LatentGenerator, SamplingConfig
@@ -84,7 +83,7 @@ class GenerationPipeline(AudioEdits):
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Moves both networks and returns the pipeline."""
         for model in (self.tokenizer, self.generator):
-            move_model(model, device, dtype)
+            model.place(dtype, device)
         return self
 
     @torch.no_grad()

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
 
-from latentune.core.device import move_model, pick_device, pick_dtype
+from latentune.core.device import as_dtype, mapped_device, pick_device, pick_dtype
 
 
 def test_auto_is_fp32_on_the_cpu_and_half_precision_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,8 +34,14 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         pick_device("cuda")
 
 
-def test_moving_leaves_what_is_not_named() -> None:
-    model = nn.Linear(2, 2)
-    move_model(model, dtype=torch.bfloat16)
-    move_model(model, device="cpu")
-    assert model.weight.dtype == torch.bfloat16
+def test_arguments_of_loading_name_one_device_and_one_dtype() -> None:
+    assert as_dtype("bfloat16") == as_dtype(torch.bfloat16) == torch.bfloat16
+    for device_map in ("cpu", torch.device("cpu"), {"": "cpu"}):
+        assert mapped_device(device_map) == torch.device("cpu")
+    for dtype in ("fp16", "int8", torch.int64, "nn", 16):
+        with pytest.raises(ValueError, match="torch_dtype is "):
+            as_dtype(dtype)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"names parts .a, b.: a network is on one device"):
+        mapped_device({"a": 0, "b": 1})
+    with pytest.raises(ValueError, match="unknown device 'balanced'"):
+        mapped_device("balanced")

@@ -143,8 +143,6 @@ def test_what_is_no_tokenizer(tmp_path: Path) -> None:
         ({"presision": "bf16"}, "no option presision"),
         ({"semantic": "x"}, r"TAAE\.from_official has no option semantic"),
         ({"revison": "x"}, "no option revison: did you mean 'revision'"),
-        ({"device": "cpu", "device_map": "cpu"}, "device and device_map are given"),
-        ({"precision": "fp32", "torch_dtype": torch.float32}, "precision and torch_dtype are given"),
     ],
 )
 def test_wrong_options_of_official_weights(options: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -160,6 +158,8 @@ def test_wrong_options_of_official_weights(options: dict[str, Any], message: str
         ({"torch_dtype": torch.int8}, "torch_dtype is torch.int8"),
         ({"device_map": {"encoder": "cpu", "decoder": "cuda"}}, "device_map names parts .*encoder, decoder"),
         ({"device_map": 0}, "no CUDA device available"),
+        ({"device": "cpu", "device_map": "cpu"}, "device and device_map say the same"),
+        ({"precision": "fp32", "torch_dtype": torch.float32}, "precision and torch_dtype say the same"),
     ],
 )
 def test_wrong_values_of_options(options: dict[str, Any], message: str, saved: Path) -> None:

@@ -16,18 +16,30 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
-from .config import build_config, config_to_dict
-from .device import as_dtype, mapped_device, move_model
+from .config import build_config, config_to_dict, refuse_unknown
+from .device import as_dtype, mapped_device
 from .errors import CheckpointError
 from .files import let_others_read
 from .folders import atomic_folder, refuse_strangers
-from .hub import shortened
+from .hub import HUB_OPTIONS, shortened
 from .objective import Objective
 from .registry import OWN_PACKAGE, class_path, find_class
 
 WEIGHTS = "diffusion_pytorch_model"  # how the names of weights begin
 # files next to a model that stay when it is replaced
 COMPANIONS = ("README.md", "LICENSE", ".gitattributes", "figures.json", "spectrograms.png")
+OPTIONS = ("torch_dtype", "device_map", *HUB_OPTIONS)  # of `from_pretrained` that every loader has
+# further ones, which pipelines of diffusers pass on to their parts
+DIFFUSERS_OPTIONS = (
+    "disable_mmap",
+    "low_cpu_mem_usage",
+    "max_memory",
+    "offload_folder",
+    "offload_state_dict",
+    "use_flashpack",
+    "use_safetensors",
+    "variant",
+)
 KEPT_KEYS = ("_licence",)  # of config.json, in addition to the config dataclass: facts about the weights
 
 
@@ -133,9 +145,11 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
                 and `subfolder`.
 
         Raises:
+            TypeError: an unknown option.
             CheckpointError: there is nothing at `path`, a file is unreadable, or keys are missing or unexpected
                 (named).
         """
+        refuse_unknown(options, [*OPTIONS, *DIFFUSERS_OPTIONS], f"{cls.__name__}.from_pretrained")
         options.setdefault("low_cpu_mem_usage", False)
         dtype, device_map = options.pop("torch_dtype", None), options.pop("device_map", None)
         try:
@@ -166,7 +180,9 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         device = None if device_map is None else mapped_device(device_map)
         dtype = None if torch_dtype is None else as_dtype(torch_dtype)
         before = None if dtype in (None, self.dtype) else self.fingerprint()
-        move_model(self, device, dtype)
+        network: nn.Module = self
+        # not ModelMixin.to: given a dtype, it warns of modules to be kept in float32 even if there are none
+        nn.Module.to(network, device=device, dtype=dtype)  # type: ignore[call-overload]
         if before is not None:
             self._rounded_from[self._own_fingerprint()] = before
 

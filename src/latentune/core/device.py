@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from .config import nearest_hint
 from .processes import Place
@@ -77,18 +76,3 @@ def mapped_device(device_map: Any) -> torch.device:
         device_map = device_map[""]
     index = isinstance(device_map, int) and not isinstance(device_map, bool)
     return pick_device(f"cuda:{device_map}" if index else str(device_map))
-
-
-def move_model(model: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
-    """Moves a network in place.
-
-    Args:
-        model: the network, an `nn.Module` (typed `Any`: the lazy imports of diffusers hide it from type checkers).
-        device: where it goes; None leaves it where it is.
-        dtype: of its floating-point weights; None leaves it as it is.
-
-    Raises:
-        RuntimeError: the device is not available, or its memory is exhausted.
-    """
-    # not ModelMixin.to: given a dtype, it warns of modules to be kept in float32 even if there are none
-    nn.Module.to(model, device=device, dtype=dtype)

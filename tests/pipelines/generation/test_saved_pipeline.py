@@ -1,19 +1,23 @@
 """The sampling pipeline as a folder."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hub_cache import make_cache
 from noise_generator import seeded
 
 from latentune.core.errors import CheckpointError, MismatchError
+from latentune.generators.load import load_generator
 from latentune.pipelines.generation import load as pipeline_table
 from latentune.pipelines.generation.load import build_pipeline, load_pipeline
 from latentune.pipelines.generation.pipeline import GenerationPipeline
 from latentune.pipelines.generation.saved import PipelineDefaults
+from latentune.tokenizers.load import load_tokenizer
 
 SECONDS = 0.1
 
@@ -27,6 +31,53 @@ def test_a_saved_pipeline_samples_the_same(pipe: GenerationPipeline, tmp_path: P
     loaded = load_pipeline(tmp_path / "deep" / "pipe")
     assert loaded.defaults == pipe.defaults
     assert torch.equal(loaded("a", generator=seeded()).audio, pipe("a", generator=seeded()).audio)
+
+
+def test_hub_ids_subfolders_devices_and_dtypes_work_for_all_three(pipe: GenerationPipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path / "saved")
+    files = [path for path in (tmp_path / "saved").rglob("*") if path.is_file()]
+    for prefix, hub_id in (("", "me/pipe"), ("deep/", "me/deep")):
+        names = {prefix + str(path.relative_to(tmp_path / "saved")): path for path in files}
+        make_cache(tmp_path, hub_id, names, revision="v1")
+    options: dict[str, Any] = {"torch_dtype": torch.bfloat16, "device_map": "cpu"}
+    for place, where in (
+        (tmp_path / "saved", {}),
+        (tmp_path, {"subfolder": "saved"}),
+        ("me/pipe", {"cache_dir": tmp_path, "revision": "v1", "local_files_only": True, "token": "x"}),
+        ("me/deep", {"cache_dir": tmp_path, "revision": "v1", "subfolder": "deep"}),
+    ):
+        loaded = load_pipeline(place, **where, **options)
+        parts = {
+            part: {**where, "subfolder": "/".join(filter(None, [where.get("subfolder"), part]))}
+            for part in ("generator", "tokenizer")
+        }
+        generator = load_generator(place, **parts["generator"], **options)
+        tokenizer = load_tokenizer(place, **parts["tokenizer"], **options)
+        assert loaded.generator.dtype == loaded.tokenizer.dtype == generator.dtype == tokenizer.dtype == torch.bfloat16
+        assert loaded.fingerprint == loaded.tokenizer.fingerprint() == tokenizer.fingerprint() == pipe.fingerprint
+        assert loaded.generator.fingerprint() == generator.fingerprint() == pipe.generator.fingerprint()
+    places = {load_pipeline: "", load_generator: "generator", load_tokenizer: "tokenizer"}
+    for load, part in places.items():
+        with pytest.raises(CheckpointError, match="me/pipe from the hub: HF_HUB_OFFLINE=1 is set"):
+            load("me/pipe", cache_dir=tmp_path)  # main is not in the cache
+        with pytest.raises(TypeError, match="no option revison: did you mean 'revision'"):
+            load(tmp_path / "saved" / part, revison="v1")
+        with pytest.raises(ValueError, match="names parts"):
+            load(tmp_path / "saved" / part, device_map={"a": 0, "b": 1})
+
+
+def test_a_tokenizer_that_is_fetched_by_its_name_comes_from_the_same_cache(
+    pipe: GenerationPipeline, tiny_codec: Any, tmp_path: Path
+) -> None:
+    tiny_codec.save_pretrained(tmp_path / "codec")
+    make_cache(tmp_path, "me/codec", {path.name: path for path in (tmp_path / "codec").iterdir()})
+    pipe.save_pretrained(tmp_path / "pipe")
+    shutil.rmtree(tmp_path / "pipe/tokenizer")
+    manifest = tmp_path / "pipe/pipeline.json"
+    manifest.write_text(manifest.read_text().replace('"./tokenizer"', '"me/codec"'))
+    assert load_pipeline(tmp_path / "pipe", cache_dir=tmp_path).fingerprint == pipe.fingerprint
+    with pytest.raises(CheckpointError, match="me/codec from the hub"):
+        load_pipeline(tmp_path / "pipe")
 
 
 def test_a_shipped_tokenizer_is_referred_to_by_its_name(
