@@ -70,11 +70,17 @@ def test_a_saved_tokenizer_loads_by_every_door(
         door("owner/parts", cache_dir=tmp_path, subfolder="sub")
 
 
-def test_the_dtype_in_which_weights_are_loaded_does_not_change_the_fingerprint(saved: Path, tiny_taae: TAAE) -> None:
+def test_the_dtype_in_which_weights_are_loaded_does_not_change_the_fingerprint(
+    saved: Path, tiny_taae: TAAE, tmp_path: Path
+) -> None:
     for options in ({"torch_dtype": "float16"}, {"torch_dtype": torch.bfloat16}, {"precision": "bf16"}):
         rounded = load_tokenizer(saved, **options)  # type: ignore[arg-type]
         assert rounded.dtype != torch.float32
         assert rounded.fingerprint() == tiny_taae.fingerprint()
+        rounded.save_pretrained(tmp_path / "rounded")
+        assert load_tokenizer(tmp_path / "rounded").fingerprint() == tiny_taae.fingerprint()
+        twice = load_tokenizer(tmp_path / "rounded", precision="fp16")
+        assert twice.fingerprint() == tiny_taae.fingerprint()
         with torch.no_grad():
             next(rounded.parameters()).add_(1)
         assert rounded.fingerprint() != tiny_taae.fingerprint()

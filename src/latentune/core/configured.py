@@ -40,7 +40,11 @@ DIFFUSERS_OPTIONS = (
     "use_safetensors",
     "variant",
 )
-KEPT_KEYS = ("_licence",)  # of config.json, in addition to the config dataclass: facts about the weights
+# of config.json, in addition to the config dataclass: facts about the weights
+KEPT_KEYS = (
+    "_licence",
+    "_rounded_from",  # fingerprint of weights that were rounded to another dtype -> of those before
+)
 
 
 class ConfiguredModel(ModelMixin, ConfigMixin):
@@ -61,7 +65,6 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         if not isinstance(config, self.config_class):
             raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.settings = config
-        self._rounded_from: dict[str, str] = {}  # fingerprint of weights after a rounding -> before
         if type(self).__module__.startswith(f"{OWN_PACKAGE}."):
             # a DiffusionPipeline writes where it finds the class of a component again: by its name in `latentune`
             self.__module__ = OWN_PACKAGE
@@ -180,11 +183,11 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         device = None if device_map is None else mapped_device(device_map)
         dtype = None if torch_dtype is None else as_dtype(torch_dtype)
         before = None if dtype in (None, self.dtype) else self.fingerprint()
-        network: nn.Module = self
+        network: Any = self
         # not ModelMixin.to: given a dtype, it warns of modules to be kept in float32 even if there are none
-        nn.Module.to(network, device=device, dtype=dtype)  # type: ignore[call-overload]
+        nn.Module.to(network, device=device, dtype=dtype)
         if before is not None:
-            self._rounded_from[self._own_fingerprint()] = before
+            self.register_to_config(_rounded_from={self._own_fingerprint(): before})
 
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:
@@ -237,10 +240,12 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     def fingerprint(self) -> str:
         """Returns the hex SHA-256 of config and weights: equal if and only if two models are the same.
 
-        Weights that were rounded to another dtype when they were loaded (`place`) count as those before.
+        Weights that were rounded to another dtype when they were loaded (`place`) count as those before, also after they
+        are saved and loaded again.
         """
-        own = self._own_fingerprint()
-        return self._rounded_from.get(own, own)
+        own, rounded_from = self._own_fingerprint(), self.config.get("_rounded_from", {})
+        fingerprint: str = rounded_from.get(own, own)
+        return fingerprint
 
     def _own_fingerprint(self) -> str:
         """Returns the fingerprint of the weights as they are, in float32."""
