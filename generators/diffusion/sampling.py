@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 class DiffusionSampling(SamplingConfig):
     """Options of `DiffusionTransformer.sample`."""
 
-    num_inference_steps: int = option(50, "Number of sampling steps.", name="steps")
+    num_inference_steps: int = option(16, "Number of sampling steps.", name="steps")
     solver: Literal["euler", "heun", "midpoint", "rk4", "dpmpp_2m", "unipc"] = option(
-        "euler", "Solver. A step of heun and midpoint costs two passes of the network, one of rk4 four."
+        "midpoint", "Solver. A step of heun and midpoint costs two passes of the network, one of rk4 four."
     )
     time_shift: float = option(
         1.0, "Factor by which times are moved towards noise; above 1, more of the steps are at high noise levels."

@@ -58,7 +58,7 @@ def normal(latents: Tensor) -> Tensor:
 
 def draw(model: DiffusionTransformer, keep: list[bool], level: float = 0.0, **options: Any) -> Tensor:
     given = Given(encoded=encoded(), keep=torch.tensor([keep]), noise_level=level)
-    options.setdefault("num_inference_steps", 5)
+    options = {"num_inference_steps": 5, "solver": "euler", **options}
     latents = sample(model, Conditions.of([""], 1.0), [80], given=given, **options).latents
     assert latents is not None
     return latents[0]
