@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,20 +19,25 @@ from ..core.config import config_to_dict, option
 from ..core.device import pick_device
 from ..core.errors import AudioError, ConfigError
 from ..core.job_log import job_logger
+from ..core.processes import Place
 from ..generators.conditioning.frozen import FrozenSource
 from ..generators.conditions import is_given
 from ..tokenizers.base import AudioTokenizer
 from ..tokenizers.load import load_tokenizer
 from .data.audio.find import find_audio
-from .data.shards.create import describe_dataset, first_reasons, open_or_create, wait_for_plan
+from .data.shards.create import check_folder, describe_dataset, first_reasons, open_or_create, open_running
 from .data.shards.crops import COLUMNS
 from .data.shards.embed import store_embeddings
-from .data.shards.index import all_failures, finalise, is_finalised
+from .data.shards.index import all_failures
+from .data.shards.job import ShardJob
 from .data.shards.plan import Failure, Plan
 from .data.shards.progress import EncodeProgress, ProgressCallback, ProgressReport
 from .data.shards.read import LatentDataset
 from .data.shards.settings import ShardSettings
-from .data.shards.write import ShardJob, encode_missing
+from .data.shards.shard import ShardFile
+from .data.shards.sharing import SharedRun, SharedShards
+from .data.shards.worker import ShardProgress, ShardTask, make_encode_worker
+from .engines import Engine, EngineConfig, MakeWorker, build_engine
 
 __all__ = ["EncodeConfig", "EncodeProgress", "EncodeSummary", "encode_dataset"]
 
@@ -40,7 +47,7 @@ TEXT = COLUMNS["text"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeConfig(ShardSettings):
+class EncodeConfig(ShardSettings, EngineConfig):
     """The audio to encode, the tokenizer, the output folder, and how to work."""
 
     source: str = option(
@@ -64,16 +71,13 @@ class EncodeConfig(ShardSettings):
         "The column `audio` is the sound of the items: audio=clap:FILE.pt.",
     )
     strict: bool = option(False, "Fail at the end if any file could not be encoded.")
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
     batch_s: float = option(24.0, "Seconds of audio that are encoded at once, padding included.")
     num_threads: int = option(2, "Number of threads that read and convert audio in the background.")
     log_every_s: float = option(30.0, "Seconds between two lines about the progress.", hidden=True)
-    rank: int = option(0, "Number of this process among those that encode into the same folder.", hidden=True)
-    world_size: int = option(1, "Number of processes that encode into the same folder.", hidden=True)
-    wait_s: float = option(3600.0, "Seconds that the other processes wait for the plan of the first one.", hidden=True)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        ShardSettings.__post_init__(self)
+        EngineConfig.__post_init__(self)
         if not self.batch_s > 0 or self.num_threads < 1:
             raise ValueError(
                 f"batch_s must be above 0 and num_threads at least 1, got {self.batch_s} and {self.num_threads}"
@@ -82,8 +86,6 @@ class EncodeConfig(ShardSettings):
             FrozenSource.parse(source)  # a wrong one is refused before the long work
         if not self.log_every_s > 0:
             raise ValueError(f"log_every_s must be above 0, got {self.log_every_s}")
-        if not 0 <= self.rank < self.world_size:
-            raise ValueError(f"rank must be within 0..world_size - 1, got {self.rank} of {self.world_size}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -91,13 +93,24 @@ class EncodeConfig(ShardSettings):
         names = {f.name for f in fields(ShardSettings)}
         return {name: value for name, value in config_to_dict(self).items() if name in names}
 
+    @property
+    def folder(self) -> Path:
+        """Absolute path of the output."""
+        return Path(self.output).expanduser().absolute()
+
+    @property
+    def source_path(self) -> Path:
+        """Absolute path of the source."""
+        return Path(self.source).expanduser().absolute()
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeSummary:
     """The work of a run, and what the dataset holds now."""
 
     path: str
-    complete: bool  # False while other processes have not finished their shards
+    complete: bool  # False while another process writes the index
+    completed_by: str | None  # that process
     num_items: int
     num_failed: int
     hours: float  # of audio in the committed shards
@@ -127,6 +140,9 @@ def encode_dataset(
 ) -> EncodeSummary:
     """Encodes audio into a shard dataset, completes one that a killed run left, or follows changes of the source.
 
+    Processes that are called with the same settings at the same time, on one or several machines, share the work: each
+    takes the next shard that nobody has, and those of processes that died. One of them completes the dataset.
+
     Of a source that gained, lost or changed files, the difference is encoded: items of files that are the same (by size
     and time of modification, or else by content) stay, those of files that are gone are removed.
 
@@ -144,28 +160,36 @@ def encode_dataset(
         AudioError: nothing could be encoded, or something could not and `strict` is set.
         ConfigError: tokens are wanted, but the codec has none; or `captions` name an unknown encoder or column.
         CheckpointError: an encoder of `captions` cannot be loaded.
+        InUseError: another process encodes into the folder with other settings.
+        EngineError: a shard of which workers die.
         MismatchError: the folder holds a dataset with other settings, of another tokenizer, or of another source.
         DatasetError: the folder holds something else, or a corrupt shard.
         OSError: the output cannot be written.
     """
     begun_s = time.monotonic()
-    job, plan, info = _prepare(config, tokenizer, progress)
-    _announce(config, job, plan)
-    report = ProgressReport(
-        "encode", len(plan.items), num_failed=len(plan.failures), callback=progress, log_every_s=config.log_every_s
-    )
-    mine = (shard for shard in plan.shards() if shard[0] % config.world_size == config.rank)
-    num_encoded = encode_missing(job, mine, report)
-    job.concerns.log()
-    found = [job.find_finished(number, items) for number, items in plan.shards()]
-    shards = [shard for shard in found if shard is not None]
-    complete = len(shards) == len(found)
-    if complete and (num_encoded or not info["complete"] or not is_finalised(job.folder)):
-        info = finalise(job.folder, info, plan, shards)
+    engine = build_engine(config)
+    check_folder(config.folder)
+    codec, origin = _load_codec(config, tokenizer, engine)
+    with closing(SharedRun(config.folder, _shared(config, codec))) as run:
+        job, plan = _prepare(config, codec, origin, run, progress)
+        report = ProgressReport(
+            "encode", plan.num_items, num_failed=len(plan.failures), callback=progress, log_every_s=config.log_every_s
+        )
+        shards = SharedShards(job, plan, run.locks, report)
+        shards.settle()
+        _announce(config, job, plan, shards.num_open, codec)
+        num_encoded = shards.encode(engine, _worker_maker(config, job, engine, codec, tokenizer))
+        encoded = [ShardFile(job.path(number)) for number in plan.shard_numbers]
+        info, other = run.complete(plan, encoded)
+        if other is None:
+            for column, source in config.captions.items():
+                store_embeddings(job.folder, column, source, device=config.device)
+            _warn_without_text(LatentDataset(job.folder), config)
     totals, state = info.get("totals", {}), report.state
     summary = EncodeSummary(
         path=str(job.folder),
-        complete=complete,
+        complete=info["complete"],
+        completed_by=None if other is None else str(other),
         num_items=totals.get("num_items", state.items_done),
         num_failed=totals.get("num_failed", state.num_failed),
         hours=totals.get("duration_s", state.audio_s) / 3600,
@@ -173,44 +197,60 @@ def encode_dataset(
         num_shards_encoded=num_encoded,
         encoded_hours=state.audio_s / 3600,
         elapsed_s=time.monotonic() - begun_s,
-        failures=tuple(all_failures(plan, shards if complete else [])),
+        failures=tuple(all_failures(plan, encoded)),
     )
-    if complete:
-        for column, source in config.captions.items():
-            store_embeddings(job.folder, column, source, device=config.device)
-        _warn_without_text(LatentDataset(job.folder), config)
-        _raise_on_failures(summary, config.strict)
+    _raise_on_failures(summary, config.strict)
     return summary
 
 
+def _load_codec(config: EncodeConfig, tokenizer: AudioTokenizer | None, engine: Engine) -> tuple[AudioTokenizer, str]:
+    """Returns the codec of this process, and what it was loaded from."""
+    origin = config.tokenizer if tokenizer is None else _origin(tokenizer)
+    codec = load_tokenizer(config.tokenizer) if tokenizer is None else tokenizer
+    if "tokens" in config.streams and not codec.spec.tokens_per_frame:
+        raise ConfigError(f"this {codec.spec.name} has no quantizer and so no tokens: set streams to [latents]")
+    # workers have devices of their own, which this machine may not have
+    return codec.to("cpu" if engine.remote else pick_device(config.device)).eval(), origin
+
+
+def _shared(config: EncodeConfig, codec: AudioTokenizer) -> dict[str, Any]:
+    """Returns the settings that processes which encode together must agree on."""
+    names = ("path_column", "where", "captions", "batch_s")
+    more = {name: value for name, value in config_to_dict(config).items() if name in names}
+    return {**config.settings, **more, "source": str(config.source_path), "tokenizer": codec.fingerprint()}
+
+
 def _prepare(
-    config: EncodeConfig, tokenizer: AudioTokenizer | None, progress: ProgressCallback | None
-) -> tuple[ShardJob, Plan, dict[str, Any]]:
-    """Returns what the shards are encoded with, their plan, and the contents of `dataset.json`, made where needed."""
-    files = find_audio(config.source, path_column=config.path_column, where=config.where)
-    named = config.tokenizer if tokenizer is None else _origin(tokenizer)
-    tokenizer = load_tokenizer(config.tokenizer) if tokenizer is None else tokenizer
-    tokenizer = tokenizer.to(pick_device(config.device)).eval()
-    if "tokens" in config.streams and not tokenizer.spec.tokens_per_frame:
-        raise ConfigError(f"this {tokenizer.spec.name} has no quantizer and so no tokens: set streams to [latents]")
-    folder, source = (Path(path).expanduser().absolute() for path in (config.output, config.source))
-    wanted = describe_dataset(source, files, tokenizer, tokenizer_source=named, settings=config.settings)
-    if config.rank == 0:
-        probed = ProgressReport("probe", len(files), callback=progress, log_every_s=config.log_every_s)
-        info, plan = open_or_create(folder, wanted, files, tokenizer, config, config.num_threads, probed)
-    else:
-        info, plan = wait_for_plan(folder, wanted, config.wait_s)
+    config: EncodeConfig, codec: AudioTokenizer, origin: str, run: SharedRun, progress: ProgressCallback | None
+) -> tuple[ShardJob, Plan]:
+    """Returns what the shards are encoded with, and their plan, which is made where needed."""
+    folder, source = config.folder, config.source_path
+    with run.planning() as others:
+        if others:
+            info, plan = open_running(folder, config.settings, codec)
+        else:
+            files = find_audio(config.source, path_column=config.path_column, where=config.where)
+            wanted = describe_dataset(source, files, codec, tokenizer_source=origin, settings=config.settings)
+            probed = ProgressReport("probe", len(files), callback=progress, log_every_s=config.log_every_s)
+            info, plan = open_or_create(folder, wanted, files, codec, config, config.num_threads, probed)
     job = ShardJob(
         folder=folder,
         root=source if source.is_dir() else source.parent,
-        tokenizer=tokenizer,
         settings=config,
         identity={"fingerprint": info["tokenizer"]["fingerprint"], "job": info["job"]},
         grown=info["plan"]["generation"] > 1,
         batch_s=config.batch_s,
         num_threads=config.num_threads,
     )
-    return job, plan, info
+    return job, plan
+
+
+def _worker_maker(
+    config: EncodeConfig, job: ShardJob, engine: Engine, codec: AudioTokenizer, given: AudioTokenizer | None
+) -> MakeWorker[ShardTask, ShardProgress]:
+    """Returns what makes a worker: with the codec that is loaded here or was given, else each loads its own."""
+    named = str(Path(config.tokenizer).absolute()) if Path(config.tokenizer).exists() else config.tokenizer
+    return partial(make_encode_worker, job=job, tokenizer=named if engine.remote and given is None else codec)
 
 
 def _origin(tokenizer: AudioTokenizer) -> str:
@@ -218,24 +258,23 @@ def _origin(tokenizer: AudioTokenizer) -> str:
     return str(tokenizer.config.get("_name_or_path") or type(tokenizer).__name__)
 
 
-def _announce(config: EncodeConfig, job: ShardJob, plan: Plan) -> None:
+def _announce(config: EncodeConfig, job: ShardJob, plan: Plan, num_open: int, codec: AudioTokenizer) -> None:
     """Logs what is encoded, with what, and where, or that nothing is left to do."""
-    there = sum(job.find_finished(number, items) is not None for number, items in plan.shards())
-    if there == plan.num_shards:
-        job_logger.info("already complete: all %d shards are in %s", there, job.folder)
+    if not num_open:
+        job_logger.info("already complete: all %d shards are in %s", plan.num_shards, job.folder)
         return
+    place = Place.now()
     job_logger.info(
-        "encoding %d items (%.3f h of audio) with %s (%s parameters), device %s, %s, process %d of %d; "
+        "encoding %d items (%.3f h of audio) with %s (%s parameters), device %s, %s%s; "
         "%d of %d shards are already in %s",
-        len(plan.items),
+        plan.num_items,
         plan.duration_s / 3600,
-        type(job.tokenizer).__name__,
-        f"{sum(p.numel() for p in cast(nn.Module, job.tokenizer).parameters()):,}",
-        job.tokenizer.device,
+        type(codec).__name__,
+        f"{sum(p.numel() for p in cast(nn.Module, codec).parameters()):,}",
+        "of Ray" if config.engine == "ray" else ", ".join(config.devices()),
         config.compute_dtype,
-        config.rank + 1,
-        config.world_size,
-        there,
+        f", process {place.rank + 1} of {place.count}" if place.count > 1 else "",
+        plan.num_shards - num_open,
         plan.num_shards,
         job.folder,
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...core.processes import Place
 from .options import ConfigCommand
 from .tools import Outcome, progress_bar
 
@@ -16,13 +14,11 @@ if TYPE_CHECKING:
 def encode(config: EncodeConfig) -> Outcome:
     """Encode audio into a dataset of latents and tokens.
 
-    Run it again to complete a dataset that was interrupted. Under torchrun, the processes share the work.
+    Run it again to complete a dataset that was interrupted. Processes that encode into the same folder at the same
+    time, under torchrun, srun or by hand, share the work.
     """
     from ..encode import encode_dataset
 
-    place = Place.now()
-    if place.count > 1:
-        config = replace(config, rank=place.rank, world_size=place.count)
     with progress_bar("encoding", lines=False) as update:
 
         def report(state: EncodeProgress) -> None:
@@ -36,7 +32,7 @@ def encode(config: EncodeConfig) -> Outcome:
     if summary.already_complete:
         text += ", already complete"
     if not summary.complete:
-        text += f"; not complete: shards of the other {config.world_size - 1} processes are missing"
+        text += f"; all shards are encoded, {summary.completed_by} completes the dataset"
     return Outcome(facts=summary.to_dict(), text=text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -48,6 +49,21 @@ class Concerns:
             with self._lock:
                 self._first.setdefault(concern, name)
                 self._counts[concern] = self._counts.get(concern, 0) + 1
+
+    def merge(self, other: Concerns) -> None:
+        """Counts what another object counted."""
+        with self._lock:
+            for concern, count in other._counts.items():
+                self._first.setdefault(concern, other._first[concern])
+                self._counts[concern] = self._counts.get(concern, 0) + count
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Locks do not travel to other processes."""
+        return {"_counts": self._counts, "_first": self._first}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        self.__dict__.update(state)
 
     def log(self) -> None:
         """Logs a warning for each kind, with the number of recordings and one of them."""

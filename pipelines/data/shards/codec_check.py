@@ -13,7 +13,7 @@ from ....tokenizers.base import AudioTokenizer
 from ....tokenizers.load import SHIPPED, load_tokenizer
 from .read import DATASET_FILE, SILENCE_FILE, LatentDataset
 from .settings import ShardSettings
-from .write import silence_of
+from .encode_items import silence_of
 
 logger = logging.getLogger(__name__)
 

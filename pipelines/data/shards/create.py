@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,24 @@ from ....core.errors import AudioError, DatasetError, MismatchError
 from ....core.files import file_sha256, write_json
 from ....core.job_log import job_logger
 from ....core.leftovers import is_temporary
-from ....core.outputs import prepare_output
+from ....core.locks import LOCKS
 from ....tokenizers.base import AudioTokenizer
 from ..audio.item import AudioItem
 from .earlier import EarlierPlan
 from .embeddings import FOLDER as EMBEDDINGS
 from .embeddings import remove_audio_stores
+from .encode_items import write_silence
 from .index import PLAN_FILE
 from .make_plan import make_plan
 from .plan import Failure, Plan, source_digest
 from .progress import ProgressReport
 from .read import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, read_dataset_json
 from .settings import ShardSettings
-from .write import write_silence
+from .shard import shard_name
 
-OWN_FILES = frozenset({"shards", "silence.safetensors", EMBEDDINGS})  # left by a run that was killed at its start
-POLL_S = 0.5
+OWN_FILES = frozenset(
+    {"shards", "silence.safetensors", EMBEDDINGS, LOCKS}
+)  # left by a run that was killed at its start
 
 
 def describe_dataset(
@@ -53,20 +54,24 @@ def describe_dataset(
         "format": DATASET_FORMAT,
         "version": DATASET_VERSION,
         "complete": False,
-        "tokenizer": {
-            "source": tokenizer_source,
-            "class": type(tokenizer).__name__,
-            "fingerprint": tokenizer.fingerprint(),
-            "licence": tokenizer.licence,
-            "spec": config_to_dict(tokenizer.spec),
-            "config": config_to_dict(tokenizer.settings),
-        },
+        "tokenizer": _describe_tokenizer(tokenizer, tokenizer_source),
         "settings": settings,
         "source": {
             "path": str(source),
             "num_files": len(files),
             "digest": source_digest(files),
         },
+    }
+
+
+def _describe_tokenizer(tokenizer: AudioTokenizer, source: str) -> dict[str, Any]:
+    return {
+        "source": source,
+        "class": type(tokenizer).__name__,
+        "fingerprint": tokenizer.fingerprint(),
+        "licence": tokenizer.licence,
+        "spec": config_to_dict(tokenizer.spec),
+        "config": config_to_dict(tokenizer.settings),
     }
 
 
@@ -107,20 +112,23 @@ def open_or_create(
             info = _next_generation(folder, info, wanted, earlier, plan)
         if not silence.exists():
             write_silence(silence, tokenizer, settings)
-        return info, plan
-    if folder.exists() and not folder.is_dir():
-        raise DatasetError(f"cannot encode into {folder}: it is a file; give a folder")
-    strange = [p.name for p in folder.iterdir() if not _own(p.name)] if folder.is_dir() else []
-    if strange:
-        raise DatasetError(f"{folder} holds other files, such as {sorted(strange)[0]}: give a new or empty folder")
-    prepare_output(folder)  # before the long work, to fail early if it must
-    (folder / "shards").mkdir(exist_ok=True)
+        return _reopened(folder, info, plan), plan
+    check_folder(folder)
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
     plan = make_plan(files, tokenizer.spec, settings, num_threads=num_threads, report=report)
     if not plan.items:
-        _remove_if_empty(folder)
         raise AudioError(f"nothing could be encoded of {wanted['source']['path']}: {first_reasons(plan.failures)}")
     write_silence(silence, tokenizer, settings)
     return _commit(folder, wanted, plan, generation=1, first_free_shard=0), plan
+
+
+def _reopened(folder: Path, info: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """Marks a complete dataset of which shards are missing as incomplete; returns the contents of `dataset.json`."""
+    if not info["complete"] or all((folder / "shards" / shard_name(n)).exists() for n in plan.shard_numbers):
+        return info
+    info = {**info, "complete": False}
+    write_json(folder / DATASET_FILE, info)
+    return info
 
 
 def _commit(folder: Path, wanted: dict[str, Any], plan: Plan, generation: int, first_free_shard: int) -> dict[str, Any]:
@@ -203,34 +211,34 @@ def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
     return info, plan
 
 
-def wait_for_plan(folder: Path, wanted: dict[str, Any], wait_s: float) -> tuple[dict[str, Any], Plan]:
-    """Waits for what rank 0 writes, and returns it.
+def open_running(folder: Path, settings: dict[str, Any], tokenizer: AudioTokenizer) -> tuple[dict[str, Any], Plan]:
+    """Returns description and plan of a dataset that other processes encode, whether or not its source changed since.
 
     Args:
         folder: of the dataset.
-        wanted: from `describe_dataset`.
-        wait_s: longest time to wait, in seconds.
-
-    Returns:
-        The contents of `dataset.json`, and the plan.
+        settings: of `ShardSettings`, as plain values.
+        tokenizer: the codec.
 
     Raises:
-        DatasetError: rank 0 wrote nothing in that time.
+        MismatchError: the dataset was started with something else.
+        DatasetError: it is broken.
     """
-    until_s = time.monotonic() + wait_s
-    while not _is_planned(folder, wanted):
-        if time.monotonic() > until_s:
-            raise DatasetError(f"waited {wait_s:g} s for the plan of rank 0 in {folder}: is it running?")
-        time.sleep(POLL_S)
-    return _open(folder, wanted)
+    return _open(folder, {"settings": settings, "tokenizer": _describe_tokenizer(tokenizer, "the one that is given")})
 
 
-def _is_planned(folder: Path, wanted: dict[str, Any]) -> bool:
-    """Returns whether the dataset has a plan for the source as it is now."""
-    if not (folder / DATASET_FILE).exists():
-        return False
-    info, _ = _open(folder, wanted)
-    return bool(info["source"]["digest"] == wanted["source"]["digest"])
+def check_folder(folder: Path) -> None:
+    """Checks that a folder is a dataset, a part of one, or empty.
+
+    Raises:
+        DatasetError: it is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"cannot encode into {folder}: it is a file; give a folder")
+    if (folder / DATASET_FILE).exists():
+        return
+    strange = [p.name for p in folder.iterdir() if not _own(p.name)] if folder.is_dir() else []
+    if strange:
+        raise DatasetError(f"{folder} holds other files, such as {sorted(strange)[0]}: give a new or empty folder")
 
 
 def first_reasons(failures: Sequence[Failure], most: int = 3) -> str:
@@ -241,14 +249,6 @@ def first_reasons(failures: Sequence[Failure], most: int = 3) -> str:
 
 def _own(name: str) -> bool:
     return name in OWN_FILES or PLAN_FILE.match(name) is not None or is_temporary(Path(name))
-
-
-def _remove_if_empty(folder: Path) -> None:
-    for path in (folder / "shards", folder):
-        try:
-            path.rmdir()
-        except OSError:
-            return
 
 
 def _job(wanted: dict[str, Any]) -> str:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ....core.errors import AudioError
-from ....core.read_ahead import read_groups_ahead
 from ....tokenizers.base import AudioTokenizer, TokenizerSpec
-from ..audio.concerns import Concerns
 from ..audio.convert import measure_loudness, normalise_loudness, resample, select_channels
 from .ids import relative_reason
 from .plan import Failure, PlannedItem
 from .settings import ShardSettings
 from .shard import FILE_HASH
 from .source_files import SourceFiles
-
-BATCHES_AHEAD = 2  # batches that are decoded while one is encoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,37 +98,6 @@ def make_batches(items: Sequence[PlannedItem], spec: TokenizerSpec, batch_s: flo
             longest_s = num_chunks * spec.chunk_samples / spec.sample_rate
         batches[-1].append(item)
     return batches
-
-
-def load_batches(
-    batches: Sequence[Sequence[PlannedItem]],
-    root: Path,
-    tokenizer: AudioTokenizer,
-    settings: ShardSettings,
-    num_threads: int,
-    concerns: Concerns,
-) -> Generator[list[LoadedItem | Failure], None, None]:
-    """Yields the batches in order, read by background threads a few batches ahead.
-
-    Args:
-        batches: planned items that are encoded together.
-        root: folder that the items' paths are relative to.
-        tokenizer: the codec that the audio is for.
-        settings: of the dataset.
-        num_threads: that decode.
-        concerns: counts what is odd about the audio.
-    """
-
-    files = SourceFiles((item for batch in batches for item in batch), root, concerns)
-
-    def load(item: PlannedItem) -> LoadedItem | Failure:
-        return load_item(item, files, tokenizer, settings)
-
-    with (
-        closing(files),
-        closing(read_groups_ahead(load, batches, num_threads=num_threads, num_ahead=BATCHES_AHEAD)) as loaded,
-    ):
-        yield from loaded
 
 
 def stack_audio(loaded: Sequence[LoadedItem]) -> tuple[Tensor, Tensor]:

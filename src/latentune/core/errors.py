@@ -6,6 +6,7 @@ LatentuneError
  +-- CheckpointError      weights that are missing, truncated or made for another configuration
  +-- DatasetError         a shard dataset that is missing, corrupt or of another format
  +-- MismatchError        two things that do not belong together (dataset and generator, statistics and embedder)
+ +-- InUseError           an output that another process writes
  +-- EngineError          a task that the workers of an engine cannot finish
  +-- TrainingError        a run that cannot continue (NaN in the loss, nothing to train on)
  |    +-- TrainingInterrupted  a run that was stopped by a signal, after it saved a checkpoint
@@ -40,6 +41,10 @@ class DatasetError(LatentuneError):
 
 class MismatchError(LatentuneError):
     """Two things that do not belong together, such as a dataset and a generator trained on another codec."""
+
+
+class InUseError(LatentuneError):
+    """An output that another process writes; the message says which, since when, and what to do."""
 
 
 class EngineError(LatentuneError):

@@ -72,6 +72,21 @@ def encode(corpus, codec, tmp_path):
 
 
 @pytest.fixture
+def encode_a_part(encode, tmp_path):
+    """Encode the corpus until some shards are committed, and stop there."""
+
+    def run(output="dataset", *, num_shards=1, **options):
+        def stop(state):
+            if len(list((tmp_path / output / "shards").glob("[0-9]*"))) >= num_shards:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            encode(output, progress=stop, **options)
+
+    return run
+
+
+@pytest.fixture
 def read_tree():
     """Relative path -> bytes, of all files below a folder."""
 

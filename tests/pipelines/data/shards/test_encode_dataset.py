@@ -112,16 +112,6 @@ def test_what_is_missing_is_made_again_the_same(encode, tmp_path, read_tree, vic
     assert read_tree(tmp_path / "dataset") == before
 
 
-def test_several_processes_make_the_same_dataset(encode, tmp_path, read_tree):
-    encode()
-    encode("other", rank=0, world_size=2)
-    half = LatentDataset(tmp_path / "other")
-    assert not half.complete
-    assert 0 < len(half) < 9
-    assert encode("other", rank=1, world_size=2).complete
-    assert read_tree(tmp_path / "other") == read_tree(tmp_path / "dataset")
-
-
 def test_threads_and_place_change_no_byte_of_the_shards(encode, tmp_path, read_tree):
     encode()
     encode("elsewhere/deep", num_threads=4)
@@ -268,7 +258,7 @@ def test_config_is_refused_where_it_makes_no_sense():
         ({"shard_mb": 0}, "must be positive"),
         ({"loudness_lufs": 14.0}, "negative numbers"),
         ({"batch_s": 0.0}, "batch_s must be above 0"),
-        ({"rank": 2, "world_size": 2}, "rank must be within"),
+        ({"num_processes": 0}, "num_processes must be at least 1"),
     ]:
         with pytest.raises(ConfigError, match=message):
             build_config(EncodeConfig, {**good, **wrong})
@@ -284,11 +274,6 @@ def test_unknown_device_and_source(encode, corpus):
 def test_unwritable_output(corpus, codec):
     with pytest.raises(OSError, match="/proc"):
         encode_dataset(EncodeConfig(source=str(corpus), output="/proc/nowhere/dataset"), tokenizer=codec)
-
-
-def test_rank_without_a_plan_says_whom_it_waited_for(encode):
-    with pytest.raises(DatasetError, match=r"waited 0 s for the plan of rank 0"):
-        encode(rank=1, world_size=2, wait_s=0.0)
 
 
 def test_codicodec_goes_through_and_back(encode, corpus, tmp_path):

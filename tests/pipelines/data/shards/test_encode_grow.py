@@ -178,16 +178,6 @@ def test_a_run_that_was_killed_while_it_grew_ends_with_the_same_bytes(
         assert read_tree(tmp_path / "dataset") == wanted
 
 
-def test_other_processes_wait_for_the_new_plan(grow, encode, source, tmp_path, read_tree):
-    grow()
-    write(source, "new.wav", 0.5, 8)
-    with pytest.raises(DatasetError, match="waited 0 s for the plan of rank 0"):
-        grow(rank=1, world_size=2, wait_s=0.0)
-    grow(rank=0, world_size=2)
-    grow(rank=1, world_size=2)
-    assert_equals_fresh(tmp_path, encode, source)
-
-
 def test_a_source_with_other_files_is_refused(grow, encode, corpus, tmp_path, read_tree):
     grow()
     before = read_tree(tmp_path / "dataset")

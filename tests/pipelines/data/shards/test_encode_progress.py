@@ -40,7 +40,7 @@ def test_a_run_describes_itself_and_then_says_that_it_is_complete(encode, caplog
     assert re.search(
         r"encoding 12 items \(0\.00\d h of audio\) with \w+ \([\d,]+ parameters\), device cpu, float32", text
     )
-    assert re.search(r"process 1 of 1; 0 of \d+ shards are already in", text)
+    assert re.search(r"device cpu, float32; 0 of \d+ shards are already in", text)
     assert "encode: 12 of 12, 6 left out" in text
     caplog.clear()
     with caplog.at_level(logging.INFO, "latentune.job"):

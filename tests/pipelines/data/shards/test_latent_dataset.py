@@ -108,8 +108,8 @@ def test_silence_is_one_chunk_of_what_the_codec_gives_for_zeros(folder, codec):
     assert torch.equal(silence.tokens, want.tokens[0, 2:4])
 
 
-def test_dataset_opens_while_it_is_being_encoded(encode, tmp_path, caplog):
-    encode(rank=0, world_size=3)
+def test_dataset_opens_while_it_is_being_encoded(encode_a_part, tmp_path, caplog):
+    encode_a_part(num_shards=2)
     dataset = LatentDataset(tmp_path / "dataset")
     assert "is not complete" in caplog.text
     assert not dataset.complete
