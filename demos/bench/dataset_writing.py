@@ -24,10 +24,10 @@ from latentune.pipelines.data.audio.item import AudioItem
 from latentune.pipelines.data.audio.read import AudioInfo
 from latentune.pipelines.data.shards import ShardSettings
 from latentune.pipelines.data.shards.create import describe_dataset, open_or_create
+from latentune.pipelines.data.shards.encode_items import write_silence
 from latentune.pipelines.data.shards.index import finalise
 from latentune.pipelines.data.shards.progress import ProgressReport
 from latentune.pipelines.data.shards.shard import EncodedItem, ShardFile, shard_name, write_shard
-from latentune.pipelines.data.shards.write import write_silence
 from latentune.tokenizers.melcodec import MelCodec, MelCodecConfig
 
 logger = logging.getLogger("dataset_writing")

@@ -11,9 +11,9 @@ from ....core.config import build_config, config_to_dict
 from ....core.errors import CheckpointError, ConfigError
 from ....tokenizers.base import AudioTokenizer
 from ....tokenizers.load import SHIPPED, load_tokenizer
+from .encode_items import silence_of
 from .read import DATASET_FILE, SILENCE_FILE, LatentDataset
 from .settings import ShardSettings
-from .encode_items import silence_of
 
 logger = logging.getLogger(__name__)
 
