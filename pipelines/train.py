@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..core.job_log import job_logger
+from ..core.locks import sole_user
 from ..core.outputs import prepare_output
 from .training.build import Task, build_task
 from .training.callbacks import Callback, SharedCallback
@@ -51,6 +53,7 @@ def train(
     Raises:
         TrainingError: NaN or inf in the loss or the gradient, no data to train on, or SIGTERM or Ctrl-C (a checkpoint
             is saved before).
+        InUseError: another process trains in this folder.
         CheckpointError: a damaged checkpoint.
         MismatchError: a checkpoint of another run or of other data, or a dataset, a tokenizer and weights that do not
             fit each other.
@@ -61,16 +64,17 @@ def train(
         check_trackers(config.trackers)
         if main:  # an output that cannot be written is reported before the data is read
             prepare_output(config.folder)
-        start = find_start(config, resume, allow_changed_data=allow_changed_data)
-        if start is not None and start.progress.step == config.steps:
-            return _already_complete(config, start.folder, main)
-        task = build_task(config, accelerator)
-        if start is not None:
-            check_data(start.folder, start.progress.data, task.data, allow=allow_changed_data)
-        configured = _configured_callbacks(config, task, main)
-        run = Run(config, accelerator, task, start, [*configured, *callbacks])
-        with StopRequest() as stop:  # earlier there is nothing to save
-            return run.go(stop, progress)
+        with sole_user(config.folder, "train") if main else nullcontext():
+            start = find_start(config, resume, allow_changed_data=allow_changed_data)
+            if start is not None and start.progress.step == config.steps:
+                return _already_complete(config, start.folder, main)
+            task = build_task(config, accelerator)
+            if start is not None:
+                check_data(start.folder, start.progress.data, task.data, allow=allow_changed_data)
+            configured = _configured_callbacks(config, task, main)
+            run = Run(config, accelerator, task, start, [*configured, *callbacks])
+            with StopRequest() as stop:  # earlier there is nothing to save
+                return run.go(stop, progress)
 
 
 def _configured_callbacks(config: TrainConfig, task: Task, main: bool) -> list[SharedCallback]:

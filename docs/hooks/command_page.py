@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 HEAD = """# Commands
 
-This is what `latentune COMMAND --help` prints. The exit code is 0 for done, 1 for failed, 2 for wrong usage and 130 for
-interrupted.
+This is what `latentune COMMAND --help` prints. The exit code is 0 for done, 1 for failed, 2 for wrong usage, 130 for
+interrupted (Ctrl-C) and 143 for terminated (SIGTERM).
 
 """
 TERMINAL = {"COLUMNS": "110", "NO_COLOR": "1", "TERM": "dumb"}

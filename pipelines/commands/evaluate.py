@@ -41,4 +41,8 @@ class EvaluateCommand(ConfigCommand):
 
 
 RECONSTRUCTION = ConfigCommand(reconstruction, "pipelines.measure.codecs.config:ExperimentConfig")
-command = EvaluateCommand(evaluate, "pipelines.measure.sets.config:EvaluateConfig")
+command = EvaluateCommand(
+    evaluate,
+    "pipelines.measure.sets.config:EvaluateConfig",
+    resume="run the same command again; with --cache, what is embedded by then is kept",
+)

@@ -10,11 +10,12 @@ import click
 
 from ...core.config import nearest_hint
 from ...core.errors import TrainingInterrupted
+from .interruption import signal_of, sigterm_raises
 from .tools import one_line, start_logging
 
 VERBS = ("encode", "decode", "train", "sample", "edit", "evaluate", "experiment", "convert", "info", "list", "demo")
 RENAMED = {"robustness": "experiment robustness", "probe": "experiment probe"}
-FAILED, INTERRUPTED = 1, 130  # exit codes; click itself exits with 2 for wrong usage
+FAILED = 1  # exit code; click itself exits with 2 for wrong usage
 
 
 class Verbs(click.Group):
@@ -40,12 +41,13 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with sigterm_raises():
+                return super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
         except (TrainingInterrupted, KeyboardInterrupt) as error:
             click.echo(f"interrupted: {one_line(error)}" if str(error) else "interrupted", err=True)
-            raise click.exceptions.Exit(INTERRUPTED) from error
+            raise click.exceptions.Exit(128 + signal_of(error)) from error
         except Exception as error:
             if ctx.ensure_object(dict).get("debug"):
                 traceback.print_exc()
@@ -77,7 +79,7 @@ def app(ctx: click.Context, verbose: bool, debug: bool) -> None:
     """Neural audio codecs, and generators that are trained on their latents and tokens.
 
     Each command reads its settings from options, from key=value arguments and from YAML files (--config). Exit codes:
-    0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
     """
     start_logging(verbose or debug)
     ctx.ensure_object(dict)["debug"] = debug

@@ -88,7 +88,7 @@ class ConfigCommand(click.Command):
         try:
             outcome = self.run(config, **extra)
         except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(self.resume) from error
+            raise type(error)(self.resume) from error
         except OutputError as error:
             raise OutputError(error.errno or 0, f"{error}; then {self.resume}") from error
         outcome.show(ctx.params["as_json"])

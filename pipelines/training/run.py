@@ -202,7 +202,8 @@ class Run:
             self._save(done)
         raise TrainingInterrupted(
             f"stopped by {stop.name or 'a signal to another process'} after step {done}; {self._checkpoint(done)} is "
-            "saved: run the same command again to resume"
+            "saved: run the same command again to resume",
+            by=stop.name,
         )
 
     def _save(self, done: int) -> None:

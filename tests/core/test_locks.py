@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from latentune.core import locks as module
-from latentune.core.locks import Holder, Locks
+from latentune.core.errors import InUseError
+from latentune.core.locks import LOCKS, Holder, Locks, sole_user
 
 HOLD = """
 import sys, time
@@ -160,4 +161,15 @@ def test_processes_that_compete_are_never_inside_together(tmp_path: Path) -> Non
     assert sum(won for won, _ in counts) > 10
     with Locks(tmp_path / "locks"):
         pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_has_one_user(tmp_path: Path) -> None:
+    with sole_user(tmp_path, "train"):
+        with (
+            pytest.raises(InUseError, match=rf"is in use: process {os.getpid()} on .* has it for train; stop it"),
+            sole_user(tmp_path, "train"),
+        ):
+            pass
+        assert (tmp_path / LOCKS).is_dir()
     assert list(tmp_path.iterdir()) == []

@@ -14,8 +14,8 @@ LatentuneError
  +-- MissingPackageError  a feature whose optional package is not installed
 
 A wrong argument of a Python call is a plain `ValueError` or `TypeError`. The command line turns a
-`LatentuneError`, `ValueError` or `OSError` into one line and exit code 1 (130 for an interruption), wrong usage into
-exit code 2.
+`LatentuneError`, `ValueError` or `OSError` into one line and exit code 1 (130 for Ctrl-C, 143 for SIGTERM), wrong usage
+into exit code 2.
 """
 
 
@@ -56,7 +56,16 @@ class TrainingError(LatentuneError):
 
 
 class TrainingInterrupted(TrainingError):
-    """A training run that was stopped by a signal, after it saved a checkpoint; the message says how to resume."""
+    """A training run that was stopped by a signal, after it saved a checkpoint; the message says how to resume.
+
+    Args:
+        message: of the error.
+        by: name of the signal, None if another process got it.
+    """
+
+    def __init__(self, message: str = "", by: str | None = None):
+        super().__init__(message)
+        self.by = by
 
 
 class OutputError(LatentuneError, OSError):

@@ -15,11 +15,14 @@ import secrets
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from .errors import InUseError
 
 LOCKS = ".locks"  # the folder of the locks of an output
 BEAT_S = 10.0  # time between two refreshes of a lock
@@ -194,6 +197,28 @@ class Locks:
             return probe.stat().st_mtime
         finally:
             probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_user(folder: Path, work: str) -> Iterator[None]:
+    """Holds the lock of an output that one process at a time may write.
+
+    Args:
+        folder: the output, which exists.
+        work: what is done there, such as `train`; the name of the lock.
+
+    Raises:
+        InUseError: another process holds it.
+        OSError: the folder cannot be written.
+    """
+    with Locks(folder / LOCKS) as locks:
+        holder = locks.take(work)
+        if holder is not None:
+            raise InUseError(
+                f"{folder} is in use: {holder} has it for {work}; stop it, wait until it has ended, or choose another "
+                f"output. If its machine is gone, the folder is free {STALE_S / 60:g} minutes after that"
+            )
+        yield
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,19 +86,22 @@ def test_an_unexpected_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fails("info", "x") == "error: unexpected RuntimeError: two lines (latentune --debug ... shows where)\n"
 
 
-def test_a_stopped_run_is_exit_code_130(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_exit_code_of_a_stopped_run_is_that_of_its_signal(
+    number: signal.Signals, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import latentune.pipelines.training.step as library
 
     step = library.Stepper.do
 
     def interrupted(self: Any, *arguments: Any) -> bool:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         return step(self, *arguments)
 
     monkeypatch.setattr(library.Stepper, "do", interrupted)
     keys = [f"data.source={audio / '0.wav'}", f"output={tmp_path / 'run'}"]
-    lines = call("train", "train/codicodec-tiny", *keys, code=130).stderr.splitlines()
-    assert lines[-1].startswith("interrupted: stopped by SIGTERM after step 1")
+    lines = call("train", "train/codicodec-tiny", *keys, code=128 + number).stderr.splitlines()
+    assert lines[-1].startswith(f"interrupted: stopped by {number.name} after step 1")
     assert "run the same command again to resume" in lines[-1]
     assert "training CoDiCodec" in lines[0]
     assert "step 1: loss" in lines[1], "the lines of a job are shown also without a terminal and without -v"
@@ -109,16 +113,25 @@ def test_a_stopped_run_is_exit_code_130(audio: Path, tmp_path: Path, monkeypatch
     [
         (["encode", "a", "b"], "latentune.pipelines.encode.encode_dataset", "run the same command again to resume"),
         (["sample", "a", "b"], "latentune.pipelines.sample.sample_to_folder", "it starts from the beginning"),
+        (
+            ["evaluate", "a", "b"],
+            "latentune.pipelines.evaluate.evaluate",
+            "with --cache, what is embedded by then is kept",
+        ),
     ],
 )
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_says_how_to_resume(
-    command: list[str], function: str, hint: str, monkeypatch: pytest.MonkeyPatch
+    command: list[str], function: str, hint: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*arguments: Any, **options: Any) -> Any:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        time.sleep(10)
 
+    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(function, interrupted)
-    result = call(*command, code=130)
+    result = call(*command, code=128 + number)
+    assert signal.getsignal(signal.SIGTERM) == before
     assert result.stdout == ""
     assert result.stderr.startswith("interrupted: ")
     assert hint in result.stderr

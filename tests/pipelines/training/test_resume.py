@@ -15,7 +15,8 @@ import pytest
 import soundfile
 import torch
 
-from latentune.core.errors import CheckpointError, MismatchError, TrainingError
+from latentune.core.errors import CheckpointError, InUseError, MismatchError, TrainingError
+from latentune.core.locks import LOCKS
 from latentune.core.settings import load_settings
 from latentune.pipelines.data.checkpoints import list_checkpoints, read_progress, run_weights, unfinished
 from latentune.pipelines.train import TrainConfig, train, train_config
@@ -93,6 +94,21 @@ def test_a_run_that_is_asked_to_stop_saves_and_tells_how_to_go_on(
     if number == signal.SIGTERM:
         train(settings(audio, tmp_path / "run"))
         runs.assert_same(whole, tmp_path / "run", PARTS)
+
+
+def test_a_second_run_into_the_folder_is_refused_while_the_first_goes_on(audio: Path, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def interfere(done: int, total: int, figures: dict[str, float]) -> None:
+        if done == 1:
+            with pytest.raises(InUseError) as found:
+                train(settings(audio, tmp_path / "run"))
+            refused.append(str(found.value))
+
+    train(settings(audio, tmp_path / "run"), progress=interfere)
+    (message,) = refused
+    assert f"is in use: process {os.getpid()} on " in message
+    assert not (tmp_path / "run" / LOCKS).exists()
 
 
 @pytest.fixture

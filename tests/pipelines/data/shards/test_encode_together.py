@@ -193,3 +193,11 @@ def test_a_folder_is_left_as_it_was_found_where_nothing_is_made(encode, tmp_path
     with pytest.raises(FileNotFoundError):
         encode(source=str(tmp_path / "nothing"))
     assert not (tmp_path / "dataset").exists()
+
+
+def test_an_interrupted_run_gives_up_its_locks(encode, encode_a_part, tmp_path, read_tree):
+    encode("whole")
+    encode_a_part()
+    assert not (tmp_path / "dataset" / LOCKS).exists()
+    assert encode().num_shards_encoded > 0
+    assert read_tree(tmp_path / "dataset") == read_tree(tmp_path / "whole")
