@@ -10,7 +10,8 @@ import torch
 from ....core.config import build_config, config_to_dict
 from ....core.errors import CheckpointError, ConfigError
 from ....tokenizers.base import AudioTokenizer
-from ....tokenizers.load import SHIPPED, load_tokenizer
+from ....tokenizers.cards import SHIPPED_CARDS
+from ....tokenizers.load import load_tokenizer
 from .encode_items import silence_of
 from .read import DATASET_FILE, SILENCE_FILE, LatentDataset
 from .settings import ShardSettings
@@ -45,7 +46,7 @@ def codec_problems(dataset: LatentDataset) -> list[str]:
 def _at_hand(dataset: LatentDataset) -> AudioTokenizer | None:
     """Returns the codec of a dataset if it is shipped, or in the folder that it was loaded from."""
     source = str(dataset.info["tokenizer"]["source"])
-    if source not in SHIPPED and not Path(source).is_dir():
+    if source not in SHIPPED_CARDS and not Path(source).is_dir():
         logger.info("%s is not on this machine: spec and silence are not compared with the codec", source)
         return None
     try:
