@@ -6,7 +6,7 @@ Shape letters: B batch, T latent frames, D latent width.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from .coupling import pair_optimally
 from .dit import DiffusionTransformerConfig
 from .frame_times import FrameTimes
 from .normalise import normalise
+from .own_past import OwnPast, make_past
 from .past import Past
 from .times import check_shift, shift_factor, shift_times
 
@@ -54,6 +55,7 @@ class RectifiedFlowConfig:
     past_noise: float = option(
         0.0, "Highest noise level of the past that a block of a chunk_causal generator sees; it makes streams robust."
     )
+    own_past: OwnPast = option(factory=OwnPast, help="Training behind a past that the model made itself.")
 
     def __post_init__(self) -> None:
         if not 0 <= self.cond_drop_prob <= 1:
@@ -77,8 +79,9 @@ class RectifiedFlowObjective(Objective):
     def __init__(self, config: RectifiedFlowConfig, settings: DiffusionTransformerConfig):
         self.config, self.binding, self.conditioning = config, settings.binding, settings.conditioning
         self.block = settings.block_frames if settings.attention == "chunk_causal" else 0  # frames; 0: no blocks
-        if config.past_noise and not self.block:
-            raise ValueError("past_noise is for a generator with attention chunk_causal: leave it out")
+        for name, value in (("past_noise", config.past_noise), ("own_past", config.own_past.probability)):
+            if value and not self.block:
+                raise ValueError(f"{name} is for a generator with attention chunk_causal: leave it out")
         self.trains_given = config.keep_patterns.any_given
 
     def weight(self, batch: LatentBatch) -> float:
@@ -116,14 +119,10 @@ class RectifiedFlowObjective(Objective):
         noisy = _mixed(clean, noise, times.each())
         # fused attention kernels take no mask tensor, so a full batch passes none
         padding = None if fewest == mask.shape[1] else mask
-        velocity = model(
-            noisy,
-            times,
-            conditions=batch.conditions,
-            mask=padding,
-            drop_mask=drop,
-            **self._past(clean, generator),
-        )
+        inputs: dict[str, Any] = {"conditions": batch.conditions, "mask": padding, "drop_mask": drop}
+        if self.block:
+            inputs["past"] = self._past(self._seen_blocks(model, clean, step, generator, inputs), generator)
+        velocity = model(noisy, times, **inputs)
         error = (velocity.float() - (noise - clean)).square().mean(-1)  # [B, T], float32 also under autocast
         learned = mask if kept is None else mask & ~kept
         per_item = (error * learned).sum(1) / learned.sum(1)
@@ -165,15 +164,23 @@ class RectifiedFlowObjective(Objective):
             return shift_factor(self.block, config.time_shift, config.shift_frames)
         return config.time_shift * (mask.sum(1, keepdim=True) / config.shift_frames).sqrt()
 
-    def _past(self, clean: Tensor, generator: torch.Generator) -> dict[str, Past]:
-        """Returns the argument `past` of a chunk-causal transformer."""
-        if not self.block:
-            return {}
+    def _seen_blocks(
+        self, model: nn.Module, clean: Tensor, step: int, generator: torch.Generator, inputs: dict[str, Any]
+    ) -> Tensor:
+        """Returns the blocks [B, T, D] that later ones see: those of the example, or those that the model makes."""
+        own = self.config.own_past
+        # a validation loss, which has no gradient, is to be compared with those of other steps and runs
+        if not torch.is_grad_enabled() or not own.is_due(step):
+            return clean
+        return make_past(model, clean, own, generator, **inputs)
+
+    def _past(self, blocks: Tensor, generator: torch.Generator) -> Past:
+        """Returns the past of a chunk-causal transformer: blocks [B, T, D], perhaps with noise."""
         if not self.config.past_noise:
-            return {"past": Past(latents=clean, t=FrameTimes(clean.new_zeros(len(clean), 1)))}
-        drawn = self.config.past_noise * rand((len(clean), self._num_blocks(clean)), generator, clean)
-        level = FrameTimes(drawn, self._block_of_frames(clean))
-        return {"past": Past(latents=_mixed(clean, randn(clean.shape, generator, clean), level.each()), t=level)}
+            return Past(latents=blocks, t=FrameTimes(blocks.new_zeros(len(blocks), 1)))
+        drawn = self.config.past_noise * rand((len(blocks), self._num_blocks(blocks)), generator, blocks)
+        level = FrameTimes(drawn, self._block_of_frames(blocks))
+        return Past(latents=_mixed(blocks, randn(blocks.shape, generator, blocks), level.each()), t=level)
 
     def _num_blocks(self, clean: Tensor) -> int:
         return -(-clean.shape[1] // self.block)
