@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
 from engine_workers import make_doubler
+from fake_codec import FakeCodec, FakeCodecConfig
 
 from latentune.core.errors import ConfigError
+from latentune.pipelines.encode import EncodeConfig, encode_dataset
 from latentune.pipelines.engines.ray import RayEngine
+from latentune.pipelines.evaluate import EvaluateConfig, evaluate
 
 
 def test_bad_settings_are_refused() -> None:
@@ -38,24 +39,6 @@ def test_without_ray_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two machines in one: a head and a second node, one CPU each."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # workers would give way to everything else on the machine, and a busy one must not be taken for dead
-    settings = {"worker_niceness": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 10}
-    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-    found = Cluster(initialize_head=True, head_node_args={**node, "_system_config": settings})
-    found.second = found.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-    ray.init(address=found.address, log_to_driver=False)
-    yield found
-    ray.shutdown()
-    found.shutdown()
-
-
-@pytest.fixture(scope="module")
 def audio(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Real and made files, and one that cannot be read."""
     root, rng = tmp_path_factory.mktemp("audio"), np.random.default_rng(0)
@@ -68,47 +51,112 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As Ray's workers have it: rounding depends on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_an_evaluation_on_two_nodes_is_the_local_one_also_where_a_worker_is_killed(
-    cluster: Any, audio: tuple[Path, Path], one_thread: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[RayEngine]:
+    """The engines that an evaluation builds, with small tasks."""
     import latentune.pipelines.measure.sets.gather as gather
-    from latentune.pipelines.evaluate import EvaluateConfig, evaluate
 
-    def config(engine: str) -> EvaluateConfig:
-        return EvaluateConfig(
-            reference=str(audio[0]), generated=str(audio[1]), engine=engine, bootstrap=20, num_threads=1, device="cpu"
-        )
-
-    monkeypatch.setattr(gather, "FILES_PER_TASK", 4)
-    engines: list[RayEngine] = []
+    built: list[Any] = []
     build = gather.build_engine
-    monkeypatch.setattr(gather, "build_engine", lambda config: engines.append(build(config)) or engines[-1])
-    expected = evaluate(config("local"))
+    monkeypatch.setattr(gather, "FILES_PER_TASK", 4)
+    monkeypatch.setattr(gather, "build_engine", lambda config: built.append(build(config)) or built[-1])
+    return built
+
+
+def evaluation(audio: tuple[Path, Path], engine: str, progress: Any = None) -> dict[str, Any]:
+    """What is measured with an engine, and what is known of the sides."""
+    config = EvaluateConfig(
+        reference=str(audio[0]), generated=str(audio[1]), engine=engine, bootstrap=20, num_threads=1, device="cpu"
+    )
+    found = evaluate(config, progress=progress)
+    return {"systems": found.to_dict()["systems"], **{side: found.facts[side] for side in ("reference", "generated")}}
+
+
+def once(side: str, done: int, action: Any) -> Any:
+    """A callback of progress that calls `action` when so many files of a side are done."""
+    called = []
+
+    def progress(name: str, now: int, total: int) -> None:
+        if name == side and now >= done and not called:
+            called.append(True)
+            action()
+
+    return progress
+
+
+@pytest.mark.slow
+def test_an_evaluation_on_two_nodes_is_the_local_one_also_where_a_worker_is_killed(
+    cluster: Any, audio: tuple[Path, Path], engines: list[RayEngine], one_thread: None
+) -> None:
+    expected = evaluation(audio, "local")
     killed: list[int] = []
 
-    def kill_one(side: str, done: int, total: int) -> None:
-        if side == "generated" and done == 5 and not killed:
-            killed.append(min(engines[-1].pids))  # type: ignore[attr-defined]
-            os.kill(killed[0], signal.SIGKILL)
+    def kill() -> None:
+        killed.append(min(engines[-1].pids))
+        os.kill(killed[0], signal.SIGKILL)
 
-    names = config("ray").system_names()
-    found = evaluate(
-        config("ray"), progress=lambda side, *counts: kill_one("generated" if side in names else side, *counts)
-    )
+    assert evaluation(audio, "ray", once("made", 5, kill)) == expected, "to the last bit"
     assert len(killed) == 1
     assert len(engines[-1].pids) >= 2, "two workers, and the one in place of that which was killed"
-    assert found.to_dict()["systems"] == expected.to_dict()["systems"], "to the last bit"
-    for side in ("reference", "generated"):
-        assert found.facts[side] == expected.facts[side]
-    assert [Path(one["path"]).name for one in found.facts["generated"]["failures"]] == ["bad.wav"]
+    assert [Path(one["path"]).name for one in expected["generated"]["failures"]] == ["bad.wav"]
+
+
+@pytest.mark.slow
+def test_an_evaluation_survives_a_node(
+    cluster: Any, audio: tuple[Path, Path], engines: list[RayEngine], one_thread: None
+) -> None:
+    expected = evaluation(audio, "local")
+    assert evaluation(audio, "ray", once("real", 5, partial(replace_second_node, cluster))) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["worker", "node"])
+def test_a_dataset_is_the_local_one_also_where_something_dies(cluster: Any, tmp_path: Path, victim: str) -> None:
+    import latentune.pipelines.encode as module
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "source").mkdir()
+    for number in range(24):
+        soundfile.write(tmp_path / "source" / f"{number:02d}.wav", rng.uniform(-0.5, 0.5, 8000 + 100 * number), 8000)
+    (tmp_path / "source" / "bad.wav").write_bytes(b"nothing")
+    engines: list[Any] = []
+    build = module.build_engine
+    died = []
+
+    def act(state: Any) -> None:
+        if state.phase == "encode" and state.items_done >= 4 and not died:
+            died.append(victim)
+            if victim == "node":
+                replace_second_node(cluster)
+            else:
+                os.kill(min(engines[-1].pids), signal.SIGKILL)
+
+    def run(output: str, engine: str, progress: Any = None) -> dict[str, bytes]:
+        folder = tmp_path / output
+        config = EncodeConfig(
+            source=str(tmp_path / "source"),
+            output=str(folder),
+            max_duration_s=1.0,
+            shard_hours=2.5 / 3600,
+            engine=engine,
+            device="cpu",
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "build_engine", lambda config: engines.append(build(config)) or engines[-1])
+            codec = FakeCodec(FakeCodecConfig(delay_s=0.2))
+            summary = encode_dataset(config, tokenizer=codec, progress=progress)
+        assert summary.complete
+        assert summary.num_shards_encoded == summary.num_shards > 10
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    expected = run("local", "local")
+    assert run("ray", "ray", act) == expected
+    assert died == [victim]
+
+
+def replace_second_node(cluster: Any) -> None:
+    """The second machine dies at once, and another one joins."""
+    cluster.remove_node(cluster.second, allow_graceful=False)
+    cluster.second = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
 
 
 @pytest.mark.slow
@@ -129,6 +177,5 @@ def test_a_node_that_dies_is_made_up_for(cluster: Any) -> None:
     for place, result in enumerate(RayEngine(num_workers=2).run(make_doubler, range(400))):
         found.append(result)
         if place == 3:
-            cluster.remove_node(cluster.second, allow_graceful=False)
-            cluster.second = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+            replace_second_node(cluster)
     assert found == [2 * number for number in range(400)]

@@ -146,7 +146,7 @@ def test_a_long_job_describes_itself(audio: Path, tmp_path: Path, caplog: pytest
     assert not summary.already_complete
     first, *steps = [record.message for record in caplog.records if "valid_" not in record.message]
     assert re.search(r"training CoDiCodec \([\d,]+ parameters, [\d,]+ of them learn\) on 3 items, device cpu", first)
-    assert "mixed precision no, steps 1 to 3 of 2 examples each" in first
+    assert "precision fp32, steps 1 to 3 of 2 examples each" in first
     assert [line.split(":")[0] for line in steps if line.startswith("step")] == ["step 2", "step 3"]
     assert all("loss" in line for line in steps if line.startswith("step"))
 
