@@ -1,14 +1,17 @@
-"""Measures the options of diffusion training on a toy: `python demos/bench/training_times.py`.
+"""Measures the options of diffusion training: `python demos/bench/training_times.py [--dataset FOLDER]`.
 
-Small transformers are trained on a mixture of eight short sequences with each distribution of times, time shift and
-coupling. A row of JSON holds the energy distance (Székely and Rizzo, 2013) of 512 samples to the data, for few and for
-many steps of the midpoint rule, as means over seeds.
+Small transformers are trained with each distribution of times, time shift and coupling: on a mixture of eight short
+sequences, or on crops of a dataset of latents. A row of JSON holds the energy distance (Székely and Rizzo, 2013) of 512
+samples to data that were not trained on, for few and for many steps of the midpoint rule, for each seed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,9 +28,12 @@ from latentune.generators.diffusion import (
 )
 from latentune.generators.diffusion.normalise import normalise
 from latentune.generators.parts.keep import KeepPatterns
+from latentune.pipelines.data.shards import LatentDataset
+from latentune.pipelines.data.shards.read import dataset_binding
 from latentune.tokenizers.base import TokenizerSpec
 
-FRAMES, WIDTH, STEPS, BATCH, SEEDS = 8, 4, 500, 64, 2
+SEEDS, NUM_SAMPLES = 2, 512
+HELD_OUT = 5  # every fifth item of a dataset is not trained on
 NOTHING_GIVEN = KeepPatterns(none=1.0, prefix=0.0, suffix=0.0, gap=0.0, gaps=0.0)
 VARIANTS: dict[str, dict[str, Any]] = {
     "logit-normal": {},
@@ -36,57 +42,97 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "uniform, shift 2": {"time_distribution": "uniform", "time_shift": 2.0},
     "logit-normal, minibatch_ot": {"coupling": "minibatch_ot"},
 }
-SPEC = TokenizerSpec(
-    name="toy",
-    sample_rate=1000,
-    channels=1,
-    hop_samples=10,
-    latent_dim=WIDTH,
-    levels=((3,) * WIDTH,),
-    token_hop_samples=10,
-    chunk_latents=1,
-    chunk_tokens=1,
-    overlap_samples=0,
-)
 
 
-def conditions(count: int) -> Conditions:
-    """Conditions of nothing in particular."""
-    return Conditions(values={"seconds": [(0.0, 0.08)] * count})
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Data, and the size of what is trained on them."""
+
+    binding: TokenizerBinding
+    frames: int
+    width: int
+    depth: int
+    steps: int
+    batch: int
+    draw: Callable[[int, torch.Generator, bool], Tensor]  # number, generator, held out -> latents [count, frames, D]
 
 
-def data(count: int, generator: torch.Generator) -> Tensor:
-    """Latents [count, FRAMES, WIDTH] around one of eight sequences."""
-    centers = torch.randn(8, FRAMES, WIDTH, generator=torch.Generator().manual_seed(99))
-    which = torch.randint(8, (count,), generator=generator)
-    return centers[which] + 0.2 * torch.randn(count, FRAMES, WIDTH, generator=generator)
+def toy() -> Problem:
+    """Sequences of 8 frames and 4 channels around one of eight."""
+    centers = torch.randn(8, 8, 4, generator=torch.Generator().manual_seed(99))
 
+    def draw(count: int, generator: torch.Generator, held_out: bool) -> Tensor:
+        which = torch.randint(8, (count,), generator=generator)
+        return centers[which] + 0.2 * torch.randn(count, 8, 4, generator=generator)
 
-def trained(options: dict[str, Any], seed: int) -> DiffusionTransformer:
-    """A transformer trained with options of the objective."""
-    torch.manual_seed(seed)
-    sample = data(4096, torch.Generator().manual_seed(1)).flatten(0, 1)
+    sample = draw(4096, torch.Generator().manual_seed(1), False).flatten(0, 1)
+    spec = TokenizerSpec(
+        name="toy",
+        sample_rate=1000,
+        channels=1,
+        hop_samples=10,
+        latent_dim=4,
+        levels=((3,) * 4,),
+        token_hop_samples=10,
+        chunk_latents=1,
+        chunk_tokens=1,
+        overlap_samples=0,
+    )
     binding = TokenizerBinding(
-        spec=SPEC,
+        spec=spec,
         fingerprint="0" * 64,
         latent_mean=tuple(sample.mean(0).tolist()),
         latent_std=tuple(sample.std(0).tolist()),
     )
+    return Problem(binding=binding, frames=8, width=64, depth=2, steps=500, batch=64, draw=draw)
+
+
+def real(folder: str) -> Problem:
+    """Crops of 32 frames of a dataset."""
+    dataset = LatentDataset(folder)
+    items = [latents for latents in (item.latents for item in dataset) if latents is not None and len(latents) >= 32]
+    sides = {False: [x for i, x in enumerate(items) if i % HELD_OUT], True: items[::HELD_OUT]}
+
+    def draw(count: int, generator: torch.Generator, held_out: bool) -> Tensor:
+        side = sides[held_out]
+        crops = []
+        for which in torch.randint(len(side), (count,), generator=generator).tolist():
+            start = int(torch.randint(len(side[which]) - 31, (), generator=generator))
+            crops.append(side[which][start : start + 32])
+        return torch.stack(crops)
+
+    return Problem(binding=dataset_binding(dataset), frames=32, width=128, depth=4, steps=400, batch=32, draw=draw)
+
+
+def conditions(problem: Problem, count: int) -> Conditions:
+    """Conditions of nothing in particular."""
+    return Conditions(values={"seconds": [(0.0, problem.frames / problem.binding.spec.latent_rate_hz)] * count})
+
+
+def trained(problem: Problem, options: dict[str, Any], seed: int) -> DiffusionTransformer:
+    """A transformer trained with options of the objective."""
+    torch.manual_seed(seed)
     conditioning = ConditioningConfig(width=16, conditioners={"seconds": {"kind": "seconds"}})
-    config = DiffusionTransformerConfig(binding=binding, width=64, depth=2, heads=2, conditioning=conditioning)
+    config = DiffusionTransformerConfig(
+        binding=problem.binding,
+        width=problem.width,
+        depth=problem.depth,
+        heads=problem.width // 32,
+        conditioning=conditioning,
+    )
     model = DiffusionTransformer(config)
     objective = RectifiedFlowObjective(RectifiedFlowConfig(keep_patterns=NOTHING_GIVEN, **options), config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, problem.steps)
     generator = torch.Generator().manual_seed(seed)
-    for step in range(STEPS):
+    for step in range(problem.steps):
         batch = LatentBatch(
-            latents=data(BATCH, generator),
+            latents=problem.draw(problem.batch, generator, False),
             latent_mask=None,
             tokens=None,
             token_mask=None,
-            conditions=conditions(BATCH),
-            ids=[""] * BATCH,
+            conditions=conditions(problem, problem.batch),
+            ids=[""] * problem.batch,
         )
         loss, _ = objective(model, batch, step=step, generator=generator)
         optimizer.zero_grad()
@@ -96,29 +142,34 @@ def trained(options: dict[str, Any], seed: int) -> DiffusionTransformer:
     return model.eval()
 
 
-def energy_distance(model: DiffusionTransformer, steps: int) -> float:
-    """Energy distance of 512 samples to the data, normalised latents."""
+def energy_distance(problem: Problem, model: DiffusionTransformer, steps: int) -> float:
+    """Energy distance of samples to held-out data, normalised latents."""
     generator = torch.Generator().manual_seed(7)
+    samples = problem.frames * problem.binding.spec.hop_samples
     made = model.sample(
-        conditions(512),
-        torch.full((512,), 10 * FRAMES),
+        conditions(problem, NUM_SAMPLES),
+        torch.full((NUM_SAMPLES,), samples),
         sampling=model.make_sampling({"num_inference_steps": steps, "solver": "midpoint"}),
         generator=generator,
     )
     assert made.latents is not None
-    one, other = (normalise(x, model.binding).flatten(1) for x in (made.latents, data(512, generator)))
+    data = problem.draw(NUM_SAMPLES, generator, True)
+    one, other = (normalise(x, model.binding).flatten(1) for x in (made.latents, data))
     inside = (torch.pdist(one).mean() + torch.pdist(other).mean()) / 2
     return float(torch.cdist(one, other).mean() - inside)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", help="folder of a dataset with latents, in place of the toy")
+    arguments = parser.parse_args()
+    problem = toy() if arguments.dataset is None else real(arguments.dataset)
     for name, options in VARIANTS.items():
-        models = [trained(options, seed) for seed in range(SEEDS)]
-        found = {steps: [energy_distance(model, steps) for model in models] for steps in (2, 4, 16)}
-        row = {
-            "variant": name,
-            **{f"energy_{2 * steps}_passes": round(sum(d) / SEEDS, 4) for steps, d in found.items()},
-        }
+        models = [trained(problem, options, seed) for seed in range(SEEDS)]
+        row: dict[str, Any] = {"variant": name}
+        for steps in (2, 4, 16):
+            distances = [round(energy_distance(problem, model, steps), 4) for model in models]
+            row[f"energy_{2 * steps}_passes"] = distances
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
 
