@@ -24,7 +24,7 @@ from ..generators.conditioning.frozen import FrozenSource
 from ..generators.conditions import is_given
 from ..tokenizers.base import AudioTokenizer
 from ..tokenizers.load import load_tokenizer
-from .data.audio.find import find_audio
+from .data.audio.find import AudioSource
 from .data.shards.create import check_folder, describe_dataset, first_reasons, open_or_create, open_running
 from .data.shards.crops import COLUMNS
 from .data.shards.embed import store_embeddings
@@ -229,9 +229,9 @@ def _prepare(
         if others:
             info, plan = open_running(folder, config.settings, codec)
         else:
-            files = find_audio(config.source, path_column=config.path_column, where=config.where)
-            wanted = describe_dataset(source, files, codec, tokenizer_source=origin, settings=config.settings)
-            probed = ProgressReport("probe", len(files), callback=progress, log_every_s=config.log_every_s)
+            files = AudioSource(config.source, path_column=config.path_column, where=config.where)
+            wanted = describe_dataset(source, codec, tokenizer_source=origin, settings=config.settings)
+            probed = ProgressReport("probe", None, callback=progress, log_every_s=config.log_every_s)
             info, plan = open_or_create(folder, wanted, files, codec, config, config.num_threads, probed)
     job = ShardJob(
         folder=folder,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from latentune.core.files import write_json
-from latentune.pipelines.data.audio.find import find_audio
+from latentune.pipelines.data.audio.find import AudioSource
 from latentune.pipelines.data.audio.item import AudioItem
 from latentune.pipelines.data.audio.read import AudioInfo
 from latentune.pipelines.data.shards import ShardSettings
@@ -54,9 +54,9 @@ def write_dataset(folder: Path, num_items: int, frames: int, settings: ShardSett
     (folder / "data").mkdir()
     write_silence(folder / "data" / "silence.safetensors", codec, settings)  # the encoder's own work
     begun = time.perf_counter()
-    files = find_audio(folder / "manifest.jsonl")
-    wanted = describe_dataset(folder, files, codec, tokenizer_source="bench", settings={"streams": ["latents"]})
-    report = ProgressReport("probe", num_items)
+    files = AudioSource(folder / "manifest.jsonl")
+    wanted = describe_dataset(folder, codec, tokenizer_source="bench", settings={"streams": ["latents"]})
+    report = ProgressReport("probe", None)
     info, plan = open_or_create(folder / "data", wanted, files, codec, settings, 2, report)
     planned = time.perf_counter()
     identity = {"fingerprint": info["tokenizer"]["fingerprint"], "job": info["job"], "content": "bench"}

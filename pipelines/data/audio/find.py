@@ -50,6 +50,7 @@ class AudioSource:
         return filter_items(found, self.where, str(self.path)) if self.where else found
 
     def _found(self) -> Iterator[AudioItem]:
+        items: Iterator[AudioItem]
         if self.path.is_dir():
             items = (AudioItem(path=self.path / name, name=name) for name in sorted(audio_names(self.path)))
             nothing = f"no audio in {self.path}: no file has a suffix such as .wav, .flac, .ogg, .mp3 or .m4a"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from .embeddings import remove_audio_stores
 from .encode_items import write_silence
 from .index import PLAN_FILE
 from .make_plan import make_plan
-from .plan import Failure, Plan, source_digest
+from .plan import Failure, Plan
 from .progress import ProgressReport
 from .read import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, read_dataset_json
 from .settings import ShardSettings
 from .shard import shard_name
+from .source_state import source_digest
 
 OWN_FILES = frozenset(
     {"shards", "silence.safetensors", EMBEDDINGS, LOCKS}
@@ -35,7 +36,6 @@ OWN_FILES = frozenset(
 
 def describe_dataset(
     source: Path,
-    files: Sequence[AudioItem],
     tokenizer: AudioTokenizer,
     *,
     tokenizer_source: str,
@@ -45,7 +45,6 @@ def describe_dataset(
 
     Args:
         source: path of the audio.
-        files: of the source.
         tokenizer: the codec.
         tokenizer_source: name or path that the tokenizer can be loaded by.
         settings: of `ShardSettings`, as plain values.
@@ -56,11 +55,7 @@ def describe_dataset(
         "complete": False,
         "tokenizer": _describe_tokenizer(tokenizer, tokenizer_source),
         "settings": settings,
-        "source": {
-            "path": str(source),
-            "num_files": len(files),
-            "digest": source_digest(files),
-        },
+        "source": {"path": str(source)},
     }
 
 
@@ -78,7 +73,7 @@ def _describe_tokenizer(tokenizer: AudioTokenizer, source: str) -> dict[str, Any
 def open_or_create(
     folder: Path,
     wanted: dict[str, Any],
-    files: Sequence[AudioItem],
+    files: Iterable[AudioItem],
     tokenizer: AudioTokenizer,
     settings: ShardSettings,
     num_threads: int,
@@ -91,7 +86,7 @@ def open_or_create(
     Args:
         folder: of the dataset.
         wanted: from `describe_dataset`.
-        files: of the source.
+        files: of the source, which can be gone through more than once.
         tokenizer: the codec.
         settings: of the dataset.
         num_threads: that probe files.
@@ -106,7 +101,7 @@ def open_or_create(
     silence = folder / "silence.safetensors"
     if (folder / DATASET_FILE).exists():
         info, plan = _open(folder, wanted)
-        if info["source"]["digest"] != wanted["source"]["digest"]:
+        if info["source"]["digest"] != source_digest(files):
             earlier = EarlierPlan(folder, plan, info["plan"]["next_shard"])
             plan = make_plan(files, tokenizer.spec, settings, earlier=earlier, num_threads=num_threads, report=report)
             info = _next_generation(folder, info, wanted, earlier, plan)
@@ -116,7 +111,7 @@ def open_or_create(
     check_folder(folder)
     (folder / "shards").mkdir(parents=True, exist_ok=True)
     plan = make_plan(files, tokenizer.spec, settings, num_threads=num_threads, report=report)
-    if not plan.items:
+    if not plan.num_items:
         raise AudioError(f"nothing could be encoded of {wanted['source']['path']}: {first_reasons(plan.failures)}")
     write_silence(silence, tokenizer, settings)
     return _commit(folder, wanted, plan, generation=1, first_free_shard=0), plan
@@ -133,19 +128,23 @@ def _reopened(folder: Path, info: dict[str, Any], plan: Plan) -> dict[str, Any]:
 
 def _commit(folder: Path, wanted: dict[str, Any], plan: Plan, generation: int, first_free_shard: int) -> dict[str, Any]:
     """Writes a plan and then `dataset.json`, which makes it valid; returns the contents of the latter."""
-    name = "plan.jsonl" if generation == 1 else f"plan.{generation}.jsonl"
-    plan.write(folder / name)
+    suffix = ".parquet" if generation == 1 else f".{generation}.parquet"
+    items, sources = folder / f"plan{suffix}", folder / f"sources{suffix}"
+    plan.write(items, sources)
     numbers = plan.shard_numbers
     facts = {
-        "file": name,
-        "sha256": file_sha256(folder / name),
+        "file": items.name,
+        "sha256": file_sha256(items),
+        "sources": sources.name,
+        "sources_sha256": file_sha256(sources),
         "generation": generation,
         "num_shards": len(numbers),
-        "num_items": len(plan.items),
+        "num_items": plan.num_items,
         "shards": numbers,
         "next_shard": max([first_free_shard, *(number + 1 for number in numbers)]),
     }
-    info = {**wanted, "plan": facts, "job": _job(wanted)}
+    source = {**wanted["source"], "num_files": plan.files.num_rows, "digest": plan.source_digest}
+    info = {**wanted, "source": source, "plan": facts, "job": _job(wanted)}
     write_json(folder / DATASET_FILE, info)
     return info
 
@@ -154,39 +153,48 @@ def _next_generation(
     folder: Path, info: dict[str, Any], wanted: dict[str, Any], earlier: EarlierPlan, plan: Plan
 ) -> dict[str, Any]:
     """Commits the plan of a source that changed, and returns the contents of `dataset.json`."""
-    before, now = ({file.path for file in one.files} for one in (earlier.plan, plan))
-    if before and not before & now:
+    import pyarrow.compute
+
+    before, now = (one.files["path"] for one in (earlier.plan, plan))
+    if len(before) and not pyarrow.compute.any(pyarrow.compute.is_in(now, before.combine_chunks())).as_py():
         raise MismatchError(
             f"{folder} was made of {info['source']['path']}, and {wanted['source']['path']} has none of its files: "
             "encode to another folder"
         )
     if _changed_ids(earlier, plan):
         remove_audio_stores(folder)
-    kept = sum(item.shard < earlier.next_shard for item in plan.items)
+    kept = int((plan.items["shard"].to_numpy() < earlier.next_shard).sum())
     job_logger.info(
         "the source changed: %d of %d items are kept, %d are new or changed",
         kept,
-        len(earlier.plan.items),
-        len(plan.items) - kept,
+        earlier.plan.num_items,
+        plan.num_items - kept,
     )
     return _commit(folder, wanted, plan, info["plan"]["generation"] + 1, earlier.next_shard)
 
 
 def _changed_ids(earlier: EarlierPlan, plan: Plan) -> bool:
     """Returns whether an id has another sound than before, so that what is stored under it is out of date."""
-    before = {item.id: (item.path, item.start_s, item.duration_s) for item in earlier.plan.items}
-    return any(
-        item.id in before
-        and (item.shard >= earlier.next_shard or before[item.id] != (item.path, item.start_s, item.duration_s))
-        for item in plan.items
-    )
+    import pyarrow.compute
+
+    items = plan.items
+    rows = pyarrow.compute.index_in(items["id"], earlier.items["id"].combine_chunks())
+    both = pyarrow.compute.is_valid(rows)
+    now, before = items.filter(both), earlier.items.take(rows.filter(both))
+    changed = now["shard"].to_numpy() >= earlier.next_shard
+    for name in ("path", "start_s", "duration_s"):
+        changed |= pyarrow.compute.not_equal(now[name], before[name]).to_numpy()
+    return bool(changed.any())
 
 
 def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
     """Returns description and plan of the existing dataset; raises MismatchError for other settings or codecs."""
     info = read_dataset_json(folder)
-    if info["version"] < 2:
-        raise MismatchError(f"{folder} was made by latentune 0.1, which can be read but not continued: encode again")
+    if info["version"] < DATASET_VERSION:
+        raise MismatchError(
+            f"{folder} was made by an earlier latentune (format {info['version']}), which can be read but not "
+            "continued: encode to another folder"
+        )
     try:
         differences = [
             f"{key} was {json.dumps(info['settings'].get(key))}, is now {json.dumps(value)}"
@@ -198,16 +206,18 @@ def _open(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], Plan]:
                 f"the tokenizer was {info['tokenizer']['source']} ({info['tokenizer']['fingerprint'][:12]}), "
                 f"is now {wanted['tokenizer']['source']} ({wanted['tokenizer']['fingerprint'][:12]})"
             )
-        plan_file, plan_hash = folder / info["plan"]["file"], info["plan"]["sha256"]
+        facts = info["plan"]
+        recorded = {folder / facts["file"]: facts["sha256"], folder / facts["sources"]: facts["sources_sha256"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{folder / DATASET_FILE} is not complete ({error!r}): delete the folder") from error
     if differences:
         raise MismatchError(
             f"{folder} was made with something else: {'; '.join(differences)}; encode to another folder"
         )
-    plan = Plan.read(plan_file)
-    if file_sha256(plan_file) != plan_hash:
-        raise DatasetError(f"{plan_file} was changed: delete the folder and encode again")
+    plan = Plan.read(*recorded)
+    for path, sha256 in recorded.items():
+        if file_sha256(path) != sha256:
+            raise DatasetError(f"{path} was changed: delete the folder and encode again")
     return info, plan
 
 

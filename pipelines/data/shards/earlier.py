@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from contextlib import closing
+import math
+import threading
+from collections import Counter
 from pathlib import Path
 
-from ....core.files import file_sha256
-from ....core.read_ahead import read_ahead
-from ..audio.item import AudioItem
-from .plan import FileState, Plan, PlannedItem
-from .shard import FILE_HASH, ShardFile, shard_name
+import numpy as np
 
-HASHES_AHEAD = 4  # files
-Placed = list[tuple[int, PlannedItem]]  # items of one file, with their places in the plan
+from ....core.files import file_sha256
+from ..audio.item import AudioItem
+from .ids import printable
+from .plan import Plan
+from .shard import FILE_HASH, ShardFile, shard_name
+from .source_state import FileState
+
+Key = tuple[str, float, float]  # path, start and duration of a file or segment
 
 
 class EarlierPlan:
@@ -28,68 +30,73 @@ class EarlierPlan:
 
     def __init__(self, folder: Path, plan: Plan, next_shard: int):
         self.plan, self.next_shard, self._folder = plan, next_shard, folder
+        self.items = plan.items
+        files = plan.files
+        self._sizes, self._mtimes_ns = (files[name].to_numpy() for name in ("size", "mtime_ns"))
+        self._seen_now: Counter[Key] = Counter()
+        seen: Counter[Key] = Counter()
+        self._numbers: dict[tuple[Key, int], int] = {}
+        names = (files[name].to_pylist() for name in ("path", "start_s", "duration_s"))
+        for number, facts in enumerate(zip(*names, strict=True)):
+            key = _key(*facts)
+            self._numbers[key, seen[key]] = number
+            seen[key] += 1
+        owners, parts = self.items["file"].to_numpy(), self.items["part"].to_numpy()
+        self._order = np.lexsort((parts, owners))  # rows of the items, file by file
+        self._starts = np.searchsorted(owners[self._order], np.arange(len(self._sizes) + 1))
         self._hashes: dict[int, dict[tuple[str, float], str]] = {}  # shard -> (path, start) -> hash of the file
+        self._lock = threading.Lock()
 
-    def unchanged(
-        self, files: Sequence[AudioItem], states: Sequence[FileState], num_threads: int
-    ) -> list[Placed | None]:
-        """Returns the items of each file that is the same as before, None for a file that is new or changed.
+    def number_of(self, file: AudioItem) -> int:
+        """Returns the number that a file had, by its path, its segment, and how often this was asked for; -1: none.
 
-        A file is the same if its size and time of modification are, or its size and its content.
+        Call it once per file of the source, in order.
+        """
+        key = _key(printable(file.name), file.start_s, file.duration_s)
+        number = self._numbers.get((key, self._seen_now[key]), -1)
+        self._seen_now[key] += 1
+        return number if number >= 0 and len(self.rows_of(number)) else -1
+
+    def rows_of(self, number: int) -> np.ndarray:
+        """Returns the rows of the items of a file in the table of items, part after part."""
+        rows: np.ndarray = self._order[self._starts[number] : self._starts[number + 1]]
+        return rows
+
+    def rows_of_all(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `rows_of` of several files, one after another, and the place of each row's file in `numbers`."""
+        begins, counts = self._starts[numbers], self._starts[numbers + 1] - self._starts[numbers]
+        owners = np.repeat(np.arange(len(numbers)), counts)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self._order[begins[owners] + within], owners
+
+    def is_same(self, number: int, file: AudioItem, now: FileState) -> bool:
+        """Returns whether a file did not change: size and time of modification are the same, or size and content.
 
         Args:
-            files: the source as it is now.
-            states: of these files.
-            num_threads: that read files whose time of modification changed.
-
-        Returns:
-            One entry per file.
+            number: that it had.
+            file: of the source.
+            now: its state.
         """
-        known, seen = self._known(), Counter[tuple[str, float, float | None]]()
-        found: list[Placed | None] = []
-        touched: list[tuple[int, Path, str]] = []  # place in `files`, path, hash of the content before
-        for number, (file, now) in enumerate(zip(files, states, strict=True)):
-            key = (now.path, now.start_s, now.duration_s)
-            before, items = known.get((*key, seen[key]), (None, []))
-            seen[key] += 1
-            same_size = before is not None and bool(items) and before.size == now.size
-            found.append(items if same_size else None)
-            if same_size and before is not None and before.mtime_ns != now.mtime_ns:
-                touched.append((number, file.path, self._recorded_hash(items[0][1])))
-        with closing(
-            read_ahead(_has_hash, touched, num_threads=num_threads, num_ahead=HASHES_AHEAD * num_threads)
-        ) as checked:
-            for (number, _, _), same in zip(touched, checked, strict=True):
-                if not same:
-                    found[number] = None
-        return found
+        if self._sizes[number] != now.size:
+            return False
+        if self._mtimes_ns[number] == now.mtime_ns:
+            return True
+        recorded = self._recorded_hash(int(self.rows_of(number)[0]))
+        try:
+            return bool(recorded) and file_sha256(file.path) == recorded
+        except OSError:
+            return False
 
-    def _known(self) -> dict[tuple[str, float, float | None, int], tuple[FileState, Placed]]:
-        """Returns state and items of each file, by path, segment, and how often this was there before."""
-        items: dict[int, Placed] = defaultdict(list)
-        for place, item in enumerate(self.plan.items):
-            items[item.file].append((place, item))
-        seen = Counter[tuple[str, float, float | None]]()
-        known = {}
-        for number, state in enumerate(self.plan.files):
-            key = (state.path, state.start_s, state.duration_s)
-            known[(*key, seen[key])] = (state, sorted(items[number], key=lambda entry: entry[1].part))
-            seen[key] += 1
-        return known
-
-    def _recorded_hash(self, first: PlannedItem) -> str:
+    def _recorded_hash(self, row: int) -> str:
         """Returns the hash of the file's content that its first item holds, empty if it was not encoded."""
-        if first.shard not in self._hashes:
-            path = self._folder / "shards" / shard_name(first.shard)
-            shard = ShardFile(path) if path.exists() else None
-            metas = () if shard is None else (shard.meta(row) for row in range(shard.num_items))
-            self._hashes[first.shard] = {(m["path"], m["start_s"]): m.get(FILE_HASH, "") for m in metas}
-        return self._hashes[first.shard].get((first.path, first.start_s), "")
+        number, path, start_s = (self.items[name][row].as_py() for name in ("shard", "path", "start_s"))
+        with self._lock:
+            if number not in self._hashes:
+                file = self._folder / "shards" / shard_name(number)
+                metas = ShardFile(file).metas() if file.exists() else []
+                self._hashes[number] = {(m["path"], m["start_s"]): m.get(FILE_HASH, "") for m in metas}
+            return self._hashes[number].get((path, start_s), "")
 
 
-def _has_hash(touched: tuple[int, Path, str]) -> bool:
-    _, path, recorded = touched
-    try:
-        return bool(recorded) and file_sha256(path) == recorded
-    except OSError:
-        return False
+def _key(path: str, start_s: float, duration_s: float | None) -> Key:
+    return path, start_s, -1.0 if duration_s is None or math.isnan(duration_s) else duration_s

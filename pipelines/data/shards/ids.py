@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class UniqueIds:
@@ -39,6 +45,46 @@ class UniqueIds:
     def _take(self, name: str) -> str:
         self._used.add(name)
         return name
+
+
+def name_items(
+    names: pyarrow.Array, left_out: np.ndarray, files: np.ndarray, parts: np.ndarray
+) -> tuple[pyarrow.Array, pyarrow.Array]:
+    """Returns ids of items and of files that are left out, which are given in the order of the files.
+
+    Args:
+        names: [F] of the files.
+        left_out: [F] bool.
+        files: [N] numbers of the files of the items.
+        parts: [N] numbers of the parts of a file that the items are.
+
+    Returns:
+        Ids of the items [N], and of the files [F], null where a file is not left out.
+    """
+    import pyarrow
+
+    counts = np.bincount(files, minlength=len(names))
+    taken: list[str] = names.to_pylist()
+    if (counts <= 1).all() and len(set(taken)) == len(taken):
+        return names.take(pyarrow.array(files)), _where(left_out, names)
+    ids, of_files, of_items, begin = UniqueIds(taken), [], [], 0
+    order = np.lexsort((parts, files))
+    in_order = parts[order].tolist()
+    for name, count in zip(taken, counts.tolist(), strict=True):
+        of_files.append(ids.of(name))
+        own = in_order[begin : begin + count]
+        of_items += [of_files[-1]] if count == 1 else [ids.part(of_files[-1], number) for number in own]
+        begin += count
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    text = pyarrow.large_string()
+    return pyarrow.array(of_items, text).take(pyarrow.array(places)), _where(left_out, pyarrow.array(of_files, text))
+
+
+def _where(chosen: np.ndarray, texts: pyarrow.Array) -> pyarrow.Array:
+    import pyarrow.compute
+
+    return pyarrow.compute.if_else(pyarrow.array(chosen), texts, pyarrow.scalar(None, texts.type))
 
 
 def printable(name: str) -> str:

@@ -17,7 +17,7 @@ from .read import DATASET_FILE, SILENCE_FILE
 from .shard import SHARD_FILE, ShardFile
 from .statistics import LatentStatistics
 
-PLAN_FILE = re.compile(r"^plan(\.\d+)?\.jsonl$")
+PLAN_FILE = re.compile(r"^(plan(\.\d+)?\.jsonl|(plan|sources)(\.\d+)?\.parquet)$")
 
 
 def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence[ShardFile]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def finalise(folder: Path, info: Mapping[str, Any], plan: Plan, shards: Sequence
         "latent_std": list(std),
         "shards": entries,
     }
-    named = (final["plan"]["file"], "failed.jsonl", INDEX_FILE, SILENCE_FILE)
+    named = (final["plan"]["file"], final["plan"]["sources"], "failed.jsonl", INDEX_FILE, SILENCE_FILE)
     final["files"] = {name: file_sha256(folder / name) for name in named if (folder / name).is_file()}
     remove_leftovers(folder, final)
     write_json(folder / DATASET_FILE, final)
@@ -93,7 +93,7 @@ def remove_leftovers(folder: Path, info: Mapping[str, Any]) -> None:
     """
     shards = {shard["name"] for shard in info["shards"]}
     for path in [*folder.iterdir(), *(folder / "shards").iterdir()]:
-        old_plan = PLAN_FILE.match(path.name) and path.name != info["plan"]["file"]
+        old_plan = PLAN_FILE.match(path.name) and path.name not in info["files"]
         old_shard = SHARD_FILE.match(path.name) and path.parent != folder and path.name not in shards
         if is_abandoned(path) or old_plan or old_shard:
             path.unlink(missing_ok=True)

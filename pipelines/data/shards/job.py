@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ....core.errors import MismatchError
-from .plan import PlannedItem, shard_content
+from .plan import shard_content
 from .settings import ShardSettings
 from .shard import ShardFile, shard_name
 
@@ -28,9 +27,9 @@ class ShardJob:
         """Returns the file of shard `number`."""
         return self.folder / "shards" / shard_name(number)
 
-    def content(self, items: Sequence[PlannedItem]) -> str:
-        """Returns the hash of everything that determines a shard of these items."""
-        return shard_content(items, self.identity["job"])
+    def content(self, digest: str) -> str:
+        """Returns the hash of everything that determines a shard; `digest` is that of its items in the plan."""
+        return shard_content(digest, self.identity["job"])
 
     def find_shard(self, number: int) -> ShardFile | None:
         """Returns a shard that is already there, perhaps with the items of an earlier plan.
@@ -46,12 +45,12 @@ class ShardJob:
             raise self._mismatch(shard)
         return shard
 
-    def find_finished(self, number: int, items: Sequence[PlannedItem]) -> ShardFile | None:
-        """Returns a shard that is there and holds these items.
+    def find_finished(self, number: int, digest: str) -> ShardFile | None:
+        """Returns a shard that is there and holds the items that are planned for it.
 
         Args:
             number: of the shard.
-            items: that are planned for it.
+            digest: of its items in the plan.
 
         Returns:
             The shard, or None if it must still be encoded.
@@ -61,7 +60,7 @@ class ShardJob:
             MismatchError: it is of another job or plan.
         """
         shard = self.find_shard(number)
-        if shard is None or shard.header.get("content") == self.content(items):
+        if shard is None or shard.header.get("content") == self.content(digest):
             return shard
         if not self.grown:
             raise self._mismatch(shard)

@@ -1,34 +1,34 @@
 """Makes a plan: probes the files of a source, splits the long ones, and fills shards in order.
 
-A later plan of the same dataset keeps the items of files that did not change, in the shards where they are.
+A later plan of the same dataset keeps the items of files that did not change, in the shards where they are. Shape
+letters: F files, N items.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Iterable
 
-from ....core.errors import AudioError
-from ....core.read_ahead import read_ahead
+import numpy as np
+
 from ....tokenizers.base import TokenizerSpec
 from ..audio.item import AudioItem
-from ..audio.read import AudioInfo
 from .earlier import EarlierPlan
-from .ids import UniqueIds, printable, relative_reason
-from .plan import Failure, FileState, Plan, PlannedItem, token_bytes
+from .ids import name_items
+from .plan import ITEM_TYPES, Plan, digest_shards, json_text, make_table, token_bytes
+from .probe import probe_files
 from .progress import ProgressReport
 from .settings import ShardSettings
+from .source_columns import SourceColumns
+from .source_state import SourceDigest
 
-PROBES_AHEAD = 64  # files
+SHARD_HOURS = 4.0  # by default, and more where the dataset would have more shards than
+MANY_SHARDS = 256
+
+Columns = dict[str, np.ndarray]  # [N] each
 
 
 def make_plan(
-    files: Sequence[AudioItem],
+    files: Iterable[AudioItem],
     spec: TokenizerSpec,
     settings: ShardSettings,
     *,
@@ -47,69 +47,109 @@ def make_plan(
         report: counts the probed files.
 
     Returns:
-        The items in the order of the shards, and the files that are left out with their reasons.
+        The items in the order of the shards, and the files, with the reasons of those that are left out.
     """
-    states = [FileState.of(file) for file in files]
-    kept: Sequence[list[tuple[int, PlannedItem]] | None]
-    kept = [None] * len(files) if earlier is None else earlier.unchanged(files, states, num_threads)
-    ids = UniqueIds(file.name for file in files)
-    old: list[tuple[int, PlannedItem]] = []  # with their places in the earlier plan
-    new: list[PlannedItem] = []
-    failures: list[Failure] = []
-    probed = _probe_all([file for file, items in zip(files, kept, strict=True) if items is None], num_threads)
-    for number, (file, items) in enumerate(zip(files, kept, strict=True)):
+    source, digest = SourceColumns(), SourceDigest()
+    for file in probe_files(files, settings, earlier, num_threads):
+        metadata = json_text(file.item.metadata)
+        digest.add(file.state, metadata)
+        source.add(file, metadata)
         if report is not None:
             report.advance(1)
-        name = ids.of(file.name)
-        if items is not None:
-            old += [(place, _renamed(item, file, number, name, len(items), ids)) for place, item in items]
-            continue
-        try:
-            new += _items_of(file, number, name, next(probed), settings, ids)
-        except AudioError as error:
-            reason = relative_reason(error, file.path, file.name)
-            failures.append(Failure(id=printable(name), path=printable(file.name), reason=reason))
-    kept_items = [item for _, item in sorted(old, key=lambda entry: entry[0])]
-    first_shard = 0 if earlier is None else earlier.next_shard
-    return Plan((*kept_items, *_fill_shards(new, spec, settings, first_shard)), tuple(failures), tuple(states))
+    source.finish()
+    new, kept = _new_items(source, settings), _kept_items(source, earlier)
+    items = {name: np.concatenate([kept[name], new[name]]) for name in new}
+    items["shard"][len(kept["shard"]) :] = _fill_shards(new["duration_s"], items["duration_s"], spec, settings, earlier)
+    ids, failed_ids = name_items(source.paths, source.left_out, items["file"], items["part"])
+    paths, metadata = (column.take(items["file"]) for column in (source.paths, source.metadata))
+    table = make_table(ITEM_TYPES, {**items, "id": ids, "path": paths, "metadata": metadata})
+    table = table.replace_schema_metadata(digest_shards(items["shard"], table))
+    return Plan(table, source.table(failed_ids, digest.hexdigest()))
 
 
-def _renamed(item: PlannedItem, file: AudioItem, number: int, name: str, num_parts: int, ids: UniqueIds) -> PlannedItem:
-    """Returns an item of an earlier plan with the id and the metadata that the source gives it now."""
-    new_id = name if num_parts == 1 else ids.part(name, item.part)
-    return replace(item, id=new_id, metadata=file.metadata, file=number)
+def _new_items(source: SourceColumns, settings: ShardSettings) -> Columns:
+    """Returns the items of the files that are new or changed, file by file, with `shard` still -1."""
+    files = np.flatnonzero((source["before"] < 0) & ~source.left_out)
+    num_samples, rates = source["num_samples"][files], source["sample_rate"][files]
+    owners, parts, begins, ends = cut_parts(num_samples, rates, settings.max_duration_s, settings.min_duration_s)
+    files, rates = files[owners], rates[owners]
+    return {
+        "shard": np.full(len(files), -1),
+        "start_s": (source["first"][files] + begins) / rates,
+        "duration_s": (ends - begins) / rates,
+        "total_s": source["total_s"][files],
+        "sample_rate": rates,
+        "file": files,
+        "part": parts,
+    }
 
 
-def _probe_all(files: Sequence[AudioItem], num_threads: int) -> Iterator[AudioInfo | str]:
-    """Yields the facts about the file of each item, or why there are none. A file with several items is probed once."""
-    uses = Counter(file.path for file in files)
-    first = list({file.path: file for file in reversed(files) if not file.problem}.values())[::-1]
-    known: dict[Path, AudioInfo | str] = {}
-    with closing(read_ahead(_try_probe, first, num_threads=num_threads, num_ahead=PROBES_AHEAD)) as probed:
-        upcoming = zip(first, probed, strict=False)
-        for file in files:
-            if file.problem:
-                yield file.problem
-                continue
-            while file.path not in known:
-                other, info = next(upcoming)
-                known[other.path] = info
-            uses[file.path] -= 1
-            yield known[file.path] if uses[file.path] else known.pop(file.path)
+def _kept_items(source: SourceColumns, earlier: EarlierPlan | None) -> Columns:
+    """Returns the items of the files that did not change, in the order of the earlier plan."""
+    names = [name for name, kind in ITEM_TYPES.items() if kind != "large_string"]
+    if earlier is None:
+        return {name: np.zeros(0, ITEM_TYPES[name]) for name in names}
+    files = np.flatnonzero(source["before"] >= 0)
+    rows, owners = earlier.rows_of_all(source["before"][files])
+    order = np.argsort(rows)
+    items = {name: earlier.items[name].to_numpy()[rows[order]] for name in names}
+    return {**items, "file": files[owners[order]]}
+
+
+def cut_parts(
+    num_samples: np.ndarray, sample_rates: np.ndarray, max_duration_s: float, min_duration_s: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts files into parts.
+
+    All parts of a file but the last have the greatest length. If the last one is too short to stand alone, it shares
+    its length evenly with the part before it, so that nothing is left out.
+
+    Args:
+        num_samples: [F] of the files.
+        sample_rates: [F] in Hz.
+        max_duration_s: greatest length of a part.
+        min_duration_s: least length of a part.
+
+    Returns:
+        [N] each, file by file: the place of a part's file, its number in the file, and its first and last + 1 sample.
+    """
+    longest = np.maximum(1, np.floor(max_duration_s * sample_rates).astype(np.int64))
+    counts = -(-num_samples // longest)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    parts = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    length, size, last = longest[owners], num_samples[owners], counts[owners] - 1
+    begins, ends = parts * length, np.minimum((parts + 1) * length, size)
+    shared = (last > 0) & (size - last * length < min_duration_s * sample_rates[owners])
+    middle = ((last - 1) * length + size) // 2
+    begins = np.where(shared & (parts == last), middle, begins)
+    ends = np.where(shared & (parts == last - 1), middle, ends)
+    return owners, parts, begins, ends
 
 
 def _fill_shards(
-    items: Iterable[PlannedItem], spec: TokenizerSpec, settings: ShardSettings, first_shard: int
-) -> Iterator[PlannedItem]:
-    """Yields the items with the numbers of their shards. A shard holds at least one item."""
-    shard, shard_bytes, shard_s = first_shard, 0.0, 0.0
-    for item in items:
-        size = item_bytes(item.duration_s, spec, settings)
-        full = shard_bytes + size > settings.shard_mb * 1e6 or shard_s + item.duration_s > settings.shard_hours * 3600
+    durations_s: np.ndarray,
+    all_durations_s: np.ndarray,
+    spec: TokenizerSpec,
+    settings: ShardSettings,
+    earlier: EarlierPlan | None,
+) -> np.ndarray:
+    """Returns the shards of new items, in order. A shard holds at least one item."""
+    most_bytes = settings.shard_mb * 1e6
+    if settings.shard_hours is None:  # few shards for a small dataset would leave processes without work
+        most_s = max(SHARD_HOURS * 3600, float(all_durations_s.sum()) / MANY_SHARDS)
+    else:
+        most_s = settings.shard_hours * 3600
+    lengths, places = np.unique(durations_s, return_inverse=True)
+    sizes = np.array([item_bytes(length, spec, settings) for length in lengths.tolist()], np.int64)[places]
+    shard, shard_bytes, shard_s = 0 if earlier is None else earlier.next_shard, 0, 0.0
+    shards = []
+    for size, duration_s in zip(sizes.tolist(), durations_s.tolist(), strict=True):
+        full = shard_bytes + size > most_bytes or shard_s + duration_s > most_s
         if full and shard_s > 0:
-            shard, shard_bytes, shard_s = shard + 1, 0.0, 0.0
-        shard_bytes, shard_s = shard_bytes + size, shard_s + item.duration_s
-        yield replace(item, shard=shard)
+            shard, shard_bytes, shard_s = shard + 1, 0, 0.0
+        shard_bytes, shard_s = shard_bytes + size, shard_s + duration_s
+        shards.append(shard)
+    return np.array(shards, np.int64)
 
 
 def item_bytes(duration_s: float, spec: TokenizerSpec, settings: ShardSettings) -> int:
@@ -124,60 +164,3 @@ def item_bytes(duration_s: float, spec: TokenizerSpec, settings: ShardSettings) 
     latents = spec.num_latents(num_samples) * spec.latent_dim * settings.latent_dtype.itemsize
     tokens = spec.num_tokens(num_samples) * spec.tokens_per_frame * token_bytes(spec)
     return latents * ("latents" in settings.streams) + tokens * ("tokens" in settings.streams)
-
-
-def _try_probe(file: AudioItem) -> AudioInfo | str:
-    if printable(file.name) != file.name:
-        return "its name is not valid UTF-8: rename it"
-    try:
-        return file.probe()
-    except AudioError as error:
-        return relative_reason(error, file.path, file.name)
-
-
-def _items_of(
-    file: AudioItem, number: int, name: str, info: AudioInfo | str, settings: ShardSettings, ids: UniqueIds
-) -> list[PlannedItem]:
-    """Returns the items of one file or segment, with `shard` still 0; raises AudioError where there are none."""
-    if isinstance(info, str):
-        raise AudioError(info)
-    start_s, duration_s = file.part(info.duration_s)
-    if duration_s < settings.min_duration_s:
-        raise AudioError(f"{duration_s:.3f} s is shorter than min_duration_s {settings.min_duration_s}")
-    first = round(start_s * info.sample_rate)
-    length = min(info.num_samples - first, max(1, round(duration_s * info.sample_rate)))
-    cuts = split_points(length, info.sample_rate, settings.max_duration_s, settings.min_duration_s)
-    return [
-        PlannedItem(
-            shard=0,
-            id=name if len(cuts) == 2 else ids.part(name, part),
-            file=number,
-            part=part,
-            path=file.name,
-            start_s=(first + start) / info.sample_rate,
-            duration_s=(end - start) / info.sample_rate,
-            total_s=info.duration_s,
-            sample_rate=info.sample_rate,
-            metadata=file.metadata,
-        )
-        for part, (start, end) in enumerate(pairwise(cuts))
-    ]
-
-
-def split_points(num_samples: int, sample_rate: int, max_duration_s: float, min_duration_s: float) -> list[int]:
-    """Returns where to cut a file, in samples, from 0 to the end.
-
-    All parts but the last have the greatest length. If the last one is too short to stand alone, it shares its length
-    evenly with the part before it, so that nothing is left out.
-
-    Args:
-        num_samples: of the file.
-        sample_rate: in Hz.
-        max_duration_s: greatest length of a part.
-        min_duration_s: least length of a part.
-    """
-    longest = max(1, math.floor(max_duration_s * sample_rate))
-    cuts = [*range(0, num_samples, longest), num_samples]
-    if len(cuts) > 2 and cuts[-1] - cuts[-2] < min_duration_s * sample_rate:
-        cuts[-2] = (cuts[-3] + cuts[-1]) // 2
-    return cuts

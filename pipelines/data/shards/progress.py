@@ -16,7 +16,7 @@ class EncodeProgress:
 
     phase: Literal["probe", "encode"]  # the files are probed first
     items_done: int
-    items_total: int
+    items_total: int | None  # None while the source is gone through
     num_failed: int
     audio_s: float  # seconds of audio encoded by this run
     elapsed_s: float  # since this phase began
@@ -34,7 +34,7 @@ class ProgressReport:
 
     Args:
         phase: its name.
-        items_total: items or files of the phase.
+        items_total: items of the phase; None if that is not known before its end.
         num_failed: items that failed before.
         callback: called after each change.
         log_every_s: seconds between two lines of the job's log.
@@ -43,7 +43,7 @@ class ProgressReport:
     def __init__(
         self,
         phase: Literal["probe", "encode"],
-        items_total: int,
+        items_total: int | None,
         *,
         num_failed: int = 0,
         callback: ProgressCallback | None = None,
@@ -73,6 +73,5 @@ class ProgressReport:
         if now_s - self.logged_s >= self.log_every_s:
             self.logged_s = now_s
             speed = f", {state.audio_hours_per_hour:.1f} h of audio per hour" if state.audio_s else ""
-            job_logger.info(
-                "%s: %d of %d, %d left out%s", state.phase, state.items_done, state.items_total, state.num_failed, speed
-            )
+            total = "" if state.items_total is None else f" of {state.items_total}"
+            job_logger.info("%s: %d%s, %d left out%s", state.phase, state.items_done, total, state.num_failed, speed)

@@ -34,8 +34,10 @@ class ShardSettings:
         "float32", "Number format that the encoder computes in (autocast)."
     )
     shard_mb: float = option(256.0, "Size in MB (10^6 bytes) at which a shard is full.")
-    shard_hours: float = option(
-        4.0, "Hours of audio at which a shard is full. A run that is killed loses at most one shard of work."
+    shard_hours: float | None = option(
+        None,
+        "Hours of audio at which a shard is full; a worker that is killed loses at most one shard of work. By default "
+        "4, and more for a dataset that would have more than 256 shards.",
     )
     encode_options: dict[str, Any] = option(factory=dict, help="Options of the codec's own `encode`.")
 
@@ -47,7 +49,7 @@ class ShardSettings:
             )
         if not self.streams or not set(self.streams) <= set(STREAMS) or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"streams must be one or both of {', '.join(STREAMS)}, got {list(self.streams)}")
-        if self.shard_mb <= 0 or self.shard_hours <= 0:
+        if self.shard_mb <= 0 or (self.shard_hours is not None and self.shard_hours <= 0):
             raise ValueError(f"shard_mb and shard_hours must be positive, got {self.shard_mb} and {self.shard_hours}")
         if self.silence_dbfs > 0 or (self.loudness_lufs is not None and self.loudness_lufs > 0):
             raise ValueError(

@@ -172,7 +172,7 @@ class SharedShards:
                 self._locks.release(f"{SHARD}-{number}")
             else:
                 self._mine.add(number)
-                yield ShardTask(number=number, items=self._plan.items_of(number))
+                yield ShardTask(number=number, items=self._plan.items_of(number), digest=self._plan.digest_of(number))
 
     def _done(self, number: int, concerns: Concerns) -> None:
         self._concerns.merge(concerns)
@@ -181,7 +181,7 @@ class SharedShards:
         self._locks.release(f"{SHARD}-{number}")
 
     def _is_finished(self, number: int) -> bool:
-        shard = self._job.find_finished(number, self._plan.items_of(number))
+        shard = self._job.find_finished(number, self._plan.digest_of(number))
         if shard is None:
             return False
         del self._open[number]

@@ -31,6 +31,7 @@ class ShardTask:
 
     number: int
     items: Sequence[PlannedItem]
+    digest: str  # of the items in the plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +153,6 @@ class _Shard:
             [self.failed[item.id] for item in items if item.id in self.failed],
             spec=self.tokenizer.spec,
             settings=self.job.settings,
-            identity={**self.job.identity, "content": self.job.content(items)},
+            identity={**self.job.identity, "content": self.job.content(self.task.digest)},
         )
         return ShardProgress(number=number, num_items=self.num_kept, concerns=self.concerns)

@@ -135,7 +135,9 @@ def test_not_a_dataset(tmp_path):
         dataset_info(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["plan.jsonl", "failed.jsonl", "silence.safetensors", "index.parquet"])
+@pytest.mark.parametrize(
+    "name", ["plan.parquet", "sources.parquet", "failed.jsonl", "silence.safetensors", "index.parquet"]
+)
 def test_other_files_are_compared_with_their_hashes(folder, name):
     with open(folder / name, "ab") as file:
         file.write(b" ")

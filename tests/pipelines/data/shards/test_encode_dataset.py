@@ -129,7 +129,8 @@ def test_batches_hold_similar_lengths_within_the_budget(encode, codec):
 def test_progress_reaches_the_end(encode):
     seen = []
     summary = encode(progress=lambda p: seen.append((p.phase, p.items_done, p.items_total, p.num_failed, p.audio_s)))
-    assert seen[0][:3] == ("probe", 1, 12)
+    assert seen[0][:3] == ("probe", 1, None)
+    assert ("probe", 12, None) in [state[:3] for state in seen]
     assert seen[-1][:4] == ("encode", 12, 12, 6)
     assert seen[-1][4] == pytest.approx(summary.hours * 3600)
 

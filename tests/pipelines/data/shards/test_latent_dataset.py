@@ -221,5 +221,5 @@ def test_finalising_again_changes_nothing(folder, read_tree):
 
     before = read_tree(folder)
     dataset = LatentDataset(folder)
-    finalise(folder, dataset.info, Plan.read(folder / "plan.jsonl"), dataset.shards)
+    finalise(folder, dataset.info, Plan.read(folder / "plan.parquet", folder / "sources.parquet"), dataset.shards)
     assert read_tree(folder) == before

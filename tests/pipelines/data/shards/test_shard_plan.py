@@ -1,19 +1,22 @@
 """The plan: complete, in order, within its limits, and the same whenever it is made."""
 
-import itertools
 import json
 import os
 import random
 import shutil
 
+import numpy as np
+import pyarrow.parquet
 import pytest
 
 from latentune.core.errors import DatasetError
 from latentune.pipelines.data.audio import find_audio
+from latentune.pipelines.data.audio.find import AudioSource
 from latentune.pipelines.data.shards import Plan, ShardSettings
 from latentune.pipelines.data.shards.load import make_batches
-from latentune.pipelines.data.shards.make_plan import item_bytes, make_plan, split_points
-from latentune.pipelines.data.shards.plan import PlannedItem, source_digest, token_bytes
+from latentune.pipelines.data.shards.make_plan import _fill_shards, cut_parts, item_bytes, make_plan
+from latentune.pipelines.data.shards.plan import PlannedItem, token_bytes
+from latentune.pipelines.data.shards.source_state import source_digest
 
 SETTINGS = ShardSettings(max_duration_s=1.0, min_duration_s=0.1, shard_hours=1.5 / 3600)
 
@@ -22,24 +25,66 @@ SETTINGS = ShardSettings(max_duration_s=1.0, min_duration_s=0.1, shard_hours=1.5
 def test_parts_cover_the_file_and_are_neither_too_long_nor_too_short(rate):
     rng = random.Random(0)
     for _ in range(300):
-        num_samples = rng.randint(1, 20 * rate)
+        sizes = [rng.randint(1, 20 * rate) for _ in range(rng.randint(1, 4))]
         longest_s = rng.uniform(0.2, 5.0)
         shortest_s = rng.uniform(0.01, longest_s / 2)
-        cuts = split_points(num_samples, rate, longest_s, shortest_s)
-        lengths = [b - a for a, b in itertools.pairwise(cuts)]
-        assert (cuts[0], cuts[-1]) == (0, num_samples)
-        assert all(0 < n <= longest_s * rate for n in lengths)
-        assert len(lengths) == 1 or min(lengths) >= shortest_s * rate - 1
-        assert len(lengths) == -(-num_samples // int(longest_s * rate))
+        cut = cut_parts(np.array(sizes), np.full(len(sizes), rate), longest_s, shortest_s)
+        rows = list(zip(*(column.tolist() for column in cut), strict=True))
+        assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+        for file, num_samples in enumerate(sizes):
+            mine = [row for row in rows if row[0] == file]
+            assert [part for _, part, _, _ in mine] == list(range(-(-num_samples // int(longest_s * rate))))
+            assert [begin for _, _, begin, _ in mine] == [0, *(end for _, _, _, end in mine[:-1])]
+            assert mine[-1][3] == num_samples
+            lengths = [end - begin for _, _, begin, end in mine]
+            assert all(0 < n <= longest_s * rate for n in lengths)
+            assert len(lengths) == 1 or min(lengths) >= shortest_s * rate - 1
 
 
-def test_plan_is_deterministic_and_survives_its_file(corpus, codec, tmp_path):
-    files = find_audio(corpus / "manifest.jsonl")
+def test_plan_is_deterministic_and_survives_its_files(corpus, codec, tmp_path):
+    files = AudioSource(corpus / "manifest.jsonl")
     plan = make_plan(files, codec.spec, SETTINGS, num_threads=1)
     assert make_plan(files, codec.spec, SETTINGS, num_threads=4) == plan
-    plan.write(tmp_path / "plan.jsonl")
-    assert Plan.read(tmp_path / "plan.jsonl") == plan
+    places = tmp_path / "plan.parquet", tmp_path / "sources.parquet"
+    plan.write(*places)
+    read = Plan.read(*places)
+    assert read == plan
+    assert read.shard_numbers == plan.shard_numbers
+    assert (read.num_items, read.num_shards, read.duration_s) == (plan.num_items, plan.num_shards, plan.duration_s)
+    assert list(read.shards()) == list(plan.shards())
+    assert read.failures == plan.failures
     assert {f.id for f in plan.failures} == {"garbage.wav", "short.wav", "empty.wav", "missing.wav"}
+    assert read.source_digest == plan.source_digest == source_digest(files)
+    digests = [read.digest_of(number) for number in read.shard_numbers]
+    assert digests == [plan.digest_of(number) for number in plan.shard_numbers]
+    assert len(set(digests)) == plan.num_shards
+    with pytest.raises(KeyError, match="no shard 99"):
+        read.items_of(99)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 1000])
+def test_a_shard_is_read_alone(corpus, codec, tmp_path, monkeypatch, rows_at_once):
+    monkeypatch.setattr("latentune.pipelines.data.shards.plan.ROW_GROUP", rows_at_once)
+    plan = make_plan(AudioSource(corpus), codec.spec, SETTINGS)
+    places = tmp_path / "plan.parquet", tmp_path / "sources.parquet"
+    plan.write(*places)
+    groups = pyarrow.parquet.read_metadata(places[0]).num_row_groups
+    assert groups == {1: plan.num_shards, 1000: 1}.get(rows_at_once, groups)
+    read = Plan.read(*places)
+    for number in reversed(plan.shard_numbers):
+        assert read.items_of(number) == plan.items_of(number)
+
+
+def test_small_datasets_have_shards_of_four_hours_and_large_ones_at_most_256(corpus, codec):
+    def shards(num_items: int, **settings) -> list[float]:
+        hours = np.full(num_items, 0.5 * 3600)
+        found = _fill_shards(hours, hours, codec.spec, ShardSettings(**settings), None)
+        return (np.bincount(found) / 2).tolist()
+
+    assert set(shards(80)) == {4.0}
+    assert len(shards(20_000, shard_mb=1e9)) == 257  # 39.0625 hours are 78 items and an eighth
+    assert max(shards(20_000)) * 100 * 3600 * codec.spec.latent_dim * 2 < 256e6  # and within their size
+    assert set(shards(80, shard_hours=10.0)) == {10.0}
 
 
 def test_shards_are_contiguous_and_filled_up_to_the_limit(corpus, codec):
@@ -64,16 +109,18 @@ def test_file_listed_twice_makes_two_items(corpus, codec, tmp_path):
     rows = [{"path": str(corpus / "a.wav"), "text": text} for text in ("one", "two")]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     plan = make_plan(find_audio(tmp_path / "m.jsonl"), codec.spec, SETTINGS)
-    assert [i.metadata["text"] for i in plan.items] == ["one", "two"]
-    assert len({i.id for i in plan.items}) == 2
+    (items,) = [items for _, items in plan.shards()]
+    assert [i.metadata["text"] for i in items] == ["one", "two"]
+    assert len({i.id for i in items}) == 2
 
 
 def test_name_that_is_not_utf8_is_reported(corpus, codec, tmp_path):
     shutil.copy(corpus / "a.wav", tmp_path / "good.wav")
     shutil.copy(corpus / "a.wav", os.path.join(os.fsencode(tmp_path), b"bad\xff.wav"))
     plan = make_plan(find_audio(tmp_path), codec.spec, SETTINGS)
-    plan.write(tmp_path / "plan.jsonl")
-    assert [item.id for item in Plan.read(tmp_path / "plan.jsonl").items] == ["good.wav"]
+    places = tmp_path / "plan.parquet", tmp_path / "sources.parquet"
+    plan.write(*places)
+    assert [item.id for item in Plan.read(*places).items_of(0)] == ["good.wav"]
     assert plan.failures[0].path == "bad\\udcff.wav"
     assert "not valid UTF-8" in plan.failures[0].reason
 
@@ -118,8 +165,15 @@ def test_tokens_take_the_smallest_type(make_codec):
     assert sizes == [1, 2, 2, 4]
 
 
-@pytest.mark.parametrize("text", ["{", '{"shard": 0}\n', '{"id": "a", "surprise": 1}\n'])
-def test_broken_plan_is_named(tmp_path, text):
-    (tmp_path / "plan.jsonl").write_text(text)
-    with pytest.raises(DatasetError, match=r"plan.jsonl cannot be read"):
-        Plan.read(tmp_path / "plan.jsonl")
+@pytest.mark.parametrize("name", ["plan.parquet", "sources.parquet"])
+@pytest.mark.parametrize("damage", ["missing", "nonsense", "foreign"])
+def test_broken_plan_is_named(corpus, codec, tmp_path, name, damage):
+    places = tmp_path / "plan.parquet", tmp_path / "sources.parquet"
+    make_plan(AudioSource(corpus), codec.spec, SETTINGS).write(*places)
+    (tmp_path / name).unlink()
+    if damage == "nonsense":
+        (tmp_path / name).write_bytes(b"nonsense")
+    if damage == "foreign":
+        pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), tmp_path / name)
+    with pytest.raises(DatasetError, match=r"plan.parquet (cannot be read|is not a plan).*encode again"):
+        Plan.read(*places)

@@ -1,0 +1,58 @@
+"""The files of a source as they are now, which shows what changed since a plan was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from ..audio.item import AudioItem
+from .ids import printable
+from .plan import json_text
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file or segment of the source."""
+
+    path: str  # relative to the source
+    start_s: float  # of the segment
+    duration_s: float | None
+    size: int  # bytes; -1 if there is no such file
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, item: AudioItem) -> Self:
+        """Returns the state of an item's file now."""
+        try:
+            facts = item.path.stat()
+            size, mtime_ns = facts.st_size, facts.st_mtime_ns
+        except (OSError, ValueError):  # ValueError: a name with NUL
+            size, mtime_ns = -1, 0
+        return cls(printable(item.name), item.start_s, item.duration_s, size, mtime_ns)
+
+
+class SourceDigest:
+    """A hash of names, states and metadata of files, which changes when files are added, removed or rewritten."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, state: FileState, metadata: str) -> None:
+        """Adds a file and the JSON of its metadata."""
+        facts = [state.path, state.start_s, state.duration_s, state.size, state.mtime_ns, metadata]
+        self._hash.update(json.dumps(facts).encode())
+
+    def hexdigest(self) -> str:
+        """Returns the hex SHA-256 of what was added."""
+        return self._hash.hexdigest()
+
+
+def source_digest(items: Iterable[AudioItem]) -> str:
+    """Returns the `SourceDigest` of a source."""
+    digest = SourceDigest()
+    for item in items:
+        digest.add(FileState.of(item), json_text(item.metadata))
+    return digest.hexdigest()
