@@ -98,6 +98,8 @@ def open_or_create(
         DatasetError: the folder holds something else, or a broken dataset.
         OSError: the folder cannot be written.
     """
+    check_folder(folder)
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
     silence = folder / "silence.safetensors"
     if (folder / DATASET_FILE).exists():
         info, plan = _open(folder, wanted)
@@ -108,8 +110,6 @@ def open_or_create(
         if not silence.exists():
             write_silence(silence, tokenizer, settings)
         return _reopened(folder, info, plan), plan
-    check_folder(folder)
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
     plan = make_plan(files, tokenizer.spec, settings, num_threads=num_threads, report=report)
     if not plan.num_items:
         raise AudioError(f"nothing could be encoded of {wanted['source']['path']}: {first_reasons(plan.failures)}")
