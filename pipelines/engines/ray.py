@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...core.errors import ConfigError, EngineError
+from ...core.extras import install_command
 from .base import Engine, MakeWorker, Result, Task, Worker
 from .dispatch import Pool, dispatch
 
@@ -137,7 +138,8 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("the ray engine needs ray: pip install 'latentune[ray]', or use --engine local") from error
+        command = install_command("ray", "ray")
+        raise ConfigError(f"the ray engine needs ray: {command}, or use --engine local") from error
     return ray
 
 

@@ -294,7 +294,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 @pytest.mark.skipif(HAS_FLASH, reason="flash-attn is installed")
 def test_a_missing_flash_attn_names_the_extra() -> None:
-    with pytest.raises(ImportError, match=r"latentune\[flash\]"):
+    with pytest.raises(ImportError, match=r"pip install 'flash-attn>="):
         attend(*heads(20), SlidingWindow(3, 3), backend="flash")
 
 

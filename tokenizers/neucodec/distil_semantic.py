@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.errors import CheckpointError
+from ...core.extras import import_class
 from ...layers.weight_norm import SPELLINGS, fold_weight_norm
 
 HOP_SAMPLES = 320  # of a frame, at 16 kHz
@@ -108,15 +109,16 @@ class DistilSemanticEncoder(nn.Module):
     """
 
     def __init__(self, config: DistilSemanticConfig):
-        from transformers import HubertConfig, HubertModel
-
         super().__init__()
         self.config = config
+        config_class, model_class = (
+            import_class(f"Hubert{part}", "the semantic encoder of DistillNeuCodec") for part in ("Config", "Model")
+        )
         values: dict[str, Any] = {key: value for key, value in BUILT.items() if key != "model_type"}
         values |= dict.fromkeys(DROPOUTS, 0.0)
         values["mask_time_prob"] = 0.0  # so that there is no parameter for masked frames
-        self.hubert = HubertModel(
-            HubertConfig(
+        self.hubert = model_class(
+            config_class(
                 hidden_size=config.width,
                 num_hidden_layers=config.num_layers,
                 num_attention_heads=config.heads,

@@ -86,7 +86,7 @@ def _semantic_encoder(
     if semantic is None:
         local = source.folder / SEMANTIC_FOLDER
         semantic = local if not source.is_remote and local.is_dir() else cls.semantic_hub_id
-    values, weights = _read_semantic(semantic, source.elsewhere)
+    values, weights = read_semantic_files(semantic, source.elsewhere)
     config = config or cls.config_class()
     state: dict[str, Tensor]
     # a config argument decides how many layers are used
@@ -100,7 +100,9 @@ def _semantic_encoder(
     return replace(config, semantic=sizes), state, str(semantic)
 
 
-def _read_semantic(place: str | Path, hub_options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_semantic_files(
+    place: str | Path, hub_options: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Returns config and weights of a semantic encoder, as transformers names them.
 
     Raises:

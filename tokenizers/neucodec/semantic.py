@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import CheckpointError
+from ...core.extras import import_class
 from ...layers.attention import attend
 from .filterbank import NUM_BINS, STACK, BinMoments, log_mel, normalised_frames
 
@@ -145,10 +146,10 @@ def semantic_state(official: Mapping[str, Tensor], num_layers: int) -> dict[str,
 
 def _build(config: SemanticConfig) -> Any:
     """Returns transformers' `Wav2Vec2BertModel` with random weights."""
-    from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
-
-    return Wav2Vec2BertModel(
-        Wav2Vec2BertConfig(
+    purpose = "the semantic encoder of NeuCodec"
+    config_class, model_class = (import_class(f"Wav2Vec2Bert{part}", purpose) for part in ("Config", "Model"))
+    return model_class(
+        config_class(
             hidden_size=config.hidden_size,
             num_hidden_layers=config.num_layers,
             num_attention_heads=config.num_heads,

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import CheckpointError, MissingPackageError
+from ...core.extras import import_class, install_command
+from ...core.hub import shortened
 
 SAMPLE_RATE = 16000  # Hz, of WavLM
 SHORTEST_SAMPLES = 400  # one frame of WavLM
@@ -117,19 +119,17 @@ def load_perceptual(config: PerceptualConfig, sample_rate: int) -> PerceptualFea
 def _from_folder(path: Path) -> nn.Module:
     if not (path / "config.json").is_file():
         raise CheckpointError(f"no WavLM at {path}: config.json and weights are needed as transformers saves them")
-    from transformers import WavLMModel
-
     try:
-        return WavLMModel.from_pretrained(str(path), local_files_only=True)
+        return import_class("WavLMModel", "the perceptual loss").from_pretrained(str(path), local_files_only=True)
     except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"cannot load WavLM from {path}: {' '.join(str(error).split())[:300]}") from error
+        raise CheckpointError(f"cannot load WavLM from {path}: {shortened(error)}") from error
 
 
 def _from_torchaudio(download: bool) -> nn.Module:
     try:
         from torchaudio.pipelines import WAVLM_LARGE as bundle
     except (ImportError, OSError) as error:  # OSError: libraries of another torch
-        message = "WavLM from its bundle needs torchaudio: pip install 'latentune[torchaudio]'"
+        message = f"WavLM from its bundle needs torchaudio: {install_command('torchaudio', 'torchaudio')}"
         raise MissingPackageError(message) from error
     cached = Path(torch.hub.get_dir()) / "checkpoints" / "wavlm_large.pth"
     if not cached.is_file() and not download:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....core.errors import CheckpointError
+from ....core.extras import import_class
 from ....layers.mel import magnitudes, mel_filters
 from .clap_weights import audio_config, audio_side, fetch, model_state, read_checkpoint
 from .pretrained import load_pretrained
@@ -40,14 +41,13 @@ def load_audio_tower(source: str | Path) -> Any:
     Raises:
         CheckpointError: missing, unreadable, or keys that do not fit.
     """
-    from transformers import ClapAudioConfig, ClapAudioModelWithProjection
-
+    model_class = import_class("ClapAudioModelWithProjection", "CLAP")
     path = fetch(source)
     if path is None or path.is_dir():
-        network = load_pretrained(ClapAudioModelWithProjection, path or source, "CLAP with an audio tower")
+        network = load_pretrained(model_class, path or source, "CLAP with an audio tower")
     else:
         state = audio_side(read_checkpoint(path), path)
-        network = ClapAudioModelWithProjection(ClapAudioConfig(**audio_config(state)))
+        network = model_class(import_class("ClapAudioConfig", "CLAP")(**audio_config(state)))
         network.load_state_dict(model_state(state, network, f"{source} (CLAP's audio tower)"))
     if network.config.num_mel_bins != NUM_MELS:
         raise CheckpointError(f"{source} takes {network.config.num_mel_bins} mel bands, CLAP has {NUM_MELS}")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ....core.configured import describe_keys
 from ....core.errors import CheckpointError, MissingPackageError
+from ....core.extras import install_command
 from .clap_audio import HOP_SAMPLES, MEL_RANGE_HZ, NUM_MELS, SAMPLE_RATE, WINDOW_SAMPLES
 from .clap_weights import FUSION, audio_side, fetch, read_checkpoint
 
@@ -100,7 +101,8 @@ def _official_module(name: str) -> Any:
     """A module of laion_clap/clap_module, imported without running the code of the packages around it."""
     spec = find_spec("laion_clap")
     if spec is None or spec.origin is None:
-        raise MissingPackageError("the backend laion-clap needs its package: pip install 'latentune[laion-clap]'")
+        command = install_command("laion_clap", "laion-clap")
+        raise MissingPackageError(f"the backend laion-clap needs its package: {command}")
     if ALIAS not in sys.modules:
         package = ModuleSpec(ALIAS, None, is_package=True)
         package.submodule_search_locations = [str(Path(spec.origin).parent / "clap_module")]
@@ -109,5 +111,5 @@ def _official_module(name: str) -> Any:
         return import_module(f"{ALIAS}.{name}")
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            f"the backend laion-clap needs {error.name} as well: pip install 'latentune[laion-clap]'"
+            f"the backend laion-clap needs {error.name} as well: {install_command('laion_clap', 'laion-clap')}"
         ) from error

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from ....core.extras import import_class
 from ....generators.conditioning.frozen.pretrained import load_pretrained
 from .base import Embedder, repeat_to
 
@@ -45,9 +46,7 @@ class EncodecEmbedder(Embedder):
         Raises:
             CheckpointError: nothing there, unreadable, or no EnCodec.
         """
-        from transformers import EncodecModel
-
-        model = load_pretrained(EncodecModel, source, "EnCodec")
+        model = load_pretrained(import_class("EncodecModel", "the embedder encodec"), source, "EnCodec")
         return cls(model.encoder, model.config, str(source))
 
     def windows(self, audio: Tensor) -> Tensor:

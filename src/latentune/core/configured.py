@@ -240,8 +240,8 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     def fingerprint(self) -> str:
         """Returns the hex SHA-256 of config and weights: equal if and only if two models are the same.
 
-        Weights that were rounded to another dtype when they were loaded (`place`) count as those before, also after they
-        are saved and loaded again.
+        Weights that were rounded to another dtype when they were loaded (`place`) count as those before, also after
+        they are saved and loaded again.
         """
         own, rounded_from = self._own_fingerprint(), self.config.get("_rounded_from", {})
         fingerprint: str = rounded_from.get(own, own)

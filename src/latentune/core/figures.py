@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .extras import import_extra, is_installed
+from .extras import import_extra, install_command, is_installed
 from .files import atomic_path
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def can_draw(what: str) -> bool:
     """
     if is_installed("matplotlib"):
         return True
-    logger.info("%s are left out: matplotlib is not installed (pip install 'latentune[report]')", what)
+    logger.info("%s are left out: matplotlib is not installed (%s)", what, install_command("matplotlib", "report"))
     return False
 
 

@@ -34,7 +34,7 @@ def test_without_ray_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch
     import sys
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"latentune\[ray\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'ray>="):
         list(RayEngine().run(make_doubler, [1]))
 
 

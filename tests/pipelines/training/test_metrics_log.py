@@ -58,5 +58,5 @@ def test_the_named_trackers_get_figures_and_audio(tmp_path: Path) -> None:
 
 def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("latentune.core.extras.is_installed", lambda package: False)
-    with pytest.raises(MissingPackageError, match=r"the tracker wandb needs wandb: pip install 'latentune\[wandb\]'"):
+    with pytest.raises(MissingPackageError, match=r"the tracker wandb needs wandb: pip install 'wandb>="):
         check_trackers(("wandb",))

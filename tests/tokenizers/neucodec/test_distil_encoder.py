@@ -26,7 +26,6 @@ from latentune.tokenizers.neucodec.distil_semantic import (
     distil_semantic_state,
 )
 from latentune.tokenizers.neucodec.distil_upstream import distil_names, distil_tensors
-from latentune.tokenizers.neucodec.hugging_face import read_folder
 from latentune.tokenizers.neucodec.l3ac import (
     BLOCK_FRAMES,
     DistilAcousticConfig,
@@ -36,6 +35,7 @@ from latentune.tokenizers.neucodec.l3ac import (
     trends,
 )
 from latentune.tokenizers.neucodec.local_attention import DistanceBias, LocalTransformer
+from latentune.tokenizers.neucodec.official import read_semantic_files
 
 GOLDEN = Path(__file__).resolve().parents[2] / "assets/neucodec_distil_golden.safetensors"
 REFERENCES = os.environ.get("LATENTUNE_REFERENCES")
@@ -53,7 +53,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def read_semantic(folder: Path) -> tuple[DistilSemanticConfig, dict[str, Tensor]]:
-    values, weights = read_folder(folder)
+    values, weights = read_semantic_files(folder)
     return DistilSemanticConfig.from_hugging_face(values), distil_semantic_state(weights)
 
 

@@ -17,7 +17,7 @@ from latentune.tokenizers.neucodec.distil_semantic import (
     DistilSemanticEncoder,
     distil_semantic_state,
 )
-from latentune.tokenizers.neucodec.hugging_face import read_folder
+from latentune.tokenizers.neucodec.official import read_semantic_files
 
 SMALL_SEMANTIC = DistilSemanticConfig(
     width=32, heads=4, mlp_width=64, conv_width=16, position_kernel=16, position_groups=4
@@ -29,7 +29,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def read_semantic(folder: Path) -> tuple[DistilSemanticConfig, dict[str, Tensor]]:
-    values, weights = read_folder(folder)
+    values, weights = read_semantic_files(folder)
     return DistilSemanticConfig.from_hugging_face(values), distil_semantic_state(weights)
 
 
@@ -92,13 +92,13 @@ def test_older_files_load_the_same(hugging_face: tuple[Any, Path], tmp_path: Pat
     ],
 )
 def test_another_network_is_refused(hugging_face: tuple[Any, Path], values: dict[str, Any], message: str) -> None:
-    config = read_folder(hugging_face[1])[0]
+    config = read_semantic_files(hugging_face[1])[0]
     with pytest.raises(CheckpointError, match=message):
         DistilSemanticConfig.from_hugging_face({**config, **values})
 
 
 def test_a_config_that_is_silent_about_the_projections_norm_is_refused(hugging_face: tuple[Any, Path]) -> None:
-    config = read_folder(hugging_face[1])[0]
+    config = read_semantic_files(hugging_face[1])[0]
     del config["feat_proj_layer_norm"]  # transformers' default is another network
     with pytest.raises(CheckpointError, match="feat_proj_layer_norm True"):
         DistilSemanticConfig.from_hugging_face(config)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .....core.extras import is_installed
 from ...results import FigureFacts
-from .common import INSTALL
+from .common import not_installed
 from .distances import (
     mel_distance,
     multi_resolution_mel_distance,
@@ -94,7 +94,7 @@ def check_figures(names: Iterable[str]) -> tuple[str, ...]:
 def split_available(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Returns the figures whose packages are installed, and for the others the reason why they cannot be measured."""
     absent = {
-        name: f"{package} is not installed: {INSTALL}"
+        name: not_installed(package)
         for name in names
         if (package := PAIR_FIGURES[name].package if name in PAIR_FIGURES else None) and not is_installed(package)
     }

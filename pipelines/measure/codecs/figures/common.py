@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from .....core.errors import MissingPackageError
-from .....core.extras import is_installed
+from .....core.extras import install_command, is_installed
 from ....data.audio.convert import resample
 
 WIDE_RATE = 16_000  # Hz, of wide-band PESQ and of most speech models
-INSTALL = "pip install 'latentune[speech-metrics]'"
 
 
 class Undefined(ValueError):
@@ -21,7 +20,12 @@ class Undefined(ValueError):
 def require_package(package: str) -> None:
     """Raises MissingPackageError, which says what to install, unless `package` can be imported."""
     if not is_installed(package):
-        raise MissingPackageError(f"{package} is not installed: {INSTALL}")
+        raise MissingPackageError(not_installed(package))
+
+
+def not_installed(package: str) -> str:
+    """Returns what to say of a package that is missing: how to install it."""
+    return f"{package} is not installed: {install_command(package, 'speech-metrics')}"
 
 
 def check_pair(reference: Tensor, estimate: Tensor, sample_rate: int) -> None:

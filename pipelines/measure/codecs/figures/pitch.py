@@ -1,6 +1,6 @@
 """Pitch of a reconstruction against that of the original, by the network SwiftF0 (MIT licence, package swift-f0).
 
-swift-f0 is an extra, 0.1 MB with its weights: `pip install 'latentune[speech-metrics]'`.
+swift-f0 is an extra, 0.1 MB with its weights: `pip install '.[speech-metrics]'`.
 Shape letters: C channels, N samples, T frames.
 """
 

@@ -4,7 +4,7 @@ The numbers come from the packages pesq, pystoi and pyloudnorm. Every function t
 one shape and their sample rate, and returns a float or raises `Undefined` with the reason: never NaN, and never a
 number for a clip that is too short or silent. PESQ and STOI mix channels to mono and resample to their own rate.
 
-pesq and pystoi are extras: `pip install 'latentune[speech-metrics]'`. Their wrappers in torchmetrics would give the
+pesq and pystoi are extras: `pip install '.[speech-metrics]'`. Their wrappers in torchmetrics would give the
 same numbers, but NaN or an exception of the C code where there is none.
 """
 

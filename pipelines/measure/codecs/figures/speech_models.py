@@ -1,6 +1,6 @@
 """Speech models: recognizers, speaker embedders and a predictor of opinion scores.
 
-None of them is part of this package. `pip install 'latentune[speech-metrics]'` installs DistillMOS with its weights
+None of them is part of this package. `pip install '.[speech-metrics]'` installs DistillMOS with its weights
 and what runs the others; their weights come from a folder or a hub:
 
 * `OnnxTranscriber`: a Whisper in ONNX, run by onnx-asr: a folder, or a hub id of onnx-community. Without a hub, npm has

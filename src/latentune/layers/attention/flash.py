@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import MissingPackageError
+from ...core.extras import install_command
 from .masks import Causal, Documents, Pattern, SlidingWindow
 
 UNLIMITED = -1  # flash-attn's word for a window without an end
@@ -46,8 +47,8 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | None, se
     try:
         from flash_attn import flash_attn_func
     except ImportError as error:
-        message = "attention backend 'flash' needs flash-attn: pip install 'latentune[flash]'"
-        raise MissingPackageError(message) from error
+        command = install_command("flash_attn", "flash")
+        raise MissingPackageError(f"attention backend 'flash' needs flash-attn: {command}") from error
     if not q.is_cuda or q.dtype not in (torch.float16, torch.bfloat16):
         raise ValueError(f"flash-attn takes half precision on CUDA, got {q.dtype} on {q.device}: use 'auto'")
     if not flash_serves(pattern):

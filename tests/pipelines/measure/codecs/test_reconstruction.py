@@ -174,7 +174,6 @@ def test_what_makes_figures_unreliable_is_said(tmp_path: Path, tiny_taae) -> Non
 def test_a_missing_package_is_named(folder: Path, tiny_taae, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("latentune.pipelines.measure.codecs.figures.catalog.is_installed", lambda package: None)
     result = run_experiment("reconstruction", config(folder, figures=("mel_distance", "stoi")), tiny_taae)
-    assert (
-        "stoi: not measured, pystoi is not installed: pip install 'latentune[speech-metrics]'" in result.table.warnings
-    )
+    said = "stoi: not measured, pystoi is not installed: pip install 'pystoi>="
+    assert any(warning.startswith(said) for warning in result.table.warnings)
     assert result.columns[-1] == "mel_distance"
