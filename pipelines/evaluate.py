@@ -14,17 +14,19 @@ from ..core.config import config_to_dict
 from ..core.extras import check_report_packages
 from ..core.files import json_text, write_json, write_text
 from ..core.outputs import prepare_output, rescued
+from ..core.processes import Place
 from .engines import RayConfig, build_engine
 from .measure.embedders import Embedder
 from .measure.results import MIN_FILES, Resampling, ResultsTable
 from .measure.sets.compare import add_metric, side_warnings, unpaired_warnings
 from .measure.sets.config import STATISTICS_SUFFIX, EvaluateConfig
-from .measure.sets.gather import gather, load_statistics
+from .measure.sets.gather import Gathering, gather, load_statistics
 from .measure.sets.measures import Inputs
 from .measure.sets.metrics import Metric, Role, metrics_named
 from .measure.sets.networks import Network, load_networks, load_text_encoder
 from .measure.sets.page import evaluation_page
 from .measure.sets.sets import NOTHING, EmbeddedSet, SideSummary
+from .measure.sets.share import check_shareable
 from .measure.sets.sources import Source, open_source
 from .measure.sets.texts import find_texts
 from .measure.sets.views import evaluation_csv
@@ -42,6 +44,7 @@ __all__ = [
     "RayConfig",
     "ResultsTable",
     "SideSummary",
+    "embed_share",
     "evaluate",
 ]
 
@@ -64,6 +67,9 @@ def evaluate(
 ) -> ResultsTable:
     """Measures systems' audio against real audio.
 
+    Processes that torchrun or srun started together share the embedding through the cache. All return the same; the
+    first one writes the outputs.
+
     Args:
         config: what to compare, and how.
         embedder: one that is loaded already, in place of the config's.
@@ -81,22 +87,56 @@ def evaluate(
         OSError: an output that cannot be written; this is found out before anything is measured.
     """
     metrics = metrics_named(config.metrics)
+    check_shareable(config)
     _prepare_outputs(config)
     build_engine(config)  # one that is not installed is known before anything is loaded
+    first = Place.now().rank == 0  # which writes the outputs
     networks = load_networks(config, metrics, embedder)
     text_encoder = load_text_encoder(config, metrics, networks)
-    looked_at = {"embedder", *(metric.role for metric in metrics if metric.reference)}
-    of_reference = {role: network for role, network in networks.items() if role in looked_at}
+    of_reference = _networks_of_reference(metrics, networks)
     reference = _side("reference", config.reference, config.reference_where, config, of_reference, progress)
-    if config.save_statistics is not None:
+    if config.save_statistics is not None and first:
         reference.sets["embedder"].statistics.save(Path(config.save_statistics).expanduser())
     systems = [
         _side(name, source, config.generated_where, config, networks, progress)
         for name, source in zip(config.system_names(), config.sources, strict=True)
     ]
     table = _table(config, metrics, networks, text_encoder, reference, systems)
-    _write_outputs(config, table, {side.name: side.source for side in (reference, *systems) if side.source is not None})
+    if first:
+        sources = {side.name: side.source for side in (reference, *systems) if side.source is not None}
+        _write_outputs(config, table, sources)
     return table
+
+
+def embed_share(config: EvaluateConfig, *, embedder: Embedder | None = None) -> None:
+    """Embeds the share of this process, one of several that torchrun or srun started, and measures nothing.
+
+    Process 0 calls `evaluate`, which waits for what the others embed, and does what those leave that die.
+
+    Args:
+        config: as of `evaluate`; its cache is what the processes share.
+        embedder: as of `evaluate`.
+
+    Raises:
+        ConfigError: there is no cache; and what `evaluate` raises.
+    """
+    metrics = metrics_named(config.metrics)
+    check_shareable(config)
+    networks = load_networks(config, metrics, embedder)
+    sides = [(config.reference, config.reference_where, _networks_of_reference(metrics, networks))]
+    sides += [(source, config.generated_where, networks) for source in config.sources]
+    for source, where, wanted in sides:
+        if source.endswith(STATISTICS_SUFFIX):
+            continue
+        opened = open_source(source, where or None, networks["embedder"].embedder.device)
+        for network in {id(network): network for network in wanted.values()}.values():
+            work = Gathering(opened, config, network.embedder, choice=network.choice)
+            work.share(source).work(work.engine, work.make_worker, wait=False)
+
+
+def _networks_of_reference(metrics: Sequence[Metric], networks: dict[Role, Network]) -> dict[Role, Network]:
+    looked_at = {"embedder", *(metric.role for metric in metrics if metric.reference)}
+    return {role: network for role, network in networks.items() if role in looked_at}
 
 
 def _prepare_outputs(config: EvaluateConfig) -> None:

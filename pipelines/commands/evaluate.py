@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...core.processes import Place
 from .experiment import reconstruction
 from .options import ConfigCommand
 from .tools import Outcome, progress_bar
@@ -20,9 +21,13 @@ def evaluate(config: EvaluateConfig) -> Outcome:
     With `--tokenizer NAME --audio FOLDER [OUTPUT]`, measure what a tokenizer loses (`latentune experiment
     reconstruction`).
     """
+    from ..evaluate import embed_share
     from ..evaluate import evaluate as run
     from ..measure.sets.views import evaluation_text
 
+    if Place.now().rank > 0:
+        embed_share(config)
+        return Outcome(facts=None)
     with progress_bar("measuring") as update:
         result = run(config, progress=lambda side, done, total: update(done, total, side))
     return Outcome(facts=result.to_dict(), text=evaluation_text(result))
