@@ -92,7 +92,9 @@ def _embedders() -> list[Row]:
 
     rows = []
     for name, card in EMBEDDERS.items():
-        available = SHIPS if card.shipped else "needs a checkpoint"
+        fetched = next(iter(card.checkpoints.values()), None)
+        available = "needs a checkpoint" if fetched is None else f"fetches {fetched.size_gb:g} GB, or a checkpoint"
+        available = SHIPS if card.shipped else available
         if not card.installed:
             available += f" and {install_command(str(card.package), card.extra)}"
         rows.append(

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from compared_sets import run, three_sets, write
 
-from latentune.core.errors import ConfigError
+from latentune.core.errors import CheckpointError, ConfigError
 from latentune.pipelines.commands.main import app
 from latentune.pipelines.evaluate import EvaluateConfig
 
@@ -25,10 +25,11 @@ def test_bad_settings_are_refused(sets: tuple[Path, Path, Path]) -> None:
         ({"bootstrap": 5}, "at least 20"),
         ({"confidence": 1.0}, "confidence"),
         ({"num_threads": -1}, "num_threads"),
-        ({"metrics": ("clap-score",)}, "clap_checkpoint"),
     ):
         with pytest.raises(ConfigError, match=message):
             run(*sets, **settings)
+    with pytest.raises(CheckpointError, match="the embedder clap needs lukewys/laion_clap/music_audioset"):
+        run(*sets, metrics=("clap-score",))
     config = EvaluateConfig(reference="r", generated="a/x", systems=("b/x", "b/y"))
     assert config.system_names() == ("a/x", "b/x", "b/y")
     with pytest.raises(ConfigError, match="two systems are called"):

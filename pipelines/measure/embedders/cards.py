@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ....core.extras import is_installed
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights of an embedder that have a name of their own."""
+
+    source: str  # hub id, or owner/name/file
+    size_gb: float  # of the download, in 10^9 bytes, about
+    use: str  # what they are recommended for, and by whom
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +29,7 @@ class EmbedderCard:
     weights: str  # file names and hub ids that fit
     licence: str  # of the weights
     shipped: bool  # weights are part of the library; otherwise a checkpoint must be given
+    checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)  # name -> weights, the default first
     num_classes: int | None = None  # of its classifier, for the KL divergence of posteriors
     package: str | None = None  # beyond the library's own requirements
     extra: str | None = None  # which installs that package
@@ -36,6 +47,20 @@ LAION_FILES = (
 LAION_FUSION_FILES = "lukewys/laion_clap/630k-audioset-fusion-best.pt, .../630k-fusion-best.pt, laion/clap-htsat-fused"
 LAION_LICENCE = "Apache-2.0 (laion/*)"  # for a .pt file, look where it is from
 LAION_SIZE = "28 or 69 M"  # HTSAT-tiny or -base
+
+# as the authors' README names them, and fadtk as clap-laion-music and clap-laion-audio
+CLAP_CHECKPOINTS = {
+    "music": Checkpoint(
+        "lukewys/laion_clap/music_audioset_epoch_15_esc_90.14.pt", 2.4, "music; fadtk's clap-laion-music"
+    ),
+    "audio": Checkpoint("lukewys/laion_clap/630k-audioset-best.pt", 1.9, "general audio; fadtk's clap-laion-audio"),
+    "speech": Checkpoint(
+        "lukewys/laion_clap/music_speech_audioset_epoch_15_esc_89.98.pt", 2.4, "speech, music and general audio"
+    ),
+}
+CLAP_FUSION_CHECKPOINTS = {
+    "audio": Checkpoint("lukewys/laion_clap/630k-audioset-fusion-best.pt", 1.9, "general audio of any length"),
+}
 
 EMBEDDERS = {
     "musicnn": EmbedderCard(
@@ -70,6 +95,7 @@ EMBEDDERS = {
         f"laion/larger_clap_music_and_speech; fused ones as well: {LAION_FUSION_FILES}",
         licence=LAION_LICENCE,
         shipped=False,
+        checkpoints=CLAP_CHECKPOINTS,
     ),
     "clap_fusion": EmbedderCard(
         path=".clap:ClapFusionEmbedder",
@@ -80,6 +106,7 @@ EMBEDDERS = {
         weights=LAION_FUSION_FILES,
         licence=LAION_LICENCE,
         shipped=False,
+        checkpoints=CLAP_FUSION_CHECKPOINTS,
     ),
     "clap_laion": EmbedderCard(
         path=".clap_laion:LaionClapEmbedder",
@@ -90,6 +117,7 @@ EMBEDDERS = {
         weights=LAION_FILES,
         licence=LAION_LICENCE,
         shipped=False,
+        checkpoints=CLAP_CHECKPOINTS,
         package="laion_clap",
         extra="laion-clap",
     ),

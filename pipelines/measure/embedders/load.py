@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
-from ....core.errors import ConfigError
+from ....core.errors import CheckpointError, ConfigError
+from ....core.hub import is_downloaded
+from ....core.job_log import job_logger
 from ....core.registry import find_class
 from .base import Embedder
-from .cards import EMBEDDERS
+from .cards import EMBEDDERS, Checkpoint
 
 DEFAULT, DEFAULT_WITH_CHECKPOINT = "musicnn", "clap"
 
@@ -24,7 +26,8 @@ def load_embedder(
         name: a name in `EMBEDDERS`, `module:Class` for an `Embedder` of your own, or `auto`: CLAP where a checkpoint is
             given, otherwise MusiCNN.
         checkpoint: for those that ship no weights, a file, folder or hub id as their card says; a file on a hub is
-            `owner/name/file.pt`.
+            `owner/name/file.pt`; or the name of one in the card, such as `speech` of CLAP. None: what ships, or the
+            default in the card (for CLAP `music`), which is fetched.
         device: of the network.
 
     Returns:
@@ -43,6 +46,24 @@ def load_embedder(
     if (card := EMBEDDERS.get(name)) is not None:
         if card.shipped and checkpoint is not None:
             raise ConfigError(f"a checkpoint is given, but the embedder is {name}, which ships its own: leave one out")
-        if not card.shipped and checkpoint is None:
+        if not card.shipped and checkpoint is None and not card.checkpoints:
             raise ConfigError(f"the embedder {name} ships no weights: give a checkpoint, one of {card.weights}")
+        named = str(checkpoint or next(iter(card.checkpoints), None))
+        if named in card.checkpoints:
+            return _with_checkpoint(found, name, card.checkpoints[named]).to(device)
     return (found.from_package() if checkpoint is None else found.from_checkpoint(checkpoint)).to(device)
+
+
+def _with_checkpoint(found: type[Embedder], name: str, checkpoint: Checkpoint) -> Embedder:
+    """Returns the embedder with weights of its card; says first what is fetched if they are not in the cache."""
+    hub_id, _, file = checkpoint.source.rpartition("/")
+    what = f"{checkpoint.source} (about {checkpoint.size_gb:g} GB; for {checkpoint.use})"
+    if not is_downloaded(hub_id, file):
+        job_logger.info("embedder %s: fetches %s", name, what)
+    try:
+        return found.from_checkpoint(checkpoint.source)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the embedder {name} needs {what}. Without a network, bring that file (`hf download {hub_id} {file}` "
+            f"where there is one) and give its path as the checkpoint. {error}"
+        ) from error

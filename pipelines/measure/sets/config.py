@@ -42,10 +42,13 @@ class EvaluateConfig(EngineConfig):
     embedder: str = option(
         "auto",
         "Embedder of the audio; `latentune list embedders` shows the names. Auto takes musicnn, or clap if "
-        "a checkpoint of it is given.",
+        "clap_checkpoint is given.",
     )
     clap_checkpoint: str | None = option(
-        None, "Weights of CLAP: a laion-clap .pt file, a folder in transformers' format, or a hub id of either."
+        None,
+        "Weights of CLAP: a laion-clap .pt file, a folder in transformers' format, a hub id of either, or one of "
+        "music, audio and speech for the files that its authors recommend. By default CLAP takes music (2.4 GB to "
+        "fetch).",
     )
     checkpoint: str | None = option(None, "Weights of another embedder that ships without any.")
     clap_tokenizer: str | None = option(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from hub_cache import make_cache
 
-from latentune.core.errors import ConfigError
+from latentune.core.errors import CheckpointError, ConfigError
 from latentune.pipelines.measure.embedders import EMBEDDERS, Embedder, load_embedder
 
 
@@ -42,12 +43,45 @@ def test_embedders_are_chosen_by_name() -> None:
     assert load_embedder().name == "musicnn"
     with pytest.raises(ConfigError, match="did you mean 'musicnn'"):
         load_embedder("musican")
-    for name in ("clap", "clap_fusion", "clap_laion", "vggish", "encodec"):
+    for name in ("vggish", "encodec"):
         with pytest.raises(ConfigError, match="ships no weights: give a checkpoint"):
             load_embedder(name)
     for name in ("musicnn", "yamnet"):
         with pytest.raises(ConfigError, match=f"the embedder is {name}"):
             load_embedder(name, checkpoint="x.pt")
+
+
+@pytest.mark.parametrize(
+    ("embedder", "checkpoint", "file"),
+    [
+        ("clap", None, "music_audioset_epoch_15_esc_90.14.pt"),
+        ("clap", "audio", "630k-audioset-best.pt"),
+        ("clap", "speech", "music_speech_audioset_epoch_15_esc_89.98.pt"),
+        ("clap_fusion", None, "630k-audioset-fusion-best.pt"),
+    ],
+)
+def test_clap_has_weights_by_default_and_by_name(
+    embedder: str,
+    checkpoint: str | None,
+    file: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with (
+        caplog.at_level("INFO", "latentune.job"),
+        pytest.raises(CheckpointError, match=rf"needs lukewys/laion_clap/{file} \(about .* GB; .*hf download.*{file}`"),
+    ):
+        load_embedder(embedder, checkpoint=checkpoint)
+    assert f"embedder {embedder}: fetches lukewys/laion_clap/{file} (about " in caplog.text
+    caplog.clear()
+    make_cache(tmp_path, "lukewys/laion_clap", {file: b"not weights"})
+    with pytest.raises(CheckpointError, match=f"cannot read .*{file} as a torch checkpoint"):
+        load_embedder(embedder, checkpoint=checkpoint)
+    assert not caplog.records
+    with pytest.raises(CheckpointError, match="no CLAP checkpoint at drums"):
+        load_embedder(embedder, checkpoint="drums")
 
 
 def test_an_embedder_of_your_own_is_found_by_its_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
