@@ -1,6 +1,14 @@
-"""Rectified-flow diffusion transformers over continuous latents."""
+"""Rectified-flow and mean-flow diffusion transformers over continuous latents."""
 
 from .dit import DiffusionTransformer, DiffusionTransformerConfig
+from .mean_flow import MeanFlowConfig, MeanFlowObjective
 from .objective import RectifiedFlowConfig, RectifiedFlowObjective
 
-__all__ = ["DiffusionTransformer", "DiffusionTransformerConfig", "RectifiedFlowConfig", "RectifiedFlowObjective"]
+__all__ = [
+    "DiffusionTransformer",
+    "DiffusionTransformerConfig",
+    "MeanFlowConfig",
+    "MeanFlowObjective",
+    "RectifiedFlowConfig",
+    "RectifiedFlowObjective",
+]

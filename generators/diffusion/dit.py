@@ -53,6 +53,11 @@ class DiffusionTransformerConfig:
         None, "Blocks before its own that a block sees with chunk_causal. By default as many as max_frames holds."
     )
     rotary_base: float = option(10_000.0, "Base of the rotary positions.")
+    average_velocity: bool = option(
+        False,
+        "Whether the network also gives the average velocity over an interval of times, for sampling in few steps. "
+        "Training with objective.kind=mean_flow turns it on.",
+    )
     trained_on: TrainedOn = option(factory=TrainedOn, help="Facts about the training data. Training fills them in.")
 
     def __post_init__(self) -> None:
@@ -99,7 +104,10 @@ class DiffusionTransformer(LatentGenerator):
     """
 
     config_class = DiffusionTransformerConfig
-    objectives: ClassVar[Mapping[str, str]] = {"rectified_flow": ".objective:RectifiedFlowObjective"}
+    objectives: ClassVar[Mapping[str, str]] = {
+        "rectified_flow": ".objective:RectifiedFlowObjective",
+        "mean_flow": ".mean_flow:MeanFlowObjective",
+    }
     sampling_class: ClassVar[type[SamplingConfig]] = DiffusionSampling
     adapted_layers: ClassVar[str] = "blocks."
     settings: DiffusionTransformerConfig
@@ -125,6 +133,21 @@ class DiffusionTransformer(LatentGenerator):
         for zero in (self.to_modulation, self.final_modulation, self.to_velocity):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
+        if config.average_velocity:
+            self._add_spans()
+
+    def give_average_velocity(self) -> None:
+        """Makes the network take spans of times, which at first change nothing of what it gives."""
+        if not self.settings.average_velocity:
+            self.replace_settings(average_velocity=True)
+            self._add_spans()
+            self.from_span.to(self.to_velocity.weight)
+
+    def _add_spans(self) -> None:
+        width = self.settings.width
+        self.from_span = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+        nn.init.zeros_(self.from_span[-1].weight)
+        nn.init.zeros_(self.from_span[-1].bias)
 
     @property
     def can_pack(self) -> bool:
@@ -153,12 +176,12 @@ class DiffusionTransformer(LatentGenerator):
         cache: FrameCache | None = None,
         store: bool = False,
     ) -> Tensor:
-        """Returns the velocity [B, T, D].
+        """Returns the velocity [B, T, D], averaged over the spans of the times where they have any.
 
         Args:
             noisy: [B, T, D] normalised latents.
             t: [B] times in [0, 1], 1 being pure noise, or [B, T] times of each frame: 0 for one that is given. Few
-                different times cost less as `FrameTimes`.
+                different times cost less as `FrameTimes`, which also have spans.
             conditions: of B items; they are encoded here unless they are, so that data-parallel wrappers see those
                 weights used.
             mask: [B, T] bool, True where a frame is real; what lies elsewhere has no effect on these.
@@ -168,8 +191,8 @@ class DiffusionTransformer(LatentGenerator):
             store: whether the frames are added to the cache.
 
         Raises:
-            ValueError: latents of a wrong shape, longer than `max_frames`, times that do not fit them, or a past or a
-                cache without chunk_causal.
+            ValueError: latents of a wrong shape, longer than `max_frames`, times that do not fit them, a past or a
+                cache without chunk_causal, or spans that the network was not trained for.
         """
         self._check(noisy, t, conditions, past, cache)
         encoded: EncodedConditions = (
@@ -183,6 +206,8 @@ class DiffusionTransformer(LatentGenerator):
             times = past.t.then(times, past.latents.shape[1])
         x = self._embed(noisy, index, encoded, cache)
         vector = self.from_time(time_features(times.values, TIME_FEATURES).to(x.dtype))  # [B, K, W]
+        if self.settings.average_velocity:
+            vector = vector + self.from_span(time_features(times.all_spans(), TIME_FEATURES).to(x.dtype))
         vector = nn.functional.silu(vector + self.from_global(encoded.global_vector).unsqueeze(1))
         modulation, weights = self.to_modulation(vector).unflatten(-1, (6, -1)), times.weights(x.dtype)
         chunk_index = index.div(self.binding.spec.chunk_latents, rounding_mode="floor")
@@ -226,6 +251,8 @@ class DiffusionTransformer(LatentGenerator):
             raise ValueError(f"times must be [B] or [B, T], got {tuple(shape)} for {tuple(noisy.shape[:2])} frames")
         if self.settings.attention == "full" and (past is not None or cache is not None):
             raise ValueError("frames see all others with attention 'full': a past needs 'chunk_causal'")
+        if isinstance(t, FrameTimes) and t.spans is not None and not self.settings.average_velocity:
+            raise ValueError("this generator gives no average velocity: train it with objective.kind=mean_flow")
 
     def _embed(self, noisy: Tensor, index: Tensor, encoded: EncodedConditions, cache: FrameCache | None) -> Tensor:
         """Returns hidden states [B, T, W] of latents [B, T, D] that are the frames `index` [T] of their items."""

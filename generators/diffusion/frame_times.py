@@ -22,11 +22,15 @@ class FrameTimes:
 
     values: Tensor  # [B, K] in 0..1; 1 is pure noise
     index: Tensor | None = None  # [B, T] long, within 0..K - 1; None: K is 1 and serves all frames, or K is T
+    # [B, K] how far below each time the interval ends over which the velocity is averaged; None: 0, the velocity at it
+    spans: Tensor | None = None
 
     @classmethod
-    def of(cls, t: Tensor) -> FrameTimes:
-        """Returns the times [B] of items, or [B, T] of all their frames."""
-        return cls(t if t.ndim == 2 else t.unsqueeze(1))
+    def of(cls, t: Tensor, spans: Tensor | None = None) -> FrameTimes:
+        """Returns the times [B] of items, or [B, T] of all their frames, perhaps with spans of the same shape."""
+        if t.ndim == 1:
+            t, spans = t.unsqueeze(1), None if spans is None else spans.unsqueeze(1)
+        return cls(t, spans=spans)
 
     def each(self) -> Tensor:
         """Returns the time of each frame [B, T], or [B, 1] where all frames of an item have the same."""
@@ -36,12 +40,24 @@ class FrameTimes:
         """Returns these times with 0 for the frames that `where` [B, T] marks."""
         num_times, num_frames = self.values.shape[1], where.shape[1]
         index = self._index(num_frames).masked_fill(where, num_times)
-        return FrameTimes(F.pad(self.values, (0, 1)), index)
+        return FrameTimes(F.pad(self.values, (0, 1)), index, None if self.spans is None else F.pad(self.spans, (0, 1)))
+
+    def repeated(self, count: int) -> FrameTimes:
+        """Returns the times of the items `count` times over."""
+        index, spans = (None if x is None else x.repeat(count, 1) for x in (self.index, self.spans))
+        return FrameTimes(self.values.repeat(count, 1), index, spans)
 
     def then(self, other: FrameTimes, num_frames: int) -> FrameTimes:
         """Returns the times of `num_frames` frames of these, and after them as many of the other ones."""
         index = torch.cat([self._index(num_frames), other._index(num_frames) + self.values.shape[1]], 1)
-        return FrameTimes(torch.cat([self.values, other.values], 1), index)
+        values = torch.cat([self.values, other.values], 1)
+        if self.spans is None and other.spans is None:
+            return FrameTimes(values, index)
+        return FrameTimes(values, index, torch.cat([self.all_spans(), other.all_spans()], 1))
+
+    def all_spans(self) -> Tensor:
+        """Returns the span [B, K] of each time."""
+        return torch.zeros_like(self.values) if self.spans is None else self.spans
 
     def weights(self, dtype: torch.dtype) -> Tensor | None:
         """Returns 1 where a frame has a time, else 0, [B, T, K], for `spread`; None where nothing is to be spread."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..conditioning import EncodedConditions
 from ..parts.guidance import GuidanceBranches
+from .frame_times import FrameTimes
 from .known import KnownFrames, Network, Velocity
 from .past import FrameCache
 
@@ -49,7 +50,7 @@ def guided_velocity(
         return plain
     guided = given.velocity(GuidedNetwork(model, branches, mask, options, cache))
     low, high = options.guidance_interval
-    return lambda x, t: (guided if low <= t <= high else plain)(x, t)
+    return lambda x, t, span=None: (guided if low <= t <= high else plain)(x, t, span)
 
 
 def store_frames(
@@ -84,7 +85,7 @@ def _network(
 
 
 class GuidedNetwork:
-    """A function of latents [B, T, D] and times [B] or [B, T] that gives the guided velocity [B, T, D]."""
+    """A function of latents [B, T, D] and their times that gives the guided velocity [B, T, D]."""
 
     def __init__(
         self,
@@ -100,12 +101,12 @@ class GuidedNetwork:
         self.network = _network(model, branches.encoded, all_masks, cache)
         self.averages: list[Tensor | float] = [0.0] * num_branches  # of the differences, for the momentum
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: FrameTimes) -> Tensor:
         count, options = len(self.weights), self.options
-        velocities = self.network(x.repeat(count, 1, 1), torch.cat([t] * count)).chunk(count)
+        velocities = self.network(x.repeat(count, 1, 1), t.repeated(count)).chunk(count)
         if not options.is_adaptive:
             return cast(Tensor, sum(weight * v for weight, v in zip(self.weights, velocities, strict=True)))
-        times = t.view(len(x), -1, 1)
+        times = t.each().unsqueeze(-1)
         asked, *others = (x - times * v for v in velocities)
         update = torch.zeros_like(x)
         for number, other in enumerate(others, start=1):

@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-Velocity = Callable[[Tensor, float], Tensor]  # of latents [B, T, D] and a time, [B, T, D] float32
-Network = Callable[[Tensor, Tensor], Tensor]  # of latents [B, T, D] and times [B] or [B, T], [B, T, D] float32
+from .frame_times import FrameTimes
+
+# of latents [B, T, D], a time, and perhaps the length of the interval below it that is averaged over, [B, T, D] float32
+Velocity = Callable[..., Tensor]
+Network = Callable[[Tensor, FrameTimes], Tensor]  # of latents [B, T, D] and their times, [B, T, D] float32
 ROUNDING = 1e-6  # by which a float32 time may exceed the level that it stands for
 
 
@@ -49,23 +52,26 @@ class KnownFrames:
         return torch.where(self.where.unsqueeze(-1), self.at(t), self.noise)
 
     def velocity(self, network: Network) -> Velocity:
-        """Returns the velocity for a solver, as a function of latents [B, T, D] and a time.
+        """Returns the velocity for a solver, as a function of latents [B, T, D], a time, and perhaps a span.
 
         A network with one time for each frame sees given frames at their own level from the first step on. Any other
         one sees them at the noise level of all frames (replacement; Song et al., arXiv 2011.13456, appendix I.2).
         """
-        if not self.where.any():
-            return lambda x, t: network(x, x.new_full((len(x),), t))
-        where, path = self.where.unsqueeze(-1), self.noise - self.latents
+        where, path, any_given = self.where.unsqueeze(-1), self.noise - self.latents, bool(self.where.any())
 
-        def velocity(x: Tensor, t: float) -> Tensor:
-            if t < self.level + ROUNDING:
-                return network(x, x.new_full((len(x),), t))
-            if self.own_times:
-                times = torch.where(self.where, self.level, t)
-                free = network(torch.where(where, self.at(self.level), x), times)
-            else:
-                free = network(torch.where(where, self.at(t), x), x.new_full((len(x),), t))
+        def velocity(x: Tensor, t: float, span: float | None = None) -> Tensor:
+            everywhere = FrameTimes.of(*_filled(x, t, span))
+            if not any_given or t < self.level + ROUNDING:
+                return network(x, everywhere)
+            if not self.own_times:
+                return torch.where(where, path, network(torch.where(where, self.at(t), x), everywhere))
+            times = torch.where(self.where, self.level, t)
+            spans = None if span is None else torch.where(self.where, 0.0, span)
+            free = network(torch.where(where, self.at(self.level), x), FrameTimes.of(times, spans))
             return torch.where(where, path, free)
 
         return velocity
+
+
+def _filled(x: Tensor, t: float, span: float | None) -> tuple[Tensor, Tensor | None]:
+    return x.new_full((len(x),), t), None if span is None else x.new_full((len(x),), span)

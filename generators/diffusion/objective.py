@@ -20,6 +20,7 @@ from ..parts.keep import KeepPatterns, draw_keep
 from .coupling import pair_optimally
 from .dit import DiffusionTransformerConfig
 from .frame_times import FrameTimes
+from .noisy import NoisyBatch, mixed
 from .normalise import normalise
 from .own_past import OwnPast, make_past
 from .past import Past
@@ -77,6 +78,11 @@ class RectifiedFlowObjective(Objective):
     uses_all_parameters = True
 
     def __init__(self, config: RectifiedFlowConfig, settings: DiffusionTransformerConfig):
+        if settings.average_velocity and type(self) is RectifiedFlowObjective:
+            raise ValueError(
+                "rectified_flow would undo what these weights know of average velocities: train with "
+                "objective.kind=mean_flow"
+            )
         self.config, self.binding, self.conditioning = config, settings.binding, settings.conditioning
         self.block = settings.block_frames if settings.attention == "chunk_causal" else 0  # frames; 0: no blocks
         for name, value in (("past_noise", config.past_noise), ("own_past", config.own_past.probability)):
@@ -92,6 +98,23 @@ class RectifiedFlowObjective(Objective):
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss of batch latents [B, T, D] as the codec gives them.
+
+        Raises:
+            ValueError: no latents, latents of another codec, or an item without a real frame.
+        """
+        noisy = self.draw(model, batch, step, generator)
+        velocity = model(noisy.latents, noisy.times, **noisy.inputs)
+        error = (velocity.float() - noisy.velocity).square().mean(-1)  # [B, T], float32 also under autocast
+        return noisy.average(noisy.per_item(error)), bucket_losses(error.detach(), noisy.drawn.each(), noisy.learned)
+
+    def draw(self, model: nn.Module, batch: LatentBatch, step: int, generator: torch.Generator) -> NoisyBatch:
+        """Returns a batch with times, noise and given parts, ready for the network.
+
+        Args:
+            model: the network, perhaps wrapped, which may make the past of its blocks.
+            batch: its latents [B, T, D] as the codec gives them.
+            step: the optimizer step.
+            generator: source of all randomness.
 
         Raises:
             ValueError: no latents, latents of another codec, or an item without a real frame.
@@ -115,21 +138,12 @@ class RectifiedFlowObjective(Objective):
             noise = pair_optimally(clean, noise, mask)
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(clean), generator, clean)
         kept = self.draw_kept_frames(mask, generator)
-        times = drawn if kept is None else drawn.given(kept)
-        noisy = _mixed(clean, noise, times.each())
         # fused attention kernels take no mask tensor, so a full batch passes none
         padding = None if fewest == mask.shape[1] else mask
         inputs: dict[str, Any] = {"conditions": batch.conditions, "mask": padding, "drop_mask": drop}
         if self.block:
             inputs["past"] = self._past(self._seen_blocks(model, clean, step, generator, inputs), generator)
-        velocity = model(noisy, times, **inputs)
-        error = (velocity.float() - (noise - clean)).square().mean(-1)  # [B, T], float32 also under autocast
-        learned = mask if kept is None else mask & ~kept
-        per_item = (error * learned).sum(1) / learned.sum(1)
-        # weighted as `weight` counts, however much of an item is learned, so that parts of a batch can be joined
-        lengths = mask.sum(1)
-        loss = (per_item * lengths).sum() / lengths.sum()
-        return loss, _bucket_losses(error.detach(), drawn.each(), learned)
+        return NoisyBatch(clean=clean, noise=noise, mask=mask, drawn=drawn, kept=kept, inputs=inputs)
 
     def draw_frame_times(self, clean: Tensor, generator: torch.Generator) -> FrameTimes:
         """Returns the times of latents [B, T, D]: one for an item, or one for each of its blocks."""
@@ -180,7 +194,7 @@ class RectifiedFlowObjective(Objective):
             return Past(latents=blocks, t=FrameTimes(blocks.new_zeros(len(blocks), 1)))
         drawn = self.config.past_noise * rand((len(blocks), self._num_blocks(blocks)), generator, blocks)
         level = FrameTimes(drawn, self._block_of_frames(blocks))
-        return Past(latents=_mixed(blocks, randn(blocks.shape, generator, blocks), level.each()), t=level)
+        return Past(latents=mixed(blocks, randn(blocks.shape, generator, blocks), level.each()), t=level)
 
     def _num_blocks(self, clean: Tensor) -> int:
         return -(-clean.shape[1] // self.block)
@@ -198,13 +212,7 @@ class RectifiedFlowObjective(Objective):
         return torch.sigmoid(self.config.logit_mean + self.config.logit_std * normal)
 
 
-def _mixed(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """Returns latents [B, T, D] with noise of times [B, 1 or T]."""
-    at = times.unsqueeze(-1)
-    return (1.0 - at) * clean + at * noise
-
-
-def _bucket_losses(error: Tensor, t: Tensor, learned: Tensor) -> dict[str, Tensor]:
+def bucket_losses(error: Tensor, t: Tensor, learned: Tensor) -> dict[str, Tensor]:
     """Returns the mean error [] of the frames in each quarter of the time axis; 0 where a small batch has none.
 
     Args:

@@ -26,7 +26,8 @@ MULTISTEP: dict[str, Callable[[], Any]] = {
     "dpmpp_2m": lambda: DPMSolverMultistepScheduler(**FLOW),
     "unipc": lambda: UniPCMultistepScheduler(**FLOW),
 }
-SOLVERS = (*TABLEAUX, *MULTISTEP)
+SOLVERS = (*TABLEAUX, *MULTISTEP)  # of a velocity at a time
+MEAN_FLOW = "mean_flow"  # one step along the average velocity of its interval
 LATEST_START = 0.999  # of multistep solvers, which divide by 1 - t
 
 
@@ -44,10 +45,10 @@ def integrate(
     """Follows a velocity from time `start` to data, time 0, in `num_inference_steps` steps.
 
     Args:
-        velocity: of latents [B, T, D] and a time.
+        velocity: of latents [B, T, D] and a time, for mean_flow over an interval.
         at: gives the latents [B, T, D] that it starts from, of a time which is `start` or, with a scheduler that has
             fixed steps, the nearest of its steps below.
-        options: of the sampler.
+        options: of the sampler, with solver and steps chosen (`DiffusionSampling.chosen_for`).
         start: time of the start, above 0 and at most 1.
         shift: factor of `times.shift_times`.
         device: of the latents.
@@ -60,12 +61,14 @@ def integrate(
     Raises:
         ValueError: the scheduler is not one of flow matching.
     """
-    if options.scheduler is None and options.solver in TABLEAUX:
-        grid = time_grid(start, options.num_inference_steps, shift)
+    num_steps = options.num_inference_steps
+    assert num_steps is not None, "the number of steps is chosen"
+    if options.scheduler is None and options.solver in (MEAN_FLOW, *TABLEAUX):
+        grid = time_grid(start, num_steps, shift)
         states = _single_steps(options.solver, velocity, at(start), grid)
         steps = len(grid) - 1
     else:
-        scheduler, first = _scheduler(options, start, shift, device)
+        scheduler, first = _scheduler(options, num_steps, start, shift, device)
         steps = len(scheduler.timesteps) - first
         states = _scheduler_steps(scheduler, first, velocity, at, generator)
     x = at(start)
@@ -78,7 +81,7 @@ def integrate(
 
 def _single_steps(name: str, velocity: Velocity, x: Tensor, grid: list[float]) -> Iterator[Tensor]:
     for t, to in itertools.pairwise(grid):
-        x = runge_kutta_step(name, velocity, x, t, to)
+        x = x - (t - to) * velocity(x, t, t - to) if name == MEAN_FLOW else runge_kutta_step(name, velocity, x, t, to)
         yield x
 
 
@@ -99,12 +102,13 @@ def _scheduler_steps(
         yield x
 
 
-def _scheduler(options: DiffusionSampling, start: float, shift: float, device: torch.device) -> tuple[Any, int]:
+def _scheduler(
+    options: DiffusionSampling, steps: int, start: float, shift: float, device: torch.device
+) -> tuple[Any, int]:
     """Returns a scheduler of its own state, with its steps set, and the first step at a time of at most `start`.
 
     `sigmas[i]` is the time, which is the noise level, at `timesteps[i]`.
     """
-    steps = options.num_inference_steps
     if options.scheduler is None:
         scheduler = MULTISTEP[options.solver]()
         scheduler.set_timesteps(steps, device=device)

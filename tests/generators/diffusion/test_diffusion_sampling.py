@@ -13,6 +13,7 @@ from torch import Tensor
 from latentune.generators.base import Generated
 from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
+from latentune.generators.diffusion.frame_times import FrameTimes
 from latentune.tokenizers.base import Encoded
 
 CONFIG = DiffusionTransformerConfig(
@@ -29,8 +30,8 @@ TEXTS, LENGTHS = ["piano", "", "rain"], [100, 30, 61]  # 5, 2 and 3 chunks
 class PointFlow(DiffusionTransformer):
     """The exact flow to a data set of one point, the normalised latent 0.5."""
 
-    def forward(self, noisy: Tensor, t: Tensor, **rest: Any) -> Tensor:
-        return (noisy - 0.5) / t[:, None, None].clamp_min(1e-6)
+    def forward(self, noisy: Tensor, t: FrameTimes, **rest: Any) -> Tensor:
+        return (noisy - 0.5) / t.each()[..., None].clamp_min(1e-6)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from latentune.generators.base import TrainedOn
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
+from latentune.generators.diffusion.frame_times import FrameTimes
 from latentune.generators.given import Given
 from latentune.tokenizers.base import Encoded
 
@@ -38,10 +39,9 @@ class Watched(DiffusionTransformer):
         super().__init__(config)
         self.seen: list[tuple[Tensor, Tensor]] = []
 
-    def forward(self, noisy: Tensor, t: Tensor, **rest: Any) -> Tensor:
-        self.seen.append((noisy, t))
-        times = t if t.ndim == 2 else t[:, None]
-        return (noisy - 0.5) / times[..., None].clamp_min(1e-6)
+    def forward(self, noisy: Tensor, t: FrameTimes, **rest: Any) -> Tensor:
+        self.seen.append((noisy, t.each().squeeze(1)))
+        return (noisy - 0.5) / t.each()[..., None].clamp_min(1e-6)
 
 
 def encoded(frames: int = 8) -> Encoded:

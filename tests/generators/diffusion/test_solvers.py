@@ -91,5 +91,5 @@ def test_steps_are_counted_and_the_start_is_kept(solver: str, start: float) -> N
 
 
 def test_a_solver_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'eular', allowed: 'euler', 'heun'"):
+    with pytest.raises(ConfigError, match="'eular', allowed: 'auto', 'euler', 'heun'"):
         DiffusionTransformer.make_sampling({"solver": "eular"})
