@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
 
+from ..core.compute import ComputeConfig
 from ..core.config import config_to_dict, option
-from ..core.device import pick_device
+from ..core.device import PRECISIONS, pick_device, pick_dtype
 from ..core.errors import AudioError, ConfigError
 from ..core.job_log import job_logger
 from ..core.processes import Place
@@ -47,7 +48,7 @@ TEXT = COLUMNS["text"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeConfig(ShardSettings, EngineConfig):
+class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
     """The audio to encode, the tokenizer, the output folder, and how to work."""
 
     source: str = option(
@@ -170,6 +171,7 @@ def encode_dataset(
     engine = build_engine(config)
     check_folder(config.folder)
     codec, origin = _load_codec(config, tokenizer, engine)
+    config = replace(config, compute_dtype=cast(Any, str(codec.dtype).removeprefix("torch.")))
     with closing(SharedRun(config.folder, _shared(config, codec))) as run:
         job, plan = _prepare(config, codec, origin, run, progress)
         report = ProgressReport(
@@ -210,7 +212,13 @@ def _load_codec(config: EncodeConfig, tokenizer: AudioTokenizer | None, engine: 
     if "tokens" in config.streams and not codec.spec.tokens_per_frame:
         raise ConfigError(f"this {codec.spec.name} has no quantizer and so no tokens: set streams to [latents]")
     # workers have devices of their own, which this machine may not have
-    return codec.to("cpu" if engine.remote else pick_device(config.device)).eval(), origin
+    device = "cpu" if engine.remote else config.device
+    if tokenizer is None:
+        dtype = pick_dtype(config.precision, pick_device(config.device))
+        ComputeConfig(device=device, precision=PRECISIONS[dtype], compile=config.compile and not engine.remote).prepare(
+            codec
+        )
+    return codec.to(pick_device(device)).eval(), origin
 
 
 def _shared(config: EncodeConfig, codec: AudioTokenizer) -> dict[str, Any]:
@@ -250,7 +258,10 @@ def _worker_maker(
 ) -> MakeWorker[ShardTask, ShardProgress]:
     """Returns what makes a worker: with the codec that is loaded here or was given, else each loads its own."""
     named = str(Path(config.tokenizer).absolute()) if Path(config.tokenizer).exists() else config.tokenizer
-    return partial(make_encode_worker, job=job, tokenizer=named if engine.remote and given is None else codec)
+    # what auto meant here is what every worker does, so that all shards are alike
+    compute = ComputeConfig(precision=PRECISIONS[codec.dtype], compile=config.compile)
+    chosen = named if engine.remote and given is None else codec
+    return partial(make_encode_worker, job=job, tokenizer=chosen, compute=compute)
 
 
 def _origin(tokenizer: AudioTokenizer) -> str:

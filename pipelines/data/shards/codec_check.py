@@ -37,6 +37,7 @@ def codec_problems(dataset: LatentDataset) -> list[str]:
     except ConfigError as error:
         logger.info("silence is not computed again: %s", error)
         return problems
+    tokenizer.place(settings.compute_dtype)
     if not problems and not _is_silence(dataset, silence_of(tokenizer, settings)):
         silence = dataset.path / SILENCE_FILE
         problems.append(f"{silence} does not hold the silence of the codec: delete it and run encode again")

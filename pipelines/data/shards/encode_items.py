@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -36,7 +35,7 @@ def encode_batch(
     if not loaded:
         return entries, failures
     audio, lengths = stack_audio(loaded)
-    with torch.inference_mode(), _autocast(tokenizer.device, settings):
+    with torch.inference_mode():
         result = tokenizer.encode(
             audio.to(tokenizer.device), tokenizer.encoder_rate, lengths=lengths, **settings.encode_options
         )
@@ -58,12 +57,6 @@ def encode_batch(
             )
         )
     return entries, failures
-
-
-def _autocast(device: torch.device, settings: ShardSettings) -> AbstractContextManager[object]:
-    if settings.compute_dtype == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, settings.compute_dtype))
 
 
 def write_silence(path: Path, tokenizer: AudioTokenizer, settings: ShardSettings) -> None:
@@ -91,7 +84,7 @@ def silence_of(tokenizer: AudioTokenizer, settings: ShardSettings) -> dict[str, 
     spec = tokenizer.spec
     num_samples = max(8 * spec.chunk_samples, spec.sample_rate)
     audio = torch.zeros(1, spec.channels, num_samples, device=tokenizer.device)
-    with torch.inference_mode(), _autocast(tokenizer.device, settings):
+    with torch.inference_mode():
         result = tokenizer.encode(audio, spec.sample_rate, **settings.encode_options)
     middle = spec.num_chunks(num_samples) // 2
     latents = result.latents[0, middle * spec.chunk_latents :][: spec.chunk_latents]

@@ -31,7 +31,7 @@ class ShardSettings:
     streams: tuple[str, ...] = option(STREAMS, "Streams to store: latents, tokens or both.", name="stream")
     dtype: Literal["float16", "float32"] = option("float16", "Number format of the stored latents.")
     compute_dtype: Literal["float32", "bfloat16", "float16"] = option(
-        "float32", "Number format that the encoder computes in (autocast)."
+        "float32", "Number format that the codec computes in; it follows from precision.", hidden=True
     )
     shard_mb: float = option(256.0, "Size in MB (10^6 bytes) at which a shard is full.")
     shard_hours: float | None = option(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ....core.compute import ComputeConfig
 from ....core.device import pick_device
 from ....core.errors import MismatchError
 from ....core.read_ahead import read_groups_ahead
@@ -45,13 +46,16 @@ class ShardProgress:
     concerns: Concerns | None = None  # about the audio of a shard that is committed now, None before
 
 
-def make_encode_worker(device: str, *, job: ShardJob, tokenizer: AudioTokenizer | str) -> EncodeWorker:
+def make_encode_worker(
+    device: str, *, job: ShardJob, tokenizer: AudioTokenizer | str, compute: ComputeConfig
+) -> EncodeWorker:
     """Returns a worker of a job.
 
     Args:
         device: of the codec.
         job: what to encode with.
         tokenizer: the codec, or where it is loaded from.
+        compute: number format of a codec that is loaded here, and whether it is compiled.
 
     Raises:
         MismatchError: what was loaded is another codec than that of the job.
@@ -60,6 +64,7 @@ def make_encode_worker(device: str, *, job: ShardJob, tokenizer: AudioTokenizer 
         source, tokenizer = tokenizer, load_tokenizer(tokenizer)
         if tokenizer.fingerprint() != job.identity["fingerprint"]:
             raise MismatchError(f"{source} is another tokenizer in a worker than in the process that started it")
+        replace(compute, device=device).prepare(tokenizer)
     return EncodeWorker(job, tokenizer.to(pick_device(device)).eval())
 
 

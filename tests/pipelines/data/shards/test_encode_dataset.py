@@ -289,3 +289,26 @@ def test_codicodec_goes_through_and_back(encode, corpus, tmp_path):
     lengths = torch.tensor([item.num_samples])
     assert codec.decode(latents=item.latents[None], lengths_samples=lengths, steps=1).shape[-1] == item.num_samples
     assert codec.decode(tokens=item.tokens[None], lengths_samples=lengths, steps=1).shape[-1] == item.num_samples
+
+
+def test_the_number_format_of_the_codec_is_part_of_the_dataset(corpus, tmp_path):
+    def encoded(name, precision):
+        encode_dataset(
+            EncodeConfig(
+                source=str(corpus / "a.wav"),
+                output=str(tmp_path / name),
+                tokenizer="melcodec-speech",
+                precision=precision,
+                device="cpu",
+            )
+        )
+        return LatentDataset(tmp_path / name)
+
+    whole, half = encoded("whole", "auto"), encoded("half", "bf16")
+    assert whole.info["settings"]["compute_dtype"] == "float32"
+    assert half.info["settings"]["compute_dtype"] == "bfloat16"
+    assert whole.fingerprint == half.fingerprint  # the codec is the same
+    assert not torch.equal(whole[0].latents, half[0].latents)
+    torch.testing.assert_close(whole[0].latents, half[0].latents, atol=0.2, rtol=0.1)
+    with pytest.raises(MismatchError, match='compute_dtype was "bfloat16", is now "float32"'):
+        encoded("half", "fp32")
