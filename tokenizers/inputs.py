@@ -15,12 +15,17 @@ from torch import Tensor
 
 from ..core.config import convert_value, refuse_unknown
 from ..core.errors import ConfigError
-from ..layers.audio import check_audio, to_channels, to_rate
+from ..layers.audio import Resampler, check_audio, to_channels, to_rate
 from .base import AudioTokenizer, TokenizerSpec
 
 
 def prepare_audio(
-    spec: TokenizerSpec, audio: Tensor, sample_rate: int, lengths: Tensor | None, device: torch.device
+    spec: TokenizerSpec,
+    audio: Tensor,
+    sample_rate: int,
+    lengths: Tensor | None,
+    device: torch.device,
+    resampler: Resampler = "soxr",
 ) -> tuple[Tensor, Tensor]:
     """Converts audio to the codec's rate and channels, silent beyond each item's length.
 
@@ -30,6 +35,7 @@ def prepare_audio(
         sample_rate: of the audio, in Hz.
         lengths: [B] valid samples of each item at `sample_rate`; None: all.
         device: of the result.
+        resampler: see `layers.audio.to_rate`.
 
     Returns:
         Audio [B, C, N] and the lengths [B] at the codec's rate.
@@ -43,7 +49,7 @@ def prepare_audio(
     if lengths.shape != (len(audio),) or int(lengths.min()) < 1 or int(lengths.max()) > audio.shape[-1]:
         raise ValueError(f"lengths must be [{len(audio)}] within 1..{audio.shape[-1]}, got {lengths.tolist()}")
     audio = to_channels(audio.float(), spec.channels)
-    audio = to_rate(silence_beyond(audio, lengths), sample_rate, spec.sample_rate)
+    audio = to_rate(silence_beyond(audio, lengths), sample_rate, spec.sample_rate, resampler)
     lengths = torch.tensor([spec.resampled_length(int(n), sample_rate) for n in lengths])
     return silence_beyond(audio, lengths).to(device), lengths
 

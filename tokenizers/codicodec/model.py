@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core.hub import Source
 from ...layers import fsq
+from ...layers.audio import Resampler
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
 from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options
@@ -134,6 +135,7 @@ class CoDiCodec(AudioTokenizer):
         lengths: Tensor | None = None,
         *,
         max_chunks: int | Literal["auto"] | None = "auto",
+        resampler: Resampler = "soxr",
         **options: Any,
     ) -> Encoded:
         """Encodes audio [B, C, N]; see `AudioTokenizer.encode`.
@@ -144,6 +146,7 @@ class CoDiCodec(AudioTokenizer):
             lengths: [B] valid samples of each item; None: all.
             max_chunks: chunks that go through the network at once; it bounds the memory and does not change the result.
                 `auto` is fast on the model's device, None takes all.
+            resampler: of audio at another rate, see `layers.audio.to_rate`.
             options: none exist; a wrong name is refused.
 
         Returns:
@@ -155,7 +158,7 @@ class CoDiCodec(AudioTokenizer):
         """
         refuse_options(options, self.encode)
         spec, config = self.spec, self.settings
-        audio, lengths = prepare_audio(spec, audio, sample_rate, lengths, self.device)
+        audio, lengths = prepare_audio(spec, audio, sample_rate, lengths, self.device, resampler)
         counts = [spec.num_chunks(int(n)) for n in lengths]
         latents = audio.new_zeros(len(audio), max(counts), spec.chunk_latents, spec.latent_dim)
         tokens = torch.zeros(len(audio), max(counts), spec.chunk_tokens, 1, dtype=torch.int64, device=audio.device)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...core.hub import Source
 from ...layers import fsq
+from ...layers.audio import Resampler
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
 from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
@@ -172,6 +173,7 @@ class NeuCodec(AudioTokenizer):
         chunk_s: float | None = CHUNK_S,
         overlap_s: float = OVERLAP_S,
         official_length: bool = False,
+        resampler: Resampler = "soxr",
         **options: Any,
     ) -> Encoded:
         """Encodes audio [B, C, N]; see `AudioTokenizer.encode`.
@@ -187,6 +189,8 @@ class NeuCodec(AudioTokenizer):
             overlap_s: seconds that neighbouring chunks share; half of it is trimmed on either side.
             official_length: exactly the frames of the official package, so that the decoded audio is shorter than the
                 input, or longer (distilled), by up to a frame.
+            resampler: `soxr`, or `torchaudio` as in the official package, for exactly its tokens of audio at another
+                rate.
             options: none exist; a wrong name is refused.
 
         Returns:
@@ -198,7 +202,7 @@ class NeuCodec(AudioTokenizer):
         """
         refuse_options(options, self.encode)
         chunking = self._chunking(chunk_s, overlap_s)
-        items, lengths = self._prepare(audio, sample_rate, lengths)
+        items, lengths = self._prepare(audio, sample_rate, lengths, resampler)
         if official_length:
             hop = self.encoder_hop_samples
             frames = [official_frames(len(item), hop, semantic_lag=self.semantic_lag) for item in items]
@@ -212,10 +216,12 @@ class NeuCodec(AudioTokenizer):
         )
         return Encoded(latents=latents, tokens=self.latents_to_tokens(latents), lengths_samples=lengths)
 
-    def _prepare(self, audio: Tensor, sample_rate: int, lengths: Tensor | None) -> tuple[list[Tensor], Tensor]:
+    def _prepare(
+        self, audio: Tensor, sample_rate: int, lengths: Tensor | None, resampler: Resampler
+    ) -> tuple[list[Tensor], Tensor]:
         """Returns each item [N] at the encoders' rate, and lengths [B] at the decoder's."""
         heard_spec = replace(self.spec, sample_rate=self.encoder_rate)
-        heard, heard_lengths = prepare_audio(heard_spec, audio, sample_rate, lengths, self.device)
+        heard, heard_lengths = prepare_audio(heard_spec, audio, sample_rate, lengths, self.device, resampler)
         given = [audio.shape[-1]] * len(audio) if lengths is None else lengths.tolist()
         items = [item[0, :length] for item, length in zip(heard, heard_lengths.tolist(), strict=True)]
         return items, torch.tensor([self.spec.resampled_length(length, sample_rate) for length in given])

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...core.config import config_to_dict
 from ...core.hub import Source
 from ...layers import fsq
+from ...layers.audio import Resampler
 from ...layers.loudness import apply_gain, decoded_level, loudness_gain_db
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
 from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
@@ -147,6 +148,7 @@ class TAAE(AudioTokenizer):
         max_frames: int | None = MAX_FRAMES,
         chunk_frames: int | None = None,
         overlap_frames: int = OVERLAP_FRAMES,
+        resampler: Resampler = "soxr",
         **options: Any,
     ) -> Encoded:
         """Encodes audio [B, C, N]; see `AudioTokenizer.encode`.
@@ -165,6 +167,8 @@ class TAAE(AudioTokenizer):
                 model (random weights) by 0.04 rms where latents have a deviation of 0.91, and half of the tokens
                 differ. `max_frames` alone changes nothing (3e-6).
             overlap_frames: latent frames that neighbouring chunks share; half of it is trimmed on either side.
+            resampler: `soxr`, or `torchaudio` as in the official package, for exactly its tokens of audio at another
+                rate.
             options: none exist; a wrong name is refused.
 
         Returns:
@@ -177,7 +181,7 @@ class TAAE(AudioTokenizer):
         refuse_options(options, self.encode)
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
         spec = self.spec
-        audio, lengths = prepare_audio(spec, audio, sample_rate, lengths, self.device)
+        audio, lengths = prepare_audio(spec, audio, sample_rate, lengths, self.device, resampler)
         counts = [spec.num_latents(int(n)) for n in lengths]
         audio = torch.nn.functional.pad(audio, (0, max(counts) * spec.hop_samples - audio.shape[-1]))
         target = self.settings.loudness_lufs if loudness_lufs == "config" else loudness_lufs

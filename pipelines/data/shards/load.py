@@ -54,7 +54,7 @@ def load_item(
             facts["loudness_lufs"] = loudness if math.isfinite(loudness) else None
             if settings.loudness_lufs is not None:
                 audio, facts["gain_db"] = normalise_loudness(audio, sample_rate, settings.loudness_lufs, loudness)
-        audio = resample(audio, sample_rate, tokenizer.encoder_rate).contiguous()
+        audio = resample(audio, sample_rate, tokenizer.encoder_rate, settings.resampler).contiguous()
         if item.part == 0:
             facts[FILE_HASH] = files.sha256(item)
     except (AudioError, ValueError, OSError) as error:

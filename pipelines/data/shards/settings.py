@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from ....core.config import option
+from ....layers.audio import Resampler
 from ....tokenizers.base import STREAMS
 from ..audio.convert import ChannelPolicy
 
@@ -23,6 +24,11 @@ class ShardSettings:
         "mix",
         "Treatment of a file with more channels than the codec: their average, the first ones, or an error. Mono is "
         "copied to all channels, except with error.",
+    )
+    resampler: Resampler = option(
+        "soxr",
+        "Resampler of audio at another rate than the codec's: torchaudio is that of the official packages of Stable "
+        "Codec and NeuCodec, for exactly their tokens.",
     )
     measure_loudness: bool = option(False, "Write the loudness of each item (LUFS) to the index.")
     loudness_lufs: float | None = option(

@@ -93,6 +93,21 @@ def test_tokens_and_audio_are_those_of_transformers(model: Any, codec: NeuCodec,
     torch.testing.assert_close(played, model.decode(audio_codes=theirs).audio_values, atol=1e-6, rtol=0)
 
 
+@torch.no_grad()
+def test_tokens_of_audio_at_another_rate_are_the_official_ones_with_the_official_resampler(
+    model: Any, codec: NeuCodec
+) -> None:
+    functional = pytest.importorskip("torchaudio.functional", exc_type=ImportError)
+    audio = 0.1 * torch.randn(1, 1, 72_000, generator=torch.Generator().manual_seed(3))
+    heard = functional.resample(audio, 44_100, 16_000)
+    inputs = transformers.NeuCodecFeatureExtractor()(
+        audio=heard[0, 0].numpy(), sampling_rate=16_000, return_tensors="pt"
+    )
+    theirs = model.encode(**inputs).audio_codes.mT.long()
+    assert torch.equal(codec.encode(audio, 44_100, official_length=True, resampler="torchaudio").tokens, theirs)
+    assert not torch.equal(codec.encode(audio, 44_100, official_length=True).tokens, theirs)
+
+
 def test_every_form_and_place_loads_the_same(saved: Path, codec: NeuCodec, model: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "shards", max_shard_size="200KB")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
