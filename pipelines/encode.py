@@ -21,6 +21,7 @@ from ..core.device import PRECISIONS, pick_device, pick_dtype
 from ..core.errors import AudioError, ConfigError
 from ..core.job_log import job_logger
 from ..core.processes import Place
+from ..core.storage import local_only, place_of
 from ..generators.conditioning.frozen import FrozenSource
 from ..generators.conditions import is_given
 from ..tokenizers.base import AudioTokenizer
@@ -97,12 +98,12 @@ class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
     @property
     def folder(self) -> Path:
         """Absolute path of the output."""
-        return Path(self.output).expanduser().absolute()
+        return local_only(self.output, "the output of encode")
 
     @property
-    def source_path(self) -> Path:
-        """Absolute path of the source."""
-        return Path(self.source).expanduser().absolute()
+    def source_place(self) -> Path | str:
+        """Absolute path of the source, or its URL."""
+        return place_of(self.source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,25 +226,24 @@ def _shared(config: EncodeConfig, codec: AudioTokenizer) -> dict[str, Any]:
     """Returns the settings that processes which encode together must agree on."""
     names = ("path_column", "where", "captions", "batch_s")
     more = {name: value for name, value in config_to_dict(config).items() if name in names}
-    return {**config.settings, **more, "source": str(config.source_path), "tokenizer": codec.fingerprint()}
+    return {**config.settings, **more, "source": str(config.source_place), "tokenizer": codec.fingerprint()}
 
 
 def _prepare(
     config: EncodeConfig, codec: AudioTokenizer, origin: str, run: SharedRun, progress: ProgressCallback | None
 ) -> tuple[ShardJob, Plan]:
     """Returns what the shards are encoded with, and their plan, which is made where needed."""
-    folder, source = config.folder, config.source_path
+    folder, source = config.folder, AudioSource(config.source, path_column=config.path_column, where=config.where)
     with run.planning() as others:
         if others:
             info, plan = open_running(folder, config.settings, codec)
         else:
-            files = AudioSource(config.source, path_column=config.path_column, where=config.where)
-            wanted = describe_dataset(source, codec, tokenizer_source=origin, settings=config.settings)
+            wanted = describe_dataset(source.place, codec, tokenizer_source=origin, settings=config.settings)
             probed = ProgressReport("probe", None, callback=progress, log_every_s=config.log_every_s)
-            info, plan = open_or_create(folder, wanted, files, codec, config, config.num_threads, probed)
+            info, plan = open_or_create(folder, wanted, source, codec, config, config.num_threads, probed)
     job = ShardJob(
         folder=folder,
-        root=source if source.is_dir() else source.parent,
+        root=source.root,
         settings=config,
         identity={"fingerprint": info["tokenizer"]["fingerprint"], "job": info["job"]},
         grown=info["plan"]["generation"] > 1,

@@ -21,6 +21,7 @@ from ...core.read_ahead import read_ahead
 from ...layers.audio import to_rate
 from ..data.audio.convert import select_channels
 from ..data.audio.item import AudioItem
+from ..data.audio.places import facts_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,7 @@ def _key(items: Sequence[AudioItem], sample_rate: int, channels: int) -> str:
     digest = hashlib.sha256(f"{FORMAT} {sample_rate} {channels}".encode())
     for item in items:
         try:
-            facts = item.path.stat()
-            state = (facts.st_size, facts.st_mtime_ns)
+            state = facts_of(item.path)
         except (OSError, ValueError):  # ValueError: a name with NUL
             state = None
         digest.update(f"\n{item.path} {state} {item.start_s} {item.duration_s}".encode(errors="backslashreplace"))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from ....core.config import nearest_hint
+from ....core.storage import UrlFile, UrlFolder, kind_of, parent_of, place_of
+from ..importers.packed import PACKED, is_table_of_audio, packed_items
 from .formats import AUDIO_SUFFIXES
 from .item import AudioItem
 from .manifest import MANIFEST_SUFFIXES, manifest_items
+from .places import AudioPath, Root, local_file
 
 logger = logging.getLogger(__name__)
 
@@ -26,43 +29,84 @@ class AudioSource:
     Args:
         source: an audio file, a folder (searched with everything below it, by file suffix, without hidden files and
             folders), or a manifest `.jsonl`, `.jsonl.gz`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet` or Kaldi's
-            `wav.scp`; paths in a manifest are relative to its folder. See `manifest_items` for segments.
+            `wav.scp`; paths in a manifest are relative to its folder. See `manifest_items` for segments. A folder may
+            hold WebDataset archives (.tar), or a dataset that HF `datasets` saved; see `importers`. Each of these may be
+            a URL that fsspec opens.
         path_column: the column of paths of a manifest; None takes the first known one, such as `path`.
         where: keep the files whose metadata has these values; a list allows any of its values.
 
     Raises:
         FileNotFoundError: the source does not exist.
+        StorageError: remote storage does not answer.
         ValueError: the source is a text file of an unknown kind. While it is gone through, or at the end: nothing was
             found, or a manifest cannot be read (the line is named) or lacks a column.
     """
 
     def __init__(self, source: str | Path, *, path_column: str | None = None, where: Mapping[str, Any] | None = None):
-        self.path = Path(source).expanduser().absolute()
+        self.place = place_of(source)
         self.path_column, self.where = path_column, where
-        if not self.path.exists():
-            raise FileNotFoundError(f"no audio at {self.path}: there is no such file or folder")
-        self.is_manifest = not self.path.is_dir() and self.path.name.lower().endswith(MANIFEST_SUFFIXES)
-        if not self.path.is_dir() and not self.is_manifest:
-            _refuse_text(self.path)
+        self.is_folder = _is_folder(self.place)
+        name = str(self.place).lower()
+        self.is_manifest = not self.is_folder and name.endswith(MANIFEST_SUFFIXES) and not is_table_of_audio(self)
+        if isinstance(self.place, Path) and not self.is_folder and not self.is_manifest and not name.endswith(PACKED):
+            _refuse_text(self.place)
+
+    @property
+    def root(self) -> Root:
+        """What the names of the items are relative to."""
+        if isinstance(self.place, Path):
+            return self.place if self.is_folder else self.place.parent
+        return UrlFolder(self.place) if self.is_folder else parent_of(self.place)
+
+    @property
+    def file(self) -> AudioPath:
+        """The source, where it is a file."""
+        return self.place if isinstance(self.place, Path) else UrlFile(self.place)
 
     def __iter__(self) -> Iterator[AudioItem]:
         found = self._found()
-        return filter_items(found, self.where, str(self.path)) if self.where else found
+        return filter_items(found, self.where, str(self.place)) if self.where else found
 
     def _found(self) -> Iterator[AudioItem]:
-        items: Iterator[AudioItem]
-        if self.path.is_dir():
-            items = (AudioItem(path=self.path / name, name=name) for name in sorted(audio_names(self.path)))
-            nothing = f"no audio in {self.path}: no file has a suffix such as .wav, .flac, .ogg, .mp3 or .m4a"
-        elif self.is_manifest:
-            items, nothing = manifest_items(self.path, self.path_column), f"manifest {self.path} has no rows"
+        if self.is_manifest:
+            items, nothing = self._rows(), f"manifest {self.place} has no rows"
+        elif self.is_folder or str(self.place).lower().endswith(PACKED):
+            items = self._in_folder() if self.is_folder else packed_items(self.root, [self.file.name])
+            nothing = (
+                f"no audio in {self.place}: no file has a suffix such as .wav, .flac, .ogg, .mp3 or .m4a, and there is "
+                "neither an archive (.tar) nor a parquet file with audio"
+            )
         else:
-            items, nothing = iter([AudioItem(path=self.path, name=self.path.name)]), ""
+            items, nothing = iter([AudioItem(path=self.file, name=self.file.name)]), ""
         first = next(items, None)
         if first is None:
             raise ValueError(nothing)
         yield first
         yield from items
+
+    def _in_folder(self) -> Iterator[AudioItem]:
+        """Yields the audio files of a folder, or where there are none what is in its archives and tables."""
+        if isinstance(self.place, Path):
+            packed, names = [], []
+            for name in file_names(self.place):
+                (packed if name.lower().endswith(PACKED) else names).append(name)
+            files: Iterator[AudioItem] = (AudioItem(path=self.place / n, name=n) for n in sorted(names) if _is_audio(n))
+        else:
+            found = [(name, file) for name, file in UrlFolder(self.place).files() if not _is_hidden(name)]
+            packed = [name for name, _ in found if name.lower().endswith(PACKED)]
+            files = (AudioItem(path=file, name=name) for name, file in found if _is_audio(name))
+        first = next(files, None)
+        if first is None:
+            yield from packed_items(self.root, sorted(packed))
+            return
+        yield first
+        yield from files
+
+    def _rows(self) -> Iterator[AudioItem]:
+        if isinstance(self.place, str) and self.place.endswith(".scp"):
+            raise ValueError(f"{self.place}: a Kaldi folder cannot be read from a URL; copy its files to this machine")
+        with local_file(self.file) as local:
+            yield from manifest_items(local, self.path_column, root=self.root)
 
 
 def find_audio(
@@ -98,7 +142,7 @@ def find_distinct_audio(source: str | Path, *, where: Mapping[str, Any] | None =
     items = find_audio(source, where=where)
     found: dict[tuple[str, float, float | None], AudioItem] = {}
     for item in items:
-        found.setdefault((os.path.normpath(item.path), item.start_s, item.duration_s), item)
+        found.setdefault((os.path.normpath(str(item.path)), item.start_s, item.duration_s), item)
     if again := len(items) - len(found):
         logger.warning(
             "%s: %d of %d rows name a file again: each file is measured once, by its first row",
@@ -150,8 +194,28 @@ def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
     )
 
 
+def _is_folder(place: Path | str) -> bool:
+    kind = kind_of(place) if isinstance(place, str) else "folder" if place.is_dir() else "file" * place.exists()
+    if not kind:
+        raise FileNotFoundError(f"no audio at {place}: there is no such file or folder")
+    return kind == "folder"
+
+
+def _is_audio(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
 def audio_names(folder: Path) -> Iterator[str]:
-    """Yields names of audio files below `folder`, with / between the parts.
+    """Yields names of audio files below `folder`; see `file_names`."""
+    return (name for name in file_names(folder) if _is_audio(name))
+
+
+def file_names(folder: Path) -> Iterator[str]:
+    """Yields names of files below `folder`, with / between the parts.
 
     Hidden files and folders are left out. Links are followed, each folder once.
     """
@@ -164,7 +228,7 @@ def audio_names(folder: Path) -> Iterator[str]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in files:
-            if Path(file).suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
+            if not file.startswith("."):
                 yield (Path(parent) / file).relative_to(folder).as_posix()
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ....core.errors import AudioError
+from .places import AudioPath
 from .read import AudioFile, AudioInfo, probe
 from .reader import TRUNCATED_S
 
@@ -17,7 +17,7 @@ from .reader import TRUNCATED_S
 class AudioItem:
     """An audio file, or a segment of one, and its metadata."""
 
-    path: Path  # absolute
+    path: AudioPath  # absolute
     name: str  # relative to the source, so that it does not depend on the place of the source
     metadata: dict[str, Any] = field(default_factory=dict)  # plain JSON values: the other columns of the manifest
     start_s: float = 0.0  # of the segment in the file

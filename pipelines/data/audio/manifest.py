@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .item import AudioItem
+from .places import Root, resolve
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ ROWS_AT_ONCE = 8192  # of a parquet file
 Row = dict[str, Any]
 
 
-def manifest_items(manifest: Path, path_column: str | None = None) -> Iterator[AudioItem]:
+def manifest_items(manifest: Path, path_column: str | None = None, *, root: Root | None = None) -> Iterator[AudioItem]:
     """Yields the rows of a manifest. What is wrong with a single row is its `problem`.
 
     The columns `offset` and `duration`, or `start` and `end`, in seconds, choose a part of the file. A `duration` alone
@@ -33,6 +34,7 @@ def manifest_items(manifest: Path, path_column: str | None = None) -> Iterator[A
     Args:
         manifest: file of one of the `MANIFEST_SUFFIXES`.
         path_column: of the paths, which are relative to the folder of the manifest; None takes the first known one.
+        root: that the paths are relative to, if it is not the folder of the manifest.
 
     Raises:
         ValueError: it cannot be read (the line is named), or lacks a column of paths.
@@ -50,17 +52,17 @@ def manifest_items(manifest: Path, path_column: str | None = None) -> Iterator[A
                 f"manifest {manifest}, row {number} has no column {column!r} (its columns: {columns}): "
                 "name the column of paths with path_column"
             )
-        yield _item(manifest, number, row, column, cleaned)
+        yield _item(root or manifest.parent, number, row, column, cleaned)
     if times := next(cleaned):
         logger.warning("manifest %s: %d texts with half a surrogate pair: it is replaced by U+FFFD", manifest, times)
 
 
-def _item(manifest: Path, number: int, row: Row, column: str, cleaned: Iterator[int]) -> AudioItem:
+def _item(root: Root, number: int, row: Row, column: str, cleaned: Iterator[int]) -> AudioItem:
     name, problem, start_s, duration_s = row.pop(column), "", 0.0, None
-    path = manifest.parent
+    path = resolve(root, ".")
     if isinstance(name, str) and name:
         try:
-            path /= Path(name).expanduser()
+            path = resolve(root, name)
             start_s, duration_s = _segment(row)
         except (ValueError, RuntimeError) as error:
             problem = str(error)
@@ -214,6 +216,14 @@ def _kaldi_table(path: Path) -> dict[str, str]:
     return {
         fields[0]: fields[1].strip() if len(fields) > 1 else "" for line in lines if (fields := line.split(None, 1))
     }
+
+
+def json_values(row: Any) -> Row:
+    """Returns metadata as JSON and UTF-8 can hold them; raises ValueError if they are not an object."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"it is {type(row).__name__}, not an object")
+    cleaned = count()
+    return {str(key): _plain(value, cleaned) for key, value in row.items()}
 
 
 def _plain(value: Any, cleaned: Iterator[int]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from ....core.errors import AudioError
 from .ffmpeg_reader import FFmpegReader
 from .formats import RAW_FORMATS
 from .header import read_header
+from .places import AudioPath, local_file
 from .reader import AudioReader
 from .soundfile_reader import ChainedReader, SoundfileReader
 
@@ -49,15 +50,16 @@ class AudioFile:
         AudioError: the file does not exist, is not audio, is empty, or is truncated as far as its header shows it.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self._file = _open_file(self.path)
-        try:
+    def __init__(self, path: str | AudioPath):
+        self.path = Path(path) if isinstance(path, str) else path
+        with ExitStack() as opened:
+            local = _local_file(self.path, opened)
+            self._file = _open_file(local)
+            opened.callback(os.close, self._file)
             with self._as_audio_error():
-                self._reader = _open_reader(self.path, self._file)
-        except BaseException:
-            os.close(self._file)
-            raise
+                self._reader = _open_reader(local, self._file)
+            opened.callback(self._reader.close)
+            self._opened = opened.pop_all()
 
     @property
     def sample_rate(self) -> int:
@@ -114,8 +116,7 @@ class AudioFile:
 
     def close(self) -> None:
         """Closes the file."""
-        self._reader.close()
-        os.close(self._file)
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +137,7 @@ class AudioFile:
             raise AudioError(f"{self.path}: cannot be decoded ({_reason(error)})") from error
 
 
-def probe(path: str | Path) -> AudioInfo:
+def probe(path: str | AudioPath) -> AudioInfo:
     """Returns length, rate and channels of a file, which is decoded if its header does not guarantee a length.
 
     Raises:
@@ -146,7 +147,7 @@ def probe(path: str | Path) -> AudioInfo:
         return file.info()
 
 
-def read_audio(path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[Tensor, int]:
+def read_audio(path: str | AudioPath, *, start_s: float = 0.0, duration_s: float | None = None) -> tuple[Tensor, int]:
     """Reads a file or a part of it.
 
     Args:
@@ -170,6 +171,14 @@ def check_part(start_s: float, duration_s: float | None) -> None:
     """Raises ValueError unless the start is at least 0 and the duration above 0 or None."""
     if not start_s >= 0 or (duration_s is not None and not duration_s > 0):
         raise ValueError(f"start_s must be >= 0 and duration_s > 0, got {start_s} and {duration_s}")
+
+
+def _local_file(path: AudioPath, opened: ExitStack) -> Path:
+    """Returns where a file is on this machine until `opened` is closed."""
+    try:
+        return opened.enter_context(local_file(path))
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{path}: {_reason(error).removeprefix(f'{path}: ')}") from error
 
 
 def _open_file(path: Path) -> int:

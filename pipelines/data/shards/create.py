@@ -35,7 +35,7 @@ OWN_FILES = frozenset(
 
 
 def describe_dataset(
-    source: Path,
+    source: Path | str,
     tokenizer: AudioTokenizer,
     *,
     tokenizer_source: str,
@@ -44,7 +44,7 @@ def describe_dataset(
     """Returns the contents of `dataset.json` at the start.
 
     Args:
-        source: path of the audio.
+        source: path or URL of the audio.
         tokenizer: the codec.
         tokenizer_source: name or path that the tokenizer can be loaded by.
         settings: of `ShardSettings`, as plain values.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ....core.files import file_sha256
 from ..audio.item import AudioItem
+from ..audio.places import content_hash
 from .ids import printable
 from .plan import Plan
 from .shard import FILE_HASH, ShardFile, shard_name
@@ -83,7 +83,7 @@ class EarlierPlan:
             return True
         recorded = self._recorded_hash(int(self.rows_of(number)[0]))
         try:
-            return bool(recorded) and file_sha256(file.path) == recorded
+            return bool(recorded) and content_hash(file.path) == recorded
         except OSError:
             return False
 

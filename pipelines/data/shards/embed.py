@@ -22,6 +22,8 @@ from ....core.job_log import job_logger
 from ....generators.conditioning.base import as_text
 from ....generators.conditioning.frozen import FrozenEncoder, FrozenSource, load_frozen
 from ....generators.conditions import is_given
+from ..audio.find import AudioSource
+from ..audio.places import resolve
 from ..audio.read import read_audio
 from .embeddings import AUDIO, key_of, open_store, store_folder, write_part
 from .read import LatentDataset
@@ -112,14 +114,13 @@ def _texts(dataset: LatentDataset, column: str, known: set[int]) -> Iterator[Val
 
 def _audio(dataset: LatentDataset, known: set[int]) -> Iterator[Value]:
     """Yields the sound of the items whose keys are not known; one that cannot be read is logged and left out."""
-    source = Path(dataset.info["source"]["path"])
-    root = source if source.is_dir() else source.parent
+    root = AudioSource(dataset.info["source"]["path"]).root
     for number, meta in enumerate(dataset.metas()):
         key = key_of(meta["id"])
         if int(key) in known:
             continue
         try:
-            audio = read_audio(root / meta["path"], start_s=meta["start_s"], duration_s=meta["duration_s"])
+            audio = read_audio(resolve(root, meta["path"]), start_s=meta["start_s"], duration_s=meta["duration_s"])
         except (AudioError, OSError) as error:
             logger.warning("item %s has no embedding, since its audio cannot be read: %s", meta["id"], error)
             continue

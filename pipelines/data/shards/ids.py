@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,13 +91,13 @@ def printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def relative_reason(error: Exception, path: Path, name: str) -> str:
+def relative_reason(error: Exception, path: object, name: str) -> str:
     """Returns the text of an error without the full path of the file, so that it does not depend on the place of the
     source.
 
     Args:
         error: about the file.
-        path: full path.
+        path: full path or URL.
         name: relative path.
     """
     return " ".join(str(error).removeprefix(f"{path}: ").replace(str(path), name).split())

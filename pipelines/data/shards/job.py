@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....core.errors import MismatchError
+from ..audio.places import Root
 from .plan import shard_content
 from .settings import ShardSettings
 from .shard import ShardFile, shard_name
@@ -16,7 +17,7 @@ class ShardJob:
     """Everything but the codec with which all shards of a dataset are encoded. It can be sent to other processes."""
 
     folder: Path  # of the dataset
-    root: Path  # folder that the paths of the items are relative to
+    root: Root  # folder that the paths of the items are relative to
     settings: ShardSettings
     identity: dict[str, str]  # the codec's `fingerprint`, and the `job` of settings and codec
     grown: bool  # whether a shard may hold items of an earlier plan

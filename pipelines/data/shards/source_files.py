@@ -6,13 +6,12 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import IO
 
 from torch import Tensor
 
-from ....core.files import file_sha256
 from ..audio.concerns import Concerns, concerns_of
+from ..audio.places import AudioPath, Root, content_hash, resolve
 from ..audio.read import AudioFile, read_audio
 from .plan import PlannedItem
 
@@ -31,21 +30,19 @@ class SourceFiles:
         concerns: counts what is odd about the items.
     """
 
-    def __init__(self, items: Iterable[PlannedItem], root: Path, concerns: Concerns):
+    def __init__(self, items: Iterable[PlannedItem], root: Root, concerns: Concerns):
         self._root, self._concerns = root, concerns
         self._turns: dict[str, int] = {}  # id -> number among the items of its file
         starts: dict[str, list[float]] = defaultdict(list)
         for item in items:
             self._turns[item.id] = len(starts[item.path])
             starts[item.path].append(item.start_s)
-        self._shared = {
-            path: _SharedFile(root / Path(path).expanduser(), own) for path, own in starts.items() if len(own) > 1
-        }
+        self._shared = {path: _SharedFile(resolve(root, path), own) for path, own in starts.items() if len(own) > 1}
         self._hashes: dict[str, str] = {}
 
-    def path(self, item: PlannedItem) -> Path:
+    def path(self, item: PlannedItem) -> AudioPath:
         """Returns the path of an item's file."""
-        return self._root / Path(item.path).expanduser()
+        return resolve(self._root, item.path)
 
     def read(self, item: PlannedItem) -> tuple[Tensor, int]:
         """Returns audio [C, N] of an item and its rate in Hz; raises AudioError if it cannot be read."""
@@ -60,7 +57,7 @@ class SourceFiles:
     def sha256(self, item: PlannedItem) -> str:
         """Returns the hex SHA-256 of the content of an item's file."""
         if item.path not in self._hashes:
-            self._hashes[item.path] = file_sha256(self.path(item))
+            self._hashes[item.path] = content_hash(self.path(item))
         return self._hashes[item.path]
 
     def close(self) -> None:
@@ -77,7 +74,7 @@ class _SharedFile:
         starts: of the items in seconds, in the order in which they are read.
     """
 
-    def __init__(self, path: Path, starts: list[float]):
+    def __init__(self, path: AudioPath, starts: list[float]):
         self._path, self._num_items = path, len(starts)
         self._is_forward = starts == sorted(starts)
         self._changed = threading.Condition()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..audio.item import AudioItem
+from ..audio.places import facts_of
 from .ids import printable
 from .plan import json_text
 
@@ -27,8 +28,7 @@ class FileState:
     def of(cls, item: AudioItem) -> Self:
         """Returns the state of an item's file now."""
         try:
-            facts = item.path.stat()
-            size, mtime_ns = facts.st_size, facts.st_mtime_ns
+            size, mtime_ns = facts_of(item.path)
         except (OSError, ValueError):  # ValueError: a name with NUL
             size, mtime_ns = -1, 0
         return cls(printable(item.name), item.start_s, item.duration_s, size, mtime_ns)

@@ -12,6 +12,7 @@ import numpy as np
 from ....core.errors import DatasetError
 from ....core.files import file_sha256
 from ..audio.find import find_audio
+from ..audio.places import AudioPath, content_hash
 from .codec_check import codec_problems
 from .columns import INDEX_FILE, REBUILD, ItemColumns, ShardColumns, index_totals, make_index
 from .read import DATASET_FILE, DATASET_VERSION, LatentDataset
@@ -69,7 +70,7 @@ def compare_with_source(path: str | Path, source: str | Path) -> list[str]:
         DatasetError: the dataset cannot be opened.
         FileNotFoundError, ValueError: no such source, or nothing in it.
     """
-    dataset, source = LatentDataset(path), Path(source).expanduser()
+    dataset = LatentDataset(path)
     there = {item.name: item.path for item in find_audio(source) if not item.problem}
     known = {meta["path"]: meta[FILE_HASH] for meta in dataset.metas() if FILE_HASH in meta}
     failed = (dataset.path / "failed.jsonl").read_bytes().split(b"\n") if dataset.complete else []
@@ -83,9 +84,9 @@ def compare_with_source(path: str | Path, source: str | Path) -> list[str]:
     return [f"{problem}: run encode again" for problem in sorted(problems)]
 
 
-def _hash_or_none(path: Path) -> str | None:
+def _hash_or_none(path: AudioPath) -> str | None:
     try:
-        return file_sha256(path)
+        return content_hash(path)
     except OSError:
         return None
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from ....core.errors import AudioError
-from ....core.files import file_sha256
 from ....tokenizers.base import AudioTokenizer
 from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import find_audio
+from ...data.audio.places import content_hash
 from ...data.audio.record import check_records
 from ...data.shards.decode import choose_stream, decode_item
 from ...data.shards.read import DATASET_FILE, LatentDataset, check_tokenizer
@@ -73,7 +73,7 @@ class FileSource(Source):
     def content_hash(self, item: SourceItem) -> str:
         audio = self.audio[item.index]
         try:
-            content = file_sha256(audio.path)
+            content = content_hash(audio.path)
         except (OSError, ValueError) as error:  # ValueError: a name with NUL
             raise AudioError(f"{item.path}: {getattr(error, 'strerror', None) or error}") from error
         part = f" {audio.start_s} {audio.duration_s}" if audio.start_s or audio.duration_s else ""

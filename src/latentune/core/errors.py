@@ -11,6 +11,7 @@ LatentuneError
  +-- TrainingError        a run that cannot continue (NaN in the loss, nothing to train on)
  |    +-- TrainingInterrupted  a run that was stopped by a signal, after it saved a checkpoint
  +-- OutputError          a file or folder that cannot be written; it is an OSError, too
+ +-- StorageError         remote storage that does not answer, or that nothing can be written to
  +-- MissingPackageError  a feature whose optional package is not installed
 
 A wrong argument of a Python call is a plain `ValueError` or `TypeError`. The command line turns a
@@ -73,6 +74,10 @@ class OutputError(LatentuneError, OSError):
 
     def __str__(self) -> str:
         return str(self.strerror)
+
+
+class StorageError(LatentuneError):
+    """Remote storage that does not answer, or that nothing can be written to."""
 
 
 class MissingPackageError(LatentuneError, ImportError):

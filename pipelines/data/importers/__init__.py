@@ -1,0 +1,1 @@
+"""Recordings and latents in the layouts of other programs."""
