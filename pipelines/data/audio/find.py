@@ -29,9 +29,8 @@ class AudioSource:
     Args:
         source: an audio file, a folder (searched with everything below it, by file suffix, without hidden files and
             folders), or a manifest `.jsonl`, `.jsonl.gz`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet` or Kaldi's
-            `wav.scp`; paths in a manifest are relative to its folder. See `manifest_items` for segments. A folder may
-            hold WebDataset archives (.tar), or a dataset that HF `datasets` saved; see `importers`. Each of these may be
-            a URL that fsspec opens.
+            `wav.scp`; paths in a manifest are relative to its folder. See `manifest_items` for segments. Also archives
+            of WebDataset and tables of HF `datasets` (see `importers.packed`), and a URL of any of these.
         path_column: the column of paths of a manifest; None takes the first known one, such as `path`.
         where: keep the files whose metadata has these values; a list allows any of its values.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ cache = FileCache()
 
 
 class StoredFile(Protocol):
-    """A file that must be copied to this machine to be read. Equal ones have the same content."""
+    """A file that must be copied to this machine to be read. Equal ones have the same address."""
 
     @property
     def name(self) -> str:
@@ -66,9 +67,13 @@ def local_file(path: AudioPath) -> AbstractContextManager[Path]:
 
     Entering it raises OSError if the file cannot be read, and StorageError if the storage does not answer.
     """
-    if isinstance(path, Path):
-        return nullcontext(path)
-    return cache.lease(path, path.suffix, path.fetch)
+    return nullcontext(path) if isinstance(path, Path) else _copied(path)
+
+
+@contextmanager
+def _copied(path: StoredFile) -> Iterator[Path]:
+    with cache.lease((path, path.facts()), path.suffix, path.fetch) as local:  # what changed is copied again
+        yield local
 
 
 def facts_of(path: AudioPath) -> tuple[int, int]:

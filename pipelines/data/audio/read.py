@@ -178,7 +178,7 @@ def _local_file(path: AudioPath, opened: ExitStack) -> Path:
     try:
         return opened.enter_context(local_file(path))
     except (OSError, ValueError) as error:
-        raise AudioError(f"{path}: {_reason(error).removeprefix(f'{path}: ')}") from error
+        raise AudioError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _open_file(path: Path) -> int:

@@ -164,7 +164,8 @@ def remove(url: str) -> None:
 def _entry(url: str, facts: dict[str, Any]) -> UrlFile:
     changed = next((facts[key] for key in ("mtime", "LastModified", "last_modified", "created") if facts.get(key)), 0.0)
     seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed)
-    return UrlFile(url, int(facts.get("size") or 0), round(seconds * 1e9))
+    # in whole seconds, as all answers of a server give it
+    return UrlFile(url, int(facts.get("size") or 0), int(seconds) * 10**9)
 
 
 def _system(url: str) -> tuple[Any, str]:
@@ -199,5 +200,5 @@ def _attempt(url: str, work: Callable[[Any, str], T]) -> T:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
-        return "no such file or folder"
+        return "no such file"
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())[:200]
