@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
 from .base import Engine, MakeWorker, Result, Task
-from .dispatch import dispatch
+from .dispatch import Dispatcher
 from .processes import ProcessPool
 
 
@@ -28,4 +28,4 @@ class LocalEngine(Engine):
             yield from make_worker(self.devices[0]).work(iter(tasks))
             return
         with closing(ProcessPool(make_worker, self.devices)) as pool:
-            yield from dispatch(pool, tasks, ordered)
+            yield from Dispatcher(pool, tasks, ordered).results()

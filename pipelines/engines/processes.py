@@ -50,8 +50,8 @@ class ProcessPool(Pool):
         self._children[worker].give(self._num_tasks, pickle.dumps(task))
         return self._num_tasks
 
-    def wait(self, handles: Collection[int]) -> int:
-        while not (found := self._done.keys() & set(handles)):
+    def wait(self, handles: Collection[int], timeout_s: float) -> int:
+        while not (found := self._done.keys() & set(handles)):  # without a limit: a death is noticed at once
             ready = wait([child.connection for child in self._children if child.tasks])
             for child in self._children:
                 if child.connection in ready:

@@ -16,7 +16,7 @@ from typing import Any
 from ...core.errors import ConfigError, EngineError
 from ...core.extras import install_command
 from .base import Engine, MakeWorker, Result, Task, Worker
-from .dispatch import Pool, dispatch
+from .dispatch import Dispatcher, Pool
 
 MOST_DEATHS = 20  # of workers by one task; machines that a cluster takes away count as well
 
@@ -65,7 +65,7 @@ class RayEngine(Engine):
         with _connected(ray, self.address):
             pool = _RayPool(ray, self, make_worker, *self._room(ray))
             try:
-                yield from dispatch(pool, tasks, ordered)
+                yield from Dispatcher(pool, tasks, ordered).results()
             finally:
                 pool.close()
 
@@ -99,8 +99,9 @@ class _RayPool(Pool):
     def submit(self, worker: int, task: Any) -> Any:
         return self._actors[worker].do.remote(task)
 
-    def wait(self, handles: Collection[Any]) -> Any:
-        return self._ray.wait(list(handles), num_returns=1)[0][0]
+    def wait(self, handles: Collection[Any], timeout_s: float) -> Any:
+        done, _ = self._ray.wait(list(handles), num_returns=1, timeout=timeout_s)
+        return done[0] if done else None
 
     def results(self, handle: Any) -> Sequence[Any]:
         errors = self._ray.exceptions
