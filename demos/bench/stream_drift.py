@@ -5,7 +5,7 @@
 Each item is a tone: six channels of one sinusoid, whose amplitude and frequency differ from item to item and stay the
 same within it. Nothing but the past says what they are, so that a generator which makes small mistakes strays: the
 amplitude grows, fades or wanders. A chunk-causal diffusion transformer is trained on such tones in several ways, is
-given the start of new ones, and goes on for many chunks.
+given the start of new ones, and continues them for many chunks.
 """
 
 from __future__ import annotations

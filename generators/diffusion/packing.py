@@ -1,4 +1,4 @@
-"""What the frames of a packed batch see in a diffusion transformer.
+"""Attention masks of a packed batch in a diffusion transformer.
 
 Shape letters: B batch, T latent frames of the longest item, N real frames of all items, S condition tokens, W width.
 """

@@ -37,7 +37,15 @@ class DocumentAttend(nn.Module):
         flash_pack_seq_kwargs: dict[str, Documents] | None = None,
         **options: Any,
     ) -> tuple[Tensor, Any]:
-        """Returns what queries q [B, H, N, E] attend to, [B, H, N, E], and x-transformers' intermediate results."""
+        """Returns what queries attend to, [B, H, N, E], and x-transformers' intermediate results.
+
+        Args:
+            q: queries [B, H, N, E].
+            k: keys [B, H, N, E].
+            v: values [B, H, N, E].
+            flash_pack_seq_kwargs: the documents; None: the items are not packed.
+            options: of x-transformers.
+        """
         if flash_pack_seq_kwargs is None:
             attended: tuple[Tensor, Any] = self.usual(q, k, v, **options)
             return attended

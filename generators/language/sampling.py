@@ -6,7 +6,7 @@ Shape letters: B batch, T' token frames, Q codebooks, K digits of all codebooks,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...core.config import option
-from ...core.random import rand
+from ...core.random import draw_seed, keyed_generator, rand
 from ...tokenizers.base import Encoded
 from ..base import SamplingConfig
 from ..conditions import Conditions
@@ -112,19 +112,37 @@ def sample_tokens(
     known = request.keep.sum(1) * spec.chunk_tokens
     num_frames, first = int(frames.max()), int(known.min())
     digits = _known_digits(model, request, encoded, num_frames)
-    uniform = torch.zeros(len(request), num_frames, digits.shape[-1], device=model.device)
-    for item, (begin, end) in enumerate(zip(known.tolist(), frames.tolist(), strict=True)):
-        uniform[item, begin:end] = rand((end - begin, digits.shape[-1]), generator, uniform)
+    seeds = [draw_seed(generator) for _ in range(len(request))]
+    chunks = range(first // spec.chunk_tokens, num_frames // spec.chunk_tokens)
+    uniform = draw_uniform(model, seeds, chunks)
     is_known = (torch.arange(num_frames) < known[:, None]).to(model.device)
     context = Context(model, conditions, options)
     for frame in range(first, num_frames):
         hidden = context.hidden(digits[:, :frame])
-        drawn = draw_frame(model, hidden, context.weights, uniform[:, frame], options)
+        drawn = draw_frame(model, hidden, context.weights, uniform[:, frame - first], options)
         digits[:, frame] = torch.where(is_known[:, frame, None], digits[:, frame], drawn)
         if callback is not None:
             callback(frame + 1 - first, num_frames - first)
     tokens = digits_to_tokens(digits, spec.levels)
     return tokens.masked_fill((torch.arange(num_frames) >= frames[:, None]).to(tokens.device)[..., None], 0)
+
+
+def draw_uniform(model: TokenLM, seeds: Sequence[int], chunks: range) -> Tensor:
+    """Returns the randomness of some chunks of the items, which depends on nothing but their seeds and numbers.
+
+    Args:
+        model: the language model.
+        seeds: of the B items.
+        chunks: numbers of the chunks.
+
+    Returns:
+        Numbers [B, frames of these chunks, K] in [0, 1).
+    """
+    spec = model.binding.spec
+    shape = spec.chunk_tokens, sum(len(levels) for levels in spec.levels)
+    like = torch.zeros((), device=model.device)
+    rows = [torch.cat([rand(shape, keyed_generator(seed, chunk), like) for chunk in chunks]) for seed in seeds]
+    return torch.stack(rows)
 
 
 def draw_frame(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...core.random import rand
+from ...core.random import draw_seed
 from ..conditions import Conditions
 from ..stream import GeneratorStream
 from .context import Context
 from .digits import digits_to_tokens
-from .sampling import TokenSampling, draw_frame
+from .sampling import TokenSampling, draw_frame, draw_uniform
 
 if TYPE_CHECKING:
     from .lm import TokenLM
@@ -23,7 +23,7 @@ BLOCK_S = 0.25  # length of a block, nearly, in whole chunks
 class TokenStream(GeneratorStream):
     """Draws one token frame after another, and keeps those that the context can see.
 
-    For one item, the tokens are those of `TokenLM.sample` for the same state of the generator.
+    For the same state of the generator, the tokens are those of `TokenLM.sample`.
 
     Args:
         model: the language model.
@@ -37,7 +37,9 @@ class TokenStream(GeneratorStream):
     def __init__(
         self, model: TokenLM, conditions: Conditions, sampling: TokenSampling, generator: torch.Generator | None
     ):
-        self.model, self.conditions, self.sampling, self.generator = model, conditions, sampling, generator
+        self.model, self.conditions, self.sampling = model, conditions, sampling
+        self._seeds = [draw_seed(generator) for _ in range(len(conditions))]
+        self._chunk = 0  # number of the next chunk
         self._asked = (conditions, sampling)
         self._context = Context(model, conditions, sampling)
         num_digits = sum(len(levels) for levels in model.binding.spec.levels)
@@ -52,13 +54,12 @@ class TokenStream(GeneratorStream):
     @torch.no_grad()
     def next_block(self, num_chunks: int | None = None) -> Tensor:
         spec = self.model.binding.spec
-        count = (spec.nearest_chunks(BLOCK_S) if num_chunks is None else num_chunks) * spec.chunk_tokens
+        chunks = spec.nearest_chunks(BLOCK_S) if num_chunks is None else num_chunks
         self._take_changes()
-        uniform = torch.zeros(len(self._digits), count, self._digits.shape[-1], device=self.model.device)
-        for row in uniform:
-            row.copy_(rand(row.shape, self.generator, row))
+        uniform = draw_uniform(self.model, self._seeds, range(self._chunk, self._chunk + chunks))
+        self._chunk += chunks
         drawn = []
-        for frame in range(count):
+        for frame in range(uniform.shape[1]):
             hidden = self._context.hidden(self._digits, self._first)
             drawn.append(draw_frame(self.model, hidden, self._context.weights, uniform[:, frame], self.sampling))
             forgotten = self._context.first_frame - self._first

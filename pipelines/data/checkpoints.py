@@ -68,12 +68,25 @@ def save_checkpoint(folder: Path, progress: Progress, keep: int, fill: Callable[
 
 
 def unfinished(folder: Path, step: int, pid: int, what: str = "") -> Path:
-    """Returns where a process writes what becomes a checkpoint below `folder`, or a part of one called `what`."""
+    """Returns the folder that a process writes to and that becomes a checkpoint, or a part of one.
+
+    Args:
+        folder: `checkpoints` of the run.
+        step: of the checkpoint.
+        pid: of the process.
+        what: name of the part.
+    """
     return folder / f".{step:08d}.{pid}{what}.part"
 
 
 def write_tensors(checkpoint: Path, name: str, tensors: dict[str, Tensor]) -> None:
-    """Writes a checkpoint's file OPTIMIZER, CRITIC or CRITIC_OPTIMIZER."""
+    """Writes a checkpoint's file.
+
+    Args:
+        checkpoint: its folder.
+        name: OPTIMIZER, CRITIC or CRITIC_OPTIMIZER.
+        tensors: to write.
+    """
     from safetensors.torch import save_file
 
     path = checkpoint / f"{name}.safetensors"

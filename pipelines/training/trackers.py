@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from ...core.extras import import_extra
@@ -64,7 +65,8 @@ class Trackers:
                 tracker.tracker.add_audio(name, mono[None], step, sample_rate)
             else:
                 package = import_extra(tracker.name, tracker.name, f"the tracker {tracker.name}")
-                recording = package.Audio(mono.numpy(), sample_rate=sample_rate)
+                pcm = (mono * (2**15 - 1)).round().to(torch.int16).numpy()
+                recording = package.Audio(pcm, sample_rate=sample_rate)
                 tracker.log({name: recording}, step=step)
 
     def close(self) -> None:

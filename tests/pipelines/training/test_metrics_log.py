@@ -3,8 +3,11 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from accelerate import PartialState
 
@@ -54,6 +57,47 @@ def test_the_named_trackers_get_figures_and_audio(tmp_path: Path) -> None:
     events = board.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 2.0)]
     assert events.Tags()["audio"] == ["preview"]
+
+
+def written(folder: Path, name: Any) -> None:
+    """Figures and audio of one step, through the tracker of this name."""
+    PartialState()
+    log = MetricsLog(folder, 0, Trackers((name,), folder, 0, {"steps": 1}))
+    log.write(1, {"loss": 2.0})
+    log.audio(1, "preview", torch.linspace(-1, 1, 800)[None], 8000)
+    log.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_wandb_gets_figures_and_audio_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    written(tmp_path, "wandb")
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert next(run.glob("run-*.wandb")).stat().st_size > 500
+    (recording,) = (run / "files" / "media" / "audio").glob("*.wav")
+    audio, rate = soundfile.read(recording)
+    assert rate == 8000
+    assert np.abs(audio - np.linspace(-1, 1, 800)).max() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_trackio_gets_figures_and_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio")
+    written(tmp_path, "trackio")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    logs = SQLiteStorage.get_logs("latentune", tmp_path.name)
+    assert [(line["step"], line["loss"]) for line in logs if "loss" in line] == [(1, 2.0)]
+    (recording,) = (tmp_path / "trackio" / "media").rglob("*.wav")
+    audio, rate = soundfile.read(recording)
+    assert rate == 8000
+    assert np.abs(audio - np.linspace(-1, 1, 800)).max() < 1e-3
 
 
 def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
