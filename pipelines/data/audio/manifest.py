@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".scp")
 # the columns of paths that common data sets use, of which the first that is there is taken
 PATH_COLUMNS = ("path", "audio_filepath", "audio_path", "file_name", "filename", "file", "audio", "wav")
+SEGMENT_COLUMNS = ("offset", "start", "end", "duration")
 ROWS_AT_ONCE = 8192  # of a parquet file
 Row = dict[str, Any]
 
@@ -80,7 +81,9 @@ def _item(root: Root, number: int, row: Row, column: str, cleaned: Iterator[int]
 
 def _segment(row: Mapping[str, Any]) -> tuple[float, float | None]:
     """Returns start and duration of the part of the file that a row names; without any, (0, None)."""
-    offset, start, end, duration = (_seconds(row, name) for name in ("offset", "start", "end", "duration"))
+    if row.keys().isdisjoint(SEGMENT_COLUMNS):
+        return 0.0, None
+    offset, start, end, duration = (_seconds(row, name) for name in SEGMENT_COLUMNS)
     begin_s = start if offset is None else offset
     if begin_s is None and end is None:
         return 0.0, None
@@ -231,6 +234,8 @@ def _plain(value: Any, cleaned: Iterator[int]) -> Any:
 
     NaN becomes null, types that JSON lacks (dates, bytes) become text, and half a surrogate pair becomes U+FFFD.
     """
+    if isinstance(value, str) and value.isascii():
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -88,7 +88,7 @@ def _where(chosen: np.ndarray, texts: pyarrow.Array) -> pyarrow.Array:
 
 def printable(name: str) -> str:
     """Returns the name with bytes escaped that are not UTF-8: file systems allow them, JSON and parquet do not."""
-    return name.encode(errors="backslashreplace").decode()
+    return name if name.isascii() else name.encode(errors="backslashreplace").decode()
 
 
 def relative_reason(error: Exception, path: object, name: str) -> str:

@@ -23,6 +23,7 @@ from ....tokenizers.base import TokenizerSpec
 if TYPE_CHECKING:
     import pyarrow
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 ROW_GROUP = 16384  # items that are read at once, or those of one shard
 DIGESTS = b"shard_digests"  # of the items of each shard, in the metadata of the table of items
 SOURCE_DIGEST = b"source_digest"  # in the metadata of the table of files
@@ -254,9 +255,9 @@ def _digest(columns: dict[str, list[Any]]) -> str:
     return hashlib.sha256(json.dumps([columns[name] for name in DIGESTED]).encode()).hexdigest()
 
 
-def json_text(metadata: dict[str, Any]) -> str:
-    """Returns metadata as JSON, in the order of their columns."""
-    return json.dumps(metadata, ensure_ascii=False, allow_nan=False)
+def json_text(facts: Mapping[str, Any]) -> str:
+    """Returns the facts about an item as JSON, in their order."""
+    return ENCODER.encode(facts)
 
 
 def shard_content(digest: str, job: str) -> str:

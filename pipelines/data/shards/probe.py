@@ -6,9 +6,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from typing import NamedTuple
 
 from ....core.errors import AudioError
 from ....core.read_ahead import read_ahead
@@ -23,8 +22,7 @@ FILES_AT_ONCE, GROUPS_AHEAD = 32, 4  # files of a thread's task, and tasks ahead
 FILES_KNOWN = 65536  # whose facts are kept, for a source with many segments of a file
 
 
-@dataclass(frozen=True)
-class ProbedFile:
+class ProbedFile(NamedTuple):
     """A file or segment of the source."""
 
     item: AudioItem
@@ -63,7 +61,7 @@ class _Prober:
 
     def __init__(self, settings: ShardSettings, earlier: EarlierPlan | None):
         self._settings, self._earlier = settings, earlier
-        self._known: OrderedDict[Path, AudioInfo | AudioError] = OrderedDict()
+        self._known: OrderedDict[str, AudioInfo | AudioError] = OrderedDict()
         self._lock = threading.Lock()
 
     def probe_all(self, files: list[tuple[AudioItem, int]]) -> list[ProbedFile]:
@@ -96,15 +94,14 @@ class _Prober:
             raise AudioError(file.problem)
         if printable(file.name) != file.name:
             raise AudioError("its name is not valid UTF-8: rename it")
-        with self._lock:
-            found = self._known.get(file.path)
+        found = self._known.get(file.name)
         if found is None:
             try:
                 found = file.probe()
             except AudioError as error:
                 found = error
             with self._lock:
-                self._known[file.path] = found
+                self._known[file.name] = found
                 if len(self._known) > FILES_KNOWN:
                     self._known.popitem(last=False)
         if isinstance(found, AudioError):

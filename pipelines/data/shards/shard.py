@@ -24,7 +24,7 @@ from ....core.errors import DatasetError
 from ....core.files import atomic_path
 from ....tokenizers.base import TokenizerSpec
 from .open_maps import open_maps
-from .plan import Failure, PlannedItem, token_bytes
+from .plan import Failure, PlannedItem, json_text, token_bytes
 from .settings import ShardSettings
 
 SHARD_FILE = re.compile(r"^\d{5,}\.safetensors$")
@@ -86,7 +86,7 @@ def write_shard(
         settings: of the dataset.
         identity: goes to the header: the codec's `fingerprint`, the `job` of settings and codec, and the `content`.
     """
-    from safetensors.numpy import save
+    from safetensors.numpy import save_file
 
     metas = [_meta_bytes(entry, spec) for entry in entries]
     tensors = {
@@ -111,9 +111,8 @@ def write_shard(
         "failures": [asdict(failure) for failure in failures],
     }
     # a single key, since safetensors writes several in an undefined order
-    data = save(tensors, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False)})
     with atomic_path(path) as part:
-        part.write_bytes(data)
+        save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False)})
 
 
 def _offsets(lengths: list[int]) -> np.ndarray:
@@ -133,7 +132,7 @@ def _meta_bytes(entry: EncodedItem, spec: TokenizerSpec) -> bytes:
         **entry.facts,
         "metadata": item.metadata,
     }
-    return json.dumps(meta, ensure_ascii=False, allow_nan=False).encode()
+    return json_text(meta).encode()
 
 
 class ShardFile:

@@ -17,17 +17,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROWS_AT_ONCE = 65536  # texts that are Python objects
-NUMBERS = {
-    "start_s": "d",
-    "duration_s": "d",
-    "size": "q",
-    "mtime_ns": "q",
-    "before": "q",
-    "first": "q",
-    "num_samples": "q",
-    "sample_rate": "q",
-    "total_s": "d",
-}
+SECONDS = ("start_s", "duration_s", "total_s")
+COUNTS = ("size", "mtime_ns", "before", "first", "num_samples", "sample_rate")
 
 
 class _Texts:
@@ -61,19 +52,16 @@ class SourceColumns:
 
     def __init__(self) -> None:
         self._paths, self._metadata, self._reasons = _Texts(), _Texts(), _Texts()
-        self._numbers: dict[str, array[Any]] = {name: array(kind) for name, kind in NUMBERS.items()}
+        self._seconds, self._counts = array("d"), array("q")  # row after row
 
     def add(self, file: ProbedFile, metadata: str) -> None:
         """Adds a file and the JSON of its metadata."""
-        state, numbers = file.state, self._numbers
-        self._paths.append(state.path)
+        path, start_s, duration_s, size, mtime_ns = file.state
+        self._paths.append(path)
         self._metadata.append(metadata)
         self._reasons.append(file.reason or None)
-        numbers["duration_s"].append(float("nan") if state.duration_s is None else state.duration_s)
-        for name in ("start_s", "size", "mtime_ns"):
-            numbers[name].append(getattr(state, name))
-        for name in ("before", "first", "num_samples", "sample_rate", "total_s"):
-            numbers[name].append(getattr(file, name))
+        self._seconds.extend((start_s, float("nan") if duration_s is None else duration_s, file.total_s))
+        self._counts.extend((size, mtime_ns, file.before, file.first, file.num_samples, file.sample_rate))
 
     def finish(self) -> None:
         """Makes the columns; call it once, after the last file."""
@@ -84,8 +72,9 @@ class SourceColumns:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Returns a column [F] of numbers."""
-        kind = NUMBERS[name]
-        return np.frombuffer(self._numbers[name], np.float64 if kind == "d" else np.int64)
+        if name in SECONDS:
+            return np.frombuffer(self._seconds, np.float64)[SECONDS.index(name) :: len(SECONDS)]
+        return np.frombuffer(self._counts, np.int64)[COUNTS.index(name) :: len(COUNTS)]
 
     def table(self, failed_ids: pyarrow.Array, digest: str) -> pyarrow.Table:
         """Returns the table of files of a plan.

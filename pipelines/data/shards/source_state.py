@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from ..audio.item import AudioItem
 from ..audio.places import facts_of
@@ -14,8 +12,7 @@ from .ids import printable
 from .plan import json_text
 
 
-@dataclass(frozen=True)
-class FileState:
+class FileState(NamedTuple):
     """A file or segment of the source."""
 
     path: str  # relative to the source
@@ -42,8 +39,7 @@ class SourceDigest:
 
     def add(self, state: FileState, metadata: str) -> None:
         """Adds a file and the JSON of its metadata."""
-        facts = [state.path, state.start_s, state.duration_s, state.size, state.mtime_ns, metadata]
-        self._hash.update(json.dumps(facts).encode())
+        self._hash.update(repr((*state, metadata)).encode())
 
     def hexdigest(self) -> str:
         """Returns the hex SHA-256 of what was added."""
