@@ -59,7 +59,9 @@ def resolve(root: Root, name: str) -> AudioPath:
             return member
     if is_url(name):
         return UrlFile(name)
-    return root.file(name) if isinstance(root, UrlFolder) else root / Path(name).expanduser()
+    if isinstance(root, UrlFolder):
+        return root.file(name)
+    return root / (Path(name).expanduser() if name.startswith("~") else name)
 
 
 def local_file(path: AudioPath) -> AbstractContextManager[Path]:
