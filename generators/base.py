@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -125,11 +125,20 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
     TrainedOn`. A generator that is trained with conditions encodes them with its `condition_encoder`.
     """
 
+    card_tags: ClassVar[Sequence[str]] = ("audio-generation", "latent-generator")
+    card_loader: ClassVar[str] = "load_generator"
     sampling_class: ClassVar[type[SamplingConfig]] = SamplingConfig  # options of `sample`
     packed: bool = False  # whether only the real frames of a batch are computed, where its items differ in length
     adapted_layers: ClassVar[str] = ""  # what the names of the linear layers begin with that an adapter changes
     stream: Literal["latents", "tokens"]
     condition_encoder: ConditionEncoder
+
+    def card_facts(self) -> dict[str, str]:
+        conditions = ", ".join(self.trained_on.conditions or ()) or "none"
+        return {
+            "samples": f"{self.stream} of a {self.binding.spec.name} (fingerprint {self.binding.fingerprint[:12]})",
+            "conditions": conditions,
+        }
 
     @property
     def binding(self) -> TokenizerBinding:

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -144,6 +144,18 @@ class AudioTokenizer(ConfiguredModel):
     The two streams are images of each other up to quantisation: `latents_to_tokens(tokens_to_latents(t)) == t`.
     Continuous latents are atanh(y) / scale of the bottleneck's bounded values y: roughly unit Gaussian.
     """
+
+    card_tags: ClassVar[Sequence[str]] = ("audio-codec", "audio-tokenizer", "neural-audio-codec")
+    card_loader: ClassVar[str] = "load_tokenizer"
+
+    def card_facts(self) -> dict[str, str]:
+        spec = self.spec
+        sizes = " and ".join(map(str, spec.codebook_sizes)) or "none"
+        return {
+            "audio": f"{spec.sample_rate / 1000:g} kHz, {spec.channels} channel{'s' if spec.channels > 1 else ''}",
+            "latents": f"{spec.latent_dim} dimensions at {spec.latent_rate_hz:.4g} Hz",
+            "tokens": f"{spec.token_rate_hz:.4g} Hz, codebooks: {sizes}; {spec.bitrate_bps:.0f} bit/s",
+        }
 
     @property
     def licence(self) -> str:

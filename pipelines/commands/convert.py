@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.config import option
+from ...core.files import write_text
+from ...core.model_card import CARD_FILE, written_by_hand
 from ...core.outputs import prepare_output
 from .options import ConfigCommand
 from .tools import Outcome
@@ -17,7 +19,7 @@ class ConvertConfig:
     """Official weights, and the folder for ours."""
 
     source: str = option(
-        help="Official weights: an official name or its hub id, or a file or folder of weights.", positional=True
+        help="Weights in any format: an official name or its hub id, or a file or folder.", positional=True
     )
     output: str = option(help="Folder for config.json and safetensors.", positional=True)
     class_name: str | None = option(
@@ -33,7 +35,11 @@ def convert(config: ConvertConfig) -> Outcome:
     from ...tokenizers.load import load_official
 
     prepare_output(Path(config.output).expanduser().absolute().parent)
-    load_official(config.source, config.class_name, **config.options).save_pretrained(config.output)
+    tokenizer = load_official(config.source, config.class_name, **config.options)
+    tokenizer.save_pretrained(config.output)
+    card = Path(config.output).expanduser() / CARD_FILE
+    if written_by_hand(card.parent) is None:
+        write_text(card, tokenizer.make_card())
     return Outcome(facts={"output": config.output}, text=f"{config.output}: converted from {config.source}")
 
 

@@ -15,6 +15,7 @@ from diffusers.pipelines.pipeline_utils import AudioPipelineOutput, DiffusionPip
 from torch import Tensor
 
 from ...core.config import build_config, config_to_dict
+from ...core.model_card import CARD_FILE, make_card, push_with_card
 from ...generators.base import Generated, LatentGenerator
 from ...tokenizers.base import AudioTokenizer
 from .load import load_pipeline
@@ -144,6 +145,38 @@ class LatentunePipeline(DiffusionPipeline):
         self.save_config(save_directory)
         if push_to_hub:
             self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
+
+    def push_to_hub(self, repo_id: str, *, subfolder: str | None = None, **options: Any) -> Any:
+        """Uploads the pipeline with a model card; a card that somebody wrote for the repository stays.
+
+        Args:
+            repo_id: the repository, which is created if there is none.
+            subfolder: place inside the repository, which then gets no card.
+            options: `private`, `token`, `commit_message` and `create_pr`.
+
+        Returns:
+            What the hub says of the upload.
+        """
+
+        def save(folder: Path) -> None:
+            self.save_pretrained(folder)
+            (folder / CARD_FILE).write_text(self.make_card(), encoding="utf-8")
+
+        return push_with_card(save, self._upload_folder, repo_id, subfolder=subfolder, **options)
+
+    def make_card(self) -> str:
+        """Returns a model card with what is known of both networks, as Markdown with YAML front matter."""
+        tokenizer, generator = self.inner.tokenizer, self.inner.generator
+        facts = {"tokenizer": type(tokenizer).__name__, **tokenizer.card_facts()}
+        facts |= {"generator": type(generator).__name__, **generator.card_facts()}
+        return make_card(
+            "Latentune pipeline",
+            licence=tokenizer.licence,
+            tags=("audio", *generator.card_tags),
+            facts=facts,
+            usage="import latentune\n\nlatentune.load_pipeline(PATH_OR_HUB_ID)",
+            pipeline_tag="text-to-audio",
+        )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[Any], **options: Any) -> Self:

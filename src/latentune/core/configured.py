@@ -22,6 +22,7 @@ from .errors import CheckpointError
 from .files import let_others_read
 from .folders import atomic_folder, refuse_strangers
 from .hub import HUB_OPTIONS, shortened
+from .model_card import CARD_FILE, UNKNOWN, make_card, push_with_card, written_by_hand
 from .objective import Objective
 from .registry import OWN_PACKAGE, class_path, find_class
 
@@ -41,6 +42,7 @@ DIFFUSERS_OPTIONS = (
     "variant",
 )
 # of config.json, in addition to the config dataclass: facts about the weights
+PUSH_OPTIONS = ("push_to_hub", "repo_id", "commit_message", "private", "create_pr", "token")
 KEPT_KEYS = (
     "_licence",
     "_rounded_from",  # fingerprint of weights that were rounded to another dtype -> of those before
@@ -58,6 +60,9 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     # what the model can be trained with, the default first: name -> `module:Class`, relative to this class's package
     objectives: ClassVar[Mapping[str, str]] = {}
     settings: Any  # the config, an instance of `config_class`
+    card_tags: ClassVar[Sequence[str]] = ()  # of the model card
+    card_loader: ClassVar[str] = "load_model"  # function of the package that loads it, for the model card
+    _card: tuple[str, str] | None = None  # fingerprint of the weights that a card lay next to, and its text
     config_name = "config.json"  # type: ignore[assignment]
 
     def __init__(self, config: Any):
@@ -154,6 +159,7 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         """
         refuse_unknown(options, [*OPTIONS, *DIFFUSERS_OPTIONS], f"{cls.__name__}.from_pretrained")
         options.setdefault("low_cpu_mem_usage", False)
+        card = written_by_hand(Path(path) / (options.get("subfolder") or ""))
         dtype, device_map = options.pop("torch_dtype", None), options.pop("device_map", None)
         try:
             with _quiet_loading():
@@ -170,6 +176,8 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
                 f"{cls.missing_hint(missing)}"
             )
         loaded: Self = model.eval()
+        if card is not None:
+            loaded._card = (loaded._own_fingerprint(), card)
         loaded.place(dtype, device_map)
         return loaded
 
@@ -182,12 +190,23 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         """
         device = None if device_map is None else mapped_device(device_map)
         dtype = None if torch_dtype is None else as_dtype(torch_dtype)
-        before = None if dtype in (None, self.dtype) else self.fingerprint()
+        rounds = dtype not in (None, self.dtype)
+        before, card = (self.fingerprint(), self._own_card()) if rounds else (None, None)
         network: Any = self
         # not ModelMixin.to: given a dtype, it warns of modules to be kept in float32 even if there are none
         nn.Module.to(network, device=device, dtype=dtype)
-        if before is not None:
-            self.register_to_config(_rounded_from={self._own_fingerprint(): before})
+        if before is None:
+            return
+        own = self._own_fingerprint()
+        if own != before:
+            self.register_to_config(_rounded_from={own: before})
+        self._card = None if card is None else (own, card)
+
+    def _own_card(self) -> str | None:
+        """Returns the card that was next to the weights when they were loaded; None where they are others now."""
+        if self._card is not None and self._card[0] != self._own_fingerprint():
+            self._card = None
+        return None if self._card is None else self._card[1]
 
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:
@@ -199,8 +218,10 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         recorded.
 
         Args:
-            path: of the folder. A model of the same class that is there is replaced, next to which a model card stays.
-            options: of `ModelMixin.save_pretrained` of diffusers.
+            path: of the folder. A model of the same class that is there is replaced. A model card that somebody wrote
+                stays, and so does that next to the weights that were loaded, as long as they are the same.
+            options: of `ModelMixin.save_pretrained` of diffusers. With `push_to_hub` the model is uploaded as well, to
+                `repo_id` or a repository of the folder's name.
 
         Raises:
             ValueError: the folder holds something else.
@@ -210,14 +231,74 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
             return
         folder = Path(path).expanduser()
         self.check_target(folder)
-        if options.get("push_to_hub"):
-            options.setdefault("repo_id", folder.name)  # and not that of the temporary folder
+        push = {name: options.pop(name) for name in PUSH_OPTIONS if name in options}
         # a variant, such as fp16, is added to the weights that are there
         others = [file.name for file in folder.iterdir()] if options.get("variant") and folder.is_dir() else []
         self.register_to_config(_name_or_path="")
         with atomic_folder(folder, kept=[*COMPANIONS, *others]) as part:
             super().save_pretrained(str(part), **options)  # type: ignore[misc]
             let_others_read(*part.glob("*.safetensors"))
+            if written_by_hand(folder) is None and (card := self._own_card()) is not None:
+                (part / CARD_FILE).write_text(card, encoding="utf-8")
+        if push.pop("push_to_hub", False):
+            self.push_to_hub(push.pop("repo_id", folder.name), **push)
+
+    def make_card(self) -> str:
+        """Returns a model card, Markdown with YAML front matter: that next to the weights, or what is known of them."""
+        if (card := self._own_card()) is not None:
+            return card
+        facts = {"class": type(self).__name__, "parameters": f"{sum(p.numel() for p in self.parameters()) / 1e6:.1f} M"}
+        return make_card(
+            type(self).__name__,
+            licence=getattr(self, "licence", UNKNOWN),
+            tags=("audio", *self.card_tags),
+            facts=facts | self.card_facts(),
+            usage=f"import latentune\n\nlatentune.{self.card_loader}(PATH_OR_HUB_ID)",
+            pipeline_tag=None,
+        )
+
+    def card_facts(self) -> dict[str, str]:
+        """Returns further rows of the table in the model card."""
+        return {}
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+        subfolder: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Uploads the model with its card; a card that somebody wrote for the repository stays.
+
+        Args:
+            repo_id: the repository, which is created if there is none.
+            commit_message: of the upload.
+            private: whether a repository that is created is private.
+            token: of the user; by default that of `hf auth login`.
+            create_pr: upload as a pull request.
+            subfolder: place inside the repository, which then gets no card.
+            options: of `save_pretrained`, such as `variant`.
+
+        Returns:
+            What the hub says of the upload.
+        """
+        return push_with_card(
+            lambda folder: self._save_with_card(folder, **options),
+            self._upload_folder,
+            repo_id,
+            subfolder=subfolder,
+            private=private,
+            token=token,
+            commit_message=commit_message,
+            create_pr=create_pr,
+        )
+
+    def _save_with_card(self, folder: Path, **options: Any) -> None:
+        self.save_pretrained(folder, **options)
+        (folder / CARD_FILE).write_text(self.make_card(), encoding="utf-8")
 
     @classmethod
     def check_target(cls, path: str | Path) -> None:

@@ -138,12 +138,9 @@ def test_a_pipeline_is_pushed_to_and_loaded_from_the_hub(
 
     def upload(self: Any, folder: str, repo_id: str, **options: Any) -> None:
         pushed[repo_id] = sorted(path.name for path in Path(folder).iterdir())
+        assert "pipeline_tag: text-to-audio" in (Path(folder) / "README.md").read_text()
 
-    hub = "diffusers.utils.hub_utils"
-    monkeypatch.setattr(f"{hub}.create_repo", lambda name, **_: type("Repo", (), {"repo_id": name}))
-    monkeypatch.setattr(f"{hub}.load_or_create_model_card", lambda *_, **__: None)
-    card = type("Card", (), {"save": lambda self, path: Path(path).write_text("card")})()
-    monkeypatch.setattr(f"{hub}.populate_model_card", lambda *_, **__: card)
+    monkeypatch.setattr("huggingface_hub.create_repo", lambda name, **_: type("Repo", (), {"repo_id": name}))
     monkeypatch.setattr(LatentunePipeline, "_upload_folder", upload)
     files = ["README.md", "generator", "model_index.json", "pipeline.json", "tokenizer"]
     pipe.push_to_hub("me/hums")
