@@ -21,7 +21,7 @@ from ..core.device import PRECISIONS, pick_device, pick_dtype
 from ..core.errors import AudioError, ConfigError
 from ..core.job_log import job_logger
 from ..core.processes import Place
-from ..core.storage import local_only, place_of
+from ..core.storage import place_of
 from ..generators.conditioning.frozen import FrozenSource
 from ..generators.conditions import is_given
 from ..tokenizers.base import AudioTokenizer
@@ -35,6 +35,7 @@ from .data.shards.job import ShardJob
 from .data.shards.plan import Failure, Plan
 from .data.shards.progress import EncodeProgress, ProgressCallback, ProgressReport
 from .data.shards.read import LatentDataset
+from .data.shards.remote import uploaded
 from .data.shards.settings import ShardSettings
 from .data.shards.shard import ShardFile
 from .data.shards.sharing import SharedRun, SharedShards
@@ -98,7 +99,7 @@ class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
     @property
     def folder(self) -> Path:
         """Absolute path of the output."""
-        return local_only(self.output, "the output of encode")
+        return Path(self.output).expanduser().absolute()
 
     @property
     def source_place(self) -> Path | str:
@@ -168,6 +169,12 @@ def encode_dataset(
         DatasetError: the folder holds something else, or a corrupt shard.
         OSError: the output cannot be written.
     """
+    place = place_of(config.output)
+    if isinstance(place, str):
+        _refuse_shared_url(config)
+        with uploaded(place) as folder:
+            summary = encode_dataset(replace(config, output=str(folder)), tokenizer=tokenizer, progress=progress)
+        return replace(summary, path=place)
     begun_s = time.monotonic()
     engine = build_engine(config)
     check_folder(config.folder)
@@ -204,6 +211,15 @@ def encode_dataset(
     )
     _raise_on_failures(summary, config.strict)
     return summary
+
+
+def _refuse_shared_url(config: EncodeConfig) -> None:
+    """Raises ValueError where several machines would encode to a URL, which has no locks."""
+    if Place.now().count > 1 or config.engine != "local":
+        raise ValueError(
+            f"one process alone can encode to {config.output}: "
+            "let several encode to a folder that they share, and copy it"
+        )
 
 
 def _load_codec(config: EncodeConfig, tokenizer: AudioTokenizer | None, engine: Engine) -> tuple[AudioTokenizer, str]:

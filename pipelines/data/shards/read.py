@@ -16,9 +16,11 @@ from torch.utils.data import Dataset
 
 from ....core.config import build_config
 from ....core.errors import ConfigError, DatasetError, MismatchError
+from ....core.storage import is_url, place_of
 from ....generators.base import TokenizerBinding
 from ....tokenizers.base import AudioTokenizer, TokenizerSpec
 from .columns import INDEX_FILE, ItemColumns
+from .remote import fetch_dataset
 from .shard import REPAIR, ShardFile, shard_name
 from .statistics import latent_statistics
 
@@ -64,7 +66,7 @@ class LatentDataset(Dataset[LatentItem]):
     A dataset that is still being encoded opens as well, with the shards that are there; `complete` is then False.
 
     Args:
-        path: the folder that `latentune encode` wrote.
+        path: the folder that `latentune encode` wrote, or its URL, from which it is copied to a cache folder.
         where: keep the items whose metadata has these values; a list allows any of its values.
 
     Raises:
@@ -72,7 +74,8 @@ class LatentDataset(Dataset[LatentItem]):
     """
 
     def __init__(self, path: str | Path, *, where: Mapping[str, Any] | None = None):
-        self.path = Path(path)
+        place = place_of(path) if is_url(path) else Path(path)
+        self.path = fetch_dataset(place) if isinstance(place, str) else place
         self.info = read_dataset_json(self.path)
         try:
             self.spec = build_config(TokenizerSpec, self.info["tokenizer"]["spec"])

@@ -43,14 +43,6 @@ def place_of(text: str | Path) -> Path | str:
     return str(text).rstrip("/") if is_url(text) else Path(text).expanduser().absolute()
 
 
-def local_only(text: str | Path, what: str) -> Path:
-    """Returns an absolute path; raises ValueError for a URL, where `what` must be on this machine."""
-    place = place_of(text)
-    if isinstance(place, str):
-        raise ValueError(f"{what} cannot be a URL ({place}): give a path on this machine, and copy the result")
-    return place
-
-
 @dataclass(frozen=True)
 class UrlFile:
     """A file on remote storage. Size and time are those of the listing that found it."""
@@ -153,7 +145,8 @@ def upload(path: Path, url: str) -> None:
     try:
         _attempt(url, put)
     except MISSING as error:
-        raise StorageError(f"cannot write {url} ({_reason(error)}): check the address and the permissions") from error
+        reason = str(error).removeprefix(f"{url}: ")
+        raise StorageError(f"cannot write {url} ({reason}): check the address and the permissions") from error
 
 
 def remove(url: str) -> None:

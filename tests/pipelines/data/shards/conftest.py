@@ -65,7 +65,8 @@ def encode(corpus, codec, tmp_path):
     """Encode the corpus into tmp_path with small items and shards; returns the summary."""
 
     def run(output="dataset", *, tokenizer=None, progress=None, **options):
-        options = {"source": str(corpus), "output": str(tmp_path / output), **SMALL, **options}
+        where = output if "://" in output else str(tmp_path / output)
+        options = {"source": str(corpus), "output": where, **SMALL, **options}
         return encode_dataset(EncodeConfig(**options), tokenizer=tokenizer or codec, progress=progress)
 
     return run
