@@ -15,7 +15,11 @@ from .base import LatentGenerator
 
 CONFIG_FILE = "config.json"
 # generator class, as written in config.json -> module:Class
-KINDS = {"DiffusionTransformer": ".diffusion:DiffusionTransformer", "TokenLM": ".language:TokenLM"}
+KINDS = {
+    "ContinuousAR": ".continuous:ContinuousAR",
+    "DiffusionTransformer": ".diffusion:DiffusionTransformer",
+    "TokenLM": ".language:TokenLM",
+}
 
 
 def generator_class(class_name: str) -> type[LatentGenerator]:

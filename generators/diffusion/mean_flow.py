@@ -54,7 +54,7 @@ class MeanFlowConfig(RectifiedFlowConfig):
         "How the change of the average velocity along a path is computed: exactly by forward differentiation, or as a "
         "central difference, which works with every kernel and in fp16 or bf16 loses precision.",
     )
-    difference_step: float = option(0.005, "Step of the diffusion time for `difference`.")
+    difference_step: float = option(0.02, "Step of the diffusion time for `difference`.")
     error_power: float = option(
         1.0, "Power of its own squared error by which the loss of an item is divided; 0 is the mean squared error."
     )

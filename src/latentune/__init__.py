@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .core.settings import shipped_configs as shipped_configs
     from .generators.base import LatentGenerator as LatentGenerator
     from .generators.conditions import Conditions as Conditions
+    from .generators.continuous import ContinuousAR as ContinuousAR
     from .generators.diffusion import DiffusionTransformer as DiffusionTransformer
     from .generators.given import Given as Given
     from .generators.language import TokenLM as TokenLM
@@ -89,6 +90,7 @@ _MODULES = {
     "core.settings": ("load_config", "load_settings", "shipped_configs"),
     "generators.base": ("LatentGenerator",),
     "generators.conditions": ("Conditions",),
+    "generators.continuous": ("ContinuousAR",),
     "generators.diffusion": ("DiffusionTransformer",),
     "generators.given": ("Given",),
     "generators.language": ("TokenLM",),
