@@ -84,7 +84,7 @@ class MeanFlowObjective(RectifiedFlowObjective):
         """Gives the network spans, and keeps a copy of it to learn from where `distill` says so.
 
         Raises:
-            ValueError: a model that is no diffusion transformer or is trained as an adapter, or nothing to distill.
+            ValueError: a model that is not a diffusion transformer or is trained as an adapter, or nothing to distill.
         """
         if not isinstance(model, DiffusionTransformer):
             raise ValueError(f"mean_flow trains a DiffusionTransformer, got a {type(model).__name__}")

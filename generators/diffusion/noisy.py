@@ -32,7 +32,7 @@ class NoisyBatch:
 
     @cached_property
     def latents(self) -> Tensor:
-        """What the network sees [B, T, D]."""
+        """The latents [B, T, D] that the network sees."""
         return mixed(self.clean, self.noise, self.times.each())
 
     @property
@@ -59,6 +59,15 @@ class NoisyBatch:
 
 
 def mixed(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """Returns latents [B, T, D] with noise of times [B, 1 or T]."""
+    """Returns latents on their paths to noise.
+
+    Args:
+        clean: [B, T, D] latents.
+        noise: [B, T, D].
+        times: [B, 1 or T] of the frames, 1 being pure noise.
+
+    Returns:
+        [B, T, D].
+    """
     at = times.unsqueeze(-1)
     return (1.0 - at) * clean + at * noise
