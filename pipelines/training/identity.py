@@ -16,7 +16,7 @@ from .audio_data import AudioStore
 
 logger = logging.getLogger(__name__)
 
-ALLOW = "resume with --allow-changed-data (allow_changed_data=True) to go on all the same"
+ALLOW = "resume with --allow-changed-data (allow_changed_data=True) to continue all the same"
 
 
 def latents_identity(dataset: LatentDataset | MixedDataset) -> str:
@@ -64,7 +64,7 @@ def keep_statistics(model: ConfiguredModel, saved: ConfiguredModel) -> None:
 
     Args:
         model: gets the statistics of the latents that the weights of `saved` were trained with.
-        saved: gets the facts about the data that the training goes on with.
+        saved: gets the facts about the data that the training continues with.
 
     Raises:
         MismatchError: the data are of another tokenizer.

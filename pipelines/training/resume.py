@@ -48,7 +48,7 @@ class Start:
 
     folder: Path
     progress: Progress
-    allow_changed_data: bool = False  # the run may go on with other data than before
+    allow_changed_data: bool = False  # the run may continue with other data than before
 
 
 def find_start(config: TrainConfig, resume: str | Path | None, *, allow_changed_data: bool = False) -> Start | None:
@@ -57,7 +57,7 @@ def find_start(config: TrainConfig, resume: str | Path | None, *, allow_changed_
     Args:
         config: of the run.
         resume: `auto`, a checkpoint's folder, or None; see `train`.
-        allow_changed_data: go on where crops, columns, weights or augmentation of the data changed; the log names them.
+        allow_changed_data: continue where crops, columns, weights or augmentation of the data changed; the log names them.
 
     Raises:
         CheckpointError: a damaged checkpoint, or, if `resume` is None, one that the run would overwrite.

@@ -1,4 +1,4 @@
-"""What is said when results cannot be written, and what happens to them."""
+"""What is reported when results cannot be written, and what happens to them."""
 
 import errno
 import tempfile

@@ -36,7 +36,7 @@ class TarMember:
 
     @property
     def suffix(self) -> str:
-        """Of its name."""
+        """The suffix of its name."""
         return PurePosixPath(self.member).suffix
 
     def facts(self) -> tuple[int, int]:

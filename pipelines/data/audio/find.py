@@ -52,7 +52,7 @@ class AudioSource:
 
     @property
     def root(self) -> Root:
-        """What the names of the items are relative to."""
+        """The folder that the names of the items are relative to."""
         if isinstance(self.place, Path):
             return self.place if self.is_folder else self.place.parent
         return UrlFolder(self.place) if self.is_folder else parent_of(self.place)

@@ -1,4 +1,4 @@
-"""Where audio is: a path, a URL, or a member of an archive. Whatever is no path is read from a temporary copy."""
+"""Where audio is: a path, a URL, or a member of an archive. All but a path is read from a temporary copy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StoredFile(Protocol):
 
     @property
     def suffix(self) -> str:
-        """Of its name, with its dot."""
+        """The suffix of its name, with its dot."""
         ...
 
     def facts(self) -> tuple[int, int]:

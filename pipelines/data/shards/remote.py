@@ -72,7 +72,7 @@ def uploaded(url: str) -> Iterator[Path]:
     """Yields a folder of this machine for a dataset that is written to a URL, with what is there already.
 
     Finished shards are uploaded while the others are made, all else at the end, `dataset.json` last; also after an
-    error or an interruption, so that the next run goes on from there.
+    error or an interruption, so that the next run resumes from there.
 
     Args:
         url: of the dataset's folder.
@@ -103,7 +103,7 @@ class _Target:
         self._done: dict[str, list[int]] = _read(self._record)  # name -> size and time of what is there
 
     def fetch(self) -> None:
-        """Copies what is at the URL and not here: a run may go on that began on another machine."""
+        """Copies what is at the URL and not here: a run that began on another machine may continue here."""
         files = dict(UrlFolder(self.url).files()) if kind_of(self.url) else {}
         self._done = {name: facts for name, facts in self._done.items() if name in files}
         for name, file in files.items():

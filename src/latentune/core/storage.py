@@ -61,7 +61,7 @@ class UrlFile:
 
     @property
     def suffix(self) -> str:
-        """Of the name, with its dot."""
+        """The suffix of the name, with its dot."""
         return PurePosixPath(self.url).suffix
 
     def facts(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Commands whose output cannot be written: one line that names the path, the reason, and how to go on.
+"""Commands whose output cannot be written: one line that names the path, the reason, and how to continue.
 
 A limit on the size of files stands for a full disk: the system refuses in the same call, whichever library writes.
 """

@@ -1,4 +1,4 @@
-"""A run goes on with the data that it began with, or is told to go on with others."""
+"""A run continues with the data that it began with, or with others if it is allowed to."""
 
 import json
 import shutil

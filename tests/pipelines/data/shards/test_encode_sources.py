@@ -1,4 +1,4 @@
-"""Datasets of sources that are no folder of files: the same items, whatever they are read from."""
+"""Datasets of sources other than a folder of files: the same items, whatever they are read from."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Datasets on remote storage: written to, gone on with, and read from a URL."""
+"""Datasets on remote storage: written to, completed, and read from a URL."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def stored() -> dict[str, bytes]:
-    """What is in the bucket."""
+    """The files in the bucket."""
     return {name.removeprefix("/bucket/data/"): MEMORY.cat_file(name) for name in MEMORY.find("/bucket/data")}
 
 
@@ -46,7 +46,7 @@ def test_a_dataset_is_written_to_a_url_and_read_from_there(encode, read_tree, tm
     assert dataset_info(URL, verify=True)["problems"] == []
 
 
-def test_a_run_goes_on_on_another_machine(encode, read_tree, tmp_path, caches, monkeypatch) -> None:
+def test_a_run_continues_on_another_machine(encode, read_tree, tmp_path, caches, monkeypatch) -> None:
     encode("plain")
     monkeypatch.setattr(remote, "UPLOAD_EVERY_S", 0.0)
 
