@@ -1,4 +1,4 @@
-"""What is reported when results cannot be written, and what happens to them."""
+"""What is reported when results cannot be written, and their fate."""
 
 import errno
 import tempfile
