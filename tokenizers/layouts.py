@@ -1,4 +1,4 @@
-"""What lies at a source: a tokenizer that `save_pretrained` wrote, or official weights of which codec."""
+"""Layouts of weights at a source: a tokenizer that `save_pretrained` wrote, or official weights of some codec."""
 
 from __future__ import annotations
 

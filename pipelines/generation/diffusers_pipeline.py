@@ -146,7 +146,9 @@ class LatentunePipeline(DiffusionPipeline):
         if push_to_hub:
             self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
 
-    def push_to_hub(self, repo_id: str, *, subfolder: str | None = None, **options: Any) -> Any:
+    def push_to_hub(  # type: ignore[override]  # options that do not apply have no names here
+        self, repo_id: str, *, subfolder: str | None = None, **options: Any
+    ) -> Any:
         """Uploads the pipeline with a model card; a card that somebody wrote for the repository stays.
 
         Args:

@@ -1,4 +1,4 @@
-"""Where weights are found: local places, the hub's cache, and a hub that refuses, each with what the user is told."""
+"""Where weights are found: local places, the hub's cache, and a hub that refuses, each with what the message says."""
 
 from __future__ import annotations
 

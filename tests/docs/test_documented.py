@@ -15,6 +15,7 @@ import pytest
 
 import latentune
 from latentune.pipelines.commands.main import app
+from latentune.tokenizers.cards import OFFICIAL_CARDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -122,3 +123,19 @@ def test_files_of_the_repository_that_are_named_exist(path: Path) -> None:
     folders = r"(?:configs|demos|docs|generators|pipelines|src|tests|tokenizers)"
     for name in re.findall(rf"`({folders}/[\w./-]*)`", path.read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), f"{path}: {name}"
+
+
+def test_the_table_of_official_weights_is_that_of_their_cards() -> None:
+    text = (ROOT / "docs/guides/official-weights.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    stated = {row[0].strip("`"): row[1:6] for row in rows}
+    assert stated == {
+        name: [
+            f"`{card.place}`",
+            card.licence,
+            "gated" if card.gated else "open",
+            f"{card.download_gb:g} GB",
+            f"{card.memory_gb:.1f} GB",
+        ]
+        for name, card in OFFICIAL_CARDS.items()
+    }

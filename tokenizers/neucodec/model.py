@@ -94,6 +94,9 @@ class NeuCodec(AudioTokenizer):
                 such as `cache_dir` and `token`, count for it as well, but for `revision` and `subfolder`.
             config: for a `pytorch_model.bin` of another size than the released one.
 
+        Returns:
+            The tokenizer in float32 on the CPU.
+
         Raises:
             CheckpointError: as there; or no semantic encoder (the message says which).
         """

@@ -39,7 +39,20 @@ def official_version(source: Source) -> type[NeuCodec]:
 
 
 def read_codec(cls: type[Version], source: Source, semantic: str | Path | None, config: CodecConfig | None) -> Version:
-    """Implements `NeuCodec.read_official`."""
+    """Implements `NeuCodec.read_official`.
+
+    Args:
+        cls: the class to build.
+        source: where the weights are.
+        semantic: folder or hub id of the semantic encoder; None: the default places.
+        config: for a `pytorch_model.bin` of another size than the released one.
+
+    Returns:
+        The codec.
+
+    Raises:
+        CheckpointError: as of `convert_state_dict`, or there is no semantic encoder that fits.
+    """
     from accelerate import init_empty_weights
 
     values = _transformers_values(source)

@@ -52,13 +52,16 @@ def option(
 
 
 def refuse_unknown(options: Iterable[str], known: Iterable[str], owner: str, others: Iterable[str] = ()) -> None:
-    """Raises TypeError for the first of `options` that is not known.
+    """Checks names of options.
 
     Args:
         options: the names that are given.
         known: the names that they may have.
         owner: what has these options, for the message.
         others: names that the owner knows as well, but that are read elsewhere; for the message.
+
+    Raises:
+        TypeError: one of `options` is not known; the message has the nearest known one.
     """
     known = list(known)
     for name in options:

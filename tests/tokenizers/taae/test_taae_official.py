@@ -199,7 +199,7 @@ def both(key: str, value: Any) -> Change:
         (both("use_dilated_conv", True), "dilated residual units are not built"),
         (both("layer_scale", False), "blocks without layer scale are not built"),
         (both("windw", 3), "unknown key 'windw'"),
-        (both("soft_clip", True), "unknown key 'soft_clip'"),  # belongs beside the config
+        (both("soft_clip", True), "unknown key 'soft_clip'"),  # belongs next to the config
         (lambda c: c["model"]["bottleneck"]["config"].update(level=3), "unknown key 'level': did you mean 'levels'"),
         (lambda c: c["model"].update(in_channels=2), r"model\.in_channels 2, but 1 follows"),
         (both("c_mults", [1, 2, 4]), "stages of one width"),
