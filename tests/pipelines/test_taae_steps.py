@@ -13,8 +13,11 @@ import soundfile
 import torch
 from tiny_training import train_tiny
 
-from latentune.core.errors import ConfigError
+from latentune.core.config import build_config
+from latentune.core.errors import ConfigError, MismatchError
+from latentune.core.settings import load_settings
 from latentune.demos.walkthrough import DemoConfig, run_demo
+from latentune.pipelines.data.checkpoints import run_weights
 from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.decode import DecodeConfig, decode_dataset
 from latentune.pipelines.encode import EncodeConfig, encode_dataset
@@ -24,8 +27,9 @@ from latentune.pipelines.info import dataset_info
 from latentune.pipelines.measure.codecs.evaluate import evaluate_tokenizer
 from latentune.pipelines.measure.codecs.systems import CodecSystems
 from latentune.pipelines.sample import SampleConfig, sample_to_folder
+from latentune.pipelines.train import train, train_config
 from latentune.tokenizers.load import load_tokenizer
-from latentune.tokenizers.taae import TAAE
+from latentune.tokenizers.taae import TAAE, TAAEConfig
 from latentune.tokenizers.taae.bottleneck import BottleneckConfig
 
 RATE = 16000
@@ -207,3 +211,28 @@ def test_the_demo_runs_with_it_and_samples_from_what_it_trained(
     assert "none ship" in result.sampled_from
     assert {row["system"] for row in result.reconstruction} == {"latents", "tokens", "silence", "untrained"}
     assert "none ship" in Path(result.report).read_text()
+
+
+def test_a_model_becomes_causal_and_is_fine_tuned(tiny_taae: TAAE, audio: Path, tmp_path: Path) -> None:
+    tiny_taae.save_pretrained(tmp_path / "released")
+    causal = tiny_taae.to_causal()
+    window = f"model.config.window=[{tiny_taae.settings.window[0]},0]"
+    keys = [f"data.source={audio}", f"output={tmp_path / 'run'}", "device=cpu", "optimizer.lr=1e-9", "steps=1"]
+    keys += [f"model.init_from={tmp_path / 'released'}", "model.config.causal=true", window]
+    with pytest.raises(MismatchError, match="causal, window differ"):
+        train(train_config(load_settings("train/taae-tiny", keys)))
+    train(train_config(load_settings("train/taae-tiny", [*keys, "model.init_allow=[causal,window]"])))
+    tuned = load_tokenizer(run_weights(tmp_path / "run"))
+    assert tuned.settings == causal.settings
+    for name, tensor in tuned.state_dict().items():
+        torch.testing.assert_close(tensor, causal.state_dict()[name], atol=1e-6, rtol=0, msg=name)
+    live, heard = tuned.stream_encoder(), 0.1 * torch.randn(1, 1, 4 * tuned.spec.hop_samples)
+    assert live.push(heard) is not None, "a causal model needs no audio of the future"
+
+
+def test_the_config_of_the_causal_conversion_is_that_of_the_paper() -> None:
+    config = train_config(load_settings("train/taae-base-causal", ["data.source=speech"]))
+    assert (config.steps, config.model.init_from) == (200_000, "stable-codec-speech-16k")
+    base = TAAEConfig.preset("taae-base")
+    with torch.device("meta"):
+        assert build_config(TAAEConfig, config.model.config) == TAAE(base).to_causal().settings
