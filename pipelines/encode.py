@@ -75,13 +75,17 @@ class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
     )
     strict: bool = option(False, "Fail at the end if any file could not be encoded.")
     batch_s: float = option(24.0, "Seconds of audio that are encoded at once, padding included.")
-    num_threads: int = option(2, "Number of threads that read and convert audio in the background.")
+    num_threads: int | None = option(
+        None,
+        "Number of threads of each process that read and convert audio in the background, as fast as it is encoded. By "
+        "default one per CPU core that the process has, from 2 to 8.",
+    )
     log_every_s: float = option(30.0, "Seconds between two lines about the progress.", hidden=True)
 
     def __post_init__(self) -> None:
         ShardSettings.__post_init__(self)
         EngineConfig.__post_init__(self)
-        if not self.batch_s > 0 or self.num_threads < 1:
+        if not self.batch_s > 0 or (self.num_threads is not None and self.num_threads < 1):
             raise ValueError(
                 f"batch_s must be above 0 and num_threads at least 1, got {self.batch_s} and {self.num_threads}"
             )
@@ -95,6 +99,11 @@ class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
         """The part that determines the bytes of the dataset, as it is recorded."""
         names = {f.name for f in fields(ShardSettings)}
         return {name: value for name, value in config_to_dict(self).items() if name in names}
+
+    @property
+    def reading_threads(self) -> int:
+        """Number of threads of each process that read audio."""
+        return self.threads_per_process() if self.num_threads is None else self.num_threads
 
     @property
     def folder(self) -> Path:
@@ -256,7 +265,7 @@ def _prepare(
         else:
             wanted = describe_dataset(source.place, codec, tokenizer_source=origin, settings=config.settings)
             probed = ProgressReport("probe", None, callback=progress, log_every_s=config.log_every_s)
-            info, plan = open_or_create(folder, wanted, source, codec, config, config.num_threads, probed)
+            info, plan = open_or_create(folder, wanted, source, codec, config, config.reading_threads, probed)
     job = ShardJob(
         folder=folder,
         root=source.root,
@@ -264,7 +273,7 @@ def _prepare(
         identity={"fingerprint": info["tokenizer"]["fingerprint"], "job": info["job"]},
         grown=info["plan"]["generation"] > 1,
         batch_s=config.batch_s,
-        num_threads=config.num_threads,
+        num_threads=config.reading_threads,
     )
     return job, plan
 

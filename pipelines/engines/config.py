@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,8 @@ from ...core.errors import ConfigError
 from ...core.processes import Place
 from .base import Engine
 from .local import LocalEngine
+
+LEAST_THREADS, MOST_THREADS = 2, 8  # of a process, to read ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,18 @@ class EngineConfig:
         if device.type == "cuda" and device.index is None and num_gpus > 1:
             return [f"cuda:{number % num_gpus}" for number in range(self.num_processes or num_gpus)]
         return [str(device)] * (self.num_processes or 1)
+
+    def threads_per_process(self) -> int:
+        """Returns how many threads of each process may read ahead; they work only as fast as their results are used."""
+        if self.engine == "ray":
+            return max(LEAST_THREADS, round(self.ray.cpus_per_worker))
+        processes = len(self.devices()) * Place.now().local_count
+        return min(MOST_THREADS, max(LEAST_THREADS, available_cores() // processes))
+
+
+def available_cores() -> int:
+    """Returns the number of cores that this process may use, which a job scheduler may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def build_engine(config: EngineConfig) -> Engine:

@@ -100,7 +100,7 @@ class Dispatcher:
 
     def _from_wanted(self, done: dict[int, Any]) -> list[int]:
         """Returns the numbers from the oldest missing one on that are done without a gap."""
-        ready = []
+        ready: list[int] = []
         while self._wanted + len(ready) in done:
             ready.append(self._wanted + len(ready))
         return ready

@@ -15,9 +15,12 @@ SRUN = {"SLURM_PROCID": "6", "SLURM_NTASKS": "8", "SLURM_LOCALID": "2", "SLURM_S
     ("environ", "place"),
     [
         ({}, Place()),
-        (TORCHRUN, Place(rank=5, count=8, local_rank=1, launcher="torchrun")),
+        (TORCHRUN, Place(rank=5, count=8, local_rank=1, local_count=4, launcher="torchrun")),
         (SRUN, Place(rank=6, count=8, local_rank=2, launcher="srun")),
-        ({**SRUN, **TORCHRUN}, Place(rank=5, count=8, local_rank=1, launcher="torchrun")),  # torchrun within srun
+        (
+            {**SRUN, **TORCHRUN},
+            Place(rank=5, count=8, local_rank=1, local_count=4, launcher="torchrun"),
+        ),  # torchrun within srun
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, Place(rank=0, count=4, launcher="srun")),
         ({**SRUN, "SLURM_STEP_NUM_TASKS": "7"}, Place(rank=6, count=7, local_rank=2, launcher="srun")),
         ({"RANK": "1", "WORLD_SIZE": ""}, Place()),

@@ -23,7 +23,7 @@ from .reuse import reusable_items
 from .shard import EncodedItem, write_shard
 from .source_files import SourceFiles
 
-BATCHES_AHEAD = 2  # batches that are decoded while one is encoded
+BATCHES_AHEAD = 2  # batches that are at least decoded while one is encoded; of long items, one per thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +96,10 @@ class EncodeWorker(Worker[ShardTask, ShardProgress]):
                 for batch in shard.batches:
                     yield [(shard, item) for item in batch]
 
+        num_threads = self.job.num_threads
+        num_ahead = max(BATCHES_AHEAD, num_threads)
         try:
-            with closing(
-                read_groups_ahead(_load, batches(), num_threads=self.job.num_threads, num_ahead=BATCHES_AHEAD)
-            ) as loaded:
+            with closing(read_groups_ahead(_load, batches(), num_threads=num_threads, num_ahead=num_ahead)) as loaded:
                 for batch in loaded:
                     current = batch[0][0]
                     while shards[0] is not current:  # nothing of it was left to encode

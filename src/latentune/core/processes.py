@@ -9,10 +9,15 @@ from typing import Self
 
 from .errors import ConfigError
 
-# launcher -> variables of rank, number of processes, and rank on this machine; an earlier launcher wins
+# launcher -> variables of rank and number of processes, in all and on this machine; an earlier launcher wins
 LAUNCHERS = {
-    "torchrun": (("RANK",), ("WORLD_SIZE",), ("LOCAL_RANK",)),
-    "srun": (("SLURM_PROCID",), ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), ("SLURM_LOCALID",)),
+    "torchrun": (("RANK",), ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
+    "srun": (
+        ("SLURM_PROCID",),
+        ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
+        ("SLURM_LOCALID",),
+        ("SLURM_NTASKS_PER_NODE",),
+    ),
 }
 
 
@@ -23,6 +28,7 @@ class Place:
     rank: int = 0
     count: int = 1
     local_rank: int | None = None  # on this machine; None if no launcher says it
+    local_count: int = 1  # processes on this machine, as far as the launcher says it
     launcher: str = ""  # empty if this process was started alone
 
     @classmethod
@@ -32,7 +38,7 @@ class Place:
         Raises:
             ConfigError: a variable is not a whole number, or the rank is not below the number of processes.
         """
-        for launcher, (ranks, counts, local_ranks) in LAUNCHERS.items():
+        for launcher, (ranks, counts, local_ranks, local_counts) in LAUNCHERS.items():
             rank, count = (_number(environ, names) for names in (ranks, counts))
             if rank is None or count is None:
                 continue
@@ -41,7 +47,13 @@ class Place:
                     f"{ranks[0]} is {rank} and {counts[0]} is {count} in the environment: the rank must be within "
                     f"0..{max(0, count - 1)}; unset both to run one process"
                 )
-            return cls(rank=rank, count=count, local_rank=_number(environ, local_ranks), launcher=launcher)
+            return cls(
+                rank=rank,
+                count=count,
+                local_rank=_number(environ, local_ranks),
+                local_count=max(1, _number(environ, local_counts) or 1),
+                launcher=launcher,
+            )
         return cls()
 
     def gpu(self, num_gpus: int) -> int:

@@ -12,6 +12,8 @@ from engine_workers import Reporter, make_doubler
 
 from latentune.core.errors import ConfigError, EngineError
 from latentune.pipelines.engines import EngineConfig, LocalEngine, build_engine
+from latentune.pipelines.engines import config as config_module
+from latentune.pipelines.engines.config import available_cores
 from latentune.pipelines.engines.ray import RayEngine
 
 CPUS = ("cpu", "cpu", "cpu")
@@ -116,3 +118,28 @@ def test_settings_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="this is process 1 of 2 of torchrun"):
         build_engine(ray)
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "num_cores", "num_threads"),
+    [
+        ({}, {}, 4, 4),
+        ({}, {}, 1, 2),
+        ({}, {}, 64, 8),
+        ({"num_processes": 4}, {}, 16, 4),
+        ({}, {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, 12, 3),
+        ({"engine": "ray"}, {}, 64, 2),
+    ],
+)
+def test_processes_share_the_cores(
+    settings: dict[str, object],
+    environ: dict[str, str],
+    num_cores: int,
+    num_threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config_module, "available_cores", lambda: num_cores)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert EngineConfig(device="cpu", **settings).threads_per_process() == num_threads  # type: ignore[arg-type]
+    assert available_cores() >= 1
