@@ -36,10 +36,9 @@ CAUSAL = replace(CONFIG, attention="chunk_causal", max_frames=BLOCKS * FRAMES, p
 WAYS = {
     "true past": {},
     "past_noise 0.3": {"past_noise": 0.3},
-    "own_past from level 0.3": {"own_past": OwnPast(probability=0.5, level=0.3)},
-    "own_past from level 0.6": {"own_past": OwnPast(probability=0.5, level=0.6)},
-    "own_past from noise": {"own_past": OwnPast(probability=0.5)},
-    "own_past from level 0.6, past_noise 0.3": {"own_past": OwnPast(probability=0.5, level=0.6), "past_noise": 0.3},
+    "own_past from level 0.5": {"own_past": OwnPast(probability=0.5, level=0.5)},
+    "own_past from noise": {"own_past": OwnPast(probability=0.5, level=1.0)},
+    "own_past from level 0.5, past_noise 0.3": {"own_past": OwnPast(probability=0.5, level=0.5), "past_noise": 0.3},
 }
 
 
@@ -78,8 +77,9 @@ def astray(model: DiffusionTransformer, items: int, chunks: int, steps: int, pas
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="of training")
-    parser.add_argument("--chunks", type=int, default=200, help="of each stream")
+    parser.add_argument("--steps", type=int, default=400, help="of training")
+    parser.add_argument("--chunks", type=int, default=60, help="of each stream")
+    parser.add_argument("--ways", type=int, nargs="*", help="numbers of the ways to train, from 0 on; by default all")
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--sampling-steps", type=int, default=8)
     parser.add_argument("--output", type=Path)
@@ -87,7 +87,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     table = {}
     data = tones(4096, BLOCKS * FRAMES, seed=0)
-    for name, way in WAYS.items():
+    ways = list(WAYS.items())
+    for name, way in ways if arguments.ways is None else [ways[number] for number in arguments.ways]:
         started = time.process_time()
         model = train(CAUSAL, RectifiedFlowConfig(keep_patterns=NO_PATTERNS, **way), data, arguments.steps)
         cpu_s = round(time.process_time() - started, 1)

@@ -28,7 +28,7 @@ class OwnPast:
     )
     steps: int = option(2, "Sampling steps of that past. Each costs a forward pass, in those training steps alone.")
     level: float = option(
-        1.0,
+        0.5,
         "Noise level that it is made from. 1 makes it from noise alone; below 1 it stays close to the example, so that "
         "what follows in the example still follows from it.",
     )

@@ -206,7 +206,7 @@ def sample_blocks(
         ValueError: chunks that are given after a block in which something is sampled, or latents of another codec or
             with NaN.
     """
-    _refuse_given_future(request, model.settings.block_chunks)
+    _refuse_given_future(request, model)
     rollout = open_rollout(
         model, conditions, options, request=request, encoded=encoded, size=len(request), generator=generator
     )
@@ -258,10 +258,11 @@ def open_rollout(
     )
 
 
-def _refuse_given_future(request: SampleRequest, block_chunks: int) -> None:
+def _refuse_given_future(request: SampleRequest, model: DiffusionTransformer) -> None:
     """Raises ValueError where a block is sampled before one of which something is given without noise."""
     if request.noise_level:
         return
+    block_chunks, spec = model.settings.block_chunks, model.binding.spec
     ends = torch.tensor(request.num_chunks)
     free = ~request.keep & (torch.arange(request.keep.shape[1]) < ends[:, None])
     padding = (0, -free.shape[1] % block_chunks)
@@ -270,6 +271,8 @@ def _refuse_given_future(request: SampleRequest, block_chunks: int) -> None:
     )
     if (kept & (free.cumsum(1) - free.long() > 0)).any():
         raise ValueError(
-            "a chunk-causal generator sees only the past, so that no chunk can be given after a block in which "
-            "something is sampled: keep no such chunk, or use a generator with attention 'full' for inpainting"
+            "this generator sees only the past (attention chunk_causal): what is sampled must reach to the end, or lie "
+            f"in one block of {block_chunks * spec.chunk_samples / spec.sample_rate:g} s after which all is sampled. "
+            "Give nothing after it, or use a generator that was trained with model.config.attention=full, which fills "
+            "gaps and makes loops"
         )

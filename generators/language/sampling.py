@@ -106,7 +106,7 @@ def sample_tokens(
     if (request.keep[:, 1:] & ~request.keep[:, :-1]).any():
         raise ValueError(
             "a token language model draws each token from those before it, so only the first chunks of an item can be "
-            "given: keep no chunk after one that is to be sampled, or use a diffusion generator"
+            "given: keep no chunk after one that is to be sampled, or use a diffusion generator with attention full"
         )
     frames = torch.tensor(request.num_chunks) * spec.chunk_tokens
     known = request.keep.sum(1) * spec.chunk_tokens

@@ -1,5 +1,6 @@
 """Edits of a recording: what is kept is kept bit for bit, what is asked for is new, borders are cross-faded."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,9 @@ import torch
 from noise_generator import NoiseConfig, NoiseGenerator, binding_of, seeded
 from plain_codec import PlainCodec
 
+from latentune.generators.base import TrainedOn
+from latentune.generators.conditioning import ConditioningConfig
+from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
 from latentune.pipelines.generation.given_audio import put_back
 from latentune.pipelines.generation.pipeline import GenerationPipeline
 
@@ -177,3 +181,29 @@ def test_audio_without_channels_is_refused_and_all_of_a_recording_can_be_replace
             edit(recording[0], RATE)
     out = pipe.inpaint(recording, RATE, regions=[(0.0, 1.0)], generator=seeded())
     assert not torch.isclose(out.audio[0], recording).all()
+
+
+def test_a_generator_that_sees_only_the_past_replaces_the_end_and_says_what_fills_gaps(recording: torch.Tensor) -> None:
+    codec = PlainCodec().eval()
+    dim = codec.spec.latent_dim
+    config = DiffusionTransformerConfig(
+        binding=replace(binding_of(codec), latent_mean=(0.0,) * dim, latent_std=(1.0,) * dim),
+        width=16,
+        depth=1,
+        heads=2,
+        attention="chunk_causal",
+        conditioning=ConditioningConfig(width=8, conditioners={}),
+        trained_on=TrainedOn(given=True),
+    )
+    pipe, options = GenerationPipeline(codec, DiffusionTransformer(config).eval()), {"num_inference_steps": 1}
+    out = pipe.inpaint(recording, RATE, regions=[(0.9, 1.0)], generator=seeded(), **options)
+    ((start, stop),) = changed(recording, out.audio[0])
+    assert 0.9 - 2 * pipe.spec.chunk_samples / RATE < start / RATE <= 0.9
+    assert stop == recording.shape[1]
+    message = (
+        r"reach to the end, .*of [\d.]+ s .*trained with model.config.attention=full, which fills gaps and makes loops"
+    )
+    with pytest.raises(ValueError, match=message):
+        pipe.inpaint(recording, RATE, regions=[(0.4, 0.5)], **options)
+    with pytest.raises(ValueError, match=message):
+        pipe.loop(recording, RATE, join_s=0.1, **options)
