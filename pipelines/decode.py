@@ -18,7 +18,7 @@ from ..tokenizers.load import load_tokenizer
 from .data.audio.record import RecordedFolder
 from .data.audio.write import write_audio
 from .data.shards import LatentDataset
-from .data.shards.decode import choose_stream, decode_item
+from .data.shards.decode import choose_stream, decode_item_pieces
 from .data.shards.read import check_tokenizer, refuse_dataset
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def decode_dataset(
 ) -> list[dict[str, Any]]:
     """Decodes items of a shard dataset to wav files of exactly the length, and at the level, that was encoded.
 
-    `decode.json` lists the files; a second call with the same folder replaces those that the first one lists.
+    An item is written as it is decoded, so that the memory does not grow with its length. `decode.json` lists the
+    files; a second call with the same folder replaces those that the first one lists.
 
     Args:
         config: the dataset, the output and how to decode.
@@ -103,7 +104,7 @@ def decode_dataset(
     records = []
     for done, (index, name) in enumerate(zip(chosen, names, strict=True), start=1):
         item, meta = dataset[index], dataset.meta(index)
-        audio = decode_item(dataset, index, tokenizer, stream, seed=config.seed, **config.options)
+        audio = decode_item_pieces(dataset, index, tokenizer, stream, seed=config.seed, **config.options)
         write_audio(folder.path / name, audio, dataset.spec.sample_rate, config.subtype)
         records.append({"file": name, "id": item.id, "path": meta["path"], "index": index, "seconds": item.duration_s})
         if progress is not None:

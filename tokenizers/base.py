@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -304,6 +304,42 @@ class AudioTokenizer(ConfiguredModel):
         Raises:
             ValueError: both or neither stream is given, a wrong shape, tokens out of range, or latents with NaN.
         """
+
+    def decode_pieces(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        gain_db: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """Decodes one item piece by piece, so that a long one can be written to a file as it is decoded.
+
+        The pieces, joined, are the result of `decode` with the same arguments, bit for bit. Here they are one piece; a
+        codec that bounds its memory gives as many as that takes.
+
+        Args:
+            latents: [1, T, D].
+            tokens: [1, T', Q].
+            lengths_samples: [1], as of `decode`.
+            gain_db: [1], as of `decode`.
+            generator: as of `decode`.
+            options: as of `decode`; the one that bounds the memory also sets the length of the pieces.
+
+        Returns:
+            Pieces of audio [C, n] in [-1, 1] at `spec.sample_rate`, any n, which are decoded as they are asked for.
+
+        Raises:
+            ValueError: as `decode`, or more than one item; raised at once, before the first piece.
+        """
+        streams = {"latents": latents, "tokens": tokens}
+        for stream in streams.values():
+            if stream is not None and len(stream) != 1:
+                raise ValueError(f"decode_pieces takes one item, [1, frames, ...], got a batch of {len(stream)}")
+        audio = self.decode(**streams, lengths_samples=lengths_samples, gain_db=gain_db, generator=generator, **options)
+        return iter(audio)
 
     def decode_encoded(
         self,

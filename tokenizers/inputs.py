@@ -7,7 +7,7 @@ codebooks.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from ..core.config import convert_value, refuse_unknown
 from ..core.errors import ConfigError
 from ..layers.audio import Resampler, check_audio, to_channels, to_rate
+from ..layers.loudness import check_gain, decoded_level
 from .base import AudioTokenizer, TokenizerSpec
 
 
@@ -85,6 +86,57 @@ def prepare_streams(
         raise ValueError("pass either latents or tokens to decode")
     lengths = decode_lengths(codec.spec, len(values), values.shape[1], lengths_samples)
     return values.to(codec.device), lengths, [codec.spec.num_chunks(int(n)) for n in lengths]
+
+
+def prepare_item(
+    codec: AudioTokenizer,
+    latents: Tensor | None,
+    tokens: Tensor | None,
+    lengths_samples: Tensor | None,
+    gain_db: Tensor | None,
+) -> tuple[Tensor, int]:
+    """Checks the arguments of `decode_pieces` and converts them to values.
+
+    Args:
+        codec: the tokenizer.
+        latents: [1, T, D], or None.
+        tokens: [1, T', Q], or None.
+        lengths_samples: [1], or None for all that the chunks contain.
+        gain_db: [1], or None.
+
+    Returns:
+        Values [1, chunks, ...] of the item's own chunks, on the codec's device, and its samples.
+
+    Raises:
+        ValueError: as `prepare_streams`; a gain that is not one finite number; or more than one item.
+    """
+    values, lengths, counts = prepare_streams(codec, latents, tokens, lengths_samples)
+    if len(values) != 1:
+        raise ValueError(
+            f"decode_pieces takes one item, [1, frames, ...], got a batch of {len(values)}: call it for each"
+        )
+    if gain_db is not None:
+        check_gain(gain_db, 1)
+    return values[:, : counts[0]], int(lengths[0])
+
+
+@torch.no_grad()
+def finished_pieces(pieces: Iterable[Tensor], num_samples: int, gain_db: Tensor | None) -> Iterator[Tensor]:
+    """Yields the pieces of one item as audio in [-1, 1].
+
+    Args:
+        pieces: [1, C, n], end to end, not clipped; perhaps longer than the item.
+        num_samples: of the item.
+        gain_db: [1] gain of `encode` to undo; None: there is none.
+
+    Yields:
+        [C, n], `num_samples` in all.
+    """
+    left = num_samples
+    for piece in pieces:
+        if own := min(left, piece.shape[-1]):
+            yield decoded_level(piece[..., :own], gain_db)[0]
+        left -= own
 
 
 def check_latents(spec: TokenizerSpec, latents: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Parallel decoding with shifting pairs, and autoregressive decoding (paper, section 3.4), in bounded memory.
 
-Both yield audio in pieces, which are added where they overlap (the first hop of one on the last hop of the one before).
+Both yield audio in pieces, which overlap by one hop; see `pieces.joined`.
 Noise is a function of (item, chunk, draw), so that the order of the work does not change the result.
 """
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from ...core.random import keyed_seed
 from .config import CoDiCodecConfig
 from .consistency import noise_level, renoise
+from .pieces import Piece
 from .spectrum import spectrogram_to_audio
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ PROMPT_POSITION = 0.4  # position on the noise schedule to which the previous ch
 PROMPT_DRAW = 1_000_000  # number of the draw that re-noises the previous chunk; beyond any number of steps
 
 T = TypeVar("T")
-Piece = tuple[int, int, Tensor]  # item, first sample, audio [C, n]
 
 
 class Noise(Protocol):

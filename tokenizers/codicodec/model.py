@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -13,12 +13,23 @@ from ...layers import fsq
 from ...layers.audio import Resampler
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options
+from ..inputs import (
+    check_latents,
+    check_tokens,
+    finished_pieces,
+    prepare_audio,
+    prepare_item,
+    prepare_streams,
+    refuse_options,
+)
 from .config import CoDiCodecConfig
 from .decoding import Noise, SeededNoise, decode_autoregressive, decode_parallel
 from .network import Denoiser, Encoder, Upsampler
+from .pieces import Piece, joined
 from .spectrum import audio_to_spectrogram
 from .stream import StreamDecoder, StreamEncoder
+
+Mode = Literal["parallel", "autoregressive"]
 
 PARALLEL_STEPS = 5  # default denoising steps; the paper finds the elbow at 3 to 4
 AUTOREGRESSIVE_STEPS = 2
@@ -183,7 +194,7 @@ class CoDiCodec(AudioTokenizer):
         lengths_samples: Tensor | None = None,
         gain_db: Tensor | None = None,
         generator: torch.Generator | None = None,
-        mode: Literal["parallel", "autoregressive"] = "parallel",
+        mode: Mode = "parallel",
         steps: int | None = None,
         max_chunks: int | Literal["auto"] | None = "auto",
         noise: Noise | None = None,
@@ -216,21 +227,53 @@ class CoDiCodec(AudioTokenizer):
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
         if noise is None:
             noise = SeededNoise(self.settings, len(values), generator)
+        audio = values.new_zeros(len(values), self.settings.channels, int(lengths.max()))
+        for item, start, piece in self._pieces(values, counts, mode, steps, max_chunks, noise):
+            own = piece[:, : max(0, int(lengths[item]) - start)]
+            audio[item, :, start : start + own.shape[-1]] = own
+        return decoded_level(audio, gain_db)
+
+    def decode_pieces(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        gain_db: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        mode: Mode = "parallel",
+        steps: int | None = None,
+        max_chunks: int | Literal["auto"] | None = "auto",
+        noise: Noise | None = None,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """Decodes one item to pieces of audio [C, n], a chunk each; see `AudioTokenizer.decode_pieces` and `decode`."""
+        refuse_options(options, self.decode_pieces)
+        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
+        if noise is None:
+            noise = SeededNoise(self.settings, 1, generator)
+        pieces = self._pieces(values, [values.shape[1]], mode, steps, max_chunks, noise)
+        return finished_pieces((piece[None] for _, _, piece in pieces), num_samples, gain_db)
+
+    def _pieces(
+        self,
+        values: Tensor,
+        counts: Sequence[int],
+        mode: Mode,
+        steps: int | None,
+        max_chunks: int | Literal["auto"] | None,
+        noise: Noise,
+    ) -> Iterator[Piece]:
+        """Checks the options of `decode`; returns the audio of values [B, K, summaries, d] in pieces that abut."""
         if mode not in ("parallel", "autoregressive"):
             raise ValueError(f"mode must be 'parallel' or 'autoregressive', got {mode!r}")
         default = PARALLEL_STEPS if mode == "parallel" else AUTOREGRESSIVE_STEPS
         steps = default if steps is None else steps
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
-        max_chunks = self._chunk_bound(max_chunks)
-        audio = values.new_zeros(len(values), self.settings.channels, int(lengths.max()))
         decode = decode_parallel if mode == "parallel" else decode_autoregressive
-        for item, start, piece in decode(self, values, counts, noise, steps, max_chunks):
-            begin, end = start - self.lead_samples, start - self.lead_samples + piece.shape[-1]
-            low, high = max(begin, 0), min(end, int(lengths[item]))
-            if low < high:
-                audio[item, :, low:high] += piece[:, low - begin : high - begin]
-        return decoded_level(audio, gain_db)
+        made = decode(self, values, counts, noise, steps, self._chunk_bound(max_chunks))
+        return joined(made, self.settings.stft_hop_samples, self.lead_samples)
 
     def stream_encoder(self, **options: Any) -> StreamEncoder:
         """Returns a live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of complete chunks."""

@@ -5,7 +5,7 @@ Shape letters beyond those of `AudioTokenizer`: F values per frame that the enco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -15,14 +15,23 @@ from torch import Tensor
 from ...layers import fsq
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
+from ..inputs import (
+    check_latents,
+    check_tokens,
+    finished_pieces,
+    prepare_audio,
+    prepare_item,
+    prepare_streams,
+    refuse_options,
+    silence_beyond,
+)
 from ..parts.residual import ResidualCodebooks
 from .config import MelCodecConfig
 from .decoder import Decoder
 from .encoder import Encoder, EncoderStream
 from .front import Front
 from .quantizer import FiniteQuantizer
-from .stages import pad_steps, run_stages
+from .stages import pad_steps, run_stages, stage_pieces
 from .stream import StreamDecoder, StreamEncoder
 
 CHUNK_S = 30.0  # default length beyond which signals are worked on in pieces
@@ -166,6 +175,24 @@ class MelCodec(AudioTokenizer):
             own = self.to_network(values[group, :count])
             audio[group, 0, : count * hop] = run_stages(self.decoder.stages, own, piece).flatten(1)
         return decoded_level(silence_beyond(audio[..., : int(lengths.max())], lengths), gain_db)
+
+    def decode_pieces(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        gain_db: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        chunk_s: float | None = CHUNK_S,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """Decodes one item to pieces of audio [1, n]; see `AudioTokenizer.decode_pieces` and `decode`."""
+        refuse_options(options, self.decode_pieces)
+        piece = self._piece_frames(chunk_s)
+        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
+        hops = stage_pieces(self.decoder.stages, self.to_network(values), piece)
+        return finished_pieces((part.flatten(1)[:, None] for part in hops), num_samples, gain_db)
 
     def _encode_whole(self, audio: Tensor, piece_frames: int | None) -> Tensor:
         """Audio [B, N] of whole hops to z [B, T, D]."""

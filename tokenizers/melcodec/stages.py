@@ -8,7 +8,7 @@ Shape letters: B batch, S steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -121,18 +121,32 @@ class ChainStream:
         return frames
 
 
-def run_stages(stages: Sequence[Stage], steps: Tensor, piece_frames: int | None = None) -> Tensor:
-    """A whole signal [B, S, ...] of whole frames through stages.
+def stage_pieces(stages: Sequence[Stage], steps: Tensor, piece_frames: int | None = None) -> Iterator[Tensor]:
+    """Runs a whole signal through stages, piece by piece.
 
     Args:
+        stages: the layers in order.
+        steps: [B, S, ...], of whole frames.
         piece_frames: frames worked on at a time, which bounds the memory and does not change the result beyond the
             order of sums; None: all.
+
+    Yields:
+        The frames [B, n, ...] of all pieces, in order; any n.
     """
     size = stages[0].frame_steps * piece_frames if piece_frames is not None else steps.shape[1]
     if steps.shape[1] <= size:
         for stage in stages:
             steps = stage(steps)
-        return steps
+        yield steps
+        return
     stream = ChainStream(stages)
-    parts = [stream.push(piece) for piece in steps.split(size, dim=1)] + [stream.flush()]
-    return torch.cat([part for part in parts if part is not None], dim=1)
+    for piece in steps.split(size, dim=1):
+        if (frames := stream.push(piece)) is not None:
+            yield frames
+    if (frames := stream.flush()) is not None:
+        yield frames
+
+
+def run_stages(stages: Sequence[Stage], steps: Tensor, piece_frames: int | None = None) -> Tensor:
+    """Returns all frames [B, T, ...] of a whole signal; see `stage_pieces`."""
+    return torch.cat(list(stage_pieces(stages, steps, piece_frames)), dim=1)

@@ -7,7 +7,7 @@ samples of an item, K hops of it when padded, T frames, D latent width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -106,9 +106,27 @@ def decode_items(codec: NeuCodec, values: Tensor, counts: Sequence[int], chunkin
     hop = codec.spec.hop_samples
     audio = values.new_zeros(len(values), 1, max(counts) * hop)
     for group in _groups_of_equal(counts):
-        count = counts[group[0]]
-        audio[group, :, : count * hop] = _decode_values(codec, values[group, :count], chunking)
+        end = 0
+        for piece in decode_pieces(codec, values[group, : counts[group[0]]], chunking):
+            audio[group, :, end : end + piece.shape[-1]] = piece
+            end += piece.shape[-1]
     return audio
+
+
+def decode_pieces(codec: NeuCodec, values: Tensor, chunking: Chunking) -> Iterator[Tensor]:
+    """Decodes items of one length chunk by chunk.
+
+    Args:
+        codec: the codec.
+        values: [B, T, D].
+        chunking: of long items.
+
+    Yields:
+        Audio [B, 1, n] in float32, not clipped; joined, [B, 1, T * hop].
+    """
+    for chunk in chunking.plan(values.shape[1]):
+        audio = codec.decoder(codec.quantiser.embed(values[:, chunk.start : chunk.stop]))
+        yield audio[..., chunk.scaled(codec.spec.hop_samples).kept]
 
 
 def _groups_of_equal(counts: Sequence[int]) -> list[list[int]]:
@@ -131,12 +149,3 @@ def _encode_padded(codec: NeuCodec, padded: Tensor, chunking: Chunking) -> Tenso
         values = codec.quantiser.values(codec.fused_frames(codec.semantic_frames(own, moments), own))
         pieces.append(values[:, chunk.keep_start - start : chunk.keep_stop - start])
     return torch.cat(pieces, dim=1)
-
-
-def _decode_values(codec: NeuCodec, values: Tensor, chunking: Chunking) -> Tensor:
-    """Returns audio [B, 1, T * hop] float32, not clipped, of values [B, T, D]."""
-    pieces = []
-    for chunk in chunking.plan(values.shape[1]):
-        audio = codec.decoder(codec.quantiser.embed(values[:, chunk.start : chunk.stop]))
-        pieces.append(audio[..., chunk.scaled(codec.spec.hop_samples).kept])
-    return torch.cat(pieces, dim=-1)

@@ -6,7 +6,7 @@ of the fused ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,11 +19,20 @@ from ...layers import fsq
 from ...layers.audio import Resampler
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
+from ..inputs import (
+    check_latents,
+    check_tokens,
+    finished_pieces,
+    prepare_audio,
+    prepare_item,
+    prepare_streams,
+    refuse_options,
+    silence_beyond,
+)
 from ..parts.init import keep_variance_
 from .acoustic import AcousticEncoder
 from .adapter import Adapter
-from .chunked import CHUNK_S, OVERLAP_S, Chunking, decode_items, encode_items
+from .chunked import CHUNK_S, OVERLAP_S, Chunking, decode_items, decode_pieces, encode_items
 from .config import CodecConfig, NeuCodecConfig
 from .decoder import Decoder
 from .filterbank import BinMoments, utterance_moments
@@ -270,6 +279,24 @@ class NeuCodec(AudioTokenizer):
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
         audio = decode_items(self, values, counts, chunking)[..., : int(lengths.max())]
         return decoded_level(silence_beyond(audio, lengths), gain_db)
+
+    def decode_pieces(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        gain_db: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        chunk_s: float | None = CHUNK_S,
+        overlap_s: float = OVERLAP_S,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """Decodes one item to pieces of audio [1, n], a chunk each; see `AudioTokenizer.decode_pieces` and `decode`."""
+        refuse_options(options, self.decode_pieces)
+        chunking = self._chunking(chunk_s, overlap_s)
+        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
+        return finished_pieces(decode_pieces(self, values, chunking), num_samples, gain_db)
 
     # ------------------------------------------------------------------ live
 

@@ -55,33 +55,48 @@ class Side:
         Returns:
             [B, T * per_out, W'] float32, zero beyond each item's own frames.
         """
-        pieces = self._whole if bounds.chunk_frames is None else self._chunked
-        results = dict(pieces(frames, counts, bounds))
-        return torch.nn.utils.rnn.pad_sequence([results[item] for item in range(len(frames))], batch_first=True)
-
-    def _whole(self, frames: Tensor, counts: Sequence[int], bounds: Bounds) -> Iterator[tuple[int, Tensor]]:
-        """Yields (item, its output): as many items together as the bound allows, longer ones alone and in a stream."""
+        results: dict[int, Tensor] = {}
         limit = bounds.max_frames or sum(counts) + max(counts) * len(counts)
+        if bounds.chunk_frames is not None:
+            limit = 0  # every item alone: its chunks are a batch
         for group in _groups(counts, limit):
-            longest = max(counts[item] for item in group)
-            mine = frames[group, : longest * self.per_in]
-            if longest > limit:
-                yield group[0], self._streamed(mine, limit)[0]
+            mine = frames[group, : max(counts[item] for item in group) * self.per_in]
+            if len(group) == 1:
+                results[group[0]] = torch.cat(list(self.pieces(mine, bounds)), dim=1)[0]
                 continue
             out = self._call(mine, [counts[item] for item in group])
-            for row, item in zip(out, group, strict=True):
-                yield item, row[: counts[item] * self.per_out]
+            results.update((item, row[: counts[item] * self.per_out]) for row, item in zip(out, group, strict=True))
+        return torch.nn.utils.rnn.pad_sequence([results[item] for item in range(len(frames))], batch_first=True)
 
-    def _chunked(self, frames: Tensor, counts: Sequence[int], bounds: Bounds) -> Iterator[tuple[int, Tensor]]:
-        """Yields (item, its output), each item cut into chunks; the chunks of an item run as a batch."""
+    def pieces(self, frames: Tensor, bounds: Bounds) -> Iterator[Tensor]:
+        """Runs the network over one item, in as many pieces as the bounds demand.
+
+        Args:
+            frames: [1, T * per_in, W].
+            bounds: of memory, and the chunks.
+
+        Yields:
+            [1, n, W'] float32, any n; joined, [1, T * per_out, W'].
+        """
+        count = frames.shape[1] // self.per_in
+        if bounds.chunk_frames is not None:
+            yield from self._chunked(frames, count, bounds)
+        elif bounds.max_frames is not None and count > bounds.max_frames:
+            yield from self._streamed(frames, bounds.max_frames)
+        else:
+            yield self._call(frames, [count])
+
+    def _chunked(self, frames: Tensor, count: int, bounds: Bounds) -> Iterator[Tensor]:
+        """Cuts an item of `count` latent frames into chunks, of which as many run together as the bound allows."""
         assert bounds.chunk_frames is not None
-        for item, count in enumerate(counts):
-            chunks = plan_chunks(count, bounds.chunk_frames, bounds.overlap_frames)
-            windows = cut(frames[item], [chunk.scaled(self.per_in) for chunk in chunks])
-            size = chunks[0].stop - chunks[0].start
-            together = max(1, (bounds.max_frames or size * len(chunks)) // size)
-            pieces = torch.cat([self._call(part, [size] * len(part)) for part in windows.split(together)])
-            yield item, join(pieces, [chunk.scaled(self.per_out) for chunk in chunks])
+        chunks = plan_chunks(count, bounds.chunk_frames, bounds.overlap_frames)
+        size = chunks[0].stop - chunks[0].start
+        together = max(1, (bounds.max_frames or size * len(chunks)) // size)
+        for first in range(0, len(chunks), together):
+            part = chunks[first : first + together]
+            windows = cut(frames[0], [chunk.scaled(self.per_in) for chunk in part])
+            made = self._call(windows, [size] * len(part))
+            yield join(made, [chunk.scaled(self.per_out) for chunk in part])[None]
 
     def _call(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
         """Runs one pass of the network; counts are passed only where they differ."""
@@ -89,12 +104,14 @@ class Side:
         out: Tensor = self.network(frames.to(_dtype(self.network)), valid).float()
         return out
 
-    def _streamed(self, frames: Tensor, max_frames: int) -> Tensor:
-        """Returns the result of one pass, in blocks: every layer keeps the context that its window and kernel need."""
+    def _streamed(self, frames: Tensor, max_frames: int) -> Iterator[Tensor]:
+        """Yields the result of one pass, in blocks: every layer keeps the context that its window and kernel need."""
         state = self.network.stream(len(frames))
-        blocks = frames.to(_dtype(self.network)).split(max_frames * self.per_in, dim=1)
-        parts = [*(state.push(block) for block in blocks), state.flush()]
-        return torch.cat([part.float() for part in parts if part is not None], dim=1)
+        for block in frames.split(max_frames * self.per_in, dim=1):
+            if (part := state.push(block.to(_dtype(self.network)))) is not None:
+                yield part.float()
+        if (part := state.flush()) is not None:
+            yield part.float()
 
 
 def _groups(counts: Sequence[int], max_frames: int) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +16,16 @@ from ...layers import fsq
 from ...layers.audio import Resampler
 from ...layers.loudness import apply_gain, decoded_level, loudness_gain_db
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import check_latents, check_tokens, prepare_audio, prepare_streams, refuse_options, silence_beyond
+from ..inputs import (
+    check_latents,
+    check_tokens,
+    finished_pieces,
+    prepare_audio,
+    prepare_item,
+    prepare_streams,
+    refuse_options,
+    silence_beyond,
+)
 from .bottleneck import Bottleneck, BottleneckConfig
 from .bounded import MAX_FRAMES, OVERLAP_FRAMES, Bounds, Side
 from .config import TAAEConfig
@@ -235,6 +244,29 @@ class TAAE(AudioTokenizer):
         patches = self._side("decoder").run(values, counts, bounds)
         audio = patches_to_audio(patches, self.settings.patch_samples)[..., : int(lengths.max())]
         return decoded_level(silence_beyond(audio, lengths), gain_db)
+
+    def decode_pieces(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        gain_db: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        max_frames: int | None = MAX_FRAMES,
+        chunk_frames: int | None = None,
+        overlap_frames: int = OVERLAP_FRAMES,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """Decodes one item to pieces of audio [C, n]; see `AudioTokenizer.decode_pieces` and `decode`."""
+        refuse_options(options, self.decode_pieces)
+        bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
+        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
+        pieces = (
+            patches_to_audio(patches, self.settings.patch_samples)
+            for patches in self._side("decoder").pieces(values, bounds)
+        )
+        return finished_pieces(pieces, num_samples, gain_db)
 
     def stream_encoder(self, *, gain_db: float = 0.0, **options: Any) -> StreamEncoder:
         """Returns a live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of the frames that are ready.

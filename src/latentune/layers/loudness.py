@@ -81,14 +81,19 @@ def normalise_loudness(
     return audio * 10 ** (gain_db / 20), gain_db
 
 
+def check_gain(gain_db: Tensor, batch: int) -> None:
+    """Raises ValueError unless `gain_db` is [B], one finite number per item."""
+    if gain_db.shape != (batch,) or not torch.isfinite(gain_db).all():
+        raise ValueError(f"gain_db must be [{batch}] finite numbers of dB, got {gain_db.tolist()}")
+
+
 def apply_gain(audio: Tensor, gain_db: Tensor) -> Tensor:
     """Returns audio [B, C, N] with each item amplified by its `gain_db` [B].
 
     Raises:
         ValueError: `gain_db` is not one finite number per item.
     """
-    if gain_db.shape != (len(audio),) or not torch.isfinite(gain_db).all():
-        raise ValueError(f"gain_db must be [{len(audio)}] finite numbers of dB, got {gain_db.tolist()}")
+    check_gain(gain_db, len(audio))
     factor = torch.pow(10.0, gain_db.to(audio.device, torch.float32) / 20)
     return audio * factor[:, None, None]
 
