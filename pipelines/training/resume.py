@@ -57,7 +57,8 @@ def find_start(config: TrainConfig, resume: str | Path | None, *, allow_changed_
     Args:
         config: of the run.
         resume: `auto`, a checkpoint's folder, or None; see `train`.
-        allow_changed_data: continue where crops, columns, weights or augmentation of the data changed; the log names them.
+        allow_changed_data: continue where crops, columns, weights or augmentation of the data changed; the log says
+            which.
 
     Raises:
         CheckpointError: a damaged checkpoint, or, if `resume` is None, one that the run would overwrite.

@@ -188,7 +188,9 @@ class Table:
             self._starts.append(self._starts[-1] + self._file.metadata.row_group(group).num_rows)
 
     def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Yields the rows with these columns."""
+        """Yields the rows with these columns; raises OSError if the file is damaged."""
+        import pyarrow
+
         if not columns:
             yield from ({} for _ in range(self._starts[-1]))
             return
@@ -197,8 +199,11 @@ class Table:
             if self._whole is None
             else self._whole.select(list(columns)).to_batches()
         )
-        for batch in batches:
-            yield from batch.to_pylist()
+        try:
+            for batch in batches:
+                yield from batch.to_pylist()
+        except pyarrow.ArrowException as error:
+            raise OSError(f"{self.local} is damaged ({' '.join(str(error).split())[:120]})") from error
 
     def cell(self, row: int, column: str) -> Any:
         """Returns a value; raises OSError if it is not there."""

@@ -184,7 +184,9 @@ def _parquet_rows(manifest: Path) -> Iterator[Row]:
         with pyarrow.parquet.ParquetFile(manifest) as table:
             for rows in table.iter_batches(ROWS_AT_ONCE):
                 yield from rows.to_pylist()
-    except pyarrow.ArrowException as error:
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"manifest {manifest} is not a readable parquet file ({error})") from error
 
 

@@ -45,6 +45,7 @@ ITEM_COLUMNS = (
     "planned_s",
     "metadata",
 )  # of every item
+NUMBERS = ("num_samples", "duration_s", "start_s", "total_s")  # of every item, in all versions
 FILE_HASH = "file_sha256"  # of the first item of a file: hash of the content of the file
 REPAIR = "delete it and run encode again"
 
@@ -245,7 +246,12 @@ class ShardFile:
 
 
 def _is_meta(facts: Any) -> bool:
-    return isinstance(facts, dict) and "id" in facts and isinstance(facts.get("metadata"), dict)
+    return (
+        isinstance(facts, dict)
+        and isinstance(facts.get("metadata"), dict)
+        and all(isinstance(facts.get(name), str) for name in ("id", "path"))
+        and all(isinstance(facts.get(name), (int, float)) for name in NUMBERS)
+    )
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
@@ -258,8 +264,10 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
                 raise DatasetError(f"shard {path} is truncated ({size} bytes): {REPAIR}")
             layout = json.loads(file.read(length))
         header = json.loads(layout.pop("__metadata__")[HEADER_KEY])
+        _ = [Failure(**failure) for failure in header["failures"]]  # TypeError: they are not failures
         data_bytes = max(entry["data_offsets"][1] for entry in layout.values())
         known = header["format"] == SHARD_FORMAT and {"meta", "meta_offsets"} <= set(layout)
+        known = known and isinstance(header["shard"], int) and isinstance(header["fingerprint"], str)
         known = known and all(layout[offsets]["shape"][0] > 0 for name, offsets in OFFSETS.items() if name in layout)
     except FileNotFoundError as error:
         raise DatasetError(f"shard {path} is missing: run encode again") from error
