@@ -66,7 +66,7 @@ def test_damaged_manifests(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_damaged_configs(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "config.yaml"
-    found = next((Path(__file__).parents[2] / "configs").rglob(f"train/{name}.yaml"), None)
+    found = next((Path(__file__).parents[3] / "configs").rglob(f"train/{name}.yaml"), None)
     if found is None:
         pytest.skip(f"there is no config {name}")
     whole = found.read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def test_damaged_configs(name: str, tmp_path: Path, caplog: pytest.LogCaptureFix
 @pytest.mark.slow
 def test_a_damaged_config_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    whole = (Path(__file__).parents[2] / "configs" / "train" / "dit-tiny.yaml").read_text(encoding="utf-8")
+    whole = (Path(__file__).parents[3] / "configs" / "train" / "dit-tiny.yaml").read_text(encoding="utf-8")
     for number in range(12):
         path.write_bytes(damaged_text(whole, number))
         result = call("train", path, "data.source=nowhere", f"output={tmp_path / 'run'}", code=1)
