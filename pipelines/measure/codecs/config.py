@@ -40,6 +40,12 @@ class ExperimentConfig(ComputeConfig):
         "Reference systems measured on the same files (reconstruction); repeat it, or set references=[] for none.",
         name="reference",
     )
+    others: dict[str, str] = option(
+        factory=dict,
+        help="Further codecs measured on the same files (reconstruction), as NAME=SOURCE: EnCodec, DAC or Mimi in "
+        "transformers' format, a folder or hub id such as kyutai/mimi; kyutai/mimi#8 uses its first 8 codebooks.",
+        name="other",
+    )
     embedder: str = option(
         "auto", "Embedder of the Fréchet distance, or none; `latentune list embedders` shows the names."
     )

@@ -9,6 +9,7 @@ import math
 from functools import partial
 from typing import Any
 
+from ....core.errors import ConfigError
 from ...data.audio.find import choose_items
 from ..results import Grid, ResultsTable, heading, interval_text, records
 from ..results.findings import Findings
@@ -16,6 +17,7 @@ from .figures.tokens import FEW_TOKENS, too_few_tokens
 from .lengths import SECONDS, Group, by_length, lengths_grid
 from .players import Players
 from .plots import lengths_png
+from .published import published_codecs
 from .references import UNTRAINED, reference_systems
 from .setup import Setup, is_stream
 from .speech_metrics import load_speech_metrics
@@ -36,8 +38,11 @@ def reconstruction_experiment(setup: Setup) -> Findings:
     players = Players(shown, config.player_s)
     speech = load_speech_metrics(config)
     baselines, absent = reference_systems([name for name in config.references if name != UNTRAINED])
+    others = published_codecs(config.others, setup.tokenizer.device)
+    if both := baselines.keys() & others.keys():
+        raise ConfigError(f"two systems are called {sorted(both)[0]!r}: give the codec in others another name")
     table = setup.measure(
-        baselines=baselines,
+        baselines={**baselines, **others},
         untrained=untrained(setup.tokenizer, config.seed) if UNTRAINED in config.references else None,
         figures=config.figures,
         metrics=[players] if speech is None else [speech, players],
@@ -47,6 +52,8 @@ def reconstruction_experiment(setup: Setup) -> Findings:
     table.warnings[:0] = [f"{name}: left out, {reason}" for name, reason in absent.items()]
     table.warnings += [FEW_TOKENS] * too_few_tokens(codec.get("tokens"))
     table.facts |= {"absent_references": absent, "by_length": by_length(table, config.length_edges_s)}
+    if others:
+        table.facts["others"] = {name: other.facts() for name, other in others.items()}
     drawn = [name for name in DRAWN if name in table.figures]
     of_files = [name for name in table.figures if not name.startswith("fad_")]
     return Findings(
