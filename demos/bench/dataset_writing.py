@@ -1,4 +1,5 @@
-"""How long a dataset of many small items takes to write, without its encoder: plan, shards, and the index at the end.
+"""How long a dataset of many small items takes to write, without its encoder: plan, shards, and the index at the end;
+and how long it takes to open.
 
     python demos/bench/dataset_writing.py [--items 20000] [--frames 48] [--output FILE]
 
@@ -22,16 +23,18 @@ from latentune.core.files import write_json
 from latentune.pipelines.data.audio.find import AudioSource
 from latentune.pipelines.data.audio.item import AudioItem
 from latentune.pipelines.data.audio.read import AudioInfo
-from latentune.pipelines.data.shards import ShardSettings
+from latentune.pipelines.data.shards import LatentDataset, ShardSettings
 from latentune.pipelines.data.shards.create import describe_dataset, open_or_create
 from latentune.pipelines.data.shards.encode_items import write_silence
 from latentune.pipelines.data.shards.index import finalise
 from latentune.pipelines.data.shards.progress import ProgressReport
 from latentune.pipelines.data.shards.shard import EncodedItem, ShardFile, shard_name, write_shard
+from latentune.pipelines.info import dataset_info
 from latentune.tokenizers.melcodec import MelCodec, MelCodecConfig
 
 logger = logging.getLogger("dataset_writing")
 
+PARTS = ("plan", "shards", "finalise")
 WORDS = ("slow", "bright", "piano", "rain", "crowd", "bass", "choir", "glass")
 
 
@@ -94,7 +97,29 @@ def write_dataset(
     clock.take("shards")
     finalise(folder / "data", info, plan, shards)
     clock.take("finalise")
-    return clock.figures
+    return {**clock.figures, **open_dataset(folder / "data")}
+
+
+def open_dataset(folder: Path) -> dict[str, float]:
+    """Opens a dataset in three ways, and returns their seconds and MB of memory."""
+    figures = {}
+    for name, opened in (
+        ("open", lambda: LatentDataset(folder)),
+        ("where", lambda: LatentDataset(folder, where={"text": "slow bright"})),
+        ("info", lambda: dataset_info(folder)),
+    ):
+        before, clock = resident_mb(), Clock()
+        kept = opened()
+        clock.take(name)
+        figures |= {**clock.figures, f"{name}_mb": resident_mb() - before}
+        del kept
+    return figures
+
+
+def resident_mb() -> float:
+    """Returns the memory of this process now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def main() -> None:
@@ -111,7 +136,7 @@ def main() -> None:
             Path(folder), arguments.items, arguments.frames, settings, arguments.plan_only
         )
     for kind in ("wall", "cpu"):
-        figures[f"whole_{kind}_s"] = sum(seconds for name, seconds in figures.items() if name.endswith(f"_{kind}_s"))
+        figures[f"written_{kind}_s"] = sum(figures.get(f"{part}_{kind}_s", 0.0) for part in PARTS)
     figures |= {"items": arguments.items, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(arguments.output, figures)

@@ -63,7 +63,7 @@ def gather(
     per_chunk = chunk_frames(dataset.spec, stream)
     skip, wanted = first_chunks * per_chunk, num_chunks * per_chunk
     lengths = dataset.columns.numbers(f"num_{stream}")[rows]
-    frames: Tensor | None = None
+    found: np.ndarray | None = None  # [B, T * F] as stored
     present = np.unique(shards)
     for number in present.tolist():
         mine = slice(None) if len(present) == 1 else np.flatnonzero(shards == number)
@@ -74,12 +74,13 @@ def gather(
             raise DatasetError(f"{dataset.path}: the index does not fit shard {shard.path.name}: {REBUILD}")
         part = _windows(shard.array(stream), begins + skip[mine], begins + lengths[mine], wanted)
         if len(present) == 1:
-            frames = part
+            found = part
             break
-        if frames is None:
-            frames = part.new_empty((len(indices), *part.shape[1:]))
-        frames[torch.from_numpy(mine)] = part
-    assert frames is not None
+        if found is None:
+            found = np.empty((len(indices), part.shape[1]), part.dtype)
+        found[mine] = part
+    assert found is not None
+    frames = _as_tensor(found).view(len(indices), wanted, -1)
     real = torch.from_numpy(np.minimum(lengths - skip, wanted))
     mask = torch.arange(wanted) < real[:, None]
     if int(real.min()) < wanted:
@@ -87,15 +88,16 @@ def gather(
     return frames, mask
 
 
-def _windows(stream: np.ndarray, begins: np.ndarray, ends: np.ndarray, wanted: int) -> Tensor:
-    """Returns `wanted` frames from each begin, [B, T, F]; beyond an end, its last frame is repeated."""
+def _windows(stream: np.ndarray, begins: np.ndarray, ends: np.ndarray, wanted: int) -> np.ndarray:
+    """Returns `wanted` frames from each begin, [B, T * F]; beyond an end, its last frame is repeated."""
+    size = wanted * stream.shape[1]
     if (begins + wanted <= ends).all():
-        step = stream.strides[0]
-        shape = (len(stream) - wanted + 1, wanted * stream.shape[1])
-        found = np.lib.stride_tricks.as_strided(stream, shape, (step, stream.itemsize), writeable=False)[begins]
+        strides = stream.strides[0], stream.itemsize
+        windows = np.lib.stride_tricks.as_strided(stream, (len(stream) - wanted + 1, size), strides, writeable=False)
+        found: np.ndarray = windows[begins]
     else:
-        found = stream[np.minimum(begins[:, None] + np.arange(wanted), ends[:, None] - 1)]
-    return _as_tensor(found).view(len(begins), wanted, -1)
+        found = stream[np.minimum(begins[:, None] + np.arange(wanted), ends[:, None] - 1)].reshape(len(begins), size)
+    return found
 
 
 def _as_tensor(found: np.ndarray) -> Tensor:

@@ -1,14 +1,16 @@
-"""How many files are mapped at once: a map holds a file open, and a process may only have so many."""
+"""How many files are mapped at once: a map can hold a file open, and a process may only have so many."""
 
 from __future__ import annotations
 
+import mmap
+import sys
 import threading
 import weakref
 from collections import deque
 from typing import Protocol
 
 SHARE = 4  # of the files that this process may open, one in so many is a map
-MOST, FEWEST = 4096, 8
+MOST, FEWEST = 16384, 8  # Linux allows 65,530 maps by default
 
 
 class Mapped(Protocol):
@@ -37,8 +39,17 @@ class OpenMaps:
             self._open.append(weakref.ref(one))
 
 
+def map_file(descriptor: int) -> mmap.mmap:
+    """Maps a whole file for reading. Before Python 3.13, the map holds the file open."""
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, trackfd=False)
+    return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+
+
 def most_maps() -> int:
     """Returns the number of maps that may be open at once, by the limit of this process for open files."""
+    if sys.version_info >= (3, 13):
+        return MOST
     try:
         import resource
     except ImportError:  # Windows, where a map does not count as an open file

@@ -23,7 +23,7 @@ from torch import Tensor
 from ....core.errors import DatasetError
 from ....core.files import atomic_path
 from ....tokenizers.base import TokenizerSpec
-from .open_maps import open_maps
+from .open_maps import map_file, open_maps
 from .plan import Failure, PlannedItem, json_text, token_bytes
 from .settings import ShardSettings
 
@@ -147,10 +147,11 @@ class ShardFile:
         self.path = path
         self.header, self._layout, self._data_start = _read_header(path)
         self.num_items = self._layout["meta_offsets"]["shape"][0] - 1
-        self._arrays: dict[str, np.ndarray] = {}
+        self._opened: tuple[mmap.mmap, dict[str, np.ndarray]] | None = None
+        self._checked = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_arrays": {}}
+        return {**self.__dict__, "_opened": None}
 
     @property
     def failures(self) -> list[Failure]:
@@ -166,15 +167,18 @@ class ShardFile:
         Raises:
             DatasetError: the offsets of the items do not fit the streams.
         """
-        arrays = self._arrays  # another thread may unmap the shard meanwhile
-        if name not in arrays:
-            self._arrays = arrays = self._map()
+        opened = self._opened  # another thread may unmap the shard meanwhile
+        if opened is None:
+            self._opened = opened = self._map()
             open_maps.add(self)
+        whole, arrays = opened
+        if name not in arrays:
+            arrays[name] = self._view(whole, name)
         return arrays[name]
 
     def unmap(self) -> None:
         """Closes the map until the shard is read again; views that are in use keep it."""
-        self._arrays = {}
+        self._opened = None
 
     def offsets(self, stream: str) -> np.ndarray:
         """Where in a stream each item begins, and the end of the last one, [items + 1] int64."""
@@ -220,20 +224,26 @@ class ShardFile:
         sound = len(found) == self.num_items and all(map(_is_meta, found))
         return found if sound else [self.meta(row) for row in range(self.num_items)]
 
-    def _map(self) -> dict[str, np.ndarray]:
+    def _map(self) -> tuple[mmap.mmap, dict[str, np.ndarray]]:
+        """Returns the mapped file, and the views of it that were made so far."""
         with open(self.path, "rb") as file:
-            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        arrays = {}
+            whole = map_file(file.fileno())
+        arrays: dict[str, np.ndarray] = {}
+        if not self._checked:
+            arrays = {name: self._view(whole, name) for name in self._layout}
+            self._check_offsets(arrays)
+            self._checked = True
+        return whole, arrays
+
+    def _view(self, whole: mmap.mmap, name: str) -> np.ndarray:
         try:
-            for name, entry in self._layout.items():
-                begin, end = entry["data_offsets"]
-                dtype = np.dtype(DTYPES[entry["dtype"]])
-                flat = np.frombuffer(whole, dtype, (end - begin) // dtype.itemsize, self._data_start + begin)
-                arrays[name] = flat.reshape(entry["shape"])
+            entry = self._layout[name]
+            begin, end = entry["data_offsets"]
+            dtype = np.dtype(DTYPES[entry["dtype"]])
+            flat = np.frombuffer(whole, dtype, (end - begin) // dtype.itemsize, self._data_start + begin)
+            return flat.reshape(entry["shape"])
         except (KeyError, ValueError, TypeError) as error:
             raise DatasetError(f"shard {self.path} is corrupt ({name} cannot be read: {error}): {REPAIR}") from error
-        self._check_offsets(arrays)
-        return arrays
 
     def _check_offsets(self, arrays: Mapping[str, np.ndarray]) -> None:
         for name, offsets_name in OFFSETS.items():

@@ -67,6 +67,7 @@ class Mapped:
         self.is_open = False
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="maps hold no file open")
 def test_the_first_are_closed_and_those_that_are_gone_do_not_count(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64, 64))
     maps, most = OpenMaps(), most_maps()
@@ -81,7 +82,8 @@ def test_the_first_are_closed_and_those_that_are_gone_do_not_count(monkeypatch):
     assert all(one.is_open for one in ones[3:])
 
 
-@pytest.mark.parametrize(("limit", "most"), [(1024, 256), (10, 8), (10**6, 4096), (resource.RLIM_INFINITY, 4096)])
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="maps hold no file open")
+@pytest.mark.parametrize(("limit", "most"), [(1024, 256), (10, 8), (10**6, 16384), (resource.RLIM_INFINITY, 16384)])
 def test_the_bound_follows_the_limit(limit, most, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
     assert most_maps() == most
