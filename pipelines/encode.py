@@ -202,7 +202,7 @@ def encode_dataset(
         info, other = run.complete(plan, encoded)
         if other is None:
             for column, source in config.captions.items():
-                store_embeddings(job.folder, column, source, device=config.device)
+                store_embeddings(job.folder, column, source, device=config.own_device())
             _warn_without_text(LatentDataset(job.folder), config)
     totals, state = info.get("totals", {}), report.state
     summary = EncodeSummary(
@@ -240,7 +240,7 @@ def _load_codec(config: EncodeConfig, tokenizer: AudioTokenizer | None, engine: 
     # workers have devices of their own, which this machine may not have
     device = "cpu" if engine.remote else config.device
     if tokenizer is None:
-        dtype = pick_dtype(config.precision, pick_device(config.device))
+        dtype = pick_dtype(config.precision, pick_device(config.own_device()))
         ComputeConfig(device=device, precision=PRECISIONS[dtype], compile=config.compile and not engine.remote).prepare(
             codec
         )

@@ -31,6 +31,8 @@ def encode(config: EncodeConfig) -> Outcome:
         text += " (see failed.jsonl)"
     if summary.already_complete:
         text += ", already complete"
+    elif summary.num_shards_encoded < summary.num_shards:
+        text += f", {summary.num_shards_encoded} of {summary.num_shards} shards by this process"
     if not summary.complete:
         text += f"; all shards are encoded, {summary.completed_by} completes the dataset"
     return Outcome(facts=summary.to_dict(), text=text)

@@ -61,6 +61,12 @@ class EngineConfig:
             return [f"cuda:{number % num_gpus}" for number in range(self.num_processes or num_gpus)]
         return [str(device)] * (self.num_processes or 1)
 
+    def own_device(self) -> str:
+        """Returns the device of this process, which with Ray need not have the GPUs that its workers have."""
+        import torch
+
+        return "cpu" if self.engine == "ray" and not torch.cuda.is_available() else self.device
+
     def threads_per_process(self) -> int:
         """Returns how many threads of each process may read ahead; they work only as fast as their results are used."""
         if self.engine == "ray":

@@ -44,7 +44,7 @@ def load_networks(
         ConfigError: an unknown name, or a checkpoint that is missing or too many.
         CheckpointError: a checkpoint that cannot be used.
     """
-    device = str(pick_device(config.device))
+    device = str(pick_device(config.own_device()))
     main = _embedder(config, device) if embedder is None else Network(embedder=embedder, choice=None)
     networks: dict[Role, Network] = {"embedder": main}
     roles = {metric.role for metric in metrics}

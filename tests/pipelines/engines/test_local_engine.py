@@ -113,6 +113,10 @@ def test_settings_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(ConfigError, match=message):
             EngineConfig(**settings)  # type: ignore[arg-type]
     ray = EngineConfig(engine="ray", device="cpu")
+    if not torch.cuda.is_available():
+        assert EngineConfig(engine="ray", device="cuda").own_device() == "cpu", (
+            "the workers have GPUs, not this process"
+        )
     assert isinstance(build_engine(ray), RayEngine)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

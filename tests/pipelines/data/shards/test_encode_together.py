@@ -51,6 +51,16 @@ def shards_of(folder: Path, pattern: str) -> list[str]:
     return sorted(path.name for path in folder.glob(pattern))
 
 
+def close_when_logged(caplog, text: str, locks: Locks) -> None:
+    """Gives locks up as soon as the job has said that it waits for them."""
+
+    def watch():
+        until(lambda: text in caplog.text)
+        locks.close()
+
+    threading.Thread(target=watch).start()
+
+
 def test_four_ranks_of_which_one_is_killed_and_one_comes_late(ranks, tmp_path, read_tree):
     assert ranks("wait", ranks("start", tmp_path / "whole", 0)) == 0
     folder = tmp_path / "shared"
@@ -142,7 +152,7 @@ def test_a_second_process_does_not_plan_while_the_first_does(encode, tmp_path, m
     key = keys[0]
     planner = Locks(folder / LOCKS)
     assert planner.take("plan", key) is None
-    threading.Timer(0.3, planner.close).start()
+    close_when_logged(caplog, "waiting for the plan", planner)
     with caplog.at_level(logging.INFO, "latentune.job"):
         assert encode().complete
     assert f"waiting for the plan of the dataset, which process {os.getpid()}" in caplog.text
@@ -158,7 +168,7 @@ def test_shards_of_others_are_waited_for_and_taken_over(encode, tmp_path, monkey
     other = Locks(tmp_path / "dataset" / LOCKS)
     (tmp_path / "dataset").mkdir()
     other.take("shard-1")
-    threading.Timer(0.5, other.close).start()
+    close_when_logged(caplog, "waiting for 1 shards", other)
     with caplog.at_level(logging.INFO, "latentune.job"):
         summary = encode()
     assert f"waiting for 1 shards that others encode: process {os.getpid()}" in caplog.text
