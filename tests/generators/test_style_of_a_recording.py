@@ -83,6 +83,7 @@ def sampled(model: Any, style: list[Any]) -> Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_style_follows_the_recording_that_is_asked_with(tiny_melcodec: Any, tmp_path: Path) -> None:
     clap = tiny_encoders.save_text_encoder("clap", tmp_path)
     frozen = load_frozen(FrozenSource.parse(f"clap:{clap}"))

@@ -7,6 +7,7 @@ from latentune.generators.diffusion import RectifiedFlowConfig
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_known_pieces_are_continued_and_filled_in() -> None:
     toy = load_script("memorised_toy")
     model = toy.train(toy.CONFIG, RectifiedFlowConfig(), toy.pieces(), steps=700)

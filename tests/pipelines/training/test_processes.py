@@ -143,6 +143,24 @@ def by_step(run: Path) -> dict[tuple[int, str], float]:
     return {(line["step"], name): line[name] for line in metrics(run) for name in figures if name in line}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_sharded_adapter_is_resumed_by_one_process(made: dict[str, Path], tmp_path: Path) -> None:
+    name = "train/dit-tiny"
+    train(train_config(load_settings(name, keys_of(made, tmp_path / "base", "steps=1"))))
+    options = [f"model.init_from={run_weights(tmp_path / 'base')}", "adapter.rank=2", "optimizer.lr=1e-2"]
+    train(train_config(load_settings(name, keys_of(made, tmp_path / "one", *options))))
+    keys = keys_of(made, tmp_path / "two", *options, "shard=true")
+    launch(TORCHRUN, tmp_path / "launched.py", name, *keys, "steps=3")
+    (first, _) = sorted((tmp_path / "two" / "checkpoints" / "00000003" / "shares").iterdir())
+    assert all("lora" in key for key in load_file(first) if key.startswith("model/")), "the base stays where it is"
+    train(train_config(load_settings(name, keys)))
+    one, two = (load_file(run_weights(tmp_path / run) / "pytorch_lora_weights.safetensors") for run in ("one", "two"))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4, msg=key)
+
+
 def check_shares(checkpoint: Path, processes: int) -> None:
     """Each process wrote its part of weights and optimizer state, and no pickles; the averaged weights are whole."""
     files = {path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*") if path.is_file()}
