@@ -13,7 +13,7 @@ from ....tokenizers.base import AudioTokenizer, Encoded
 from ...data.audio.find import find_distinct_audio, left_out
 from ...data.audio.item import AudioItem
 from ..codecs.audio import read_reference
-from .channel import PACKET_CHANNEL
+from .channel import LEVEL_CHANNEL, PACKET_CHANNEL
 from .config import RobustnessConfig
 from .labelling import Labelling
 from .rvq import RVQBaseline, matching_codebooks
@@ -92,6 +92,8 @@ def _receivers(config: RobustnessConfig, stream: TokenStream, labelling: Labelli
     packets = config.channel == PACKET_CHANNEL
     label = stream.name if packets or not stream.ordered else labelling.code
     common: dict[str, Any] = {"stream": stream, "labelling": labelling}
+    if config.channel == LEVEL_CHANNEL:
+        return [System(name=f"moved by {d}", distance=d, **common) for d in config.level_distances]
     if packets:
         fallback = _silence(stream, sources)
         systems = [

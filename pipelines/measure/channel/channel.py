@@ -1,6 +1,6 @@
-"""Channels that damage bits or lose packets: pure functions with an explicit random generator.
+"""Channels that damage bits, move levels or lose packets: pure functions with an explicit random generator.
 
-Shape letters: T token frames, K chunks.
+Shape letters: T token frames, K chunks, W digits of a frame.
 """
 
 from __future__ import annotations
@@ -114,6 +114,75 @@ def check_bursts(p: float, burst_bits: float) -> None:
         raise ValueError(f"bursts of {burst_bits} bits are shorter than chance makes them at p = {p}: at least {least}")
 
 
+def white_noise(bits: Tensor, p: float, generator: torch.Generator) -> Received:
+    """Sends each bit as -1 or +1 through white Gaussian noise (AWGN) that is strong enough to flip a share `p` of them.
+
+    The deviation of the noise is the s for which Q(1 / s) = p, which is a ratio of bit energy to noise density of
+    1 / (2 s ** 2). The receiver decides by the sign and knows from the amplitude y how likely each bit is wrong,
+    1 / (1 + exp(2 |y| / s ** 2)).
+
+    Args:
+        bits: bool of any shape.
+        p: share of bits flipped, below 1/2.
+        generator: of the noise.
+
+    Returns:
+        The received bits, with a probability for each of them.
+
+    Raises:
+        ValueError: p outside [0, 1/2).
+    """
+    deviation = noise_deviation(p)
+    noise = torch.randn(bits.shape, generator=generator, device=generator.device, dtype=torch.float64).to(bits.device)
+    amplitude = torch.where(bits, 1.0, -1.0) + deviation * noise
+    if not deviation:
+        return Received(bits=bits.clone(), flip_probability=torch.zeros(bits.shape, dtype=torch.float64))
+    return Received(bits=amplitude > 0, flip_probability=torch.sigmoid(-2 * amplitude.abs() / deviation**2))
+
+
+def noise_deviation(p: float) -> float:
+    """Returns the deviation of the noise that flips a share `p` of the signs of -1 and +1; 0 for none.
+
+    Raises:
+        ValueError: p outside [0, 1/2).
+    """
+    check_probability(p)
+    if p >= COIN:
+        raise ValueError(
+            f"p must be below {COIN} for white noise, which never flips more than half of the bits; got {p}"
+        )
+    return -1 / torch.special.ndtri(torch.tensor(p, dtype=torch.float64)).item() if p else 0.0
+
+
+def move_levels(digits: Tensor, num_levels: Tensor, distance: int, p: float, generator: torch.Generator) -> Tensor:
+    """Moves each digit with probability `p` by exactly `distance` levels, up or down as chance has it.
+
+    Where only one direction stays within the levels, it is that one; a digit without room for either stays.
+
+    Args:
+        digits: [T, W] int64.
+        num_levels: [W] of each digit.
+        distance: in levels, at least 1.
+        p: probability that a digit is hit.
+        generator: of the draws, which do not depend on the distance.
+
+    Returns:
+        Digits [T, W].
+
+    Raises:
+        ValueError: p outside [0, 1].
+    """
+    check_probability(p)
+    hit, up = _uniform(digits, generator) < p, _uniform(digits, generator) < COIN
+    first, second = (torch.where(side, digits + distance, digits - distance) for side in (up, ~up))
+    moved = torch.where(_within(first, num_levels), first, torch.where(_within(second, num_levels), second, digits))
+    return torch.where(hit, moved, digits)
+
+
+def _within(digits: Tensor, num_levels: Tensor) -> Tensor:
+    return (digits >= 0) & (digits < num_levels)
+
+
 def lose_packets(num_packets: int, p: float, generator: torch.Generator) -> Tensor:
     """Draws which packets are lost: each with probability `p`, independently of all others.
 
@@ -138,11 +207,14 @@ def _uniform(bits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 BURST_CHANNEL = "gilbert-elliott"
+NOISE_CHANNEL = "awgn"
 BitChannel = Callable[[Tensor, float, torch.Generator], Received]
 BIT_CHANNELS: dict[str, BitChannel] = {
     "bsc": binary_symmetric,
     "erasure": erasure,
     BURST_CHANNEL: gilbert_elliott,
+    NOISE_CHANNEL: white_noise,
 }
 PACKET_CHANNEL = "packet"
-CHANNELS = (*BIT_CHANNELS, PACKET_CHANNEL)
+LEVEL_CHANNEL = "levels"
+CHANNELS = (*BIT_CHANNELS, LEVEL_CHANNEL, PACKET_CHANNEL)

@@ -8,7 +8,16 @@ from typing import Any, Literal
 from ....core.compute import ComputeConfig
 from ....core.config import option
 from ....core.errors import ConfigError
-from .channel import BURST_CHANNEL, CHANNELS, PACKET_CHANNEL, check_bursts, check_probability
+from .channel import (
+    BURST_CHANNEL,
+    CHANNELS,
+    LEVEL_CHANNEL,
+    NOISE_CHANNEL,
+    PACKET_CHANNEL,
+    check_bursts,
+    check_probability,
+    noise_deviation,
+)
 from .concealment import CONCEALMENTS
 from .figures import OPTIONAL_FIGURES
 from .labelling import CODES, check_labellings
@@ -27,10 +36,12 @@ class RobustnessConfig(ComputeConfig):
     tokenizer: str = option("melcodec-speech", "Tokenizer to measure: a shipped name, a folder, or a hub id.")
     channel: str = option(
         "bsc",
-        "Channel: bsc (bits flip), erasure (bits are lost), gilbert-elliott (bursts) or packet (packets are lost).",
+        "Channel: bsc (bits flip), erasure (bits are lost), gilbert-elliott (bursts), awgn (white noise on the signs, "
+        "which a soft receiver knows bit by bit), levels (digits move) or packet (packets are lost).",
     )
     p: tuple[float, ...] = option(
-        (0.001, 0.005, 0.01, 0.05, 0.1), "Probability of damage to each bit, or loss of each packet; repeat it."
+        (0.001, 0.005, 0.01, 0.05, 0.1),
+        "Probability of damage to each bit or digit, or loss of each packet; repeat it.",
     )
     seeds: int = option(3, "Number of channels drawn per probability.")
     seed: int = option(0, "Seed of all randomness.")
@@ -44,6 +55,9 @@ class RobustnessConfig(ComputeConfig):
         None, "Audio whose level counts serve as a prior of soft decoding; not the audio that is measured."
     )
     burst_bits: float = option(20.0, "Mean length of a burst in bits (gilbert-elliott).")
+    level_distances: tuple[int, ...] = option(
+        (1, 2, 3), "Number of levels that a damaged digit moves (levels); repeat it.", name="level-distance"
+    )
     packet_chunks: int = option(1, "Number of the codec's chunks per packet (packet).")
     concealments: tuple[str, ...] = option(
         ("repeat", "interpolate"), "How lost packets are replaced; repeat it.", name="concealment"
@@ -77,6 +91,8 @@ class RobustnessConfig(ComputeConfig):
                 check_probability(p)
                 if self.channel == BURST_CHANNEL:
                     check_bursts(p, self.burst_bits)
+                if self.channel == NOISE_CHANNEL:
+                    noise_deviation(p)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         if not self.p or len(set(self.p)) < len(self.p):
@@ -100,6 +116,18 @@ class RobustnessConfig(ComputeConfig):
             raise ConfigError(f"lost packets need a concealment ({', '.join(CONCEALMENTS)}) or soft")
         if self.channel == PACKET_CHANNEL and self.labellings != (CODES[0],):
             raise ConfigError("packets are lost whole, however they are labelled: leave out labellings")
+        if self.channel == LEVEL_CHANNEL:
+            self._check_levels()
+
+    def _check_levels(self) -> None:
+        distances = self.level_distances
+        if not distances or min(distances) < 1 or len(set(distances)) < len(distances):
+            raise ConfigError(f"level_distances must be one or more different numbers from 1 up, got {list(distances)}")
+        if self.soft or self.rvq_audio is not None or self.labellings != (CODES[0],):
+            raise ConfigError(
+                f"channel {LEVEL_CHANNEL} moves digits, whose order has a meaning, and sends no bits: leave out soft, "
+                "rvq_audio and labellings"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

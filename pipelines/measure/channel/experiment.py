@@ -30,7 +30,7 @@ from ..codecs.systems import Reconstruction
 from ..results import Resampling, ResultsTable
 from ..results.findings import Findings
 from .build import Sources, build_systems
-from .channel import BIT_CHANNELS, BURST_CHANNEL, PACKET_CHANNEL, gilbert_elliott
+from .channel import BIT_CHANNELS, BURST_CHANNEL, LEVEL_CHANNEL, PACKET_CHANNEL, gilbert_elliott
 from .config import RobustnessConfig
 from .figures import DAMAGE_FIGURES, ReceivedFigures
 from .report import SCHEMA, clean_name, damaged_name, describe_system, experiment_warnings, robustness_findings
@@ -178,6 +178,8 @@ class _Experiment:
         generator = keyed_generator(config.seed, seed, file_key, round(p * P_STEPS))
         if config.channel == PACKET_CHANNEL:
             return system.receive_packets(tokens, config.packet_chunks, p, generator)
+        if config.channel == LEVEL_CHANNEL:
+            return system.receive_levels(tokens, p, generator)
         channel = BIT_CHANNELS[config.channel]
         if config.channel == BURST_CHANNEL:
             channel = partial(gilbert_elliott, burst_bits=config.burst_bits)

@@ -26,6 +26,8 @@ X_LABELS = {
     "bsc": "probability that a bit flips",
     "erasure": "probability that a bit is erased",
     "gilbert-elliott": "share of bits flipped, in bursts",
+    "awgn": "share of bits flipped, by white noise",
+    "levels": "probability that a digit moves",
     "packet": "probability that a packet is lost",
 }
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ....tokenizers.base import AudioTokenizer, Encoded
-from .channel import BitChannel, lose_packets
+from .channel import BitChannel, lose_packets, move_levels
 from .concealment import CONCEALMENTS
 from .labelling import Labelling
 from .rvq import RVQBaseline
@@ -137,13 +137,14 @@ class Reception:
 
 
 CHANNEL_FIGURES = (
-    "num_sent",  # bits, or packets
-    "num_damaged",  # bits flipped (an erased one counts if the random bit in its place is wrong), or packets lost
+    "num_sent",  # bits, digits, or packets
+    "num_damaged",  # bits flipped (an erased one counts if the random bit in its place is wrong), digits or packets
     "num_invalid_words",  # without a level, read as the nearest one
     "token_intact",
     "digit_intact",
     "digit_within_one",
     "digit_rms",  # in levels
+    "value_cosine",  # of the decoder's input and the same without a channel, mean over frames (of CoDiCodec: chunks)
 )
 
 
@@ -157,6 +158,7 @@ class System:
     receiver: str = PLAIN  # plain, soft, or of packets the name of a concealment, or soft
     priors: Sequence[Tensor] | None = None  # of a soft receiver, of each word; None: all levels alike
     fallback: Tensor | None = None  # latents [F, D] of a chunk, played where all packets are lost
+    distance: int = 0  # levels that a damaged digit moves
 
     @property
     def bitrate_bps(self) -> float:
@@ -186,8 +188,31 @@ class System:
             streams = self.stream.streams(got)
             intact = torch.equal(received.bits, bits)
         damaged = int((received.bits != bits).sum())
-        figures = {"num_sent": bits.numel(), "num_damaged": damaged, "num_invalid_words": num_invalid}
-        return Reception(streams=streams, intact=intact, figures={**figures, **self._token_figures(tokens, got)})
+        figures: dict[str, float | int | None] = {"num_sent": bits.numel(), "num_damaged": damaged}
+        figures["num_invalid_words"] = num_invalid
+        figures |= {**self._token_figures(tokens, got), "value_cosine": self._value_cosine(tokens, streams)}
+        return Reception(streams=streams, intact=intact, figures=figures)
+
+    def receive_levels(self, tokens: Tensor, p: float, generator: torch.Generator) -> Reception:
+        """Moves digits by `distance` levels.
+
+        Args:
+            tokens: [T, Q].
+            p: probability that a digit is hit.
+            generator: of the draws.
+
+        Returns:
+            The reception.
+        """
+        labelling = Labelling(self.stream.levels)
+        digits = labelling.tokens_to_digits(tokens)
+        moved = move_levels(digits, torch.tensor(labelling.word_levels), self.distance, p, generator)
+        got, damaged = labelling.digits_to_tokens(moved), int((moved != digits).sum())
+        streams = self.stream.streams(got)
+        figures: dict[str, float | int | None] = {"num_sent": digits.numel(), "num_damaged": damaged}
+        figures |= {"num_invalid_words": 0, **self._token_figures(tokens, got)}
+        figures["value_cosine"] = self._value_cosine(tokens, streams)
+        return Reception(streams=streams, intact=not damaged, figures=figures)
 
     def receive_packets(self, tokens: Tensor, packet_chunks: int, p: float, generator: torch.Generator) -> Reception:
         """Sends tokens in packets, some of which are lost and concealed.
@@ -217,7 +242,9 @@ class System:
             "num_damaged": damaged,
             "token_intact": 1 - lost.double().mean().item(),
         }
-        return Reception(streams={"latents": latents}, intact=not damaged, figures=figures)
+        streams: Streams = {"latents": latents}
+        figures["value_cosine"] = self._value_cosine(tokens, streams)
+        return Reception(streams=streams, intact=not damaged, figures=figures)
 
     def _expected(self, tokens: Tensor, lost: Tensor) -> Tensor:
         """Latents [1, T', D] whose lost chunks are the mean of all that could have been sent."""
@@ -229,6 +256,18 @@ class System:
             posteriors.append(torch.eye(size, dtype=torch.float64)[digits[:, word]])
             posteriors[-1][lost] = (prior / prior.sum()).double()
         return self.stream.mean_latents(posteriors)
+
+    def _value_cosine(self, tokens: Tensor, received: Streams) -> float:
+        """Cosine of the values that the decoder gets and would get, the output of the quantizer; mean over frames."""
+        sent, got = (self._values(streams) for streams in (self.stream.streams(tokens), received))
+        return torch.cosine_similarity(sent, got, dim=-1).mean().item()
+
+    def _values(self, streams: Streams) -> Tensor:
+        """Values [frames, width] on the CPU."""
+        codec = self.stream.tokenizer
+        is_tokens = "tokens" in streams
+        values = codec.tokens_to_values(streams["tokens"]) if is_tokens else codec.latents_to_values(streams["latents"])
+        return values[0].flatten(1).double().cpu()
 
     def _token_figures(self, sent: Tensor, got: Tensor) -> dict[str, float | int | None]:
         figures: dict[str, float | int | None] = {

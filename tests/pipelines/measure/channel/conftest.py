@@ -70,6 +70,12 @@ class StepCodec(AudioTokenizer):
         values = fsq.latents_to_values(latents, self.settings.latent_scale)
         return values.flatten(1).repeat_interleave(BLOCK, 1)[:, None, : int(lengths.max())]
 
+    def latents_to_values(self, latents: Any) -> Any:
+        return fsq.latents_to_values(latents, self.settings.latent_scale)
+
+    def tokens_to_values(self, tokens: Any) -> Any:
+        return self.latents_to_values(self.tokens_to_latents(tokens))
+
     def tokens_to_latents(self, tokens: Any) -> Any:
         digits = fsq.indices_to_digits(tokens[..., 0], self.settings.levels)
         return fsq.values_to_latents(fsq.digits_to_values(digits, self.settings.levels), self.settings.latent_scale)

@@ -12,6 +12,9 @@ from latentune.pipelines.measure.channel.channel import (
     erasure,
     gilbert_elliott,
     lose_packets,
+    move_levels,
+    noise_deviation,
+    white_noise,
 )
 
 COUNT = 200_000
@@ -103,4 +106,41 @@ def test_bursts_that_cannot_be_are_refused() -> None:
         gilbert_elliott(bits(), 0.4, generator(), burst_bits=4.0)
     with pytest.raises(ValueError, match="at least"):
         gilbert_elliott(bits(), 0.01, generator(), burst_bits=0.5)
-    assert set(CHANNELS) == {"bsc", "erasure", "gilbert-elliott", "packet"}
+    assert set(CHANNELS) == {"bsc", "erasure", "gilbert-elliott", "awgn", "levels", "packet"}
+
+
+@pytest.mark.parametrize("p", [0.001, 0.05, 0.3])
+def test_white_noise_flips_a_share_p_and_its_receiver_knows_which_bits_to_doubt(p: float) -> None:
+    sent = bits()
+    received = white_noise(sent, p, generator())
+    wrong = (received.bits != sent).double()
+    assert wrong.mean().item() == pytest.approx(p, abs=bound(p))
+    for low, high in ((0.0, 0.02), (0.02, 0.2), (0.2, 0.5)):  # what the receiver believes is how often it is wrong
+        group = (received.flip_probability > low) & (received.flip_probability <= high)
+        if int(group.sum()) > 500:
+            expected = received.flip_probability[group].mean().item()
+            assert wrong[group].mean().item() == pytest.approx(expected, abs=bound(expected, int(group.sum())))
+    assert float(received.flip_probability.max()) <= 0.5
+
+
+def test_the_noise_for_a_share_of_errors_is_that_of_the_q_function() -> None:
+    assert noise_deviation(0.15865525393145707) == pytest.approx(1.0)  # Q(1)
+    assert noise_deviation(0.022750131948179195) == pytest.approx(0.5)  # Q(2)
+    assert noise_deviation(0.0) == 0.0
+    for p in (0.5, 0.7):
+        with pytest.raises(ValueError, match=r"below 0.5"):
+            white_noise(bits(), p, generator())
+
+
+@pytest.mark.parametrize("distance", [1, 2, 3, 4])
+def test_digits_move_by_exactly_the_distance_and_stay_within_their_levels(distance: int) -> None:
+    sizes = torch.tensor([2, 4, 8])
+    digits = (torch.rand(20_000, 3, generator=generator()) * sizes).long()
+    moved = move_levels(digits, sizes, distance, 0.25, generator())
+    shift = (moved - digits).abs()
+    assert set(shift.unique().tolist()) <= {0, distance}
+    assert bool(((moved >= 0) & (moved < sizes)).all())
+    room = (digits + distance < sizes) | (digits - distance >= 0)
+    assert not shift[~room].any()
+    assert (shift[room] > 0).double().mean().item() == pytest.approx(0.25, abs=bound(0.25, int(room.sum())))
+    assert torch.equal(move_levels(digits, sizes, distance, 0.0, generator()), digits)

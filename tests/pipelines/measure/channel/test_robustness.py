@@ -89,8 +89,11 @@ def test_labellings_of_equal_size_have_the_same_bits_flipped(step_codec: Any, cl
 
 
 def test_without_damage_nothing_is_lost(step_codec: Any, clips: Path, tmp_path: Path) -> None:
-    for channel in ("bsc", "erasure", "gilbert-elliott", "packet"):
-        result = run(step_codec, clips, channel=channel, p=(0.0,), soft=True, seeds=1)
+    for channel in ("bsc", "erasure", "gilbert-elliott", "awgn", "levels", "packet"):
+        result = run(step_codec, clips, channel=channel, p=(0.0,), soft=channel != "levels", seeds=1)
+        assert all(
+            row["value_cosine"] == pytest.approx(1.0, abs=1e-4) for row in result.rows if "soft" in row["system"]
+        )
         by_file: dict[str, set[float]] = {}
         for row in result.rows:
             by_file.setdefault(row["file"], set()).add(round(row["mel_distance"], 3))
@@ -107,6 +110,28 @@ def test_what_came_through_whole_has_no_si_sdr_to_itself(step_codec: Any, clips:
         assert 0 < len(whole) < len(plain), channel
         assert all(row["si_sdr_to_clean_db"] is None and row["mel_to_clean"] == 0 for row in whole)
         assert all((row["si_sdr_to_clean_db"] is None) == (row["mel_to_clean"] == 0) for row in plain), channel
+
+
+def test_damage_grows_with_the_distance_that_digits_move(step_codec: Any, clips: Path, tmp_path: Path) -> None:
+    result = run(step_codec, clips, channel="levels", p=(0.2,), output=str(tmp_path / "o"))
+    one, two, three = (f"moved by {distance}" for distance in (1, 2, 3))
+    for figure, signs in (("mel_to_clean", 1), ("value_cosine", -1), ("digit_rms", 1)):
+        values = [signs * mean(result, name, 0.2, figure) for name in (one, two)]
+        assert values == sorted(values), figure
+    assert mean(result, one, 0.2, "digit_within_one") == 1.0
+    assert mean(result, one, 0.2, "value_cosine") < 1.0
+    assert mean(result, three, 0.2, "digit_intact") > mean(result, one, 0.2, "digit_intact"), "few have the room"
+    damaged = [row["num_damaged"] for row in result.rows if row["system"] == one]
+    assert 0 < sum(damaged) < sum(row["num_sent"] for row in result.rows if row["system"] == one)
+
+
+def test_a_soft_receiver_gains_more_where_it_knows_the_noise_of_each_bit(step_codec: Any, clips: Path) -> None:
+    gains = {}
+    for channel in ("bsc", "awgn"):
+        result = run(step_codec, clips, channel=channel, p=(0.1,), soft=True)
+        ratios = [mean(result, name, 0.1, "si_sdr_to_clean_db") for name in ("natural, soft", "natural")]
+        gains[channel] = ratios[0] - ratios[1]
+    assert gains["awgn"] > gains["bsc"]
 
 
 def test_a_soft_receiver_of_certain_bits_decodes_what_was_sent(step_codec: Any) -> None:
