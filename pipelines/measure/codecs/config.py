@@ -53,6 +53,9 @@ class ExperimentConfig(ComputeConfig):
     length_edges_s: tuple[float, ...] = option(
         LENGTH_EDGES_S, "Lengths in seconds that separate the groups of files (reconstruction)."
     )
+    group_by: str | None = option(
+        None, "Column of the manifest by whose values figures are also shown, such as language (reconstruction)."
+    )
     steps: tuple[int, ...] = option((1, 2, 3, 4, 5, 6), "Numbers of decoding steps to compare (steps).")
     window_s: float = option(0.02, "Length in seconds of the frame that errors are averaged over (boundaries).")
     transcriber: str | None = option(None, "Folder or hub id of a speech recognizer, for wer and cer (reconstruction).")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from ..results import FigureFacts, Grid, ResultsTable, heading
+from .groups import Group, group_means
 
 LENGTH_EDGES_S = (3.0, 5.0, 10.0, 15.0, 20.0, 25.0)  # of the groups in which appendix A.6 of TAAE looks at lengths
 SECONDS = "seconds"  # the row of every file that holds its length
-
-Group = dict[str, Any]  # one system and group of lengths
 
 
 def by_length(table: ResultsTable, edges_s: Sequence[float] = LENGTH_EDGES_S) -> list[Group]:
@@ -34,12 +32,8 @@ def by_length(table: ResultsTable, edges_s: Sequence[float] = LENGTH_EDGES_S) ->
         lengths = {row.file: float(row.value or 0.0) for row in table.select(system, SECONDS)}
         for low, high in zip((0.0, *edges_s), (*edges_s, None), strict=True):
             files = {name for name, length in lengths.items() if low <= length and (high is None or length < high)}
-            group: Group = {"system": system, "from_s": low, "to_s": high, "num_files": len(files)}
-            for figure in table.figures:
-                one = table.estimate(system, figure, files)
-                counts = {"num_values": one.num_values, "num_missing": one.num_missing}
-                group[figure] = {"mean": one.value, "low": one.low, "high": one.high, **counts}
-            found.append(group)
+            places = {"system": system, "from_s": low, "to_s": high, "num_files": len(files)}
+            found.append({**places, **group_means(table, system, files)})
     return found
 
 

@@ -1,4 +1,4 @@
-"""All figures of a codec's reconstructions, per file, as means with intervals, and over groups of lengths.
+"""All figures of a codec's reconstructions, per file, as means with intervals, and over groups of files.
 
 This is what `latentune evaluate --tokenizer` measures.
 """
@@ -14,7 +14,8 @@ from ...data.audio.find import choose_items
 from ..results import Grid, ResultsTable, heading, interval_text, records
 from ..results.findings import Findings
 from .figures.tokens import FEW_TOKENS, too_few_tokens
-from .lengths import SECONDS, Group, by_length, lengths_grid
+from .groups import Group, by_value, column_values, values_grid
+from .lengths import SECONDS, by_length, lengths_grid
 from .players import Players
 from .plots import lengths_png
 from .published import published_codecs
@@ -31,9 +32,11 @@ def reconstruction_experiment(setup: Setup) -> Findings:
 
     Raises:
         AudioError: no file could be read.
+        ConfigError: no file has the column of `group_by`.
         CheckpointError, ImportError: a speech model that cannot be loaded.
     """
     config = setup.config
+    values = None if config.group_by is None else column_values(setup.items, config.group_by)
     shown = choose_items(setup.items, config.num_players) if config.output is not None else []
     players = Players(shown, config.player_s)
     speech = load_speech_metrics(config)
@@ -54,6 +57,8 @@ def reconstruction_experiment(setup: Setup) -> Findings:
     table.facts |= {"absent_references": absent, "by_length": by_length(table, config.length_edges_s)}
     if others:
         table.facts["others"] = {name: other.facts() for name, other in others.items()}
+    if values is not None:
+        table.facts["by_value"] = by_value(table, values)
     drawn = [name for name in DRAWN if name in table.figures]
     of_files = [name for name in table.figures if not name.startswith("fad_")]
     return Findings(
@@ -65,6 +70,7 @@ def reconstruction_experiment(setup: Setup) -> Findings:
         grids=[
             *_figure_grids(table, config.confidence),
             lengths_grid(_own_groups(table), {name: table.figures[name] for name in drawn}),
+            *_value_grids(table, config.group_by, of_files),
             codec_grid(codec),
         ],
         draw=_draw_lengths(setup, table, drawn) if drawn else None,
@@ -85,6 +91,14 @@ def _figure_grids(table: ResultsTable, confidence: float) -> list[Grid]:
         rows = [[head, *row] for head, row in zip(heads, values, strict=True)]
         grids.append(Grid(caption="reference systems, means", columns=("figure", *references), rows=rows))
     return grids
+
+
+def _value_grids(table: ResultsTable, column: str | None, figures: list[str]) -> list[Grid]:
+    """The means of the codec's own streams by the values of a column, if one was asked for."""
+    if column is None:
+        return []
+    groups = [row for row in table.facts["by_value"] if is_stream(row["system"])]
+    return [values_grid(groups, column, {name: table.figures[name] for name in figures})]
 
 
 def _own_groups(table: ResultsTable) -> list[Group]:
