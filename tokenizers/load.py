@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..core.config import nearest_hint
 from ..core.device import Precision, pick_device, pick_dtype
 from ..core.errors import CheckpointError
 from ..core.hub import HUB_OPTIONS, Source, is_hub_id
@@ -89,8 +90,8 @@ def load_official(source: str | Path, class_name: str | None = None, **options: 
 def _class_at(place: str, options: Mapping[str, Any]) -> type[AudioTokenizer]:
     """Returns the class of the tokenizer at a folder, a file or a hub id."""
     if not is_hub_id(place) and not Path(place).expanduser().exists():
-        known = ", ".join(sorted([*SHIPPED_CARDS, *OFFICIAL_CARDS]))
-        raise CheckpointError(f"there is no file or folder {place!r}, nor a tokenizer of that name: {known}")
+        hint = nearest_hint(place, [*SHIPPED_CARDS, *OFFICIAL_CARDS])
+        raise CheckpointError(f"there is no file or folder {place!r}, nor a tokenizer of that name; {hint}")
     source = Source(place, {name: options[name] for name in HUB_OPTIONS if name in options})
     if (card := official_card(place)) is not None and source.is_remote:
         return tokenizer_class(card.class_name)

@@ -51,6 +51,9 @@ def test_a_cached_repository_is_found_without_a_network(tmp_path: Path, monkeypa
     source = Source(HUB_ID, {"cache_dir": tmp_path})
     assert source.file("x.bin", "a.bin").read_bytes() == b"a"
     assert source.find("x.bin") is None
+    make_cache(tmp_path, "owner/layouts", {"new.bin": b"new", "old.bin": b"old"})
+    both = Source("owner/layouts", {"cache_dir": tmp_path})
+    assert both.file("new.bin", "old.bin").read_bytes() == b"new"
     assert Source(HUB_ID, {"cache_dir": tmp_path, "subfolder": "sub"}).file("b.bin").read_bytes() == b"b"
     assert Source(HUB_ID, {"cache_dir": tmp_path, "revision": COMMIT, "token": "x"}).file("a.bin").is_file()
     assert fetch_folder(HUB_ID, cache_dir=tmp_path, subfolder="sub") == cache / "snapshots" / COMMIT / "sub"
@@ -121,12 +124,15 @@ def ask(endpoint: str, cache: Path, questions: dict[str, tuple[str, dict[str, st
 def test_a_hub_that_answers(tmp_path: Path) -> None:
     """The status and headers are those that the hub sends."""
     refused = {"owner/gated": (403, "GatedRepo"), "owner/private": (401, "RepoNotFound"), "owner/broken": (400, "X")}
-    with answering_hub({f"{HUB_ID}/a.bin": b"content"}, refused) as endpoint:
+    files = {f"{HUB_ID}/a.bin": b"content", "owner/cached/x.bin": b"larger", "owner/cached/a.bin": b"content"}
+    with answering_hub(files, refused) as endpoint:
         questions = {name: (f"owner/{name}", {}) for name in ("name", "gated", "private", "broken")}
         questions["revision"] = (HUB_ID, {"revision": "v9"})
         questions["lacking"] = (HUB_ID, {"subfolder": "sub"})
+        make_cache(tmp_path, "owner/cached", {"a.bin": b"content"})
+        questions["cached"] = ("owner/cached", {})
         said = ask(endpoint, tmp_path, questions)
-    assert said["name"] == "content"
+    assert said["name"] == said["cached"] == "content"  # of "cached", not x.bin, which the hub has as well
     assert said["name find"] == said["lacking find"] == "None"
     assert f"it is gated. Accept its terms at {endpoint}/owner/gated and log in with `hf auth login`" in said["gated"]
     assert "there is no such repository, or it is private" in said["private"]

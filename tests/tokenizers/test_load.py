@@ -126,8 +126,8 @@ def test_official_weights_of_an_unknown_codec_are_refused(tmp_path: Path) -> Non
 
 
 def test_what_is_no_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="codicodec-mini"):
-        load_tokenizer("no-such-codec")
+    with pytest.raises(CheckpointError, match="nor a tokenizer of that name; did you mean 'neucodec'"):
+        load_tokenizer("neucodc")
     with pytest.raises(CheckpointError, match="codicodec-mini"):
         load_tokenizer("folder/weights.safetensors")
     with pytest.raises(CheckpointError, match=r"config\.json"):

@@ -65,5 +65,5 @@ def _with_checkpoint(found: type[Embedder], name: str, checkpoint: Checkpoint) -
     except CheckpointError as error:
         raise CheckpointError(
             f"the embedder {name} needs {what}. Without a network, bring that file (`hf download {hub_id} {file}` "
-            f"where there is one) and give its path as the checkpoint. {error}"
+            f"where there is one) and give its path as the checkpoint: {str(error).partition('. ')[0]}"
         ) from error

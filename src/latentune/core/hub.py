@@ -74,13 +74,17 @@ class Source:
                     return self.folder / name
             raise AbsentFileError(f"{self.folder} contains none of {', '.join(names)}")
         first: AbsentFileError | None = None
-        for name in names:
+        for name in sorted(names, key=self._is_absent_in_cache):  # no second download of the same in another layout
             try:
                 return fetch_file(self.place, name, **self._options)
             except AbsentFileError as error:
                 first = first or error
         assert first is not None
         raise first
+
+    def _is_absent_in_cache(self, name: str) -> bool:
+        where = {key: value for key, value in self._options.items() if key in ("cache_dir", "revision")}
+        return not is_downloaded(self.place, "/".join(filter(None, [self._options.get("subfolder"), name])), **where)
 
     def __str__(self) -> str:
         return self.place if self.is_remote else str(self.given or self.folder)
@@ -93,11 +97,24 @@ def is_hub_id(source: str | Path) -> bool:
     return name.count("/") == 1 and not reads_as_path and not Path(name).exists()
 
 
-def is_downloaded(hub_id: str, *names: str) -> bool:
-    """Returns whether one of these files of the repository `owner/name` is in the hub's cache."""
-    from huggingface_hub import try_to_load_from_cache
+def is_downloaded(hub_id: str, *names: str, **where: Any) -> bool:
+    """Returns whether one of these files of the repository `owner/name` is in the hub's cache.
 
-    return any(isinstance(try_to_load_from_cache(hub_id, name), str) for name in names)
+    Args:
+        hub_id: `owner/name`.
+        names: of the files.
+        where: `cache_dir` and `revision`, where they are not the usual ones.
+
+    Returns:
+        Whether one is there.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return any(isinstance(try_to_load_from_cache(hub_id, name, **where), str) for name in names)
+    except HFValidationError:  # which fetching reports
+        return False
 
 
 def fetch_folder(hub_id: str, **options: Any) -> Path:
