@@ -34,6 +34,11 @@ def boundaries(config: ExperimentConfig) -> Outcome:
     return _measure("boundaries", config)
 
 
+def labels(config: ExperimentConfig) -> Outcome:
+    """Measure how well a linear classifier predicts a label from the latents and tokens of a codec."""
+    return _measure("labels", config)
+
+
 def robustness(config: RobustnessConfig) -> Outcome:
     """Measure what a channel that damages tokens does to the audio of a codec."""
     from ..measure.channel.experiment import run_robustness
@@ -74,10 +79,10 @@ def _measure(name: str, config: ExperimentConfig) -> Outcome:
 
 @click.group(no_args_is_help=True)
 def command() -> None:
-    """Measure one codec: reconstruction, steps, gap, boundaries, robustness, probe."""
+    """Measure one codec: reconstruction, steps, gap, boundaries, labels, robustness, probe."""
 
 
-for run in (reconstruction, steps, gap, boundaries):
+for run in (reconstruction, steps, gap, boundaries, labels):
     command.add_command(ConfigCommand(run, "pipelines.measure.codecs.config:ExperimentConfig"))
 command.add_command(ConfigCommand(robustness, "pipelines.measure.channel.config:RobustnessConfig"))
 command.add_command(ConfigCommand(probe, "pipelines.measure.channel.config:ProbeConfig"))

@@ -56,6 +56,11 @@ class ExperimentConfig(ComputeConfig):
     group_by: str | None = option(
         None, "Column of the manifest by whose values figures are also shown, such as language (reconstruction)."
     )
+    label: str | None = option(None, "Column of the manifest to predict from each stream, such as genre (labels).")
+    folds: int = option(5, "Number of parts of the files, each of which is predicted from the others (labels).")
+    fold_by: str | None = option(
+        None, "Column of the manifest whose values must not be in two folds, such as speaker or album (labels)."
+    )
     steps: tuple[int, ...] = option((1, 2, 3, 4, 5, 6), "Numbers of decoding steps to compare (steps).")
     window_s: float = option(0.02, "Length in seconds of the frame that errors are averaged over (boundaries).")
     transcriber: str | None = option(None, "Folder or hub id of a speech recognizer, for wer and cer (reconstruction).")
@@ -87,6 +92,8 @@ class ExperimentConfig(ComputeConfig):
             raise ConfigError(f"streams are {' and '.join(STREAMS)}, got {wrong[0]!r}")
         if not self.steps or min(self.steps) < 1:
             raise ConfigError(f"steps must be one or more numbers from 1 up, got {list(self.steps)}")
+        if self.folds < 2:
+            raise ConfigError(f"folds must be at least 2, got {self.folds}")
         for name in ("num_players", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")

@@ -14,6 +14,7 @@ from .boundaries import boundaries_experiment
 from .config import ExperimentConfig
 from .evaluate import Progress
 from .gap import gap_experiment
+from .labels import labels_experiment
 from .reconstruction import reconstruction_experiment
 from .setup import Setup
 from .steps import steps_experiment
@@ -23,6 +24,7 @@ EXPERIMENTS: dict[str, Callable[[Setup], Findings]] = {
     "steps": steps_experiment,
     "gap": gap_experiment,
     "boundaries": boundaries_experiment,
+    "labels": labels_experiment,
 }
 
 
