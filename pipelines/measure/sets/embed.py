@@ -75,7 +75,14 @@ class _Open:
 def make_embed_worker(
     device: str, *, source: Source, embedder: Embedder | EmbedderChoice, **settings: Any
 ) -> EmbedWorker:
-    """Returns a worker; an embedder that is only named, and the codec of a source, go to `device`."""
+    """Returns a worker.
+
+    Args:
+        device: of an embedder that is only named, and of the codec of its source.
+        source: of the items.
+        embedder: which embeds them, or which one to load.
+        **settings: of `EmbedWorker`.
+    """
     if isinstance(embedder, EmbedderChoice):
         source.to(pick_device(device))
         embedder = embedder.load(device)

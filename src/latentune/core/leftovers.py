@@ -1,4 +1,4 @@
-"""Names of temporary files that say whose they are, so that those of dead processes can be told from those in use."""
+"""Names of temporary files that say whose they are, so that those of dead processes can be removed."""
 
 from __future__ import annotations
 

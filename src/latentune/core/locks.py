@@ -81,7 +81,7 @@ class Locks:
 
         Args:
             name: of the lock.
-            key: told to those who find the lock held.
+            key: shown to those who find the lock held.
 
         Returns:
             None if this object holds the lock now, or the process that holds it.

@@ -63,7 +63,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[RayEngine]:
 
 
 def evaluation(audio: tuple[Path, Path], engine: str, progress: Any = None) -> dict[str, Any]:
-    """What is measured with an engine, and what is known of the sides."""
+    """Returns the figures that an engine gives, and the facts about the sides."""
     config = EvaluateConfig(
         reference=str(audio[0]), generated=str(audio[1]), engine=engine, bootstrap=20, num_threads=1, device="cpu"
     )
