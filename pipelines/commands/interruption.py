@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end a command in order, with a line that says how to resume, and with a shell's exit code."""
+"""Ctrl-C and SIGTERM: both end a command in order, with a line that says how to resume and a shell's exit code."""
 
 from __future__ import annotations
 
