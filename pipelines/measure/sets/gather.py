@@ -77,7 +77,7 @@ def gather(
     choice: EmbedderChoice | None = None,
     report: Report | None = None,
 ) -> tuple[EmbeddedSet, SideSummary]:
-    """Embeds the audio of a source; processes that torchrun or srun started together share the work.
+    """Embeds the audio of a source; processes that torchrun or srun started together share the work through a cache.
 
     Args:
         source: of the audio.
@@ -96,7 +96,8 @@ def gather(
     """
     work, place = Gathering(source, config, embedder, choice=choice), Place.now()
     items, cache = work.items, work.cache
-    shared = work.share(name) if place.count > 1 else None
+    # without a cache nothing is shared: a training measures in its main process alone
+    shared = work.share(name) if place.count > 1 and cache is not None else None
     if shared is not None:
         shared.work(work.engine, work.make_worker, wait=True)
     summary = SideSummary(source=name)
