@@ -39,7 +39,7 @@ SHARD_ITEMS = 2000  # of a tar
 
 
 class Items:
-    """What all loaders read: latents [N, T, D] float16, ids and texts."""
+    """The content of all loaders: latents [N, T, D] float16, ids and texts."""
 
     def __init__(self, dataset: LatentDataset):
         latents = [item.latents for item in dataset]

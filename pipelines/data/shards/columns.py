@@ -203,6 +203,9 @@ class ItemColumns:
             sha256: that it was recorded with; None if that is not known.
             num_items: that it must have.
 
+        Returns:
+            Its columns.
+
         Raises:
             DatasetError: it is missing, corrupt, or not the one that was recorded.
         """

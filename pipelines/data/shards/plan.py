@@ -227,7 +227,13 @@ def planned_items(table: pyarrow.Table) -> list[PlannedItem]:
 def make_table(
     types: Mapping[str, str], columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None = None
 ) -> pyarrow.Table:
-    """Returns columns as a table of these types, with metadata."""
+    """Returns columns as a table.
+
+    Args:
+        types: name of each column -> its type.
+        columns: name -> values.
+        metadata: of the table.
+    """
     import pyarrow
 
     schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in types.items()])
