@@ -113,7 +113,7 @@ print(json.dumps(answers))
 
 
 def ask(endpoint: str, cache: Path, questions: dict[str, tuple[str, dict[str, str]]]) -> dict[str, str]:
-    """What sources say, in a process of its own that may use the network, whose hub is at `endpoint`."""
+    """Asks sources in a process of its own that may use the network, whose hub is at `endpoint`."""
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "0"}
     command = [sys.executable, "-c", ASK, json.dumps(questions)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
