@@ -39,6 +39,11 @@ def labels(config: ExperimentConfig) -> Outcome:
     return _measure("labels", config)
 
 
+def rates(config: ExperimentConfig) -> Outcome:
+    """Measure rate and distortion of a codec's latents in scalar levels and in residual codebooks."""
+    return _measure("rates", config)
+
+
 def robustness(config: RobustnessConfig) -> Outcome:
     """Measure what a channel that damages tokens does to the audio of a codec."""
     from ..measure.channel.experiment import run_robustness
@@ -79,10 +84,10 @@ def _measure(name: str, config: ExperimentConfig) -> Outcome:
 
 @click.group(no_args_is_help=True)
 def command() -> None:
-    """Measure one codec: reconstruction, steps, gap, boundaries, labels, robustness, probe."""
+    """Measure one codec: reconstruction, steps, gap, boundaries, labels, rates, robustness, probe."""
 
 
-for run in (reconstruction, steps, gap, boundaries, labels):
+for run in (reconstruction, steps, gap, boundaries, labels, rates):
     command.add_command(ConfigCommand(run, "pipelines.measure.codecs.config:ExperimentConfig"))
 command.add_command(ConfigCommand(robustness, "pipelines.measure.channel.config:RobustnessConfig"))
 command.add_command(ConfigCommand(probe, "pipelines.measure.channel.config:ProbeConfig"))

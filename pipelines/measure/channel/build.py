@@ -13,10 +13,10 @@ from ....tokenizers.base import AudioTokenizer, Encoded
 from ...data.audio.find import find_distinct_audio, left_out
 from ...data.audio.item import AudioItem
 from ..codecs.audio import read_reference
+from ..codecs.rvq import RVQBaseline, matching_codebooks
 from .channel import LEVEL_CHANNEL, PACKET_CHANNEL
 from .config import RobustnessConfig
 from .labelling import Labelling
-from .rvq import RVQBaseline, matching_codebooks
 from .soft import count_usage
 from .systems import SOFT, OwnTokens, RVQTokens, System, TokenStream
 

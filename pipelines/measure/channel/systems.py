@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ....tokenizers.base import AudioTokenizer, Encoded
+from ..codecs.rvq import RVQBaseline
 from .channel import BitChannel, lose_packets, move_levels
 from .concealment import CONCEALMENTS
 from .labelling import Labelling
-from .rvq import RVQBaseline
 from .soft import ValueMap, word_posteriors
 
 PLAIN, SOFT = "plain", "soft"

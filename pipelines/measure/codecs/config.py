@@ -61,6 +61,14 @@ class ExperimentConfig(ComputeConfig):
     fold_by: str | None = option(
         None, "Column of the manifest whose values must not be in two folds, such as speaker or album (labels)."
     )
+    levels: tuple[int, ...] = option(
+        (2, 3, 4, 6, 8, 16), "Numbers of levels per dimension to quantize the latents to (rates).", name="level"
+    )
+    fit_audio: str | None = option(
+        None, "Audio to fit residual codebooks to, not the audio that is measured (rates). By default there are none."
+    )
+    codebooks: tuple[int, ...] = option((1, 2, 4, 8), "Numbers of residual codebooks to compare (rates).")
+    codebook_size: int = option(256, "Number of entries per residual codebook (rates).")
     steps: tuple[int, ...] = option((1, 2, 3, 4, 5, 6), "Numbers of decoding steps to compare (steps).")
     window_s: float = option(0.02, "Length in seconds of the frame that errors are averaged over (boundaries).")
     transcriber: str | None = option(None, "Folder or hub id of a speech recognizer, for wer and cer (reconstruction).")
@@ -92,6 +100,9 @@ class ExperimentConfig(ComputeConfig):
             raise ConfigError(f"streams are {' and '.join(STREAMS)}, got {wrong[0]!r}")
         if not self.steps or min(self.steps) < 1:
             raise ConfigError(f"steps must be one or more numbers from 1 up, got {list(self.steps)}")
+        for name, least in (("levels", 2), ("codebooks", 1)):
+            if min(getattr(self, name), default=least) < least or (name == "codebooks" and not self.codebooks):
+                raise ConfigError(f"{name} must be numbers from {least} up, got {list(getattr(self, name))}")
         if self.folds < 2:
             raise ConfigError(f"folds must be at least 2, got {self.folds}")
         for name in ("num_players", "seed"):

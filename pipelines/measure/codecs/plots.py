@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ....core.figures import new_figure, save_png
-from ..results import FigureFacts
+from ..results import FigureFacts, ResultsTable
 
 PANEL_INCHES = (4.4, 3.4)
 PANELS_PER_ROW = 4
@@ -113,6 +113,40 @@ def lengths_png(
             axes.errorbar(places, means, yerr=spread, fmt=f"C{number}o-", markersize=4, capsize=3, label=system)
         axes.set(xlabel="length (s), number of files", ylabel=figure_title(name, facts), xlim=(-0.5, len(labels) - 0.5))
         axes.set_xticks(range(len(labels)), labels, fontsize="x-small")
+        axes.grid(alpha=0.3)
+    for axes in grid[len(figures) :]:
+        axes.set_axis_off()
+    grid[0].legend(fontsize="small")
+    figure.suptitle(title)
+    save_png(figure, target)
+
+
+def rates_png(target: str | Path | BinaryIO, *, table: ResultsTable, figures: Sequence[str], title: str) -> None:
+    """Draws figures over the bit rate, one line per kind of quantizer; the unquantized latents are dashed.
+
+    Args:
+        target: a path, or a binary file.
+        table: whose systems have the facts `quantizer` and `bitrate_bps`, but for `latents`.
+        figures: drawn, by name.
+        title: of the plot.
+    """
+    columns = min(3, len(figures))
+    lines = -(-len(figures) // columns)
+    figure = new_figure(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * lines)
+    grid = figure.subplots(lines, columns, squeeze=False).flatten()
+    kinds = dict.fromkeys(facts["quantizer"] for facts in table.systems.values() if "quantizer" in facts)
+    for axes, name in zip(grid, figures, strict=False):
+        for number, kind in enumerate(kinds):
+            systems = [
+                (one, facts["bitrate_bps"]) for one, facts in table.systems.items() if facts.get("quantizer") == kind
+            ]
+            points = sorted(
+                (rate, found) for one, rate in systems if (found := table.estimate(one, name).value) is not None
+            )
+            axes.plot(*zip(*points, strict=True) if points else ((), ()), f"C{number}o-", markersize=4, label=kind)
+        if "latents" in table.systems and (clean := table.estimate("latents", name).value) is not None:
+            axes.axhline(clean, color="0.4", linestyle="--", linewidth=1, label="latents")
+        axes.set(xscale="log", xlabel="bit rate (bit/s)", ylabel=figure_title(name, table.figures[name]))
         axes.grid(alpha=0.3)
     for axes in grid[len(figures) :]:
         axes.set_axis_off()

@@ -15,6 +15,7 @@ from .config import ExperimentConfig
 from .evaluate import Progress
 from .gap import gap_experiment
 from .labels import labels_experiment
+from .rates import rates_experiment
 from .reconstruction import reconstruction_experiment
 from .setup import Setup
 from .steps import steps_experiment
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, Callable[[Setup], Findings]] = {
     "gap": gap_experiment,
     "boundaries": boundaries_experiment,
     "labels": labels_experiment,
+    "rates": rates_experiment,
 }
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from latentune.pipelines.measure.channel.labelling import Labelling
-from latentune.pipelines.measure.channel.rvq import RVQBaseline, matching_codebooks
 from latentune.pipelines.measure.channel.soft import word_posteriors
 from latentune.pipelines.measure.channel.systems import RVQTokens
+from latentune.pipelines.measure.codecs.rvq import RVQBaseline, matching_codebooks
 from latentune.tokenizers.base import AudioTokenizer
 
 
