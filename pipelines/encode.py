@@ -318,16 +318,14 @@ def _announce(config: EncodeConfig, job: ShardJob, plan: Plan, num_open: int, co
 
 def _warn_without_text(dataset: LatentDataset, config: EncodeConfig) -> None:
     """Logs a warning if a generator that is trained on the dataset would learn nothing of prompts."""
-    found: set[str] = set()
-    for meta in dataset.metas():
-        if config.captions or is_given(meta["metadata"].get(TEXT)):
-            return
-        found.update(meta["metadata"])
+    columns = dataset.columns
+    if config.captions or any(map(is_given, columns.distinct(TEXT))):
+        return
     logger.warning(
         "no item has a %s (metadata columns: %s): a generator that is trained on this dataset follows no prompt, "
         "unless data.conditions.text names a column with texts",
         TEXT,
-        ", ".join(sorted(found)) or "none",
+        ", ".join(sorted(columns.metadata)) or "none",
     )
 
 
