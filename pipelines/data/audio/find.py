@@ -86,7 +86,8 @@ class AudioSource:
     def _in_folder(self) -> Iterator[AudioItem]:
         """Yields the audio files of a folder, or where there are none what is in its archives and tables."""
         if isinstance(self.place, Path):
-            packed, names = [], []
+            packed: list[str] = []
+            names: list[str] = []
             for name in file_names(self.place):
                 (packed if name.lower().endswith(PACKED) else names).append(name)
             files: Iterator[AudioItem] = (AudioItem(path=self.place / n, name=n) for n in sorted(names) if _is_audio(n))

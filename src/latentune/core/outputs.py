@@ -17,7 +17,7 @@ from .files import write_text, writing
 logger = logging.getLogger(__name__)
 
 PROBE_BYTES = 4096  # a smaller file needs no block of its own on some file systems
-URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")  # also of a path that was made of one; a drive has a single letter
+SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:$")  # part of a path that was made of a URL; a drive has one letter
 SLUG_LENGTH = 40  # characters
 
 
@@ -28,7 +28,7 @@ def prepare_output(folder: str | Path) -> Path:
         OutputError: files cannot be written; the message names the folder and the reason.
         ValueError: the folder is a URL.
     """
-    if URL.match(str(folder)):
+    if any(SCHEME.match(part) for part in Path(folder).parts):
         raise ValueError(f"cannot write to {folder}: of URLs, only `encode` writes to them; give a folder and copy it")
     path = Path(folder).expanduser()
     with writing(f"to the folder {path}"):
