@@ -1,87 +1,166 @@
-"""The past of a sequence that is being sampled, which the next position can see, cached or not.
+"""The past of a sequence that is being sampled, which the next position can see.
 
-Shape letters: B batch, K digits of all codebooks, W width, G branches of the guidance.
+Shape letters: N items, G branches of the guidance, R rows (N * G, the branches of an item in a row), K digits of a
+frame, W width, P positions of the conditions before the sequence. A frame is what the network draws at a time: a patch.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers.cache import SlotCache
 from ..conditions import Conditions
 from ..parts.guidance import guidance_branches
+from .draw import DigitFilter
+from .step import StepWeights
+from .trunk import rotary_turns, run_trunk
 
 if TYPE_CHECKING:
     from .lm import TokenLM
     from .sampling import TokenSampling
 
+BLOCK = 128  # slots: a step reads whole blocks of the cache, as far as it is filled
+PIECE = 256  # positions that are read at a time, which bounds the memory of their attention
+
 
 class Context:
-    """Conditions, BOS and the tokens of the window so far, once for each branch of the guidance.
+    """Conditions, BOS and the frames of the window so far, once for each branch of the guidance.
 
     The window holds at most `max_frames` token frames, in whole chunks. When it is full it moves on by half of that:
-    the older tokens are forgotten, and the conditions say that the item now starts later in its recording, as training
+    the older frames are forgotten, and the conditions say that the item now starts later in its recording, as training
     crops do.
+
+    Args:
+        model: the language model, whose weights are copied.
+        conditions: of N items.
+        options: of the sampler.
+        num_patches: of the longest item; None: there is no end.
     """
 
-    def __init__(self, model: TokenLM, conditions: Conditions, options: TokenSampling):
-        self.model, self.conditions, self.options = model, conditions, options
-        self.use_cache = options.use_cache
-        self.weights: tuple[float, ...] = ()  # of the branches
-        self.first_frame = 0  # of the window
-        self.cache: Any | None = None
-        self.start, self.start_mask = self._start()
-        self.fed = 0  # token frames of the window that the cache holds
+    def __init__(self, model: TokenLM, conditions: Conditions, options: TokenSampling, num_patches: int | None = None):
+        self.model, self.weights = model, StepWeights.of(model)
+        settings = model.settings
+        self.window = min(settings.window_patches, num_patches or settings.window_patches)
+        num_digits = len(model.head.levels)
+        self.first_patch = 0  # of the window
+        self._past = torch.zeros(len(conditions), self.window, num_digits, dtype=torch.int64, device=model.device)
+        self._count = 0  # patches of the window that are past
+        self._cache: SlotCache | None = None
+        self.ask(conditions, options)
 
     def ask(self, conditions: Conditions, options: TokenSampling) -> None:
-        """Changes the conditions and options; the tokens of the window are then read again behind the new ones."""
+        """Changes the conditions and options; the patches of the window are then read again behind the new ones."""
         self.conditions, self.options = conditions, options
-        self._begin()
+        self._start = self._begin()
 
-    def hidden(self, digits: Tensor, first: int = 0) -> Tensor:
-        """Returns the hidden state [G * B, W] that predicts the next frame.
+    def feed(self, past: Tensor) -> None:
+        """Takes the digits [N, n, K] of a past that was not drawn here, at the very beginning."""
+        while past.shape[1] - self.first_patch >= self.model.settings.window_patches:
+            self.first_patch += self.model.settings.window_step
+        self._count = past.shape[1] - self.first_patch
+        self._past[:, : self._count] = past[:, self.first_patch :]
+        self._start = self._begin()
+
+    @torch.no_grad()
+    def draw(self, uniform: Tensor, known: Tensor) -> Tensor:
+        """Draws the next patch.
 
         Args:
-            digits: [B, n, K] of the past.
-            first: number of their first frame, where frames before the window are not handed in.
+            uniform: [N', K] numbers in [0, 1) for the first N' items; the others have ended.
+            known: [N', K] digits that are given, -1 where one is to be drawn.
+
+        Returns:
+            Digits [N', K] int64.
         """
-        self._move_window(first + digits.shape[1])
-        window = digits[:, self.first_frame - first :]
-        if not self.use_cache or self.cache is None:
-            x = torch.cat([self.start, self._embed(window, 0)], 1)
-            hidden, cache = self.model.attend_cached(x, self.start_mask, None)
-        else:
-            x = self._embed(window[:, self.fed :], self.fed)
-            hidden, cache = self.model.attend_cached(x, self.start_mask, self.cache)
-        if self.use_cache:
-            self.cache, self.fed = cache, window.shape[1]
-        return hidden[:, -1]
+        items, rows = len(uniform), len(uniform) * len(self.branch_weights)
+        if self._count == self.model.settings.window_patches:
+            self._move_window()
+        x, cache = self._read(items) if self._x is None or self._cache is None else (self._x[:rows], self._cache)
+        digits, self._x = self.model.step(
+            self.weights,
+            cache.rows(rows),
+            x,
+            self._slots[self._filled : self._filled + 1],
+            self._turns,
+            self._bias[:rows],
+            (self._filled // BLOCK + 1) * BLOCK,
+            self.model.embed_place(self._count),
+            uniform,
+            known,
+            self._filters,
+            self._guidance,
+        )
+        self._past[:items, self._count] = digits
+        self._count += 1
+        self._filled += 1
+        return digits
 
-    def _embed(self, digits: Tensor, first_frame: int) -> Tensor:
-        x = self.model.embed(digits, first_frame)
-        return x.repeat(len(self.weights), 1, 1)
+    def _move_window(self) -> None:
+        step = self.model.settings.window_step
+        self.first_patch += step
+        self._count -= step
+        self._past[:, : self._count] = self._past[:, step:].clone()
+        self._start = self._begin()
 
-    def _move_window(self, num_frames: int) -> None:
-        settings = self.model.settings
-        chunk = settings.binding.spec.chunk_tokens
-        step = max(1, settings.max_chunks // 2) * chunk
-        before = self.first_frame
-        while num_frames - self.first_frame >= settings.max_chunks * chunk:
-            self.first_frame += step
-        if self.first_frame != before:
-            self._begin()
-
-    def _begin(self) -> None:
-        self.start, self.start_mask = self._start()
-        self.cache, self.fed = None, 0
-
-    def _start(self) -> tuple[Tensor, Tensor | None]:
-        spec = self.model.binding.spec
-        seconds = self.first_frame / spec.token_rate_hz
+    def _begin(self) -> tuple[Tensor, Tensor | None]:
+        """Returns the embeddings [R, P + 1, W] of conditions and BOS, and their mask [R, P + 1] if one is ragged."""
+        self._x: Tensor | None = None  # embeddings [R, W] of the last position, which a step reads; None: not known
         encoder = self.model.condition_encoder
+        seconds = self.first_patch * self.model.settings.patch_frames / self.model.binding.spec.token_rate_hz
         conditions = encoder.later(self.conditions, seconds) if seconds else self.conditions
         branches = guidance_branches(encoder, conditions, self.options)
-        self.weights = branches.weights
-        return self.model.start_embeddings(branches.encoded)
+        self.branch_weights = branches.weights
+        start, mask = self.model.start_embeddings(branches.encoded)
+        count, dtype = len(branches.weights), self.model.bos.dtype
+        self._filters = DigitFilter.of(self.options, start)
+        self._guidance = torch.tensor(branches.weights, device=start.device) if count > 1 else None
+        return _item_by_item(start.to(dtype), count), None if mask is None else _item_by_item(mask, count)
+
+    def _read(self, items: int) -> tuple[Tensor, SlotCache]:
+        """Writes conditions, BOS and the window into the cache, all but the last position, whose embedding it returns.
+
+        Args:
+            items: how many of the items have not ended.
+        """
+        start, mask = self._start
+        count = len(self.branch_weights)
+        rows = items * count
+        past = self.model.embed(self._past[:items, : self._count]).to(start.dtype)
+        x = torch.cat([start[:rows], past.repeat_interleave(count, 0)], 1)
+        cache = self._allocate(start)
+        self._filled = x.shape[1] - 1
+        hidden = None if mask is None else F.pad(~mask, (0, cache.capacity - mask.shape[1]), value=False)
+        for begin in range(0, self._filled, PIECE):
+            end = min(begin + PIECE, self._filled)
+            bias = x.new_full((1, 1, end - begin, end), -torch.inf).triu(begin + 1)
+            if hidden is not None:
+                bias = bias.expand(rows, -1, -1, -1).masked_fill(hidden[:rows, None, None, :end], -torch.inf)
+            slots, turns = self._slots[begin:end], self._turns[begin:end].unsqueeze(0)
+            run_trunk(self.weights.trunk, cache.rows(rows), x[:, begin:end], slots, turns, bias)
+        self._bias = x.new_full((len(start), 1, 1, cache.capacity), -torch.inf)
+        self._bias[..., : self._filled] = 0.0
+        if hidden is not None:
+            self._bias.masked_fill_(hidden[:, None, None], -torch.inf)
+        return x[:, -1].contiguous(), cache
+
+    def _allocate(self, start: Tensor) -> SlotCache:
+        """Returns the cache, which is made again only for other branches."""
+        settings = self.model.settings
+        head_dim = settings.width // settings.heads
+        capacity = -(-(start.shape[1] + self.window) // BLOCK) * BLOCK
+        shape = (len(start), settings.heads, capacity, head_dim)
+        if self._cache is None or self._cache.keys[0].shape != shape:
+            self._cache = SlotCache.allocate(settings.depth, shape, start)
+            self._slots = torch.arange(capacity, device=start.device)
+            turned = self.model.rotary_dim
+            self._turns = rotary_turns(capacity, turned, head_dim, settings.rotary_base, start)
+        return self._cache
+
+
+def _item_by_item(x: Tensor, count: int) -> Tensor:
+    """Returns x [N * G, ...] of items in the order of the branches, with the G branches of each item in a row."""
+    return x.unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)

@@ -69,11 +69,6 @@ class DigitEmbedding(nn.Module):
         vectors: Tensor = self.table(digits + self.first_row)
         return vectors
 
-    def one(self, digit: Tensor, k: int) -> Tensor:
-        """Returns the vectors [..., W] of digits [...] at place k."""
-        vectors: Tensor = self.table(digit + self.first_row[k])
-        return vectors
-
 
 class DigitHead(nn.Module):
     """p(digit_k | hidden state, digits before k): a small residual network on hidden state + sum of earlier digits.
@@ -83,6 +78,7 @@ class DigitHead(nn.Module):
 
     def __init__(self, hidden_width: int, levels: Sequence[int], width: int):
         super().__init__()
+        self.levels = tuple(levels)
         count, most = len(levels), max(levels)
         self.from_hidden = nn.Linear(hidden_width, width)
         self.earlier = DigitEmbedding(levels, width)
@@ -101,26 +97,8 @@ class DigitHead(nn.Module):
         """Returns logits [..., K, L] float32 of each digit of hidden states [..., W] with true digits [..., K]."""
         embedded = self.earlier.each(digits)
         earlier = embedded.cumsum(-2) - embedded  # of the digits before k alone
-        x = self.start(hidden).unsqueeze(-2) + earlier + self.place
+        x = self.from_hidden(hidden).unsqueeze(-2) + earlier + self.place
         x = self.norm(x + self.network(x))
         logits = torch.einsum("...kw,kwl->...kl", x, self.weight.to(x.dtype)).float() + self.bias.float()
         logits = logits.masked_fill(self.absent, IMPOSSIBLE)
-        return logits
-
-    def start(self, hidden: Tensor) -> Tensor:
-        """Returns the part [..., W] of hidden states in every digit, which is the first state of `next_logits`."""
-        state: Tensor = self.from_hidden(hidden)
-        return state
-
-    def next_logits(self, state: Tensor, k: int) -> Tensor:
-        """Returns logits [..., L] float32 of digit k.
-
-        Args:
-            state: [..., W] of `start`, plus the embeddings (`earlier.one`) of the digits before k.
-            k: place of the digit.
-        """
-        x = state + self.place[k]
-        x = self.norm(x + self.network(x))
-        logits: Tensor = (x @ self.weight[k].to(x.dtype)).float() + self.bias[k].float()
-        logits = logits.masked_fill(self.absent[k], IMPOSSIBLE)
         return logits

@@ -1,16 +1,18 @@
 """A language model over the token stream of any FSQ codec, on x-transformers' decoder.
 
 Shape letters: B batch, T' token frames, Q codebooks, K digits of all codebooks, L most levels of a digit, W width,
-P positions of the conditions before the sequence.
+P positions of the conditions before the sequence, n patches of C token frames each.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from x_transformers import Decoder
 
@@ -27,6 +29,7 @@ from ..stream import GeneratorStream
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
 from .documents import decode_documents, serve_documents
 from .sampling import TokenSampling, sample_tokens
+from .step import SamplingStep
 from .stream import TokenStream
 
 
@@ -44,6 +47,9 @@ class TokenLMConfig:
     max_frames: int = option(
         4096, "Length of the context in token frames. Longer items are sampled with a window that moves on."
     )
+    patch_frames: int = option(
+        1, "Token frames that one step of the network gives. More make sampling faster and the model weaker."
+    )
     rotary_base: float = option(10_000.0, "Base of the rotary positions.")
     trained_on: TrainedOn = option(factory=TrainedOn, help="Facts about the training data. Training fills them in.")
 
@@ -53,21 +59,36 @@ class TokenLMConfig:
             raise ValueError("width, depth, heads, mlp_ratio and digit_width must be positive")
         if self.width % self.heads or self.width // self.heads % 4:
             raise ValueError(f"heads {self.heads} must divide width {self.width} into multiples of 4")
-        if self.max_chunks < 1:
+        if self.patch_frames < 1:
+            raise ValueError(f"patch_frames must be at least 1, got {self.patch_frames}")
+        if self.max_frames < self.unit_frames:
             raise ValueError(
-                f"max_frames must hold a chunk of {self.binding.spec.chunk_tokens} tokens, got {self.max_frames}"
+                f"max_frames must hold {self.unit_frames} token frames, which are whole chunks of "
+                f"{self.binding.spec.chunk_tokens} and whole patches of {self.patch_frames}, got {self.max_frames}"
             )
 
     @property
-    def max_chunks(self) -> int:
-        """Whole chunks of the context."""
-        return self.max_frames // self.binding.spec.chunk_tokens
+    def unit_frames(self) -> int:
+        """The fewest token frames that are whole chunks and whole patches."""
+        return math.lcm(self.binding.spec.chunk_tokens, self.patch_frames)
+
+    @property
+    def window_patches(self) -> int:
+        """Patches of the context, in whole chunks."""
+        return self.max_frames // self.unit_frames * self.unit_frames // self.patch_frames
+
+    @property
+    def window_step(self) -> int:
+        """Patches by which a full window moves on: half of it, in whole chunks."""
+        units = max(1, self.max_frames // self.unit_frames // 2)
+        return units * self.unit_frames // self.patch_frames
 
 
 class TokenLM(LatentGenerator):
-    """Conditions, BOS, tokens: each position predicts the digits of the next token (see `digits`).
+    """Conditions, BOS, tokens: each position predicts the digits of the next patch of tokens (see `digits`).
 
-    A token's input is the sum of its digits' embeddings and that of its index inside its chunk.
+    A patch is `patch_frames` token frames, whose digits are set end to end: one frame with more digits. Its input is
+    the sum of its digits' embeddings and that of its index inside its chunk.
     """
 
     config_class = TokenLMConfig
@@ -80,8 +101,8 @@ class TokenLM(LatentGenerator):
     def __init__(self, config: TokenLMConfig):
         super().__init__(config)
         spec, width = config.binding.spec, config.width
-        digit_levels = [size for levels in spec.levels for size in levels]
-        # half of each head turns, as is x-transformers' default: cached keys are rotated again at each step
+        digit_levels = [size for levels in spec.levels for size in levels] * config.patch_frames
+        # half of each head turns, as is x-transformers' default
         self.rotary_dim = width // config.heads // 2
         self.condition_encoder = ConditionEncoder(config.conditioning)
         if self.condition_encoder.gives_frames:
@@ -106,6 +127,7 @@ class TokenLM(LatentGenerator):
         )
         serve_documents(self.decoder)
         self.head = DigitHead(width, digit_levels, config.digit_width)
+        self.step = SamplingStep()
 
     @property
     def can_pack(self) -> bool:
@@ -145,7 +167,7 @@ class TokenLM(LatentGenerator):
             )
         if mask is not None:
             tokens = tokens.masked_fill(~mask[..., None], 0)
-        digits = tokens_to_digits(tokens, self.binding.spec.levels)
+        digits = self.to_patches(tokens_to_digits(tokens, self.binding.spec.levels))
         encoded: EncodedConditions = (
             conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
         )
@@ -154,18 +176,29 @@ class TokenLM(LatentGenerator):
         start, start_mask = self.start_embeddings(encoded)
         x = torch.cat([start, self.embed(digits[:, :-1])], 1)
         if self.packed and mask is not None:
-            return self._packed_logits(x, start_mask, mask, digits)
-        logits: Tensor = self.head(self.attend(x, start_mask)[:, start.shape[1] - 1 :], digits)
-        return logits
+            real = F.pad(mask, (0, -mask.shape[1] % self.settings.patch_frames))
+            logits = self._packed_logits(x, start_mask, real.unflatten(1, (digits.shape[1], -1)).any(-1), digits)
+        else:
+            logits = self.head(self.attend(x, start_mask)[:, start.shape[1] - 1 :], digits)
+        return self.to_frames(logits)[:, : tokens.shape[1]]
+
+    def to_patches(self, digits: Tensor) -> Tensor:
+        """Returns the digits [B, n, C K] of patches of digits [B, T', K], the last one filled up with zeros."""
+        padded = F.pad(digits, (0, 0, 0, -digits.shape[1] % self.settings.patch_frames))
+        return padded.unflatten(1, (-1, self.settings.patch_frames)).flatten(2)
+
+    def to_frames(self, patches: Tensor) -> Tensor:
+        """Returns what digits of patches [B, n, C K, ...] have as that of token frames [B, n C, K, ...]."""
+        return patches.unflatten(2, (self.settings.patch_frames, -1)).flatten(1, 2)
 
     def _packed_logits(self, x: Tensor, start_mask: Tensor | None, mask: Tensor, digits: Tensor) -> Tensor:
-        """Returns digit logits [B, T', K, L] of a sequence of embeddings [B, n, W], computed for what is real alone.
+        """Returns digit logits [B, n, C K, L] of a sequence of embeddings, computed for what is real alone.
 
         Args:
-            x: [B, n, W] embeddings of conditions, BOS and all tokens but the last.
+            x: [B, P + n, W] embeddings of conditions, BOS and all patches but the last.
             start_mask: [B, P + 1] bool of the first embeddings; None: all are real.
-            mask: [B, T'] bool of the tokens.
-            digits: [B, T', K] of the tokens.
+            mask: [B, n] bool of the patches.
+            digits: [B, n, C K] of the patches.
         """
         count = x.shape[1] - mask.shape[1] + 1  # P + 1
         start = mask.new_ones(len(mask), count) if start_mask is None else start_mask
@@ -182,46 +215,37 @@ class TokenLM(LatentGenerator):
         if self.from_condition is not None:
             parts.append(self.from_condition(conditions.tokens))
         parts.append(self.bos.to(parts[0].dtype).expand(len(conditions), 1, -1))
-        mask = None if conditions.mask is None else nn.functional.pad(conditions.mask, (1, 1), value=True)
+        mask = None if conditions.mask is None else F.pad(conditions.mask, (1, 1), value=True)
         return torch.cat(parts, 1), mask
 
-    def embed(self, digits: Tensor, first_frame: int = 0) -> Tensor:
-        """Returns embeddings [B, n, W] of digits [B, n, K]; `first_frame` counts from the start of a chunk."""
-        frames = torch.arange(first_frame, first_frame + digits.shape[1], device=digits.device)
-        x: Tensor = self.digit_embedding(digits) + self.chunk_position[frames % len(self.chunk_position)]
+    def embed(self, digits: Tensor, first_patch: int = 0) -> Tensor:
+        """Returns embeddings [B, n, W] of digits [B, n, C K]; `first_patch` counts from the start of a chunk."""
+        patches = torch.arange(first_patch, first_patch + digits.shape[1], device=digits.device)
+        x: Tensor = self.digit_embedding(digits) + self.embed_place(patches)
         return x
 
-    def attend(self, x: Tensor, start_mask: Tensor | None) -> Tensor:
-        """Returns hidden states [B, n, W] of a whole sequence of embeddings [B, n, W]."""
-        hidden, _ = self.attend_cached(x, start_mask, None)
-        return hidden
+    def embed_place(self, patch: Tensor | int) -> Tensor:
+        """Returns the embeddings [..., W] of the places of patches [...] inside their chunks."""
+        return self.chunk_position[patch * self.settings.patch_frames % len(self.chunk_position)]
 
-    def attend_cached(self, x: Tensor, start_mask: Tensor | None, cache: Any | None) -> tuple[Tensor, Any]:
-        """Returns hidden states [B, n, W] of embeddings that follow what a cache holds, and the cache with them added.
+    def attend(self, x: Tensor, start_mask: Tensor | None) -> Tensor:
+        """Returns hidden states [B, N, W] of a whole sequence of embeddings [B, N, W].
 
         Args:
-            x: [B, n, W] embeddings.
+            x: embeddings.
             start_mask: [B, P + 1] bool of the first embeddings, True where one is real; None: all are.
-            cache: of the call before; None at the start.
         """
-        total = x.shape[1] + (cache.cache_length if cache is not None else 0)
         seen = None
         if start_mask is not None:
-            seen = nn.functional.pad(start_mask, (0, total - start_mask.shape[1]), value=True)
-        hidden, cache = self.decoder(
-            x.to(self.bos.dtype),
-            self_attn_kv_mask=seen,
-            rotary_pos_emb=rotary_for_x_transformers(total, self.rotary_dim, self.settings.rotary_base, x),
-            cache=cache,
-            cache_age=x.shape[1],
-            return_hiddens=True,
-        )
-        return hidden, cache
+            seen = F.pad(start_mask, (0, x.shape[1] - start_mask.shape[1]), value=True)
+        rotary = rotary_for_x_transformers(x.shape[1], self.rotary_dim, self.settings.rotary_base, x)
+        hidden: Tensor = self.decoder(x.to(self.bos.dtype), self_attn_kv_mask=seen, rotary_pos_emb=rotary)
+        return hidden
 
     @property
     def compiled_parts(self) -> Sequence[nn.Module]:
-        """None: the length of the cache, and so the graph, is another one in each step."""
-        return ()
+        """The step of sampling. (Training compiles the call of the whole network.)"""
+        return [self.step]
 
     def sample(
         self,

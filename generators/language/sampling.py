@@ -33,7 +33,6 @@ class TokenSampling(SamplingConfig):
     temperature: float = option(1.0, "Divisor of each digit's logits; 0 takes the likeliest digit.")
     top_k: int | None = option(None, "Number of likeliest levels of each digit that are drawn from. By default all.")
     top_p: float = option(1.0, "Probability that the likeliest levels of each digit reach together; the rest is cut.")
-    use_cache: bool = option(True, "Keep keys and values of the past. Without it the result takes longer.", hidden=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,32 +42,6 @@ class TokenSampling(SamplingConfig):
             raise ValueError(f"top_k must be at least 1, or None for all levels, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
-
-
-def draw_digit(logits: Tensor, uniform: Tensor, options: TokenSampling) -> Tensor:
-    """Draws digits by inversion of the filtered distribution, which lets the caller draw all randomness beforehand.
-
-    Args:
-        logits: [B, L].
-        uniform: [B] numbers in [0, 1), one per item.
-        options: temperature, `top_k` and `top_p`.
-
-    Returns:
-        Digits [B] int64.
-    """
-    if options.temperature == 0:
-        return logits.argmax(-1)
-    # float64, so that a sum of probabilities never falls short of a uniform number below 1
-    probabilities = torch.softmax(logits.double() / options.temperature, -1)
-    ordered, levels = probabilities.sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(-1) - ordered
-    keep = before < options.top_p
-    if options.top_k is not None:
-        keep[..., options.top_k :] = False
-    cumulative = (ordered * keep).cumsum(-1)
-    target = uniform.double()[:, None] * cumulative[:, -1:]
-    place = (cumulative <= target).sum(-1, keepdim=True).clamp_max(logits.shape[-1] - 1)
-    return levels.gather(-1, place).squeeze(-1)
 
 
 @torch.no_grad()
@@ -108,78 +81,81 @@ def sample_tokens(
             "a token language model draws each token from those before it, so only the first chunks of an item can be "
             "given: keep no chunk after one that is to be sampled, or use a diffusion generator with attention full"
         )
+    patch, device = model.settings.patch_frames, model.device
     frames = torch.tensor(request.num_chunks) * spec.chunk_tokens
-    known = request.keep.sum(1) * spec.chunk_tokens
-    num_frames, first = int(frames.max()), int(known.min())
-    digits = _known_digits(model, request, encoded, num_frames)
+    patches = [-(-count // patch) for count in frames.tolist()]
+    begins = (request.keep.sum(1) * spec.chunk_tokens // patch).tolist()
+    known = _known_digits(model, request, encoded)
     seeds = [draw_seed(generator) for _ in range(len(request))]
-    chunks = range(first // spec.chunk_tokens, num_frames // spec.chunk_tokens)
-    uniform = draw_uniform(model, seeds, chunks)
-    is_known = (torch.arange(num_frames) < known[:, None]).to(model.device)
-    context = Context(model, conditions, options)
-    for frame in range(first, num_frames):
-        hidden = context.hidden(digits[:, :frame])
-        drawn = draw_frame(model, hidden, context.weights, uniform[:, frame - first], options)
-        digits[:, frame] = torch.where(is_known[:, frame, None], digits[:, frame], drawn)
-        if callback is not None:
-            callback(frame + 1 - first, num_frames - first)
-    tokens = digits_to_tokens(digits, spec.levels)
-    return tokens.masked_fill((torch.arange(num_frames) >= frames[:, None]).to(tokens.device)[..., None], 0)
+    first = min(begins)
+    uniform = draw_uniform(model, seeds, range(first, max(patches)))
+    order = sorted(range(len(request)), key=lambda item: -patches[item])  # those that end first leave last rows
+    drawn = torch.empty_like(known)
+    drawn[order] = _draw_all(
+        model,
+        Context(model, conditions.rows(order), options, max(patches)),
+        [patches[item] for item in order],
+        first,
+        uniform[order],
+        known[order],
+        callback,
+    )
+    tokens = digits_to_tokens(model.to_frames(drawn)[:, : int(frames.max())], spec.levels)
+    return tokens.masked_fill((torch.arange(tokens.shape[1]) >= frames[:, None]).to(device)[..., None], 0)
 
 
-def draw_uniform(model: TokenLM, seeds: Sequence[int], chunks: range) -> Tensor:
-    """Returns the randomness of some chunks of the items, which depends on nothing but their seeds and numbers.
+def draw_uniform(model: TokenLM, seeds: Sequence[int], patches: range) -> Tensor:
+    """Returns the randomness of some patches of the items, which depends on nothing but their seeds and numbers.
 
     Args:
         model: the language model.
         seeds: of the B items.
-        chunks: numbers of the chunks.
+        patches: numbers of the patches, at least one.
 
     Returns:
-        Numbers [B, frames of these chunks, K] in [0, 1).
+        Numbers [B, n, C K] in [0, 1).
     """
-    spec = model.binding.spec
+    spec, patch = model.binding.spec, model.settings.patch_frames
     shape = spec.chunk_tokens, sum(len(levels) for levels in spec.levels)
     like = torch.zeros((), device=model.device)
+    begin, end = patches.start * patch, patches.stop * patch  # in token frames
+    chunks = range(begin // spec.chunk_tokens, -(-end // spec.chunk_tokens))
     rows = [torch.cat([rand(shape, keyed_generator(seed, chunk), like) for chunk in chunks]) for seed in seeds]
-    return torch.stack(rows)
+    before = begin - chunks.start * spec.chunk_tokens
+    return model.to_patches(torch.stack(rows)[:, before : before + end - begin])
 
 
-def draw_frame(
-    model: TokenLM, hidden: Tensor, weights: tuple[float, ...], uniform: Tensor, options: TokenSampling
+def _draw_all(
+    model: TokenLM,
+    context: Context,
+    patches: list[int],
+    first: int,
+    uniform: Tensor,
+    known: Tensor,
+    callback: Callable[[int, int], None] | None,
 ) -> Tensor:
-    """Draws the digits of one frame.
+    """Returns digits [B, n, K] of items of so many patches each, the longest first.
 
-    Args:
-        model: the language model.
-        hidden: [G * B, W] hidden states of G branches.
-        weights: of the branches.
-        uniform: [B, K] numbers in [0, 1).
-        options: temperature, `top_k` and `top_p`.
-
-    Returns:
-        Digits [B, K].
+    Items that have ended are computed no longer, except by a compiled step, whose shapes stay.
     """
-    state = model.head.start(hidden)
-    count, drawn = len(weights), []
-    for k in range(uniform.shape[-1]):
-        logits = model.head.next_logits(state, k)
-        if count > 1:
-            branches = torch.log_softmax(logits, -1).unflatten(0, (count, -1))  # [G, B, L]
-            logits = torch.tensordot(branches.new_tensor(weights), branches, 1)
-        digit = draw_digit(logits, uniform[:, k], options)
-        drawn.append(digit)
-        state = state + model.head.earlier.one(digit.repeat(count), k)
-    return torch.stack(drawn, -1)
+    digits, num_patches = known.clamp_min(0), patches[0]
+    context.feed(digits[:, :first])
+    for patch in range(first, num_patches):
+        count = len(patches) if model.step.is_compiled else sum(end > patch for end in patches)
+        digits[:count, patch] = context.draw(uniform[:count, patch - first], known[:count, patch])
+        if callback is not None:
+            callback(patch + 1 - first, num_patches - first)
+    return digits
 
 
-def _known_digits(model: TokenLM, request: SampleRequest, encoded: Encoded | None, num_frames: int) -> Tensor:
-    """Returns digits [B, T', K] with the given ones in place and zero elsewhere."""
+def _known_digits(model: TokenLM, request: SampleRequest, encoded: Encoded | None) -> Tensor:
+    """Returns digits [B, n, K] of patches with the given ones in place and -1 elsewhere."""
     spec = model.binding.spec
-    num_digits = sum(len(levels) for levels in spec.levels)
-    digits = torch.zeros(len(request), num_frames, num_digits, dtype=torch.int64, device=model.device)
-    if encoded is None:
-        return digits
-    check_tokens(encoded.tokens, spec)
-    known, _ = lay_given(tokens_to_digits(encoded.tokens, spec.levels), request.keep, spec.chunk_tokens, digits)
-    return known
+    shape = (len(request), request.keep.shape[1] * spec.chunk_tokens, sum(len(levels) for levels in spec.levels))
+    known = torch.full(shape, -1, dtype=torch.int64, device=model.device)
+    if encoded is not None:
+        check_tokens(encoded.tokens, spec)
+        digits = tokens_to_digits(encoded.tokens, spec.levels)
+        given, where = lay_given(digits, request.keep, spec.chunk_tokens, known)
+        known = given.masked_fill(~where[..., None], -1)
+    return model.to_patches(known + 1) - 1  # so that what fills up the last patch is not known

@@ -12,7 +12,7 @@ from ..conditions import Conditions
 from ..stream import GeneratorStream
 from .context import Context
 from .digits import digits_to_tokens
-from .sampling import TokenSampling, draw_frame, draw_uniform
+from .sampling import TokenSampling, draw_uniform
 
 if TYPE_CHECKING:
     from .lm import TokenLM
@@ -39,12 +39,12 @@ class TokenStream(GeneratorStream):
     ):
         self.model, self.conditions, self.sampling = model, conditions, sampling
         self._seeds = [draw_seed(generator) for _ in range(len(conditions))]
-        self._chunk = 0  # number of the next chunk
+        self._patch = 0  # number of the next patch
         self._asked = (conditions, sampling)
         self._context = Context(model, conditions, sampling)
         num_digits = sum(len(levels) for levels in model.binding.spec.levels)
-        self._digits = torch.zeros(len(conditions), 0, num_digits, dtype=torch.int64, device=model.device)
-        self._first = 0  # number of the first of these frames
+        # digits of token frames that were drawn beyond the last block
+        self._left = torch.zeros(len(conditions), 0, num_digits, dtype=torch.int64, device=model.device)
 
     @property
     def block_samples(self) -> int:
@@ -54,18 +54,21 @@ class TokenStream(GeneratorStream):
     @torch.no_grad()
     def next_block(self, num_chunks: int | None = None) -> Tensor:
         spec = self.model.binding.spec
-        chunks = spec.nearest_chunks(BLOCK_S) if num_chunks is None else num_chunks
+        count = (spec.nearest_chunks(BLOCK_S) if num_chunks is None else num_chunks) * spec.chunk_tokens
         self._take_changes()
-        uniform = draw_uniform(self.model, self._seeds, range(self._chunk, self._chunk + chunks))
-        self._chunk += chunks
-        drawn = []
-        for frame in range(uniform.shape[1]):
-            hidden = self._context.hidden(self._digits, self._first)
-            drawn.append(draw_frame(self.model, hidden, self._context.weights, uniform[:, frame], self.sampling))
-            forgotten = self._context.first_frame - self._first
-            self._digits = torch.cat([self._digits[:, forgotten:], drawn[-1].unsqueeze(1)], 1)
-            self._first += forgotten
-        return digits_to_tokens(torch.stack(drawn, 1), spec.levels)
+        frames = self._left
+        if frames.shape[1] < count:
+            frames = torch.cat([frames, self.model.to_frames(self._draw(count - frames.shape[1]))], 1)
+        self._left = frames[:, count:]
+        return digits_to_tokens(frames[:, :count], spec.levels)
+
+    def _draw(self, num_frames: int) -> Tensor:
+        """Returns the digits [B, n, C K] of the patches that hold the next token frames."""
+        patches = range(self._patch, self._patch + -(-num_frames // self.model.settings.patch_frames))
+        self._patch = patches.stop
+        uniform = draw_uniform(self.model, self._seeds, patches)
+        nothing = torch.full_like(uniform[:, 0], -1, dtype=torch.int64)
+        return torch.stack([self._context.draw(uniform[:, patch], nothing) for patch in range(len(patches))], 1)
 
     def _take_changes(self) -> None:
         if (self.conditions, self.sampling) != self._asked:

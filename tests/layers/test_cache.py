@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latentune.layers.attention import Causal, ChunkCausal, Pattern, SlidingWindow, attend
-from latentune.layers.cache import KVCache
+from latentune.layers.cache import KVCache, SlotCache
 
 
 def heads(length: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,3 +133,14 @@ def test_what_does_not_fit_is_refused() -> None:
         cache.append(k, v[:, :, :4])
     with pytest.raises(ValueError, match="at least 1"):
         KVCache(2, 3, 16, 0)
+
+
+def test_slots_are_written_by_number_and_rows_are_views() -> None:
+    cache = SlotCache.allocate(2, (3, 1, 8, 4), torch.zeros(()))
+    assert (cache.capacity, len(cache.keys), len(cache.values)) == (8, 2, 2)
+    first = cache.rows(2)
+    first.keys[1].index_copy_(2, torch.tensor([5]), torch.ones(2, 1, 1, 4))
+    assert cache.keys[1][:2, :, 5].eq(1).all()
+    assert sum(float(t.sum()) for t in (*cache.keys, *cache.values)) == 8
+    with pytest.raises(ValueError, match="must be positive, got 0"):
+        SlotCache.allocate(0, (3, 1, 8, 4), torch.zeros(()))

@@ -5,6 +5,8 @@ Shape letters: B batch, H heads, S positions kept, T new positions, E features o
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -151,6 +153,38 @@ class KVCache:
         keys[:, :, :count], values[:, :, :count] = self.keys.clone(), self.values.clone()
         self._keys, self._values = keys, values
         self._start, self._stop = 0, count
+
+
+class SlotCache(NamedTuple):
+    """Keys and values of all layers of a network in numbered slots, which a tensor of slot numbers addresses.
+
+    So a step that writes its keys and reads those of the past is one graph of fixed shapes, for a compiler too. What
+    has not been written yet is hidden by the mask of the attention. Keys are stored as attention compares them.
+    """
+
+    keys: tuple[Tensor, ...]  # of each layer, [B, H, S, E]
+    values: tuple[Tensor, ...]
+
+    @classmethod
+    def allocate(cls, layers: int, shape: tuple[int, int, int, int], like: Tensor) -> SlotCache:
+        """Returns an empty cache of `layers` layers and this shape [B, H, S, E], of the dtype and device of `like`.
+
+        Raises:
+            ValueError: a size below 1.
+        """
+        if min(layers, *shape) < 1:
+            raise ValueError(f"the number of layers and the shape [B, H, S, E] must be positive, got {layers}, {shape}")
+        pairs = [_buffers(shape, like.dtype, like.device) for _ in range(layers)]
+        return cls(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs))
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots, S."""
+        return self.keys[0].shape[2]
+
+    def rows(self, count: int) -> SlotCache:
+        """Returns the first `count` items: views."""
+        return SlotCache(tuple(k[:count] for k in self.keys), tuple(v[:count] for v in self.values))
 
 
 @torch.inference_mode(False)

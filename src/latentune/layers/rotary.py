@@ -48,12 +48,30 @@ def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def rotate_pairs(x: Tensor, angles: Tensor) -> Tensor:
     """Rotates the pairs (0, 1), (2, 3), ... of x [..., T, E] by angles [T, E / 2]; returns the dtype of x."""
+    return turn_pairs(x, turns_of(angles))
+
+
+def turns_of(angles: Tensor) -> Tensor:
+    """Returns the cosines and sines [..., 2] of angles [...], which `turn_pairs` takes."""
+    return torch.stack((angles.cos(), angles.sin()), -1)
+
+
+def turn_pairs(x: Tensor, turns: Tensor) -> Tensor:
+    """Rotates as `rotate_pairs`, by turns that are computed once for many calls.
+
+    Args:
+        x: [..., E].
+        turns: of `turns_of`, in a shape that broadcasts to [..., E / 2, 2].
+
+    Returns:
+        [..., E], of the dtype of x.
+    """
     pairs = x.float().unflatten(-1, (-1, 2))
     if not torch.compiler.is_compiling():  # inductor makes no kernels of complex numbers
-        turned = torch.view_as_complex(pairs) * torch.polar(torch.ones_like(angles), angles)
+        turned = torch.view_as_complex(pairs) * torch.view_as_complex(turns)
         return torch.view_as_real(turned).flatten(-2).to(x.dtype)
     even, odd = pairs.unbind(-1)
-    cos, sin = angles.cos(), angles.sin()
+    cos, sin = turns.unbind(-1)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
 
 

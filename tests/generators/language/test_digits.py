@@ -5,8 +5,11 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
+from latentune.generators.language import draw
 from latentune.generators.language.digits import DigitEmbedding, DigitHead, digits_to_tokens, tokens_to_digits
+from latentune.generators.language.sampling import TokenSampling
 
 LEVELS = ((5, 4, 3), (3, 2))
 FLAT = (5, 4, 3, 3, 2)
@@ -43,7 +46,7 @@ def test_float_tokens_are_refused() -> None:
 def test_the_embedding_is_the_sum_over_digits() -> None:
     embedding = DigitEmbedding(FLAT, 7)
     digits = torch.tensor([4, 3, 2, 2, 1])
-    expected = sum(embedding.one(digit, k) for k, digit in enumerate(digits))
+    expected = sum(embedding.each(digits))
     torch.testing.assert_close(embedding(digits), expected)
     assert embedding.table.weight.shape == (17, 7)
 
@@ -80,12 +83,19 @@ def test_a_digit_sees_those_before_it_and_none_else() -> None:
 
 
 @torch.no_grad()
-def test_one_digit_after_the_other_equals_all_at_once() -> None:
-    head = random_head()
-    hidden = torch.randn(3, 6)
-    digits = torch.stack([torch.randint(size, (3,)) for size in FLAT], -1)
-    state, steps = head.start(hidden), []
-    for k in range(len(FLAT)):
-        steps.append(head.next_logits(state, k))
-        state = state + head.earlier.one(digits[:, k], k)
+def test_digits_are_drawn_one_after_the_other_with_the_probabilities_of_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head, hidden = random_head(), torch.randn(3, 6)
+    for weight in head.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    steps: list[Tensor] = []
+    draw_digit = draw.draw_digit
+    monkeypatch.setattr(draw, "draw_digit", lambda logits, *rest: (steps.append(logits), draw_digit(logits, *rest))[1])
+    filters = draw.DigitFilter.of(TokenSampling(), hidden)
+    digits = draw.draw_digits(draw.head_weights(head), hidden, torch.rand(3, len(FLAT)), filters, None)
     torch.testing.assert_close(torch.stack(steps, 1), head(hidden, digits), atol=1e-4, rtol=1e-4)
+    known = torch.full_like(digits, -1)
+    known[:, 2] = 1
+    again = draw.draw_digits(draw.head_weights(head), hidden, torch.rand(3, len(FLAT)), filters, None, known)
+    assert (again[:, 2] == 1).all()

@@ -58,13 +58,11 @@ def test_scales_of_single_conditions_that_are_the_common_one_are_plain_guidance(
     assert torch.equal(draw(model, **options), draw(model, guidance_scale=2.0))
 
 
-@pytest.mark.parametrize("use_cache", [True, False])
-def test_an_item_does_not_depend_on_the_batch(model: TokenLM, use_cache: bool) -> None:
+def test_an_item_does_not_depend_on_the_batch(model: TokenLM) -> None:
     options: dict[str, Any] = {
         "guidance_scale": 2.0,
         "guidance_scales": {"text": 3.0, "label": 1.5},
         "negative_prompt": "noise",
-        "use_cache": use_cache,
     }
     together = draw(model, **options)
     alone = sample(model, ASKED.rows([0]), [40], **options).tokens

@@ -94,7 +94,7 @@ def test_tokens_know_their_place_in_the_chunk() -> None:
     with torch.no_grad():
         model.chunk_position.copy_(model.chunk_position.roll(1, 0))
     assert (nats(model, tokens) - base).abs().max() > 1e-4
-    first = model.embed(torch.zeros(1, 3, 5, dtype=torch.int64), first_frame=2)
+    first = model.embed(torch.zeros(1, 3, 5, dtype=torch.int64), first_patch=2)
     whole = model.embed(torch.zeros(1, 5, 5, dtype=torch.int64))
     torch.testing.assert_close(first, whole[:, 2:])
     torch.testing.assert_close(whole[:, 0], whole[:, 4])

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 import torch
 from fake_binding import CONDITIONING, TOKEN_BINDING
+from peft import LoraConfig
 from sampling import sample
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
 from latentune.generators.conditions import Conditions
-from latentune.generators.language import TokenLM, TokenLMConfig
-from latentune.generators.language.context import Context
+from latentune.generators.language import TokenLM, TokenLMConfig, step
 from latentune.generators.language.digits import tokens_to_digits
-from latentune.generators.language.sampling import TokenSampling, draw_digit
+from latentune.generators.language.draw import DigitFilter, draw_digit
+from latentune.generators.language.sampling import TokenSampling
 from latentune.tokenizers.base import Encoded
 
 SPEC = TOKEN_BINDING.spec
@@ -61,7 +63,8 @@ def uniform_grid(count: int) -> Tensor:
 
 
 def frequencies(logits: Tensor, **options: Any) -> Tensor:
-    drawn = draw_digit(logits.expand(20_000, -1), uniform_grid(20_000), TokenSampling(**options))
+    filters = DigitFilter.of(TokenSampling(**options), logits)
+    drawn = draw_digit(logits.expand(20_000, -1), uniform_grid(20_000), filters)
     return torch.bincount(drawn, minlength=len(logits)) / 20_000
 
 
@@ -87,7 +90,7 @@ def test_filters_keep_the_likeliest_and_their_proportions() -> None:
 def test_a_digit_without_probability_is_never_drawn_even_at_the_edges() -> None:
     logits = torch.tensor([-1e9, 0.0, 0.0, -1e9]).expand(3, -1)
     edges = torch.tensor([0.0, 0.5, 1.0 - 2**-24])
-    assert set(draw_digit(logits, edges, TokenSampling()).tolist()) <= {1, 2}
+    assert set(draw_digit(logits, edges, DigitFilter.of(TokenSampling(), logits)).tolist()) <= {1, 2}
 
 
 def test_shapes_range_and_zero_padding(model: TokenLM) -> None:
@@ -99,46 +102,50 @@ def test_shapes_range_and_zero_padding(model: TokenLM) -> None:
     assert tokens[0].unique(dim=0).shape[0] > 4
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
-def test_the_cache_changes_nothing(model: TokenLM, guidance_scale: float) -> None:
-    asked = Conditions.of(TEXTS, 1.0)
-    digits = tokens_to_digits(prefix_of(100, 100, 100).tokens, SPEC.levels)
-    cached, plain = (
-        Context(model, asked, TokenSampling(guidance_scale=guidance_scale, use_cache=use)) for use in (True, False)
-    )
-    for frames in [0, 1, 2, 3, 7, 8, 15, 16, 17, 18]:  # moves the window at 16
-        torch.testing.assert_close(
-            cached.hidden(digits[:, :frames]), plain.hidden(digits[:, :frames]), atol=1e-4, rtol=1e-3
-        )
-    assert cached.first_frame == plain.first_frame == 8
-    assert torch.equal(
-        draw(model, guidance_scale=guidance_scale), draw(model, guidance_scale=guidance_scale, use_cache=False)
-    )
+def hidden_states(model: TokenLM, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The hidden states [N, W] from which the frames are drawn, collected while sampling."""
+    seen: list[Tensor] = []
+    draw_digits = step.draw_digits
+
+    def watched(head: Any, hidden: Tensor, *rest: Any) -> Tensor:
+        seen.append(hidden)
+        return draw_digits(head, hidden, *rest)
+
+    monkeypatch.setattr(step, "draw_digits", watched)
+    return seen
 
 
 @torch.no_grad()
-def test_sampling_sees_what_training_sees(model: TokenLM) -> None:
-    """Hidden states of the context give the same logits as the teacher-forced pass."""
+@pytest.mark.parametrize(("patch_frames", "adapted"), [(1, False), (1, True), (3, False)])
+def test_sampling_sees_what_training_sees(patch_frames: int, adapted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps' hidden states, norms and gains included, are those of x-transformers' pass over the whole."""
+    torch.manual_seed(2)
+    model = TokenLM(replace(CONFIG, max_frames=300, patch_frames=patch_frames)).eval()
+    if adapted:
+        model.add_adapter(LoraConfig(target_modules=r"decoder\..*\.(to_q|to_out|proj)", use_dora=True))
+        model.eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    seen = hidden_states(model, monkeypatch)
     asked = Conditions.of(TEXTS, 1.0)
-    tokens = prefix_of(70, 70, 70).tokens
-    digits = tokens_to_digits(tokens, SPEC.levels)
-    trained = model(tokens, conditions=asked)
-    context = Context(model, asked, TokenSampling())
-    for frame in range(tokens.shape[1]):
-        sampled = model.head(context.hidden(digits[:, :frame]), digits[:, frame])
-        torch.testing.assert_close(sampled, trained[:, frame], atol=1e-3, rtol=1e-3)
+    tokens = draw(model, TEXTS, [1430, 1430, 1430])
+    assert tokens.shape[1] == 288
+    digits = model.to_patches(tokens_to_digits(tokens, SPEC.levels))
+    start, _ = model.start_embeddings(model.condition_encoder(asked))
+    whole = model.attend(torch.cat([start, model.embed(digits[:, :-1])], 1), None)[:, start.shape[1] - 1 :]
+    torch.testing.assert_close(torch.stack(seen, 1), whole, atol=1e-5, rtol=1e-5)
 
 
-def test_ragged_conditions_are_masked_in_the_cache_too(model: TokenLM) -> None:
-    encoded = model.condition_encoder(Conditions.of(TEXTS, 1.0))
+def test_ragged_conditions_are_masked_in_the_cache_too(model: TokenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = model.condition_encoder.forward
     mask = torch.tensor([[True, False]] * 3)
-    start, start_mask = model.start_embeddings(replace(encoded, mask=mask))
-    rest = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(0))
-    whole = model.attend(torch.cat([start, rest], 1), start_mask)
-    _, cache = model.attend_cached(torch.cat([start, rest[:, :2]], 1), start_mask, None)
-    for i in (2, 3):
-        hidden, cache = model.attend_cached(rest[:, i : i + 1], start_mask, cache)
-        torch.testing.assert_close(hidden[:, 0], whole[:, start.shape[1] + i], atol=1e-4, rtol=1e-3)
+    monkeypatch.setattr(model.condition_encoder, "forward", lambda *args: replace(encode(*args), mask=mask))
+    seen = hidden_states(model, monkeypatch)
+    tokens = draw(model, lengths=[70, 70, 70])
+    start, start_mask = model.start_embeddings(model.condition_encoder(Conditions.of(TEXTS, 1.0)))
+    digits = tokens_to_digits(tokens, SPEC.levels)[:, :-1]
+    whole = model.attend(torch.cat([start, model.embed(digits)], 1), start_mask)[:, start.shape[1] - 1 :]
+    torch.testing.assert_close(torch.stack(seen, 1), whole, atol=1e-4, rtol=1e-3)
 
 
 def test_the_same_seed_gives_the_same_and_another_does_not(model: TokenLM) -> None:
@@ -186,7 +193,6 @@ def test_prefixes_are_kept_and_continued(model: TokenLM) -> None:
 def test_the_window_moves_on_in_long_items_and_long_prefixes(model: TokenLM) -> None:
     long = draw(model, ["x"], [200])
     assert long.shape == (1, 40, 2)
-    assert torch.equal(long[:, :16], draw(model, ["x"], [200], use_cache=False)[:, :16])
     prefix = prefix_of(150)
     continued = draw(model, ["x"], [200], prefix=prefix)
     assert torch.equal(continued[:, :28], prefix.tokens[:, :28])
@@ -195,13 +201,57 @@ def test_the_window_moves_on_in_long_items_and_long_prefixes(model: TokenLM) -> 
     assert torch.equal(draw(model, ["x"], [200], prefix=replace(prefix, tokens=forgotten))[:, 28:], continued[:, 28:])
 
 
-def test_a_window_that_moved_says_that_the_item_starts_later(model: TokenLM) -> None:
-    context = Context(model, Conditions.of(["x"], 1.0), TokenSampling())
-    at_zero = context.start
-    context.hidden(torch.zeros(1, 16, 5, dtype=torch.int64))
+def test_a_window_that_moved_says_that_the_item_starts_later(model: TokenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = hidden_states(model, monkeypatch)
+    tokens = draw(model, ["x"], [100])
     later = model.condition_encoder(Conditions.of(["x"], 1.0, seconds_start=8 / SPEC.token_rate_hz))
-    torch.testing.assert_close(context.start, model.start_embeddings(later)[0])
-    assert not torch.allclose(context.start, at_zero)
+    start, _ = model.start_embeddings(later)
+    digits = tokens_to_digits(tokens, SPEC.levels)[:, 8:19]
+    whole = model.attend(torch.cat([start, model.embed(digits)], 1), None)
+    torch.testing.assert_close(torch.stack(seen[16:], 1), whole[:, -4:], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("patch_frames", [1, 3, 8])
+def test_a_stream_is_the_whole_in_blocks(patch_frames: int) -> None:
+    torch.manual_seed(1)
+    model = TokenLM(replace(CONFIG, max_frames=24, patch_frames=patch_frames)).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.7)
+    asked = Conditions.of(["x"], 1.0)
+    whole = model.sample(asked, torch.tensor([240]), generator=torch.Generator().manual_seed(0)).tokens
+    stream = model.open_stream(asked, generator=torch.Generator().manual_seed(0))
+    blocks = [stream.next_block(count) for count in (1, 1, 3, 2, 1, 4)]
+    assert torch.equal(torch.cat(blocks, 1), whole)
+
+
+@pytest.mark.parametrize("patch_frames", [3, 8])
+def test_patches_keep_a_prefix_that_ends_inside_one(patch_frames: int) -> None:
+    torch.manual_seed(1)
+    model = TokenLM(replace(CONFIG, max_frames=24, patch_frames=patch_frames)).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.7)
+    prefix = prefix_of(30, 50)
+    tokens = draw(model, ["", ""], [70, 70], prefix=prefix)
+    assert tokens.shape == (2, 16, 2)
+    assert torch.equal(tokens[0, :4], prefix.tokens[0, :4])
+    assert torch.equal(tokens[1, :8], prefix.tokens[1, :8])
+    together = draw(model, TEXTS, [70, 30, 61])
+    assert torch.equal(together[:1], draw(model, TEXTS[:1], [70]))
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_a_compiled_step_is_one_graph_for_all_positions_and_options(guidance_scale: float) -> None:
+    torch.manual_seed(1)
+    model = TokenLM(replace(CONFIG, max_frames=400)).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.7)
+    plain = draw(model, lengths=[1450, 30, 61], guidance_scale=guidance_scale)
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    for part in model.compiled_parts:
+        part.compile(backend=counter, fullgraph=True)
+    assert torch.equal(draw(model, lengths=[1450, 30, 61], guidance_scale=guidance_scale), plain)
+    graphs = counter.frame_count
+    assert 1 <= graphs <= 2  # the second reads any number of blocks of the cache
+    draw(model, ["other"] * 3, lengths=[1450, 30, 61], guidance_scale=guidance_scale, temperature=0.5)
+    assert counter.frame_count == graphs
 
 
 def test_the_callback_counts_to_the_end(model: TokenLM) -> None:

@@ -1,0 +1,86 @@
+"""One step of sampling: from the embedding of a frame to the digits of the next one and their embedding.
+
+Shape letters: N items, G branches of the guidance, R rows (N * G, the branches of an item in a row), K digits of a
+frame, W width.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.cache import SlotCache
+from .draw import DigitFilter, HeadWeights, draw_digits, head_weights
+from .trunk import TrunkWeights, run_trunk, trunk_weights
+
+if TYPE_CHECKING:
+    from .lm import TokenLM
+
+
+class StepWeights(NamedTuple):
+    """All weights of a step."""
+
+    trunk: TrunkWeights
+    head: HeadWeights
+    table: Tensor  # [levels of all digits, W] embeddings
+    first_row: Tensor  # [K] of each digit in the table
+
+    @classmethod
+    def of(cls, model: TokenLM) -> StepWeights:
+        """Returns those of a language model, valid until it is changed or moved."""
+        embedding = model.digit_embedding
+        return cls(
+            trunk_weights(model.decoder), head_weights(model.head), embedding.table.weight.detach(), embedding.first_row
+        )
+
+
+class SamplingStep(nn.Module):
+    """A graph of fixed shapes, without a word to the host; where compiling is asked for, this is what is compiled."""
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether calls are compiled, so that shapes should not change."""
+        return self._compiled_call_impl is not None
+
+    def forward(
+        self,
+        weights: StepWeights,
+        cache: SlotCache,
+        x: Tensor,
+        slot: Tensor,
+        turns: Tensor,
+        bias: Tensor,
+        reach: int,
+        place: Tensor,
+        uniform: Tensor,
+        known: Tensor,
+        filters: DigitFilter,
+        guidance: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draws a frame of each item.
+
+        Args:
+            weights: of the model.
+            cache: of R rows.
+            x: [R, W] embeddings of the frame before.
+            slot: [1] int64 of that frame in the cache.
+            turns: [slots, 1, E / 2, 2] of all slots.
+            bias: [1 or R, 1, 1, slots] 0 where a slot is seen and -inf elsewhere; `slot` is shown here.
+            reach: number of slots that are read.
+            place: [W] added to the embedding of the drawn frame.
+            uniform: [N, K] numbers in [0, 1).
+            known: [N, K] digits that are given, -1 where one is to be drawn.
+            filters: which digits are drawn.
+            guidance: [G] weights of the branches; None: there is one.
+
+        Returns:
+            Digits [N, K] int64 and their embeddings [R, W].
+        """
+        bias.index_fill_(3, slot, 0.0)
+        turn = turns.index_select(0, slot).unsqueeze(0)
+        hidden = run_trunk(weights.trunk, cache, x.unsqueeze(1), slot, turn, bias[..., :reach]).squeeze(1)
+        digits = draw_digits(weights.head, hidden, uniform, filters, guidance, known)
+        embedded = F.embedding(digits + weights.first_row, weights.table).sum(1) + place
+        return digits, embedded if guidance is None else embedded.repeat_interleave(len(guidance), 0)
