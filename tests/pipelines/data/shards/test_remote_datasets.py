@@ -124,6 +124,6 @@ def test_several_processes_do_not_write_to_a_url(encode, monkeypatch) -> None:
 def test_other_outputs_are_no_urls(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     for place in ("s3://bucket/x", Path("s3://bucket/x"), Path("s3://bucket/x").absolute().parent):
-        with pytest.raises(ValueError, match="cannot write to .*s3:/"):
+        with pytest.raises(ValueError, match=r"cannot write to .*s3:/"):
             prepare_output(place)
     assert list(tmp_path.iterdir()) == []
