@@ -82,6 +82,10 @@ class ExperimentConfig(ComputeConfig):
     language: str = option("en", "Language of the speech.")
     num_players: int = option(4, "Number of files with players on the page (reconstruction).")
     player_s: float = option(10.0, "Seconds of each file on the page (reconstruction).")
+    mushra: bool = option(
+        False,
+        "Also write a MUSHRA listening test of those files: audio, anchors and a config of webMUSHRA (reconstruction).",
+    )
     confidence: float = option(0.95, "Confidence level of the intervals.")
     seed: int = option(0, "Seed of decoding noise and resampling.")
 
@@ -103,6 +107,8 @@ class ExperimentConfig(ComputeConfig):
         for name, least in (("levels", 2), ("codebooks", 1)):
             if min(getattr(self, name), default=least) < least or (name == "codebooks" and not self.codebooks):
                 raise ConfigError(f"{name} must be numbers from {least} up, got {list(getattr(self, name))}")
+        if self.mushra and (self.output is None or not self.num_players):
+            raise ConfigError("mushra is written to output and has num_players trials: set both")
         if self.folds < 2:
             raise ConfigError(f"folds must be at least 2, got {self.folds}")
         for name in ("num_players", "seed"):

@@ -16,6 +16,7 @@ from ..results.findings import Findings
 from .figures.tokens import FEW_TOKENS, too_few_tokens
 from .groups import Group, by_value, column_values, values_grid
 from .lengths import SECONDS, by_length, lengths_grid
+from .mushra import write_mushra
 from .players import Players
 from .plots import lengths_png
 from .published import published_codecs
@@ -59,6 +60,8 @@ def reconstruction_experiment(setup: Setup) -> Findings:
         table.facts["others"] = {name: other.facts() for name, other in others.items()}
     if values is not None:
         table.facts["by_value"] = by_value(table, values)
+    if config.mushra and config.output is not None:
+        write_mushra(config.output, players.rows(), setup.page_title("listening test"))
     drawn = [name for name in DRAWN if name in table.figures]
     of_files = [name for name in table.figures if not name.startswith("fad_")]
     return Findings(
