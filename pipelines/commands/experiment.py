@@ -44,6 +44,11 @@ def rates(config: ExperimentConfig) -> Outcome:
     return _measure("rates", config)
 
 
+def histograms(config: ExperimentConfig) -> Outcome:
+    """Measure how the latents of codecs are distributed between the levels of their quantizers."""
+    return _measure("histograms", config)
+
+
 def robustness(config: RobustnessConfig) -> Outcome:
     """Measure what a channel that damages tokens does to the audio of a codec."""
     from ..measure.channel.experiment import run_robustness
@@ -84,10 +89,10 @@ def _measure(name: str, config: ExperimentConfig) -> Outcome:
 
 @click.group(no_args_is_help=True)
 def command() -> None:
-    """Measure one codec: reconstruction, steps, gap, boundaries, labels, rates, robustness, probe."""
+    """Measure one codec: reconstruction, steps, gap, boundaries, labels, rates, histograms, robustness, probe."""
 
 
-for run in (reconstruction, steps, gap, boundaries, labels, rates):
+for run in (reconstruction, steps, gap, boundaries, labels, rates, histograms):
     command.add_command(ConfigCommand(run, "pipelines.measure.codecs.config:ExperimentConfig"))
 command.add_command(ConfigCommand(robustness, "pipelines.measure.channel.config:RobustnessConfig"))
 command.add_command(ConfigCommand(probe, "pipelines.measure.channel.config:ProbeConfig"))

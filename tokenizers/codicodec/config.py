@@ -81,13 +81,14 @@ class CoDiCodecConfig:
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """Returns a size that ships in configs/tokenizers: `codicodec`, `codicodec-mini` or `codicodec-tiny`."""
+        """Returns a size that ships in configs/tokenizers, such as `codicodec`, `codicodec-mini` or `codicodec-k64`."""
         import yaml
 
-        path = files("latentune.configs") / f"tokenizers/{name}.yaml"
-        if not path.is_file():
-            raise ValueError(f"unknown tokenizer config {name!r}: known are codicodec, codicodec-mini, codicodec-tiny")
-        return build_config(cls, yaml.safe_load(path.read_text())["config"], name)
+        folder = files("latentune.configs") / "tokenizers"
+        known = {entry.name.removesuffix(".yaml"): entry for entry in folder.iterdir() if "codicodec" in entry.name}
+        if name not in known:
+            raise ValueError(f"unknown tokenizer config {name!r}: known are {', '.join(sorted(known))}")
+        return build_config(cls, yaml.safe_load(known[name].read_text())["config"], name)
 
     @classmethod
     def tiny(cls) -> Self:

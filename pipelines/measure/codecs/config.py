@@ -69,6 +69,9 @@ class ExperimentConfig(ComputeConfig):
     )
     codebooks: tuple[int, ...] = option((1, 2, 4, 8), "Numbers of residual codebooks to compare (rates).")
     codebook_size: int = option(256, "Number of entries per residual codebook (rates).")
+    compare: tuple[str, ...] = option(
+        (), "Further tokenizers whose latents are shown (histograms): names, folders or hub ids; repeat it."
+    )
     steps: tuple[int, ...] = option((1, 2, 3, 4, 5, 6), "Numbers of decoding steps to compare (steps).")
     window_s: float = option(0.02, "Length in seconds of the frame that errors are averaged over (boundaries).")
     transcriber: str | None = option(None, "Folder or hub id of a speech recognizer, for wer and cer (reconstruction).")

@@ -155,6 +155,27 @@ def rates_png(target: str | Path | BinaryIO, *, table: ResultsTable, figures: Se
     save_png(figure, target)
 
 
+def histograms_png(
+    target: str | Path | BinaryIO, *, places: Sequence[float], densities: Mapping[str, Sequence[float]]
+) -> None:
+    """Draws the density of the values in [-1, 1], one panel per codec.
+
+    Args:
+        target: a path, or a binary file.
+        places: middle of each bin.
+        densities: of each codec, by name.
+    """
+    figure = new_figure(8.0, 1.8 * len(densities) + 0.4)
+    panels = figure.subplots(len(densities), 1, sharex=True, squeeze=False).flatten()
+    for axes, (name, density) in zip(panels, densities.items(), strict=True):
+        axes.fill_between(places, density, step="mid", linewidth=0)
+        axes.set_title(name, fontsize="small")
+        axes.set(ylabel="density", xlim=(-1, 1))
+        axes.grid(alpha=0.3)
+    panels[-1].set_xlabel("value of a latent before rounding")
+    save_png(figure, target)
+
+
 def boundaries_png(
     target: str | Path | BinaryIO,
     *,

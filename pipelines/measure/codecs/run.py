@@ -14,6 +14,7 @@ from .boundaries import boundaries_experiment
 from .config import ExperimentConfig
 from .evaluate import Progress
 from .gap import gap_experiment
+from .histograms import histograms_experiment
 from .labels import labels_experiment
 from .rates import rates_experiment
 from .reconstruction import reconstruction_experiment
@@ -27,6 +28,7 @@ EXPERIMENTS: dict[str, Callable[[Setup], Findings]] = {
     "boundaries": boundaries_experiment,
     "labels": labels_experiment,
     "rates": rates_experiment,
+    "histograms": histograms_experiment,
 }
 
 

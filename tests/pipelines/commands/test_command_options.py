@@ -17,7 +17,7 @@ from latentune.pipelines.commands.options import ConfigCommand
 from latentune.pipelines.commands.tools import Outcome
 
 COMMANDS = ("encode", "decode", "train", "sample", "edit", "evaluate", "experiment", "convert", "info", "list", "demo")
-EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "labels", "rates", "robustness", "probe")
+EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "labels", "rates", "histograms", "robustness", "probe")
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"experiment {name}" for name in EXPERIMENTS)])

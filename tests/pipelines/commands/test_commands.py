@@ -17,7 +17,7 @@ from latentune.pipelines.commands import tools
 from latentune.pipelines.commands.tools import progress_bar
 
 COMMANDS = ("encode", "decode", "train", "sample", "edit", "evaluate", "experiment", "convert", "info", "list", "demo")
-EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "labels", "rates", "robustness", "probe")
+EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "labels", "rates", "histograms", "robustness", "probe")
 
 
 def test_help_names_every_command_and_version_the_version() -> None:
