@@ -80,7 +80,7 @@ def write_report(config: DemoConfig, result: DemoResult, source: Path, folder: P
     label = ", ".join(filter(None, ["from {}", _label(config)]))
     for item in latentune.find_audio(source):
         text = str(item.metadata.get("text", ""))
-        _add_file(report, f"{item.name}: original", item.path, text)
+        _add_file(report, f"{item.name}: original", Path(str(item.path)), text)
         for stream, files in decoded.items():
             for path in files.get(item.name, []):  # a long file has several parts, a failed one none
                 _add_file(report, f"{item.name}: {label.format(stream)}", path)

@@ -28,7 +28,8 @@ class HeadBlock(nn.Module):
         """Maps x [..., H] under a condition [..., H] to [..., H]."""
         shift, scale, gate = self.to_modulation(condition).chunk(3, -1)
         changed: Tensor = self.network(self.norm(x) * (1 + scale) + shift)
-        return x + gate * changed
+        out: Tensor = x + gate * changed
+        return out
 
 
 class FlowHead(nn.Module):

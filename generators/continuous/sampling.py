@@ -60,7 +60,7 @@ def draw_chunk(
             total = total + weight * branch
         return total
 
-    x = noise * options.temperature**0.5
+    x: Tensor = noise * options.temperature**0.5
     for t, to in itertools.pairwise(time_grid(1.0, options.num_inference_steps, 1.0)):
         x = runge_kutta_step(options.solver, velocity, x, t, to)
     return x

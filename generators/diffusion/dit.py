@@ -145,9 +145,10 @@ class DiffusionTransformer(LatentGenerator):
 
     def _add_spans(self) -> None:
         width = self.settings.width
-        self.from_span = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
-        nn.init.zeros_(self.from_span[-1].weight)
-        nn.init.zeros_(self.from_span[-1].bias)
+        last = nn.Linear(width, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.from_span = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), last)
 
     @property
     def can_pack(self) -> bool:

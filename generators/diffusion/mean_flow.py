@@ -136,7 +136,8 @@ class MeanFlowObjective(RectifiedFlowObjective):
     def _velocity(self, model: nn.Module, noisy: NoisyBatch) -> Tensor:
         """Returns the velocity [B, T, D] at the times, with guidance; 0 for frames that are given."""
         now, scale = replace(noisy.times, spans=torch.zeros_like(noisy.times.all_spans())), self.config.guidance_scale
-        velocity, source = noisy.velocity, model if self.teacher is None else self.teacher
+        velocity = noisy.velocity
+        source: Any = model if self.teacher is None else self.teacher
         if self.teacher is not None:
             velocity = source(noisy.latents, now, **noisy.inputs).float()
         if scale != 1.0:

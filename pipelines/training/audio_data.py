@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +22,7 @@ from ...layers.audio import to_rate
 from ..data.audio.convert import select_channels
 from ..data.audio.find import find_audio
 from ..data.audio.item import AudioItem
+from ..data.audio.places import AudioPath
 from ..data.audio.read import read_audio
 from .data_config import AudioDataConfig
 
@@ -109,7 +109,7 @@ class AudioCrops:
         self.store, self.config, self.crop_samples = store, config, crop_samples
         self.seed, self.augment = seed, augment
         self.groups, self.shares = _groups(store, config)
-        self.unreadable: dict[Path, str] = {}  # reasons of files with crops that could not be read
+        self.unreadable: dict[AudioPath, str] = {}  # reasons of files with crops that could not be read
 
     @property
     def num_items(self) -> int:
@@ -149,7 +149,7 @@ class AudioCrops:
             f"{MAX_REDRAWS} crops in a row could not be read: {'; '.join(list(self.unreadable.values())[:3])}"
         )
 
-    def _note_unreadable(self, path: Path, reason: str) -> None:
+    def _note_unreadable(self, path: AudioPath, reason: str) -> None:
         if path not in self.unreadable:
             self.unreadable[path] = reason
             logger.warning(

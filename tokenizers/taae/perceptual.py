@@ -120,9 +120,12 @@ def _from_folder(path: Path) -> nn.Module:
     if not (path / "config.json").is_file():
         raise CheckpointError(f"no WavLM at {path}: config.json and weights are needed as transformers saves them")
     try:
-        return import_class("WavLMModel", "the perceptual loss").from_pretrained(str(path), local_files_only=True)
+        wavlm: nn.Module = import_class("WavLMModel", "the perceptual loss").from_pretrained(
+            str(path), local_files_only=True
+        )
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"cannot load WavLM from {path}: {shortened(error)}") from error
+    return wavlm
 
 
 def _from_torchaudio(download: bool) -> nn.Module:

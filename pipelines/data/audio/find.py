@@ -153,7 +153,7 @@ def find_distinct_audio(source: str | Path, *, where: Mapping[str, Any] | None =
     return list(found.values())
 
 
-def left_out(path: str | Path, error: Exception | str) -> dict[str, str]:
+def left_out(path: str | AudioPath, error: Exception | str) -> dict[str, str]:
     """Returns the entry of a result for a file that could not be used, path and reason, and logs it."""
     reason = str(error).removeprefix(f"{path}: ")
     logger.warning("left out: %s: %s", path, reason)

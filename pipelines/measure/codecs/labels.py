@@ -120,7 +120,7 @@ def _frames(setup: Setup, audio: Tensor) -> dict[str, Tensor]:
     """
     codec = setup.tokenizer
     encoded = codec.encode(audio[None].to(codec.device), codec.spec.sample_rate)
-    found = {}
+    found: dict[str, Tensor] = {}
     for stream in setup.streams:
         latents = encoded.latents if stream == "latents" else codec.tokens_to_latents(encoded.tokens)
         found[stream] = latents[0].unflatten(0, (-1, codec.spec.chunk_latents)).flatten(1).float().cpu()

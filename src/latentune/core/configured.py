@@ -85,7 +85,8 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     @property
     def compiled_parts(self) -> Sequence[nn.Module]:
         """The modules whose calls are compiled where that is asked for. By default it is the whole network."""
-        return [self]
+        network: Any = self  # the lazy imports of diffusers hide it from type checkers
+        return [network]
 
     def register_to_config(self, **values: Any) -> None:
         """Adds values to what `config.json` holds."""
