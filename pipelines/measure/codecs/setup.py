@@ -133,7 +133,7 @@ def measurement_warnings(table: ResultsTable) -> list[str]:
     lines += _undefined_lines(table)
     if (num_files := len(table.files)) < MIN_FILES:
         lines.append(f"an interval over files says little below {MIN_FILES} of them, there are {num_files}")
-    return lines + _frechet_lines(table.facts.get("frechet"))
+    return lines + frechet_warnings(table.facts.get("frechet"))
 
 
 def _undefined_lines(table: ResultsTable) -> list[str]:
@@ -149,7 +149,8 @@ def _undefined_lines(table: ResultsTable) -> list[str]:
     ]
 
 
-def _frechet_lines(frechet: dict[str, Any] | None) -> list[str]:
+def frechet_warnings(frechet: dict[str, Any] | None) -> list[str]:
+    """Returns what makes a Fréchet distance unreliable, from its facts (see `frechet.ReconstructionSets`)."""
     if frechet is None:
         return []
     name, windows, dim = frechet["metric"], frechet["num_windows"], frechet["dim"]

@@ -150,6 +150,29 @@ def find_borders(num_samples: int, chunk_samples: int, lead_samples: int, window
     return borders
 
 
+def split_at_borders(audio: Tensor, chunk_samples: int, lead_samples: int) -> tuple[Tensor, Tensor]:
+    """Cuts audio into what lies around the borders of chunks and what lies between them.
+
+    Args:
+        audio: [C, N].
+        chunk_samples: from one border to the next.
+        lead_samples: by how much the first border lies before the end of the first `chunk_samples`.
+
+    Returns:
+        Half a chunk around each border, end to end [C, n]; and the half a chunk after each of these pieces, end to end.
+
+    Raises:
+        Undefined: there is no border with half a chunk after it.
+    """
+    quarter = chunk_samples // 4
+    borders = range(chunk_samples - lead_samples, audio.shape[-1] - 3 * quarter + 1, chunk_samples)
+    starts = [border - quarter for border in borders if border >= quarter]
+    if not starts or quarter < 1:
+        raise Undefined("too short: no border has half a chunk before the next one after it")
+    near, far = ([audio[:, s + shift : s + shift + 2 * quarter] for s in starts] for shift in (0, 2 * quarter))
+    return torch.cat(near, dim=-1), torch.cat(far, dim=-1)
+
+
 def _near_border(centres: np.ndarray, borders: np.ndarray, reach_samples: float) -> np.ndarray:
     """Whether each centre is less than `reach_samples` from a border, [T] bool; raises Undefined if all or none are."""
     near: np.ndarray = np.abs(centres[:, None] - borders).min(1) < reach_samples

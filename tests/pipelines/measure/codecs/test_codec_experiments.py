@@ -12,10 +12,15 @@ from codec_runs import config
 from torch import Tensor, nn
 
 from latentune.core.errors import ConfigError
-from latentune.pipelines.measure.codecs.figures.borders import border_errors
+from latentune.pipelines.data.audio.item import AudioItem
+from latentune.pipelines.measure.codecs.boundaries import BorderDistances
+from latentune.pipelines.measure.codecs.figures.borders import border_errors, split_at_borders
 from latentune.pipelines.measure.codecs.figures.common import Undefined
+from latentune.pipelines.measure.codecs.metrics import Case
 from latentune.pipelines.measure.codecs.run import run_experiment
+from latentune.pipelines.measure.codecs.systems import Reconstruction
 from latentune.pipelines.measure.embedders.base import Embedder
+from latentune.pipelines.measure.results import ResultsTable
 
 RATE = 48_000
 
@@ -72,6 +77,28 @@ def test_boundaries_finds_the_borders_of_the_codec(folder: Path, tmp_path: Path,
     }
 
 
+def test_distances_at_borders_are_apart_from_those_elsewhere(folder: Path, tmp_path: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
+    settings = config(folder, tmp_path, streams=("latents",), options={"steps": 1, "mode": "parallel"}, window_s=0.005)
+    result = run_experiment("boundaries", settings, tiny_codec, embedder=Levels())
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "boundaries.csv").read_text())))
+    near, far = (float(rows[0][f"fad_levels_{side}"]) for side in ("at_borders", "elsewhere"))
+    assert near > 0
+    assert far > 0
+    assert near != far
+    assert list(result.table.figures)[-2:] == ["fad_levels_at_borders", "fad_levels_elsewhere"]
+
+
+def test_audio_is_cut_into_what_is_around_borders_and_what_is_between() -> None:
+    audio = torch.arange(1.0, 30.0)[None]  # sample n has the value n + 1; borders at 6, 14, 22 of chunks of 8
+    near, far = split_at_borders(audio, 8, 2)
+    assert (near[0] - 1).tolist() == [4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23]
+    assert (far[0] - 1).tolist() == [8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27]
+    near, far = split_at_borders(audio[:, :27], 8, 2)
+    assert near.shape == far.shape == (1, 8), "the last border has less than half a chunk behind its piece"
+    with pytest.raises(Undefined, match="too short"):
+        split_at_borders(audio[:, :11], 8, 2)
+
+
 def test_an_error_at_the_borders_is_told_from_one_elsewhere() -> None:
     generator = torch.Generator().manual_seed(0)
     reference = 0.1 * torch.randn(2, 40_000, generator=generator)
@@ -125,6 +152,26 @@ class Levels(Embedder):
 
     def network_output(self, windows: Tensor) -> Tensor:
         return (windows.reshape(len(windows), 2, 40).square().mean(-1) + 1e-9).log()
+
+
+def test_damage_at_the_borders_is_in_their_distance_alone() -> None:
+    metric, table = BorderDistances(Levels(), 8000, 500), ResultsTable()
+    for number in range(3):
+        audio = 0.1 * torch.randn(1, 48_000, generator=torch.Generator().manual_seed(number))
+        made = audio.clone()
+        for border in range(7500, 48_000, 8000):
+            made[:, border - 300 : border + 300] = 0.0
+        item = AudioItem(path=Path(f"/{number}.wav"), name=f"{number}.wav")
+        for system, estimate in (("damaged", made), ("same", audio)):
+            found = Reconstruction(audio=estimate)
+            metric.measure(Case(item=item, system=system, reference=audio, made=found, sample_rate=16_000))
+    metric.add_to(table)
+    near, far = (table.estimate("damaged", f"fad_levels_{side}").value for side in ("at_borders", "elsewhere"))
+    assert near is not None
+    assert far is not None
+    assert near > 1.0
+    assert far == pytest.approx(0.0, abs=1e-6)
+    assert table.estimate("same", "fad_levels_at_borders").value == pytest.approx(0.0, abs=1e-6)
 
 
 def test_distances_of_reconstructions_have_intervals(folder: Path, tiny_codec) -> None:  # type: ignore[no-untyped-def]
