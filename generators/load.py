@@ -19,6 +19,7 @@ KINDS = {
     "ContinuousAR": ".continuous:ContinuousAR",
     "DiffusionTransformer": ".diffusion:DiffusionTransformer",
     "TokenLM": ".language:TokenLM",
+    "TokenSetLM": ".language:TokenSetLM",
 }
 
 

@@ -1,6 +1,7 @@
-"""Autoregressive language models over FSQ tokens."""
+"""Language models over FSQ tokens: token after token, or the set of a chunk in parallel."""
 
 from .lm import TokenLM, TokenLMConfig
 from .objective import NextTokenConfig, NextTokenObjective
+from .set_lm import TokenSetLM, TokenSetLMConfig
 
-__all__ = ["NextTokenConfig", "NextTokenObjective", "TokenLM", "TokenLMConfig"]
+__all__ = ["NextTokenConfig", "NextTokenObjective", "TokenLM", "TokenLMConfig", "TokenSetLM", "TokenSetLMConfig"]

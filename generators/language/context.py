@@ -118,7 +118,7 @@ class Context:
         count, dtype = len(branches.weights), self.model.bos.dtype
         self._filters = DigitFilter.of(self.options, start)
         self._guidance = torch.tensor(branches.weights, device=start.device) if count > 1 else None
-        return _item_by_item(start.to(dtype), count), None if mask is None else _item_by_item(mask, count)
+        return item_by_item(start.to(dtype), count), None if mask is None else item_by_item(mask, count)
 
     def _read(self, items: int) -> tuple[Tensor, SlotCache]:
         """Writes conditions, BOS and the window into the cache, all but the last position, whose embedding it returns.
@@ -161,6 +161,6 @@ class Context:
         return self._cache
 
 
-def _item_by_item(x: Tensor, count: int) -> Tensor:
+def item_by_item(x: Tensor, count: int) -> Tensor:
     """Returns x [N * G, ...] of items in the order of the branches, with the G branches of each item in a row."""
     return x.unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)

@@ -23,7 +23,7 @@ BELOW_ONE = 1.0 - 2**-20  # a uniform number times a sum of probabilities stays 
 
 
 class DigitFilter(NamedTuple):
-    """Which digits are drawn, as tensors: another value of an option is no reason to compile again."""
+    """Which digits are drawn, as tensors: another value of an option does not compile the step again."""
 
     temperature: Tensor  # []
     top_p: Tensor | None  # []; None: neither filter is on

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -95,6 +95,7 @@ class TokenLM(LatentGenerator):
     objectives: ClassVar[Mapping[str, str]] = {"next_token": ".objective:NextTokenObjective"}
     sampling_class: ClassVar[type[SamplingConfig]] = TokenSampling
     adapted_layers: ClassVar[str] = "decoder."
+    decoder_class: ClassVar[Any] = Decoder
     settings: TokenLMConfig
     stream: Literal["latents", "tokens"] = "tokens"
 
@@ -112,7 +113,7 @@ class TokenLM(LatentGenerator):
         self.bos = nn.Parameter(torch.randn(width) * width**-0.5)
         self.digit_embedding = DigitEmbedding(digit_levels, width)
         self.chunk_position = nn.Parameter(torch.randn(spec.chunk_tokens, width) * width**-0.5)
-        self.decoder = Decoder(
+        self.decoder = self.decoder_class(
             dim=width,
             depth=config.depth,
             heads=config.heads,

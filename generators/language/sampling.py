@@ -85,7 +85,7 @@ def sample_tokens(
     frames = torch.tensor(request.num_chunks) * spec.chunk_tokens
     patches = [-(-count // patch) for count in frames.tolist()]
     begins = (request.keep.sum(1) * spec.chunk_tokens // patch).tolist()
-    known = _known_digits(model, request, encoded)
+    known = known_digits(model, request, encoded)
     seeds = [draw_seed(generator) for _ in range(len(request))]
     first = min(begins)
     uniform = draw_uniform(model, seeds, range(first, max(patches)))
@@ -148,8 +148,17 @@ def _draw_all(
     return digits
 
 
-def _known_digits(model: TokenLM, request: SampleRequest, encoded: Encoded | None) -> Tensor:
-    """Returns digits [B, n, K] of patches with the given ones in place and -1 elsewhere."""
+def known_digits(model: TokenLM, request: SampleRequest, encoded: Encoded | None) -> Tensor:
+    """Returns digits [B, n, C K] of patches with the given ones in place and -1 elsewhere.
+
+    Args:
+        model: the language model.
+        request: of B items.
+        encoded: the given audio, of 1 or B items; None where nothing is given.
+
+    Raises:
+        ValueError: given tokens of another codec or out of range.
+    """
     spec = model.binding.spec
     shape = (len(request), request.keep.shape[1] * spec.chunk_tokens, sum(len(levels) for levels in spec.levels))
     known = torch.full(shape, -1, dtype=torch.int64, device=model.device)

@@ -92,7 +92,18 @@ def trunk_weights(decoder: Decoder) -> TrunkWeights:
 
 
 def rotary_turns(num_positions: int, rotary_dim: int, head_dim: int, base: float, like: Tensor) -> Tensor:
-    """Returns the turns [positions, 1, E / 2, 2] of positions 0, 1, ...; features beyond `rotary_dim` do not turn."""
+    """Returns the turns that `run_trunk` takes.
+
+    Args:
+        num_positions: the positions are 0 ... `num_positions` - 1.
+        rotary_dim: features of a head that turn, the first ones.
+        head_dim: E.
+        base: of the wavelengths, as in `rotary_angles`.
+        like: a tensor on the device of the result.
+
+    Returns:
+        [positions, 1, E / 2, 2].
+    """
     angles = rotary_angles(torch.arange(num_positions, device=like.device), rotary_dim, base)
     return turns_of(F.pad(angles, (0, (head_dim - rotary_dim) // 2))).unsqueeze(1)
 

@@ -19,7 +19,7 @@ class ModelConfig:
     """The model to train, and its objective."""
 
     class_name: str = option(
-        help="Class of the model: CoDiCodec, DiffusionTransformer, TokenLM, ContinuousAR or module:Class.",
+        help="Class of the model: CoDiCodec, DiffusionTransformer, TokenLM, TokenSetLM, ContinuousAR or module:Class.",
         name="class",
     )
     config: dict[str, Any] = option(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .generators.diffusion import DiffusionTransformer as DiffusionTransformer
     from .generators.given import Given as Given
     from .generators.language import TokenLM as TokenLM
+    from .generators.language import TokenSetLM as TokenSetLM
     from .generators.load import load_generator as load_generator
     from .pipelines.data.audio import find_audio as find_audio
     from .pipelines.data.audio import read_audio as read_audio
@@ -93,7 +94,7 @@ _MODULES = {
     "generators.continuous": ("ContinuousAR",),
     "generators.diffusion": ("DiffusionTransformer",),
     "generators.given": ("Given",),
-    "generators.language": ("TokenLM",),
+    "generators.language": ("TokenLM", "TokenSetLM"),
     "generators.load": ("load_generator",),
     "pipelines.data.audio": ("find_audio", "read_audio", "resample", "write_audio"),
     "pipelines.data.shards": ("LatentDataset", "collate"),

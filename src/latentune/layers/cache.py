@@ -167,7 +167,12 @@ class SlotCache(NamedTuple):
 
     @classmethod
     def allocate(cls, layers: int, shape: tuple[int, int, int, int], like: Tensor) -> SlotCache:
-        """Returns an empty cache of `layers` layers and this shape [B, H, S, E], of the dtype and device of `like`.
+        """Returns an empty cache.
+
+        Args:
+            layers: number of layers.
+            shape: [B, H, S, E] of the keys, and of the values, of a layer.
+            like: a tensor of the dtype and on the device of the cache.
 
         Raises:
             ValueError: a size below 1.
