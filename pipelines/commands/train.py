@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..train import TrainConfig
 
 
-def train(config: TrainConfig, resume: str, allow_changed_data: bool) -> Outcome:
+def train(config: TrainConfig, *, resume: str, **options: bool) -> Outcome:
     """Train a codec or a generator.
 
     Run it again to resume an interrupted run. `latentune train CONFIG --help` shows the keys of that config with their
@@ -31,8 +31,8 @@ def train(config: TrainConfig, resume: str, allow_changed_data: bool) -> Outcome
         summary = run(
             config,
             resume=None if resume == "none" else resume,
-            allow_changed_data=allow_changed_data,
             progress=report,
+            **options,
         )
     if Place.now().rank > 0:
         return Outcome(facts=None)

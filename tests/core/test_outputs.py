@@ -1,4 +1,4 @@
-"""What is reported when results cannot be written, and their fate."""
+"""Results that cannot be written: the report, and their fate."""
 
 import errno
 import tempfile

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ def load_item(
             facts[FILE_HASH] = files.sha256(item)
     except (AudioError, ValueError, OSError) as error:
         return Failure(id=item.id, path=item.path, reason=relative_reason(error, files.path(item), item.path))
-    facts["audio_sha256"] = hashlib.sha256(memoryview(audio.numpy())).hexdigest()
+    facts["audio_sha256"] = hashlib.sha256(cast(Any, audio.numpy())).hexdigest()
     return LoadedItem(item=item, audio=audio, facts=facts)
 
 

@@ -30,7 +30,13 @@ def column_values(items: Sequence[AudioItem], column: str) -> dict[str, str]:
 
 
 def group_means(table: ResultsTable, system: str, files: Container[str]) -> dict[str, dict[str, Any]]:
-    """Returns of each figure {mean, low, high, num_values, num_missing} of a system over some files."""
+    """Returns of each figure {mean, low, high, num_values, num_missing} of a system over some files.
+
+    Args:
+        table: of the files.
+        system: one of the table's.
+        files: the names of those that count.
+    """
     found = {}
     for figure in table.figures:
         one = table.estimate(system, figure, files)
