@@ -9,6 +9,7 @@ from ....core.compute import ComputeConfig
 from ....core.config import option
 from ....core.errors import ConfigError
 from .channel import (
+    BIT_CHANNELS,
     BURST_CHANNEL,
     CHANNELS,
     LEVEL_CHANNEL,
@@ -18,6 +19,7 @@ from .channel import (
     check_probability,
     noise_deviation,
 )
+from .codec2 import MODES
 from .concealment import CONCEALMENTS
 from .figures import OPTIONAL_FIGURES
 from .labelling import CODES, check_labellings
@@ -67,6 +69,9 @@ class RobustnessConfig(ComputeConfig):
         None, "Number of residual codebooks. By default the number that is nearest to the codec's bit rate."
     )
     rvq_codebook_size: int = option(256, "Number of entries per residual codebook.")
+    codec2: tuple[str, ...] = option(
+        (), f"Modes of Codec2 in bit/s to send for comparison: {', '.join(MODES)}; repeat it. `apt-get install codec2`."
+    )
     metrics: tuple[str, ...] = option(
         ("stoi", "pesq_wb"),
         "Figures in addition to si_sdr_db and mel_distance, such as estoi; repeat it.",
@@ -99,6 +104,9 @@ class RobustnessConfig(ComputeConfig):
             raise ConfigError(f"p must be one or more different probabilities, got {list(self.p)}")
         _check_names("channel", (self.channel,), CHANNELS)
         _check_names("metrics", self.metrics, OPTIONAL_FIGURES)
+        _check_names("codec2", self.codec2, MODES)
+        if self.codec2 and self.channel not in BIT_CHANNELS:
+            raise ConfigError(f"codec2 is sent as bits: leave it out, or choose one of {', '.join(BIT_CHANNELS)}")
         _check_names("concealments", self.concealments, CONCEALMENTS)
         for name in ("seeds", "packet_chunks", "rvq_codebooks", "max_files", "max_duration_s", "burst_bits"):
             value = getattr(self, name)

@@ -30,7 +30,8 @@ from ..codecs.systems import Reconstruction
 from ..results import Resampling, ResultsTable
 from ..results.findings import Findings
 from .build import Sources, build_systems
-from .channel import BIT_CHANNELS, BURST_CHANNEL, LEVEL_CHANNEL, PACKET_CHANNEL, gilbert_elliott
+from .channel import BIT_CHANNELS, BURST_CHANNEL, LEVEL_CHANNEL, PACKET_CHANNEL, BitChannel, gilbert_elliott
+from .codec2 import Codec2, find_codec2
 from .config import RobustnessConfig
 from .figures import DAMAGE_FIGURES, ReceivedFigures
 from .report import SCHEMA, clean_name, damaged_name, describe_system, experiment_warnings, robustness_findings
@@ -94,6 +95,7 @@ class _Experiment:
             logger.warning("%s is not measured: %s", name, reason)
         self.sources = Sources(tokenizer)
         self.systems = build_systems(config, tokenizer, self.sources)
+        self.codec2 = find_codec2(config.codec2)
         self.streams = {system.stream.name: system.stream for system in self.systems}
         self.table = self._empty_table()
 
@@ -101,7 +103,7 @@ class _Experiment:
         """Measures the files; returns the table with its facts and warnings."""
         config, table = self.config, self.table
         silent = []
-        num_measured, per_file = 0, len(self.systems) * len(config.p) * config.seeds + len(self.streams)
+        num_measured, per_file = 0, self._per_file()
         for number, item in enumerate(items):
             audio = self.sources.read(item, config.max_duration_s)
             if audio is not None:
@@ -119,6 +121,11 @@ class _Experiment:
         table.warnings = experiment_warnings(table, config, silent)
         return table
 
+    def _per_file(self) -> int:
+        """The number of measurements of a file."""
+        damaged = (len(self.systems) + len(self.codec2)) * len(self.config.p) * self.config.seeds
+        return damaged + len(self.streams) + len(self.codec2)
+
     def _empty_table(self) -> ResultsTable:
         """The table with its facts and all systems in their order: undamaged, then each by rising p."""
         config = self.config
@@ -130,11 +137,14 @@ class _Experiment:
             "metrics": list(self.figures.facts),
             "absent_metrics": self.figures.absent,
         }
-        for name in self.streams:
+        for name in (*self.streams, *(codec.name for codec in self.codec2)):
             table.systems[clean_name(name)] = {"system": clean_name(name), "p": 0.0}
         for system in self.systems:
             for p in sorted(config.p):
                 table.systems[damaged_name(system.name, p)] = describe_system(system, p, config.channel)
+        for codec in self.codec2:
+            for p in sorted(config.p):
+                table.systems[damaged_name(codec.name, p)] = codec.facts(p)
         return table
 
     def _measurements(self, item: AudioItem, audio: Tensor) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -158,6 +168,28 @@ class _Experiment:
                         figures = self._measure(item, audio, system.name, decoded, undamaged[name])
                     changes = self.figures.changes(figures, clean[name])
                     yield damaged_name(system.name, p), {**reception.figures, **figures, **changes}
+        for codec in self.codec2:
+            yield from self._codec2_measurements(codec, item, audio)
+
+    def _codec2_measurements(
+        self, codec: Codec2, item: AudioItem, audio: Tensor
+    ) -> Iterable[tuple[str, dict[str, Any]]]:
+        """All measurements of one file through one mode of Codec2."""
+        rate, nothing = self.tokenizer.spec.sample_rate, dict.fromkeys(CHANNEL_FIGURES)
+        bits = codec.encode(audio, rate)
+        undamaged = codec.decode(bits, audio, rate)
+        clean = self._measure(item, audio, f"{CLEAN}, {codec.name}", undamaged, undamaged)
+        yield clean_name(codec.name), {**nothing, **{k: v for k, v in clean.items() if k not in DAMAGE_FIGURES}}
+        for p in sorted(self.config.p):
+            for seed in range(self.config.seeds):
+                received = self._bit_channel()(bits, p, self._generator(p, seed, item.name)).bits
+                damaged = int((received != bits).sum())
+                figures = clean
+                if damaged:
+                    figures = self._measure(item, audio, codec.name, codec.decode(received, audio, rate), undamaged)
+                counts = {**nothing, "num_sent": bits.numel(), "num_damaged": damaged}
+                changes = self.figures.changes(figures, clean)
+                yield damaged_name(codec.name, p), {**counts, **figures, **changes}
 
     def _add(self, system: str, file: str, figures: dict[str, Any]) -> None:
         """Adds one measurement; a figure without a value is a row with its reason."""
@@ -173,17 +205,22 @@ class _Experiment:
         return {SECONDS: audio.shape[-1] / rate, **self.figures.measure(case, undamaged)}
 
     def _send(self, system: System, tokens: Tensor, p: float, seed: int, name: str) -> Reception:
-        config = self.config
-        file_key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-        generator = keyed_generator(config.seed, seed, file_key, round(p * P_STEPS))
+        config, generator = self.config, self._generator(p, seed, name)
         if config.channel == PACKET_CHANNEL:
             return system.receive_packets(tokens, config.packet_chunks, p, generator)
         if config.channel == LEVEL_CHANNEL:
             return system.receive_levels(tokens, p, generator)
-        channel = BIT_CHANNELS[config.channel]
-        if config.channel == BURST_CHANNEL:
-            channel = partial(gilbert_elliott, burst_bits=config.burst_bits)
-        return system.receive_bits(tokens, channel, p, generator)
+        return system.receive_bits(tokens, self._bit_channel(), p, generator)
+
+    def _generator(self, p: float, seed: int, name: str) -> torch.Generator:
+        """The source of the draws for one file."""
+        file_key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+        return keyed_generator(self.config.seed, seed, file_key, round(p * P_STEPS))
+
+    def _bit_channel(self) -> BitChannel:
+        if self.config.channel == BURST_CHANNEL:
+            return partial(gilbert_elliott, burst_bits=self.config.burst_bits)
+        return BIT_CHANNELS[self.config.channel]
 
     @torch.no_grad()
     def _decode(self, streams: dict[str, Tensor], encoded: Encoded) -> Tensor:

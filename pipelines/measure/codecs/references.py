@@ -68,13 +68,48 @@ def codec2(audio: Tensor, sample_rate: int, *, mode: str) -> Tensor:
     Raises:
         RuntimeError: c2enc or c2dec fails.
     """
+    return codec2_decode(codec2_encode(audio, sample_rate, mode), mode, sample_rate, *audio.shape)
+
+
+def codec2_encode(audio: Tensor, sample_rate: int, mode: str) -> bytes:
+    """Returns the bytes of Codec2 for audio.
+
+    Args:
+        audio: [C, N]; channels are averaged.
+        sample_rate: in Hz.
+        mode: as of `codec2`.
+
+    Returns:
+        The output of c2enc.
+
+    Raises:
+        RuntimeError: c2enc fails.
+    """
     mono = resample(audio.mean(0, keepdim=True), sample_rate, CODEC2_RATE)
     padded = torch.nn.functional.pad(mono, (0, 4 * CODEC2_DELAY))  # whole frames, and what the delay takes
-    sent = (padded[0].clamp(-1.0, 1.0) * INT16_MAX).to(torch.int16).numpy().astype("<i2").tobytes()
-    decoded = _run(["c2dec", mode, "-", "-"], _run(["c2enc", mode, "-", "-"], sent))
+    samples = (padded[0].clamp(-1.0, 1.0) * INT16_MAX).to(torch.int16).numpy().astype("<i2")
+    return _run(["c2enc", mode, "-", "-"], samples.tobytes())
+
+
+def codec2_decode(data: bytes, mode: str, sample_rate: int, channels: int, num_samples: int) -> Tensor:
+    """Returns the audio of Codec2's bytes, its delay removed.
+
+    Args:
+        data: of `codec2_encode`, perhaps with other bits.
+        mode: as of `codec2`.
+        sample_rate: in Hz, of the result.
+        channels: C, all alike.
+        num_samples: N.
+
+    Returns:
+        Audio [C, N].
+
+    Raises:
+        RuntimeError: c2dec fails.
+    """
+    decoded = _run(["c2dec", mode, "-", "-"], data)
     samples = torch.from_numpy(np.frombuffer(decoded, "<i2").astype(np.float32) / INT16_MAX)[None, CODEC2_DELAY:]
-    made = fit_length(resample(samples, CODEC2_RATE, sample_rate), audio.shape[-1])
-    return to_channels(made, len(audio))
+    return to_channels(fit_length(resample(samples, CODEC2_RATE, sample_rate), num_samples), channels)
 
 
 def random_phase(audio: Tensor, sample_rate: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import soundfile
 import torch
 from channel_runs import mean, run, text_of
 
+from latentune.core.errors import ConfigError
 from latentune.core.settings import load_config
 from latentune.pipelines.measure.channel import RobustnessConfig, run_robustness
 from latentune.pipelines.measure.channel.channel import binary_symmetric
@@ -174,6 +176,31 @@ def test_an_rvq_is_sent_beside_the_codecs_own_tokens(step_codec: Any, clips: Pat
     assert rates == {"natural": 800, "natural, soft": 800, "rvq": 800, "rvq, soft": 800}
     assert mean(result, "rvq, soft", 0.1, "si_sdr_db") > mean(result, "rvq", 0.1, "si_sdr_db")
     assert mean(result, "rvq", 0.1, "digit_rms") is None, "entries of neighboring numbers are not near each other"
+
+
+@pytest.mark.skipif(shutil.which("c2enc") is None, reason="needs the Debian package codec2")
+def test_codec2_is_sent_over_the_same_channel(step_codec: Any, clips: Path, tmp_path: Path) -> None:
+    result = run(step_codec, clips, channel="bsc", p=(0.0, 0.05), codec2=("3200", "1200"), output=str(tmp_path / "o"))
+    rates = {one["system"]: one["bitrate_bps"] for one in result.table.systems.values() if one["p"] > 0}
+    assert rates == {"natural": 800, "codec2-3200": 3200, "codec2-1200": 1200}
+    rows = [row for row in result.rows if row["system"] == "codec2-3200"]
+    assert all(row["num_damaged"] == 0 and row["mel_to_clean"] == 0 for row in rows if row["p"] == 0)
+    sent = sum(row["num_sent"] for row in rows if row["p"] > 0)
+    damaged = sum(row["num_damaged"] for row in rows if row["p"] > 0)
+    assert damaged / sent == pytest.approx(0.05, abs=0.01)
+    assert sent / 3 == pytest.approx(3200 * (0.6 + 0.8 + 2 * 0.08), abs=2 * 64)  # three seeds; padding of 80 ms a file
+    assert mean(result, "codec2-3200", 0.05, "mel_to_clean") > 0
+    again = run(step_codec, clips, channel="bsc", p=(0.0, 0.05))
+    ours = [row for row in result.rows if row["system"] == "natural"]
+    assert [row["mel_distance"] for row in again.rows if row["system"] == "natural"] == [
+        row["mel_distance"] for row in ours
+    ]
+
+
+def test_codec2_that_is_not_installed_is_named(step_codec: Any, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match="apt-get install codec2"):
+        run(step_codec, clips, codec2=("3200",))
 
 
 def test_a_real_codec_goes_the_whole_way(tiny_codec: Any, tmp_path: Path) -> None:

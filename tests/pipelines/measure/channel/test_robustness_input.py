@@ -105,6 +105,8 @@ def test_a_tokenizer_without_tokens_is_refused(tokenless_codec: Any, clips: Path
         ({"channel": "packet", "concealments": ()}, "need a concealment"),
         ({"channel": "gilbert-elliott", "p": (0.5,)}, r"below 0\.5"),
         ({"channel": "awgn", "p": (0.5,)}, r"below 0\.5"),
+        ({"codec2": ("700C",)}, "known are 3200"),
+        ({"codec2": ("3200",), "channel": "packet"}, "sent as bits"),
         ({"channel": "levels", "soft": True}, "leave out soft"),
         ({"channel": "levels", "labellings": ("gray",)}, "leave out soft, rvq_audio and labellings"),
         ({"channel": "levels", "level_distances": (0, 1)}, "from 1 up"),
