@@ -48,7 +48,16 @@ class Codec2:
         return torch.from_numpy(np.unpackbits(data).astype(bool))
 
     def decode(self, bits: Tensor, like: Tensor, sample_rate: int) -> Tensor:
-        """Returns audio of the shape of `like` [C, N] from bits [n] bool."""
+        """Decodes bits, damaged or not.
+
+        Args:
+            bits: [n] bool.
+            like: [C, N], whose shape the result has.
+            sample_rate: in Hz, of the result.
+
+        Returns:
+            Audio [C, N].
+        """
         data = np.packbits(bits.numpy()).tobytes()
         return codec2_decode(data, self.mode, sample_rate, like.shape[0], like.shape[1])
 

@@ -107,7 +107,7 @@ def _count(
         values = codec.latents_to_values(encoded.latents).double().flatten().cpu()
         counts[name] += np.histogram(values.numpy(), NUM_BINS, (-1.0, 1.0))[0]
         if codec.spec.levels:
-            error = values - codec.tokens_to_values(encoded.tokens).double().flatten().cpu()
-            table.add(name, item.name, "rounding_error", error.square().mean().sqrt().item())
+            moved = values - codec.tokens_to_values(encoded.tokens).double().flatten().cpu()
+            table.add(name, item.name, "rounding_error", moved.square().mean().sqrt().item())
         table.add(name, item.name, "deviation", values.std(unbiased=False).item())
         table.add(name, item.name, "saturated", (values.abs() > SATURATED).double().mean().item())

@@ -60,7 +60,8 @@ def low_pass(audio: Tensor, sample_rate: int, edge_hz: float) -> Tensor:
     taps = middle * np.sinc(middle * places) * np.kaiser(2 * half + 1, 5.65)
     size = audio.shape[-1] + 2 * half
     product = torch.fft.rfft(audio.double(), n=size) * torch.fft.rfft(torch.from_numpy(taps), n=size)
-    return torch.fft.irfft(product, n=size)[..., half : half + audio.shape[-1]].to(audio.dtype)
+    kept: Tensor = torch.fft.irfft(product, n=size)[..., half : half + audio.shape[-1]]
+    return kept.to(audio.dtype)
 
 
 def _write_trial(folder: Path, number: int, row: AudioRow) -> dict[str, Any]:
@@ -69,9 +70,9 @@ def _write_trial(folder: Path, number: int, row: AudioRow) -> dict[str, Any]:
     (folder / name).mkdir(exist_ok=True)
     (_, reference, rate), *cells = row.cells
     stimuli = {key: low_pass(reference, rate, hz) for key, hz in ANCHORS_HZ.items() if hz + TRANSITION_HZ < rate / 2}
-    for place, (system, audio, _) in enumerate(cells, start=1):
+    for cell, (system, audio, _) in enumerate(cells, start=1):
         key = slug(system)
-        stimuli[f"{key}-{place}" if key in stimuli else key] = audio
+        stimuli[f"{key}-{cell}" if key in stimuli else key] = audio
     for key, audio in {"reference": reference, **stimuli}.items():
         write_audio(folder / name / f"{key}.wav", audio, rate)
     place = f"{PLACE}/{name}"

@@ -116,7 +116,7 @@ def rates_experiment(setup: Setup) -> Findings:
     if config.fit_audio is None:
         table.warnings.append("no residual codebooks: fit_audio names the audio to fit them on, not the one measured")
     shown = [name for name in table.figures if not name.startswith("fad_")]
-    leading = {"system": list(table.systems)}
+    leading: dict[str, list[Any]] = {"system": list(table.systems)}
     leading |= {name: [_rounded(facts.get(name)) for facts in table.systems.values()] for name in RATES}
     ends = (f"{name}{end}" for name in table.figures for end in ("", "_low", "_high"))
     return Findings(
