@@ -24,6 +24,7 @@ from .given import Given
 from .upgrade import CONFIG_FORMAT, FORMAT_KEY, rename_weights, upgrade_config
 
 if TYPE_CHECKING:
+    from ..core.graphs import Graph
     from .stream import GeneratorStream
 
 
@@ -221,6 +222,14 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
             TypeError: sampling options of another kind of generator.
         """
         raise ValueError(f"a {type(self).__name__} cannot stream: it makes whole items only")
+
+    def graph(self) -> Graph:
+        """Returns the repeated part of sampling, for export.
+
+        Raises:
+            ValueError: this kind of generator has none that can be exported; the message says why.
+        """
+        raise ValueError(f"the step of a {type(self).__name__} is not exported: it keeps a state between its calls")
 
     def check_sampling(self, sampling: SamplingConfig | None) -> Any:
         """Returns `sampling`, or the default one; raises TypeError if it is of another kind of generator."""

@@ -341,6 +341,14 @@ class AudioTokenizer(ConfiguredModel):
         audio = self.decode(**streams, lengths_samples=lengths_samples, gain_db=gain_db, generator=generator, **options)
         return iter(audio)
 
+    def latents_to_audio(self, latents: Tensor) -> Tensor:
+        """Returns audio [B, C, N] of latents [B, T, D] of whole items, in one pass and without checks, for export.
+
+        Raises:
+            ValueError: the decoder is not one pass of a network.
+        """
+        raise ValueError(f"the decoder of {type(self).__name__} is not exported: it is not one pass of a network")
+
     def decode_encoded(
         self,
         encoded: Encoded,

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from training_times import BATCH, FRAMES, NOTHING_GIVEN, conditions, data, trained
+from training_times import NOTHING_GIVEN, Problem, conditions, toy, trained
 
 from latentune import LatentDataset, load_generator
 from latentune.generators.base import LatentBatch
@@ -41,9 +41,12 @@ SOLVERS: dict[str, dict[str, Any]] = {
 }
 FEW: dict[str, dict[str, Any]] = {f"mean_flow {steps}": {"num_inference_steps": steps} for steps in (1, 2, 4, 8)}
 MEAN_FRAMES = 8  # latent frames of a mean
+TEACHER_STEPS = 1000  # of training on the toy, by rectified flow
 
 
-def mean_flow(teacher: DiffusionTransformer, options: dict[str, Any], steps: int) -> DiffusionTransformer:
+def mean_flow(
+    problem: Problem, teacher: DiffusionTransformer, options: dict[str, Any], steps: int
+) -> DiffusionTransformer:
     """A copy of the teacher that was trained on by mean flow; its weights are averaged over the last steps."""
     torch.manual_seed(0)
     network: Any = copy.deepcopy(teacher).train()
@@ -56,12 +59,12 @@ def mean_flow(teacher: DiffusionTransformer, options: dict[str, Any], steps: int
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
         batch = LatentBatch(
-            latents=data(BATCH, generator),
+            latents=problem.draw(problem.batch, generator, False),
             latent_mask=None,
             tokens=None,
             token_mask=None,
-            conditions=conditions(BATCH),
-            ids=[""] * BATCH,
+            conditions=conditions(problem, problem.batch),
+            ids=[""] * problem.batch,
         )
         loss, _ = objective(network, batch, step=step, generator=generator)
         optimizer.zero_grad()
@@ -76,30 +79,31 @@ def mean_flow(teacher: DiffusionTransformer, options: dict[str, Any], steps: int
     return made
 
 
-def energy_distance(model: DiffusionTransformer, options: dict[str, Any]) -> float:
+def energy_distance(problem: Problem, model: DiffusionTransformer, options: dict[str, Any]) -> float:
     """Energy distance of 512 samples to the data, normalised latents."""
     generator = torch.Generator().manual_seed(7)
     made = model.sample(
-        conditions(512),
-        torch.full((512,), 10 * FRAMES),
+        conditions(problem, 512),
+        torch.full((512,), problem.frames * problem.binding.spec.hop_samples),
         sampling=model.make_sampling(options),
         generator=generator,
     )
     assert made.latents is not None
-    one, other = (normalise(x, model.binding).flatten(1) for x in (made.latents, data(512, generator)))
+    one, other = (normalise(x, model.binding).flatten(1) for x in (made.latents, problem.draw(512, generator, True)))
     inside = (torch.pdist(one).mean() + torch.pdist(other).mean()) / 2
     return round(float(torch.cdist(one, other).mean() - inside), 4)
 
 
 def toy_rows(steps: int) -> Iterator[dict[str, Any]]:
     """The teacher by solver, then each variant by the number of steps, with the CPU seconds of its training."""
-    teacher = trained({}, 0)
-    yield {"what": "teacher", **{name: energy_distance(teacher, options) for name, options in SOLVERS.items()}}
+    problem = replace(toy(), steps=TEACHER_STEPS)
+    teacher = trained(problem, {}, 0)
+    yield {"what": "teacher", **{name: energy_distance(problem, teacher, options) for name, options in SOLVERS.items()}}
     for name, options in VARIANTS.items():
         start = time.process_time()
-        student = mean_flow(teacher, options, steps)
+        student = mean_flow(problem, teacher, options, steps)
         spent = round(time.process_time() - start, 1)
-        distances = {few: energy_distance(student, chosen) for few, chosen in FEW.items()}
+        distances = {few: energy_distance(problem, student, chosen) for few, chosen in FEW.items()}
         yield {"what": name, "training_cpu_s": spent, **distances}
 
 
@@ -118,7 +122,9 @@ def short_means(latents: Tensor) -> Tensor:
 
 
 def latent_rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Teacher and student by solver and steps: distance to the dataset, and CPU seconds for a second of sound."""
+    """Teacher and student by solver and steps: distance to the dataset and to the teacher's samples in many steps from
+    the same noise, and CPU seconds for a second of sound.
+    """
     dataset = LatentDataset(arguments.dataset)
     teacher, student = (load_generator(folder).float() for folder in (arguments.teacher, arguments.student))
     items = [dataset[number] for number in range(0, len(dataset), max(1, len(dataset) // arguments.items))]
@@ -126,15 +132,19 @@ def latent_rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     real = torch.cat([short_means(x) for x in latents])
     yield {"what": "halves of the data", "frechet": frechet(real[::2], real[1::2])}
     jobs = [("teacher", teacher, SOLVERS), ("student", student, FEW)]
+    finest: Tensor | None = None  # the teacher's samples in many steps
     for who, model, solvers in jobs:
         for name, options in solvers.items():
             start = time.process_time()
             drawn = torch.cat([_draw(model, arguments, options, seed) for seed in range(arguments.repeats)])
             spent = time.process_time() - start
             made = drawn.shape[0] * arguments.seconds
+            finest = drawn if finest is None else finest
             yield {
                 "what": f"{who}, {name}",
                 "frechet": frechet(short_means(drawn), real),
+                "frechet_from_midpoint_16": frechet(short_means(drawn), short_means(finest)),
+                "rms_from_midpoint_16": round(float((drawn - finest).square().mean().sqrt()), 4),
                 "deviation": round(float(drawn.std()), 3),
                 "cpu_s_per_s": round(spent / made, 4),
             }

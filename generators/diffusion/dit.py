@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.config import option
+from ...core.graphs import Graph
 from ...layers.attention import KeyPadding
 from ...layers.rotary import rotary_angles
 from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
@@ -25,6 +26,7 @@ from ..parts.request import check_request
 from ..stream import GeneratorStream
 from .blocks import Block, time_features
 from .frame_times import FrameTimes, spread
+from .graph import velocity_graph
 from .normalise import check_latents
 from .packing import packed_frames, packed_tokens
 from .past import FrameCache, Past, View, doubled_view, plain_view
@@ -246,8 +248,10 @@ class DiffusionTransformer(LatentGenerator):
                 f"{noisy.shape[1]} latent frames are more than this generator's max_frames, {self.settings.max_frames}"
             )
         shape = (t.each() if isinstance(t, FrameTimes) else t).shape
-        if not len(noisy) == shape[0] == len(conditions):
-            raise ValueError(f"{len(noisy)} items, but {shape[0]} times and {len(conditions)} conditions")
+        # `len` would fix the number of items in an exported graph
+        asked = conditions.global_vector.shape[0] if isinstance(conditions, EncodedConditions) else len(conditions)
+        if not noisy.shape[0] == shape[0] == asked:
+            raise ValueError(f"{noisy.shape[0]} items, but {shape[0]} times and {asked} conditions")
         if len(shape) != 1 and shape != noisy.shape[:2] and not (isinstance(t, FrameTimes) and shape[1] == 1):
             raise ValueError(f"times must be [B] or [B, T], got {tuple(shape)} for {tuple(noisy.shape[:2])} frames")
         if self.settings.attention == "full" and (past is not None or cache is not None):
@@ -309,6 +313,13 @@ class DiffusionTransformer(LatentGenerator):
             callback=callback,
         )
         return Generated(latents=latents, tokens=None, lengths_samples=request.lengths_samples)
+
+    def graph(self) -> Graph:
+        if self.settings.attention == "chunk_causal":
+            raise ValueError(
+                "the step of a chunk-causal transformer is not exported: it keeps a cache between its calls"
+            )
+        return velocity_graph(self)
 
     def open_stream(
         self,

@@ -13,7 +13,20 @@ from ...core.errors import TrainingInterrupted
 from .interruption import signal_of, sigterm_raises
 from .tools import one_line, start_logging
 
-VERBS = ("encode", "decode", "train", "sample", "edit", "evaluate", "experiment", "convert", "info", "list", "demo")
+VERBS = (
+    "encode",
+    "decode",
+    "train",
+    "sample",
+    "edit",
+    "evaluate",
+    "experiment",
+    "convert",
+    "export",
+    "info",
+    "list",
+    "demo",
+)
 RENAMED = {"robustness": "experiment robustness", "probe": "experiment probe"}
 FAILED = 1  # exit code; click itself exits with 2 for wrong usage
 

@@ -194,6 +194,12 @@ class MelCodec(AudioTokenizer):
         hops = stage_pieces(self.decoder.stages, self.to_network(values), piece)
         return finished_pieces((part.flatten(1)[:, None] for part in hops), num_samples, gain_db)
 
+    @torch.no_grad()
+    def latents_to_audio(self, latents: Tensor) -> Tensor:
+        values = fsq.latents_to_values(latents.float(), self.settings.latent_scale)
+        audio, _ = self.decoder(self.to_network(values))
+        return decoded_level(audio.unsqueeze(1), None)
+
     def _encode_whole(self, audio: Tensor, piece_frames: int | None) -> Tensor:
         """Audio [B, N] of whole hops to z [B, T, D]."""
         if piece_frames is None or audio.shape[1] <= piece_frames * self.spec.hop_samples:

@@ -300,6 +300,12 @@ class NeuCodec(AudioTokenizer):
 
     # ------------------------------------------------------------------ live
 
+    @torch.no_grad()
+    def latents_to_audio(self, latents: Tensor) -> Tensor:
+        values = fsq.latents_to_values(latents.float(), self.settings.latent_scale)
+        audio: Tensor = self.decoder(self.quantiser.embed(values))
+        return decoded_level(audio, None)
+
     def stream_encoder(
         self, *, chunk_s: float = CHUNK_S, overlap_s: float = OVERLAP_S, **options: Any
     ) -> StreamEncoder:

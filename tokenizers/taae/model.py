@@ -268,6 +268,12 @@ class TAAE(AudioTokenizer):
         )
         return finished_pieces(pieces, num_samples, gain_db)
 
+    @torch.no_grad()
+    def latents_to_audio(self, latents: Tensor) -> Tensor:
+        values = fsq.latents_to_values(latents.float(), self.settings.latent_scale)
+        patches: Tensor = self.decoder(values.to(next(self.decoder.parameters()).dtype), None)
+        return decoded_level(patches_to_audio(patches.float(), self.settings.patch_samples), None)
+
     def stream_encoder(self, *, gain_db: float = 0.0, **options: Any) -> StreamEncoder:
         """Returns a live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of the frames that are ready.
 

@@ -16,7 +16,20 @@ from latentune.pipelines.commands.main import app
 from latentune.pipelines.commands.options import ConfigCommand
 from latentune.pipelines.commands.tools import Outcome
 
-COMMANDS = ("encode", "decode", "train", "sample", "edit", "evaluate", "experiment", "convert", "info", "list", "demo")
+COMMANDS = (
+    "encode",
+    "decode",
+    "train",
+    "sample",
+    "edit",
+    "evaluate",
+    "experiment",
+    "convert",
+    "export",
+    "info",
+    "list",
+    "demo",
+)
 EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "labels", "rates", "histograms", "robustness", "probe")
 
 

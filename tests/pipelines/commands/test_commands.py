@@ -16,7 +16,20 @@ from latentune import __version__
 from latentune.pipelines.commands import tools
 from latentune.pipelines.commands.tools import progress_bar
 
-COMMANDS = ("encode", "decode", "train", "sample", "edit", "evaluate", "experiment", "convert", "info", "list", "demo")
+COMMANDS = (
+    "encode",
+    "decode",
+    "train",
+    "sample",
+    "edit",
+    "evaluate",
+    "experiment",
+    "convert",
+    "export",
+    "info",
+    "list",
+    "demo",
+)
 EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "labels", "rates", "histograms", "robustness", "probe")
 
 

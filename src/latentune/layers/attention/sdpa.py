@@ -99,7 +99,9 @@ def _block_mask(pattern: Pattern, first: int, num_queries: int, low: int, num_ke
     if pattern.bounds(last)[0] <= low and pattern.bounds(first)[1] >= low + num_keys - 1:
         return None
     phase = first % pattern.period  # blocks at the same place of a period see alike
-    return _additive_mask(pattern, phase, num_queries, low - first, num_keys, like.dtype, like.device)
+    # what is made while a graph is traced stands for no numbers, and must not be kept
+    make = _additive_mask.__wrapped__ if torch.compiler.is_compiling() else _additive_mask
+    return make(pattern, phase, num_queries, low - first, num_keys, like.dtype, like.device)
 
 
 # blocks and layers share masks, which are plain tensors so that they serve training after inference as well

@@ -1,0 +1,149 @@
+"""Exported graphs give what PyTorch gives, at other lengths too; what cannot be right is refused with a reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from fake_binding import CONDITIONING, LATENT_BINDING
+from torch import Tensor, nn
+
+from latentune import load_tokenizer
+from latentune.core.config import ConfigError, build_config
+from latentune.core.errors import CheckpointError
+from latentune.core.graphs import Graph
+from latentune.generators.continuous import ContinuousAR, ContinuousARConfig
+from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
+from latentune.pipelines import export
+from latentune.pipelines.export import ExportConfig, decoder_graph, export_graph, export_model
+from latentune.tokenizers.base import AudioTokenizer
+from latentune.tokenizers.load import tokenizer_class
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "tokenizers"
+
+
+def tiny(name: str) -> AudioTokenizer:
+    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    cls = tokenizer_class(values["class"])
+    torch.manual_seed(0)
+    codec: AudioTokenizer = cls(build_config(cls.config_class, values["config"])).eval()
+    return codec
+
+
+def transformer(**changes: Any) -> DiffusionTransformer:
+    torch.manual_seed(0)
+    config = DiffusionTransformerConfig(
+        binding=LATENT_BINDING, width=16, depth=1, heads=2, conditioning=CONDITIONING, max_frames=64, **changes
+    )
+    model = DiffusionTransformer(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn_like(weight) * (0.3 if weight.ndim > 1 else 1.0))
+    return model
+
+
+@pytest.mark.parametrize("name", ["melcodec-tiny", "neucodec-tiny", "taae-tiny"])
+def test_a_decoder_in_one_pass_is_what_decode_gives(name: str) -> None:
+    codec = tiny(name)
+    latents = torch.randn(2, 12, codec.spec.latent_dim, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(codec.latents_to_audio(latents), codec.decode(latents=latents), atol=1e-5, rtol=1e-4)
+
+
+def test_the_inputs_of_a_step_are_those_of_the_network() -> None:
+    model = transformer(average_velocity=True)
+    graph = model.graph()
+    inputs = graph.make_inputs(8)
+    assert list(inputs) == ["latents", "times", "condition", "spans", "condition_tokens", "condition_mask"]
+    made = graph.network(*inputs.values())
+    assert made.shape == (2, 8, 3)
+    hidden = dict(inputs) | {
+        "condition_tokens": inputs["condition_tokens"] + ~inputs["condition_mask"][..., None] * 5.0
+    }
+    torch.testing.assert_close(graph.network(*hidden.values()), made)
+    for name in ("latents", "times", "condition", "spans"):
+        changed = dict(inputs) | {name: inputs[name] * 0.5}
+        assert (graph.network(*changed.values()) - made).abs().max() > 1e-4, name
+
+
+def test_what_has_no_graph_says_why() -> None:
+    with pytest.raises(ValueError, match="not one pass of a network"):
+        decoder_graph(tiny("codicodec-tiny"))
+    with pytest.raises(ValueError, match="keeps a cache"):
+        transformer(attention="chunk_causal").graph()
+    with pytest.raises(ValueError, match="keeps a state between its calls"):
+        ContinuousAR(ContinuousARConfig(binding=LATENT_BINDING, width=16, depth=1, heads=2)).graph()
+
+
+@pytest.fixture
+def runtimes() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+
+
+@pytest.mark.usefixtures("runtimes")
+def test_wrong_requests_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="seconds must be above 0"):
+        ExportConfig(model="x", output="y", seconds=0)
+    with pytest.raises(ConfigError, match="did you mean 'seconds'"):
+        build_config(ExportConfig, {"model": "x", "output": "y", "second": 1.0})
+    with pytest.raises(CheckpointError, match="neither a pipeline nor a tokenizer"):
+        export_model(ExportConfig(model=str(tmp_path / "nowhere"), output=str(tmp_path / "out")))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(ValueError, match=r"notes\.txt"):
+        export_model(ExportConfig(model="melcodec-speech", output=str(tmp_path / "mine")))
+    tiny("codicodec-tiny").save_pretrained(tmp_path / "codec")
+    with pytest.raises(CheckpointError, match=r"no part of .* not one pass"):
+        export_model(ExportConfig(model=str(tmp_path / "codec"), output=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
+def test_a_step_is_right_at_other_sizes(tmp_path: Path) -> None:
+    graph = transformer(average_velocity=True).graph()
+    facts = export_graph(graph, tmp_path, 8)
+    assert facts["inputs"]["latents"] == {"dtype": "float32", "shape": ["batch", "frames", 3]}
+    assert facts["lengths_checked"] == [8, 10, 24]
+    run = export._runtime(tmp_path / "step.onnx")
+    one = [value[:1] for value in graph.make_inputs(16).values()]
+    torch.testing.assert_close(run(one), graph.network(*one).detach(), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
+@pytest.mark.parametrize(("name", "free"), [("melcodec-tiny", True), ("taae-tiny", False)])
+def test_a_decoder_is_exported_and_the_codec_works_as_before(tmp_path: Path, name: str, free: bool) -> None:
+    codec = tiny(name)
+    latents = torch.randn(1, 24, codec.spec.latent_dim, generator=torch.Generator().manual_seed(1))
+    before = codec.decode(latents=latents)
+    codec.save_pretrained(tmp_path / "codec")
+    made = export_model(ExportConfig(model=str(tmp_path / "codec"), output=str(tmp_path / "out"), seconds=0.2))
+    assert json.loads((tmp_path / "out" / "export.json").read_text()) == made
+    graph = made["graphs"]["decoder"]
+    assert ("frames" in graph["inputs"]["latents"]["shape"]) == free
+    assert (tmp_path / "out" / "decoder.onnx").is_file()
+    assert torch.equal(load_tokenizer(tmp_path / "codec").decode(latents=latents), before)
+    assert torch.equal(codec.decode(latents=latents), before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
+def test_a_graph_that_is_wrong_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Double(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2.0 * x
+
+    graph = Graph(
+        name="double",
+        network=Double(),
+        make_inputs=lambda frames: {"x": torch.ones(2, frames)},
+        free_axes={"x": {0: "batch", 1: "frames"}},
+        output="y",
+    )
+    monkeypatch.setattr(export, "_runtime", lambda path: lambda values: values[0])
+    with pytest.raises(export._ExportError, match="differ from PyTorch"):
+        export_graph(graph, tmp_path, 4)
+    assert not list(tmp_path.iterdir())
