@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from .generation.load import load_pipeline
 logger = logging.getLogger(__name__)
 
 MANIFEST = "export.json"
+OWN = (MANIFEST, "decoder.*", "step.*")  # names of what is written
 LARGEST_ERROR = 1e-3  # of a graph's result, in units of the largest value of PyTorch's
-MOST_FRAMES = 2**14  # of a graph whose length may change
+MOST_ITEMS = 2**14  # of the axes that are not of time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +65,13 @@ def export_model(config: ExportConfig) -> dict[str, Any]:
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         import_extra(package, "export", "an export")
-    refuse_strangers(config.output, (MANIFEST, "*.onnx", "*.onnx.data", "*.pt2"), "the export", mark=MANIFEST)
+    refuse_strangers(config.output, OWN, "the export", mark=MANIFEST)
     made: dict[str, Any] = {"model": config.model, "graphs": {}, "refused": {}}
     tokenizer, generator = _load(config.model)
     spec = tokenizer.spec
     frames = spec.nearest_chunks(config.seconds) * spec.chunk_latents
-    with atomic_folder(config.output) as folder:
+    with atomic_folder(config.output) as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch's own serialization
         for name, graph in _graphs(tokenizer, generator):
             if isinstance(graph, str):
                 made["refused"][name] = graph
@@ -134,8 +137,11 @@ def export_graph(graph: Graph, folder: Path, frames: int) -> dict[str, Any]:
         Its facts: files, inputs with their axes, output, and the largest error of each file.
     """
     inputs = graph.make_inputs(frames)
+    if frames > graph.most_frames:
+        raise _ExportError(f"{frames} frames are more than its {graph.most_frames}: ask for fewer seconds")
     program, free = _program(graph, inputs)
-    others = [frames] if not free else [frames, frames + graph.frame_multiple, 3 * frames]
+    longer = [frames + graph.frame_multiple, 3 * frames] if free else []
+    others = [frames, *(length for length in longer if length <= graph.most_frames)]
     torch.export.save(program, folder / f"{graph.name}.pt2")
     try:
         onnx: Any = torch.onnx.export(program, dynamo=True, verbose=False, input_names=list(inputs))
@@ -172,7 +178,7 @@ def _load(name: str) -> tuple[AudioTokenizer, LatentGenerator | None]:
 
 def _graphs(tokenizer: AudioTokenizer, generator: LatentGenerator | None) -> Iterator[tuple[str, Graph | str]]:
     """Yields the name of each part with its graph, or with the reason that there is none."""
-    parts = [("decoder", lambda: decoder_graph(tokenizer))]
+    parts: list[tuple[str, Callable[[], Graph]]] = [("decoder", lambda: decoder_graph(tokenizer))]
     if generator is not None:
         parts.append(("step", generator.graph))
     for name, make in parts:
@@ -188,10 +194,11 @@ def _program(graph: Graph, inputs: dict[str, Tensor]) -> tuple[Any, bool]:
     for axes in graph.free_axes.values():
         for name in axes.values():
             if name == "frames" and graph.frame_multiple > 1:
-                chunks = torch.export.Dim("chunks", min=2, max=MOST_FRAMES // graph.frame_multiple)
+                chunks = torch.export.Dim("chunks", min=2, max=graph.most_frames // graph.frame_multiple)
                 dims.setdefault(name, graph.frame_multiple * chunks)
             else:
-                dims.setdefault(name, torch.export.Dim(name, min=1 if name == "batch" else 2, max=MOST_FRAMES))
+                most = graph.most_frames if name == "frames" else MOST_ITEMS
+                dims.setdefault(name, torch.export.Dim(name, min=1 if name == "batch" else 2, max=most))
     shapes = tuple(
         {axis: dims[name] for axis, name in graph.free_axes.get(value, {}).items()} or None for value in inputs
     )

@@ -81,4 +81,5 @@ def velocity_graph(model: DiffusionTransformer) -> Graph:
         free_axes={name: axes[name] for name in step.names},
         output="velocity",
         frame_multiple=spec.chunk_latents,
+        most_frames=model.settings.max_frames,
     )

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from latentune import load_tokenizer
 from latentune.core.config import ConfigError, build_config
 from latentune.core.errors import CheckpointError
+from latentune.core.folders import refuse_strangers
 from latentune.core.graphs import Graph
 from latentune.generators.continuous import ContinuousAR, ContinuousARConfig
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
 from latentune.pipelines import export
-from latentune.pipelines.export import ExportConfig, decoder_graph, export_graph, export_model
+from latentune.pipelines.export import OWN, ExportConfig, decoder_graph, export_graph, export_model
 from latentune.tokenizers.base import AudioTokenizer
 from latentune.tokenizers.load import tokenizer_class
 
@@ -108,6 +109,8 @@ def test_a_step_is_right_at_other_sizes(tmp_path: Path) -> None:
     assert facts["inputs"]["latents"] == {"dtype": "float32", "shape": ["batch", "frames", 3]}
     assert facts["lengths_checked"] == [8, 10, 24]
     run = export._runtime(tmp_path / "step.onnx")
+    with pytest.raises(export._ExportError, match="more than its 64"):
+        export_graph(graph, tmp_path, 66)
     one = [value[:1] for value in graph.make_inputs(16).values()]
     torch.testing.assert_close(run(one), graph.network(*one).detach(), atol=1e-3, rtol=1e-3)
 
@@ -125,6 +128,7 @@ def test_a_decoder_is_exported_and_the_codec_works_as_before(tmp_path: Path, nam
     graph = made["graphs"]["decoder"]
     assert ("frames" in graph["inputs"]["latents"]["shape"]) == free
     assert (tmp_path / "out" / "decoder.onnx").is_file()
+    refuse_strangers(tmp_path / "out", OWN, "the export", mark="export.json")  # it can be written again
     assert torch.equal(load_tokenizer(tmp_path / "codec").decode(latents=latents), before)
     assert torch.equal(codec.decode(latents=latents), before)
 

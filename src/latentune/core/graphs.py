@@ -19,3 +19,4 @@ class Graph:
     free_axes: Mapping[str, Mapping[int, str]]
     output: str  # name of the result
     frame_multiple: int = 1
+    most_frames: int = 2**14
