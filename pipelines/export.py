@@ -80,6 +80,8 @@ def export_model(config: ExportConfig) -> dict[str, Any]:
                 made["graphs"][name] = export_graph(graph, folder, max(frames, 2 * graph.frame_multiple))
             except _ExportError as error:
                 made["refused"][name] = str(error)
+                for path in folder.glob(f"{name}.*"):  # what was written of it
+                    path.unlink()
         if not made["graphs"]:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in made["refused"].items())
             raise CheckpointError(f"no part of {config.model} can be exported ({reasons})")
@@ -153,8 +155,6 @@ def export_graph(graph: Graph, folder: Path, frames: int) -> dict[str, Any]:
         "onnx": max(_error(graph, length, _runtime(folder / f"{graph.name}.onnx")) for length in others),
     }
     if max(errors.values()) > LARGEST_ERROR:
-        for path in folder.glob(f"{graph.name}.*"):
-            path.unlink()
         raise _ExportError(f"its results differ from PyTorch's by {max(errors.values()):.2g} of the largest value")
     return {
         "files": sorted(path.name for path in folder.glob(f"{graph.name}.*")),

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from fake_binding import CONDITIONING, LATENT_BINDING
-from torch import Tensor, nn
+from torch import nn
 
 from latentune import load_tokenizer
 from latentune.core.config import ConfigError, build_config
@@ -136,18 +136,20 @@ def test_a_decoder_is_exported_and_the_codec_works_as_before(tmp_path: Path, nam
 @pytest.mark.slow
 @pytest.mark.usefixtures("runtimes")
 def test_a_graph_that_is_wrong_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Double(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return 2.0 * x
+    tiny("melcodec-tiny").save_pretrained(tmp_path / "codec")
+    monkeypatch.setattr(export, "_error", lambda graph, frames, run: 0.5)
+    with pytest.raises(CheckpointError, match=r"differ from PyTorch's by 0\.5"):
+        export_model(ExportConfig(model=str(tmp_path / "codec"), output=str(tmp_path / "out"), seconds=0.2))
+    assert not (tmp_path / "out").exists()
 
+
+def test_the_error_is_relative_and_no_number_is_the_largest() -> None:
     graph = Graph(
         name="double",
-        network=Double(),
-        make_inputs=lambda frames: {"x": torch.ones(2, frames)},
-        free_axes={"x": {0: "batch", 1: "frames"}},
+        network=nn.Identity(),
+        make_inputs=lambda frames: {"x": torch.full((2, frames), 4.0)},
+        free_axes={},
         output="y",
     )
-    monkeypatch.setattr(export, "_runtime", lambda path: lambda values: values[0])
-    with pytest.raises(export._ExportError, match="differ from PyTorch"):
-        export_graph(graph, tmp_path, 4)
-    assert not list(tmp_path.iterdir())
+    assert export._error(graph, 3, lambda values: values[0] + 1.0) == 0.25
+    assert export._error(graph, 3, lambda values: values[0] * float("nan")) == float("inf")
