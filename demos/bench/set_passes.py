@@ -7,7 +7,8 @@ first 16 tokens are drawn around twice the state, and each of the last 16 is one
 bond between tokens far apart, which tokens that are drawn in one pass cannot keep. Three models are trained for as many
 steps on fresh examples: one token per step, patches of 4 tokens, and sets. The table says how many of the bonds hold,
 how often the state moves on by one, how far the levels' frequencies are from the true ones (total variation), and the
-passes of the network and process seconds for each chunk.
+passes of the network and process seconds for each chunk. `--speed` only takes the time of a chunk of 128 tokens of one
+item, by random weights of the size of `set-lm-small`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,16 +78,17 @@ def figures(tokens: Tensor) -> dict[str, float]:
     }
 
 
-def build(kind: str) -> Any:
+def build(kind: str, spec: TokenizerSpec = SPEC, **sizes: int) -> Any:
     torch.manual_seed(0)
     options: dict[str, Any] = {
-        "binding": TokenizerBinding(spec=SPEC, fingerprint="0" * 64),
+        "binding": TokenizerBinding(spec=spec, fingerprint="0" * 64),
         "width": 64,
         "depth": 2,
         "heads": 2,
         "digit_width": 64,
         "max_frames": CHUNKS * SIZE,
         "conditioning": ConditioningConfig(width=8, conditioners={"seconds": {"kind": "seconds"}}),
+        **sizes,
     }
     if kind == "sets":
         return TokenSetLM(TokenSetLMConfig(**options))
@@ -132,14 +135,35 @@ def measured(model: Any, items: int, **options: Any) -> dict[str, float]:
     return {**figures(made.tokens), "seconds": seconds / CHUNKS}
 
 
+def chunk_seconds(passes: int) -> dict[str, float]:
+    """Name of the model -> process seconds of a chunk of 128 tokens of four digits, one item of four chunks."""
+    spec = replace(SPEC, levels=((11, 11, 11, 11),), chunk_tokens=128, chunk_latents=128)
+    found = {}
+    for kind, options in (("one by one", {}), ("sets", {"num_passes": passes})):
+        model = build(kind, spec, width=256, depth=4, heads=4, digit_width=128, max_frames=512).eval()
+        start = time.process_time()
+        model.sample(
+            Conditions.of([""], 5.12),
+            torch.tensor([4 * spec.chunk_samples]),
+            sampling=model.make_sampling(options),
+            generator=torch.Generator().manual_seed(0),
+        )
+        found[kind] = (time.process_time() - start) / 4
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8, 12, 32])
+    parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
+    if args.speed:
+        logger.info("seconds of a chunk, 12 passes: %s", json.dumps(chunk_seconds(12)))
+        return
     logger.info("true: %s", json.dumps(figures(draw(args.items, torch.Generator().manual_seed(5)))))
     for kind in ("one by one", "patches of 4", "sets"):
         model, start = build(kind), time.process_time()
