@@ -27,11 +27,14 @@ from ..generators.conditions import is_given
 from ..tokenizers.base import AudioTokenizer
 from ..tokenizers.load import load_tokenizer
 from .data.audio.find import AudioSource
+from .data.importers.pre_encoded import LatentSource
 from .data.shards.create import check_folder, describe_dataset, first_reasons, open_or_create, open_running
 from .data.shards.crops import COLUMNS
 from .data.shards.embed import store_embeddings
+from .data.shards.embeddings import AUDIO
 from .data.shards.index import all_failures
 from .data.shards.job import ShardJob
+from .data.shards.load_latents import latent_scale
 from .data.shards.plan import Failure, Plan
 from .data.shards.progress import EncodeProgress, ProgressCallback, ProgressReport
 from .data.shards.read import LatentDataset
@@ -54,7 +57,8 @@ class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
     """The audio to encode, the tokenizer, the output folder, and how to work."""
 
     source: str = option(
-        help="Audio file, folder of audio, or manifest (.jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet, wav.scp).",
+        help="Audio file, folder of audio, or manifest (.jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet, wav.scp); with "
+        "latents_are, a folder of latents.",
         positional=True,
     )
     output: str = option(
@@ -88,6 +92,10 @@ class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
         if not self.batch_s > 0 or (self.num_threads is not None and self.num_threads < 1):
             raise ValueError(
                 f"batch_s must be above 0 and num_threads at least 1, got {self.batch_s} and {self.num_threads}"
+            )
+        if self.latents_are is not None and (self.path_column is not None or AUDIO in self.captions):
+            raise ValueError(
+                "latents_are allows neither path_column nor captions.audio: a folder of latents has no audio"
             )
         for source in self.captions.values():
             FrozenSource.parse(source)  # a wrong one is refused before the long work
@@ -258,7 +266,7 @@ def _prepare(
     config: EncodeConfig, codec: AudioTokenizer, origin: str, run: SharedRun, progress: ProgressCallback | None
 ) -> tuple[ShardJob, Plan]:
     """Returns what the shards are encoded with, and their plan, which is made where needed."""
-    folder, source = config.folder, AudioSource(config.source, path_column=config.path_column, where=config.where)
+    folder, source = config.folder, _source(config, codec)
     with run.planning() as others:
         if others:
             info, plan = open_running(folder, config.settings, codec)
@@ -276,6 +284,14 @@ def _prepare(
         num_threads=config.reading_threads,
     )
     return job, plan
+
+
+def _source(config: EncodeConfig, codec: AudioTokenizer) -> AudioSource | LatentSource:
+    """Returns the audio to encode, or the latents to import."""
+    if config.latents_are is None:
+        return AudioSource(config.source, path_column=config.path_column, where=config.where)
+    latent_scale(codec)  # refuses a codec that has none before the work
+    return LatentSource(config.source, codec.spec, where=config.where)
 
 
 def _worker_maker(

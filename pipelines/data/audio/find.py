@@ -79,6 +79,8 @@ class AudioSource:
             items, nothing = iter([AudioItem(path=self.file, name=self.file.name)]), ""
         first = next(items, None)
         if first is None:
+            if isinstance(self.place, Path) and any(name.endswith(".npy") for name in file_names(self.place)):
+                nothing += "; of latents that stable-audio-tools wrote, encode's latents_are says what they are"
             raise ValueError(nothing)
         yield first
         yield from items

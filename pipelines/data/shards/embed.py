@@ -63,6 +63,8 @@ def store_embeddings(
     encoder = load_frozen(wanted)
     if column == AUDIO and not encoder.takes_audio:
         raise ConfigError(f"{wanted} takes no audio: name a column with texts, or an encoder such as clap")
+    if column == AUDIO and dataset.info["settings"].get("latents_are") is not None:
+        raise ConfigError(f"{path} was made of latents, without audio: name a column with texts")
     store = open_store(dataset.path, column, str(wanted))
     header = {
         "version": 1,

@@ -17,12 +17,12 @@ from .shard import CODEC_GAIN, EncodedItem
 
 
 def encode_batch(
-    batch: Sequence[LoadedItem | Failure], tokenizer: AudioTokenizer, settings: ShardSettings
+    batch: Sequence[LoadedItem | EncodedItem | Failure], tokenizer: AudioTokenizer, settings: ShardSettings
 ) -> tuple[list[EncodedItem], list[Failure]]:
     """Encodes the loaded items of a batch together.
 
     Args:
-        batch: loaded items, and failures to load some.
+        batch: loaded items, those of which the source holds latents, and failures to load some.
         tokenizer: the codec.
         settings: of the dataset.
 
@@ -31,7 +31,7 @@ def encode_batch(
     """
     loaded = [entry for entry in batch if isinstance(entry, LoadedItem)]
     failures = [entry for entry in batch if isinstance(entry, Failure)]
-    entries: list[EncodedItem] = []
+    entries = [entry for entry in batch if isinstance(entry, EncodedItem)]
     if not loaded:
         return entries, failures
     audio, lengths = stack_audio(loaded)

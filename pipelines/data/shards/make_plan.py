@@ -6,6 +6,7 @@ letters: F files, N items.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -71,7 +72,8 @@ def _new_items(source: SourceColumns, settings: ShardSettings) -> Columns:
     """Returns the items of the files that are new or changed, file by file, with `shard` still -1."""
     files = np.flatnonzero((source["before"] < 0) & ~source.left_out)
     num_samples, rates = source["num_samples"][files], source["sample_rate"][files]
-    owners, parts, begins, ends = cut_parts(num_samples, rates, settings.max_duration_s, settings.min_duration_s)
+    longest_s = settings.max_duration_s if settings.latents_are is None else math.inf
+    owners, parts, begins, ends = cut_parts(num_samples, rates, longest_s, settings.min_duration_s)
     files, rates = files[owners], rates[owners]
     return {
         "shard": np.full(len(files), -1),
@@ -107,13 +109,13 @@ def cut_parts(
     Args:
         num_samples: [F] of the files.
         sample_rates: [F] in Hz.
-        max_duration_s: greatest length of a part.
+        max_duration_s: greatest length of a part; inf leaves files whole.
         min_duration_s: least length of a part.
 
     Returns:
         [N] each, file by file: the place of a part's file, its number in the file, and its first and last + 1 sample.
     """
-    longest = np.maximum(1, np.floor(max_duration_s * sample_rates).astype(np.int64))
+    longest = np.maximum(1, np.floor(np.minimum(max_duration_s * sample_rates, num_samples)).astype(np.int64))
     counts = -(-num_samples // longest)
     owners = np.repeat(np.arange(len(counts)), counts)
     parts = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)

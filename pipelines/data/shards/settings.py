@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -12,11 +12,20 @@ from ....layers.audio import Resampler
 from ....tokenizers.base import STREAMS
 from ..audio.convert import ChannelPolicy
 
+LatentsAre = Literal["values", "atanh"]  # bounded values of a bottleneck, or their atanh, its input
+# what has no meaning for a source of latents
+OF_AUDIO = ("max_duration_s", "silence_dbfs", "channels", "resampler", "measure_loudness", "loudness_lufs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSettings:
     """Recorded in `dataset.json`; a dataset is only ever continued with the same ones."""
 
+    latents_are: LatentsAre | None = option(
+        None,
+        "The source is a folder of latents that pre_encode.py of stable-audio-tools wrote with this codec: values of "
+        "the bottleneck in [-1, 1], or their atanh, the output of the encoder. By default it is audio.",
+    )
     max_duration_s: float = option(60.0, "Length in seconds above which a file is split into several items.")
     min_duration_s: float = option(0.1, "Length in seconds below which a file is left out and reported.")
     silence_dbfs: float = option(-80.0, "Peak level in dBFS below which an item is left out and reported.")
@@ -48,6 +57,9 @@ class ShardSettings:
     encode_options: dict[str, Any] = option(factory=dict, help="Options of the codec's own `encode`.")
 
     def __post_init__(self) -> None:
+        changed = [f.name for f in fields(ShardSettings) if f.name in OF_AUDIO and getattr(self, f.name) != f.default]
+        if self.latents_are is not None and changed:
+            raise ValueError(f"{', '.join(changed)} cannot be set with latents_are, since the source holds no audio")
         if not 0 < self.min_duration_s <= self.max_duration_s / 2:
             raise ValueError(
                 f"min_duration_s ({self.min_duration_s}) must be positive and at most half of max_duration_s "

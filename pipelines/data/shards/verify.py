@@ -13,6 +13,7 @@ from ....core.errors import DatasetError
 from ....core.files import file_sha256
 from ..audio.find import find_audio
 from ..audio.places import AudioPath, content_hash
+from ..importers.pre_encoded import LatentSource
 from .codec_check import codec_problems
 from .columns import INDEX_FILE, REBUILD, ItemColumns, ShardColumns, index_totals, make_index
 from .read import DATASET_FILE, DATASET_VERSION, LatentDataset
@@ -64,14 +65,16 @@ def compare_with_source(path: str | Path, source: str | Path) -> list[str]:
 
     Args:
         path: of the dataset.
-        source: the audio as it is now, as of `find_audio`.
+        source: the audio as it is now, as of `find_audio`, or the folder of latents that it was made of.
 
     Raises:
         DatasetError: the dataset cannot be opened.
         FileNotFoundError, ValueError: no such source, or nothing in it.
     """
     dataset = LatentDataset(path)
-    there = {item.name: item.path for item in find_audio(source) if not item.problem}
+    of_latents = dataset.info["settings"].get("latents_are") is not None
+    items = LatentSource(source, dataset.spec) if of_latents else find_audio(source)
+    there = {item.name: item.path for item in items if not item.problem}
     known = {meta["path"]: meta[FILE_HASH] for meta in dataset.metas() if FILE_HASH in meta}
     failed = (dataset.path / "failed.jsonl").read_bytes().split(b"\n") if dataset.complete else []
     left_out = {json.loads(line)["path"] for line in failed if line}

@@ -18,6 +18,7 @@ from ..audio.concerns import Concerns
 from .encode_items import encode_batch
 from .job import ShardJob
 from .load import LoadedItem, load_item, make_batches
+from .load_latents import load_latents
 from .plan import Failure, PlannedItem
 from .reuse import reusable_items
 from .shard import EncodedItem, write_shard
@@ -114,9 +115,10 @@ class EncodeWorker(Worker[ShardTask, ShardProgress]):
                 shard.files.close()
 
 
-def _load(entry: tuple[_Shard, PlannedItem]) -> tuple[_Shard, LoadedItem | Failure]:
+def _load(entry: tuple[_Shard, PlannedItem]) -> tuple[_Shard, LoadedItem | EncodedItem | Failure]:
     shard, item = entry
-    return shard, load_item(item, shard.files, shard.tokenizer, shard.job.settings)
+    load = load_item if shard.job.settings.latents_are is None else load_latents
+    return shard, load(item, shard.files, shard.tokenizer, shard.job.settings)
 
 
 class _Shard:
@@ -134,7 +136,7 @@ class _Shard:
         self.concerns = Concerns()
         self.files = SourceFiles((item for batch in self.batches for item in batch), job.root, self.concerns)
 
-    def encode(self, batch: Sequence[LoadedItem | Failure]) -> ShardProgress:
+    def encode(self, batch: Sequence[LoadedItem | EncodedItem | Failure]) -> ShardProgress:
         """Encodes a batch."""
         done, lost = encode_batch(batch, self.tokenizer, self.job.settings)
         self.encoded |= {entry.item.id: entry for entry in done}
