@@ -41,6 +41,15 @@ class Context:
         num_patches: of the longest item; None: there is no end.
     """
 
+    branch_weights: tuple[float, ...]  # of the guidance
+    _x: Tensor | None  # embeddings [R, W] of the last position, which a step reads; None: not known
+    _filled: int  # slots whose keys and values are written
+    _slots: Tensor  # [slots] their numbers
+    _turns: Tensor  # [slots, 1, E / 2, 2]
+    _bias: Tensor  # [R, 1, 1, slots] 0 where a slot is seen, -inf elsewhere
+    _filters: DigitFilter
+    _guidance: Tensor | None
+
     def __init__(self, model: TokenLM, conditions: Conditions, options: TokenSampling, num_patches: int | None = None):
         self.model, self.weights = model, StepWeights.of(model)
         settings = model.settings
@@ -80,6 +89,7 @@ class Context:
         if self._count == self.model.settings.window_patches:
             self._move_window()
         x, cache = self._read(items) if self._x is None or self._cache is None else (self._x[:rows], self._cache)
+        digits: Tensor
         digits, self._x = self.model.step(
             self.weights,
             cache.rows(rows),
@@ -108,7 +118,7 @@ class Context:
 
     def _begin(self) -> tuple[Tensor, Tensor | None]:
         """Returns the embeddings [R, P + 1, W] of conditions and BOS, and their mask [R, P + 1] if one is ragged."""
-        self._x: Tensor | None = None  # embeddings [R, W] of the last position, which a step reads; None: not known
+        self._x = None
         encoder = self.model.condition_encoder
         seconds = self.first_patch * self.model.settings.patch_frames / self.model.binding.spec.token_rate_hz
         conditions = encoder.later(self.conditions, seconds) if seconds else self.conditions
@@ -163,4 +173,5 @@ class Context:
 
 def item_by_item(x: Tensor, count: int) -> Tensor:
     """Returns x [N * G, ...] of items in the order of the branches, with the G branches of each item in a row."""
-    return x.unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)
+    rows: Tensor = x.unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)
+    return rows

@@ -7,7 +7,7 @@ levels of a digit.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +63,8 @@ class HeadWeights(NamedTuple):
 @torch.no_grad()
 def head_weights(head: DigitHead) -> HeadWeights:
     """Returns the weights of a head as `draw_digits` takes them: copies, valid until the head is changed."""
-    norm, up, _, down = head.network
+    layers: Any = head.network
+    norm, up, _, down = layers
     width = up.in_features
     scale = width**0.5
     weight, dtype = head.weight, up.weight.dtype

@@ -186,11 +186,13 @@ class TokenLM(LatentGenerator):
     def to_patches(self, digits: Tensor) -> Tensor:
         """Returns the digits [B, n, C K] of patches of digits [B, T', K], the last one filled up with zeros."""
         padded = F.pad(digits, (0, 0, 0, -digits.shape[1] % self.settings.patch_frames))
-        return padded.unflatten(1, (-1, self.settings.patch_frames)).flatten(2)
+        patches: Tensor = padded.unflatten(1, (-1, self.settings.patch_frames)).flatten(2)
+        return patches
 
     def to_frames(self, patches: Tensor) -> Tensor:
         """Returns what digits of patches [B, n, C K, ...] have as that of token frames [B, n C, K, ...]."""
-        return patches.unflatten(2, (self.settings.patch_frames, -1)).flatten(1, 2)
+        frames: Tensor = patches.unflatten(2, (self.settings.patch_frames, -1)).flatten(1, 2)
+        return frames
 
     def _packed_logits(self, x: Tensor, start_mask: Tensor | None, mask: Tensor, digits: Tensor) -> Tensor:
         """Returns digit logits [B, n, C K, L] of a sequence of embeddings, computed for what is real alone.
