@@ -16,7 +16,7 @@ from torch import Tensor
 from ....core.errors import ConfigError
 from ..codecs.references import codec2_decode, codec2_encode
 
-MODES = ("3200", "2400", "1600", "1400", "1200")  # bit/s; the others pad their frames to whole bytes
+MODES = (3200, 2400, 1600, 1400, 1200)  # bit/s; the others pad their frames to whole bytes
 PROGRAMS = ("c2enc", "c2dec")
 
 
@@ -24,7 +24,7 @@ PROGRAMS = ("c2enc", "c2dec")
 class Codec2:
     """One mode of Codec2."""
 
-    mode: str
+    mode: int
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class Codec2:
 
     def encode(self, audio: Tensor, sample_rate: int) -> Tensor:
         """Returns the bits [n] bool that are sent for audio [C, N]."""
-        data = np.frombuffer(codec2_encode(audio, sample_rate, self.mode), np.uint8)
+        data = np.frombuffer(codec2_encode(audio, sample_rate, str(self.mode)), np.uint8)
         return torch.from_numpy(np.unpackbits(data).astype(bool))
 
     def decode(self, bits: Tensor, like: Tensor, sample_rate: int) -> Tensor:
@@ -59,10 +59,10 @@ class Codec2:
             Audio [C, N].
         """
         data = np.packbits(bits.numpy()).tobytes()
-        return codec2_decode(data, self.mode, sample_rate, like.shape[0], like.shape[1])
+        return codec2_decode(data, str(self.mode), sample_rate, like.shape[0], like.shape[1])
 
 
-def find_codec2(modes: tuple[str, ...]) -> list[Codec2]:
+def find_codec2(modes: tuple[int, ...]) -> list[Codec2]:
     """Returns the modes as systems.
 
     Raises:

@@ -69,8 +69,10 @@ class RobustnessConfig(ComputeConfig):
         None, "Number of residual codebooks. By default the number that is nearest to the codec's bit rate."
     )
     rvq_codebook_size: int = option(256, "Number of entries per residual codebook.")
-    codec2: tuple[str, ...] = option(
-        (), f"Modes of Codec2 in bit/s to send for comparison: {', '.join(MODES)}; repeat it. `apt-get install codec2`."
+    codec2: tuple[int, ...] = option(
+        (),
+        f"Modes of Codec2 in bit/s to send for comparison: {', '.join(map(str, MODES))}; repeat it. "
+        "`apt-get install codec2`.",
     )
     metrics: tuple[str, ...] = option(
         ("stoi", "pesq_wb"),
@@ -104,7 +106,7 @@ class RobustnessConfig(ComputeConfig):
             raise ConfigError(f"p must be one or more different probabilities, got {list(self.p)}")
         _check_names("channel", (self.channel,), CHANNELS)
         _check_names("metrics", self.metrics, OPTIONAL_FIGURES)
-        _check_names("codec2", self.codec2, MODES)
+        _check_names("codec2", tuple(map(str, self.codec2)), tuple(map(str, MODES)))
         if self.codec2 and self.channel not in BIT_CHANNELS:
             raise ConfigError(f"codec2 is sent as bits: leave it out, or choose one of {', '.join(BIT_CHANNELS)}")
         _check_names("concealments", self.concealments, CONCEALMENTS)

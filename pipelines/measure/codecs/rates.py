@@ -134,7 +134,7 @@ def rates_experiment(setup: Setup) -> Findings:
                 caption=f"means and {config.confidence:.0%} intervals",
             )
         ],
-        draw=partial(rates_png, table=table, figures=shown, title=setup.plot_title(table)),
+        draw=partial(rates_png, table=table, figures=shown, title=setup.plot_title(table, intervals=False)),
     )
 
 

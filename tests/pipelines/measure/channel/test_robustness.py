@@ -180,7 +180,7 @@ def test_an_rvq_is_sent_beside_the_codecs_own_tokens(step_codec: Any, clips: Pat
 
 @pytest.mark.skipif(shutil.which("c2enc") is None, reason="needs the Debian package codec2")
 def test_codec2_is_sent_over_the_same_channel(step_codec: Any, clips: Path, tmp_path: Path) -> None:
-    result = run(step_codec, clips, channel="bsc", p=(0.0, 0.05), codec2=("3200", "1200"), output=str(tmp_path / "o"))
+    result = run(step_codec, clips, channel="bsc", p=(0.0, 0.05), codec2=(3200, 1200), output=str(tmp_path / "o"))
     rates = {one["system"]: one["bitrate_bps"] for one in result.table.systems.values() if one["p"] > 0}
     assert rates == {"natural": 800, "codec2-3200": 3200, "codec2-1200": 1200}
     rows = [row for row in result.rows if row["system"] == "codec2-3200"]
@@ -200,7 +200,7 @@ def test_codec2_is_sent_over_the_same_channel(step_codec: Any, clips: Path, tmp_
 def test_codec2_that_is_not_installed_is_named(step_codec: Any, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError, match="apt-get install codec2"):
-        run(step_codec, clips, codec2=("3200",))
+        run(step_codec, clips, codec2=(3200,))
 
 
 def test_a_real_codec_goes_the_whole_way(tiny_codec: Any, tmp_path: Path) -> None:
