@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class LatentSource:
             start_s = _seconds(metadata, "seconds_start") or 0.0
             total_s = _seconds(metadata, "seconds_total") or 0.0
             num_samples = real_frames(_num_frames(path, self.spec.latent_dim), mask) * self.spec.hop_samples
-        except (OSError, ValueError, EOFError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             return LatentFile(path=path, name=name, metadata=metadata, problem=str(error))
         rate = self.spec.sample_rate
         # seconds_total is a whole number, and the last frame may reach beyond it
@@ -132,9 +133,12 @@ def open_latents(path: Path, width: int) -> np.ndarray:
 
     Raises:
         OSError: it cannot be read.
-        ValueError, EOFError: it is no array, of another type or of another shape.
+        ValueError: it is no array, truncated, of another type or of another shape.
     """
-    latents: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    try:
+        latents: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError, OverflowError, SyntaxError, TokenError) as error:  # its header is Python source
+        raise ValueError(f"it is not a whole array of NumPy ({error})") from error
     if latents.dtype.kind != "f":
         raise ValueError(f"it holds {latents.dtype}, not latents as floating-point numbers (tokens are not imported)")
     if latents.ndim != 2 or latents.shape[0] != width:

@@ -44,7 +44,7 @@ def load_latents(
         frames = torch.from_numpy(np.array(stored[:, :num_frames].T, np.float32))
         latents = to_latents(frames, settings.latents_are, latent_scale(tokenizer))
         facts = {FILE_HASH: files.sha256(item)}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         return Failure(id=item.id, path=item.path, reason=relative_reason(error, path, item.path))
     tokens = None
     if "tokens" in settings.streams:

@@ -145,7 +145,7 @@ def test_a_bad_item_is_one_line(codec: TAAE, folder: Path) -> None:
         "flipped": (good.T, {}, "its shape is [50, 6]"),
         "batch": (good[None], {}, "its shape is [1, 6, 50]"),
         "tokens": (good.astype(np.int64), {}, "it holds int64, not latents"),
-        "pickle": (np.array([{}, None]), {}, "Python objects"),
+        "pickle": (np.array([{}, None]), {}, "it is not a whole array of NumPy (Array can't be memory-mapped"),
         "none": (good[:, :0], {}, "no frames"),
         "nan": (np.full_like(good, np.nan), {}, "it holds NaN or inf"),
         "beyond": (good + 1.25, {}, "it holds 1.25, values lie in [-1, 1]"),
@@ -161,12 +161,15 @@ def test_a_bad_item_is_one_line(codec: TAAE, folder: Path) -> None:
     }
     for name, (latents, metadata, _) in bad.items():
         write_pair(folder / "2", name, latents, **metadata)
-    more = {name: "" for name in ("cut", "empty", "zip", "list", "broken", "alone", "lost")}
+    more = dict.fromkeys(("cut", "empty", "zip", "header"), "it is not a whole array of NumPy") | dict.fromkeys(
+        ("list", "broken", "alone", "lost"), ""
+    )
     for name in more:
         write_pair(folder / "2", name, good)
     with open(folder / "2" / "cut.npy", "r+b") as file:
         file.truncate(500)
     (folder / "2" / "empty.npy").write_bytes(b"")
+    (folder / "2" / "header.npy").write_bytes((folder / "2" / "header.npy").read_bytes().replace(b"}", b"(", 1))
     np.savez(folder / "2" / "zip.npz", good)
     os.replace(folder / "2" / "zip.npz", folder / "2" / "zip.npy")
     (folder / "2" / "list.json").write_text("[1]")
