@@ -137,6 +137,9 @@ def export_graph(graph: Graph, folder: Path, frames: int) -> dict[str, Any]:
 
     Returns:
         Its facts: files, inputs with their axes, output, and the largest error of each file.
+
+    Raises:
+        _ExportError: the graph cannot be made, or computes something else.
     """
     inputs = graph.make_inputs(frames)
     if frames > graph.most_frames:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..train import TrainConfig
 
 
-def train(config: TrainConfig, *, resume: str, **options: bool) -> Outcome:
+def train(config: TrainConfig, *, resume: str, **options: Any) -> Outcome:
     """Train a codec or a generator.
 
     Run it again to resume an interrupted run. `latentune train CONFIG --help` shows the keys of that config with their
