@@ -166,6 +166,8 @@ def encode_dataset(
     Of a source that gained, lost or changed files, the difference is encoded: items of files that are the same (by size
     and time of modification, or else by content) stay, those of files that are gone are removed.
 
+    With `latents_are`, the source holds latents of this codec, which go into the dataset without being encoded.
+
     Files that cannot be decoded or hold nothing are left out, and listed in `failed.jsonl` and in the summary.
 
     Args:

@@ -66,7 +66,7 @@ class LatentSource:
             raise ValueError(f"{self.place} is a file: give the folder that pre_encode.py of stable-audio-tools wrote")
         self.root, self.spec, self.where = self.place, spec, where
 
-    def __iter__(self) -> Iterator[LatentFile]:
+    def __iter__(self) -> Iterator[AudioItem]:
         files = (name for name in file_names(self.root) if name.endswith((".npy", ".json")) and name != DETAILS)
         # also where one of the two files is missing
         names = sorted({str(Path(name).with_suffix(".npy").as_posix()) for name in files})
@@ -116,7 +116,7 @@ def real_frames(num_frames: int, mask: Any) -> int:
     if not isinstance(mask, list) or len(mask) != num_frames:
         found = f"{len(mask)} entries" if isinstance(mask, list) else repr(mask)
         raise ValueError(f"its padding_mask has {found}, the latents have {num_frames} frames")
-    num_real = sum(entry == 1 for entry in mask)
+    num_real: int = sum(entry == 1 for entry in mask)
     if any(entry != 1 for entry in mask[:num_real]) or any(entry != 0 for entry in mask[num_real:]):
         raise ValueError("its padding_mask is not ones followed by zeros")
     if not num_real:
