@@ -133,7 +133,7 @@ def open_latents(path: Path, width: int) -> np.ndarray:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no array, truncated, of another type or of another shape.
+        ValueError: it is not an array, truncated, of another type or of another shape.
     """
     try:
         latents: np.ndarray = np.lib.format.open_memmap(path, mode="r")

@@ -39,9 +39,7 @@ def load_latents(
     num_frames = spec.num_latents(num_samples)
     try:
         stored = open_latents(path, spec.latent_dim)  # type: ignore[arg-type]  # such a source is a local folder
-        if stored.shape[1] < num_frames:
-            raise ValueError(f"it has {stored.shape[1]} frames, {num_frames} of whole chunks are needed")
-        frames = torch.from_numpy(np.array(stored[:, :num_frames].T, np.float32))
+        frames = _first_frames(stored, num_frames)
         latents = to_latents(frames, settings.latents_are, latent_scale(tokenizer))
         facts = {FILE_HASH: files.sha256(item)}
     except (OSError, ValueError) as error:
@@ -57,6 +55,13 @@ def load_latents(
         num_samples=num_samples,
         facts=facts,
     )
+
+
+def _first_frames(stored: np.ndarray, num_frames: int) -> Tensor:
+    """Returns frames [num_frames, D] float32 of an array [D, T]; raises ValueError if it has fewer."""
+    if stored.shape[1] < num_frames:
+        raise ValueError(f"it has {stored.shape[1]} frames, {num_frames} of whole chunks are needed")
+    return torch.from_numpy(np.array(stored[:, :num_frames].T, np.float32))
 
 
 def to_latents(frames: Tensor, latents_are: LatentsAre, scale: float) -> Tensor:

@@ -115,7 +115,7 @@ def test_atanh_is_the_output_of_the_encoder(encoded: Encoded, folder: Path) -> N
 
 
 def test_values_of_tokens_keep_their_tokens(codec: TAAE, encoded: Encoded, folder: Path) -> None:
-    """What a bottleneck gives in evaluation lies on its levels, of which the outer ones are -1 and 1."""
+    """Values that a bottleneck gives in evaluation lie on its levels, of which the outer ones are -1 and 1."""
     tokens = encoded.tokens[:1].clone()
     tokens[0, 0], tokens[0, 1] = 0, codec.spec.codebook_sizes[0] - 1
     values = codec.tokens_to_values(tokens)
