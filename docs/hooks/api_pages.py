@@ -15,7 +15,13 @@ PAGES = {
     ),
     "generators": (
         "Generators",
-        ("generators/*.py", "generators/conditioning", "generators/diffusion", "generators/language"),
+        (
+            "generators/*.py",
+            "generators/conditioning",
+            "generators/diffusion",
+            "generators/language",
+            "generators/continuous",
+        ),
     ),
     "pipelines": ("Pipelines", ("pipelines/*.py", "pipelines/generation", "pipelines/training", "pipelines/engines")),
     "data": ("Audio files and latent shards", ("pipelines/data/audio", "pipelines/data/shards", "pipelines/data/*.py")),
