@@ -49,6 +49,11 @@ def histograms(config: ExperimentConfig) -> Outcome:
     return _measure("histograms", config)
 
 
+def memory(config: ExperimentConfig) -> Outcome:
+    """Measure the peak memory of encoding and decoding at several lengths, each in a process of its own."""
+    return _measure("memory", config)
+
+
 def robustness(config: RobustnessConfig) -> Outcome:
     """Measure what a channel that damages tokens does to the audio of a codec."""
     from ..measure.channel.experiment import run_robustness
@@ -89,10 +94,10 @@ def _measure(name: str, config: ExperimentConfig) -> Outcome:
 
 @click.group(no_args_is_help=True)
 def command() -> None:
-    """Measure one codec: reconstruction, steps, gap, boundaries, labels, rates, histograms, robustness, probe."""
+    """Measure one codec, from reconstruction and steps to memory, robustness and probe."""
 
 
-for run in (reconstruction, steps, gap, boundaries, labels, rates, histograms):
+for run in (reconstruction, steps, gap, boundaries, labels, rates, histograms, memory):
     command.add_command(ConfigCommand(run, "pipelines.measure.codecs.config:ExperimentConfig"))
 command.add_command(ConfigCommand(robustness, "pipelines.measure.channel.config:RobustnessConfig"))
 command.add_command(ConfigCommand(probe, "pipelines.measure.channel.config:ProbeConfig"))

@@ -72,6 +72,9 @@ class ExperimentConfig(ComputeConfig):
     compare: tuple[str, ...] = option(
         (), "Further tokenizers whose latents are shown (histograms): names, folders or hub ids; repeat it."
     )
+    lengths_s: tuple[float, ...] = option(
+        (10.0, 30.0, 60.0, 120.0), "Lengths in seconds to measure the memory at (memory).", name="length"
+    )
     steps: tuple[int, ...] = option((1, 2, 3, 4, 5, 6), "Numbers of decoding steps to compare (steps).")
     window_s: float = option(0.02, "Length in seconds of the frame that errors are averaged over (boundaries).")
     transcriber: str | None = option(None, "Folder or hub id of a speech recognizer, for wer and cer (reconstruction).")
@@ -107,6 +110,8 @@ class ExperimentConfig(ComputeConfig):
             raise ConfigError(f"streams are {' and '.join(STREAMS)}, got {wrong[0]!r}")
         if not self.steps or min(self.steps) < 1:
             raise ConfigError(f"steps must be one or more numbers from 1 up, got {list(self.steps)}")
+        if not self.lengths_s or min(self.lengths_s) <= 0:
+            raise ConfigError(f"lengths_s must be one or more numbers above 0, got {list(self.lengths_s)}")
         for name, least in (("levels", 2), ("codebooks", 1)):
             if min(getattr(self, name), default=least) < least or (name == "codebooks" and not self.codebooks):
                 raise ConfigError(f"{name} must be numbers from {least} up, got {list(getattr(self, name))}")

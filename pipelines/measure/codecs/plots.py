@@ -176,6 +176,25 @@ def histograms_png(
     save_png(figure, target)
 
 
+def memory_png(target: str | Path | BinaryIO, *, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draws the peak memory over the length of the audio, one line per operation.
+
+    Args:
+        target: a path, or a binary file.
+        rows: of the CSV of the experiment.
+    """
+    figure = new_figure(5.0, 3.4)
+    axes = figure.subplots()
+    for number, operation in enumerate(dict.fromkeys(row["operation"] for row in rows)):
+        points = [row for row in rows if row["operation"] == operation and row["peak_mib"] is not None]
+        x, y = ([row[key] for row in points] for key in ("seconds", "peak_mib"))
+        axes.plot(x, y, f"C{number}o{STYLES[number]}", markersize=3, label=operation)
+    axes.set(xlabel="length of the audio (s)", ylabel="peak memory (MiB)", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    save_png(figure, target)
+
+
 def boundaries_png(
     target: str | Path | BinaryIO,
     *,

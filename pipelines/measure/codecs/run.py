@@ -16,6 +16,7 @@ from .evaluate import Progress
 from .gap import gap_experiment
 from .histograms import histograms_experiment
 from .labels import labels_experiment
+from .memory import memory_experiment
 from .rates import rates_experiment
 from .reconstruction import reconstruction_experiment
 from .setup import Setup
@@ -29,6 +30,7 @@ EXPERIMENTS: dict[str, Callable[[Setup], Findings]] = {
     "labels": labels_experiment,
     "rates": rates_experiment,
     "histograms": histograms_experiment,
+    "memory": memory_experiment,
 }
 
 
