@@ -1,9 +1,12 @@
-"""Measures sampling in few steps: `python demos/bench/few_steps.py [--teacher FOLDER --student FOLDER --dataset DATA]`.
+"""Measures sampling in few steps: `python demos/bench/few_steps.py [--teacher FOLDER --student FOLDER --dataset DATA]`,
+or `python demos/bench/few_steps.py --generator FOLDER --generator FOLDER`.
 
 Without folders, a small transformer learns a mixture of eight short sequences by rectified flow, is trained on by mean
 flow in several variants, and the energy distance of 512 samples to the data is measured by the number of steps. With
 folders of generators it is the Fréchet distance between Gaussians of eight-frame means of latents, sampled and those of
-a dataset. Every row goes to stdout as a line of JSON.
+a dataset. With `--generator`, each generator is compared with its own samples in many steps from the same noise: how
+well it bears fewer steps, such as on the latents of codecs that were trained with and without FSQ-dropout. Every row
+goes to stdout as a line of JSON.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ SOLVERS: dict[str, dict[str, Any]] = {
     **{f"euler {steps}": {"solver": "euler", "num_inference_steps": steps} for steps in (1, 2, 4, 8)},
 }
 FEW: dict[str, dict[str, Any]] = {f"mean_flow {steps}": {"num_inference_steps": steps} for steps in (1, 2, 4, 8)}
+REFERENCE_STEPS = 64  # of the midpoint rule, with which each generator is compared
+FEWER_STEPS = (1, 2, 4, 8, 16, 32)
 MEAN_FRAMES = 8  # latent frames of a mean
 TEACHER_STEPS = 1000  # of training on the toy, by rectified flow
 
@@ -150,6 +155,31 @@ def latent_rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             }
 
 
+def robustness_rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Each generator by steps of its solver: distances to its own samples in many steps, in normalised latents."""
+    for folder in arguments.generator:
+        model = load_generator(folder)
+        if not isinstance(model, DiffusionTransformer):
+            raise SystemExit(f"{folder} holds a {type(model).__name__}, which has no denoising steps to reduce")
+        model = model.float()
+        jobs = {"reference": {"solver": "midpoint", "num_inference_steps": REFERENCE_STEPS}}
+        jobs |= {str(n): {"solver": arguments.solver, "num_inference_steps": n} for n in FEWER_STEPS}
+        finest: Tensor | None = None
+        for steps, options in jobs.items():
+            drawn = torch.cat([_draw(model, arguments, options, seed) for seed in range(arguments.repeats)])
+            if finest is None:
+                finest = drawn
+                continue
+            yield {
+                "what": folder,
+                "solver": arguments.solver,
+                "steps": int(steps),
+                "frechet_from_reference": frechet(short_means(drawn), short_means(finest)),
+                "rms_from_reference": round(float((drawn - finest).square().mean().sqrt()), 4),
+                "deviation": round(float(drawn.std()), 3),
+            }
+
+
 def _draw(model: DiffusionTransformer, arguments: argparse.Namespace, options: dict[str, Any], seed: int) -> Tensor:
     count = 8
     usual = [model.trained_on.seconds_of(arguments.seconds)] * count
@@ -170,12 +200,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of training on the toy, by mean flow")
     parser.add_argument("--teacher", help="folder of a rectified-flow generator")
     parser.add_argument("--student", help="folder of the same, trained on by mean flow")
+    parser.add_argument("--generator", action="append", help="folder or name of a generator that bears fewer steps")
+    parser.add_argument("--solver", default="euler", help="of --generator's fewer steps")
     parser.add_argument("--dataset", help="latents to compare with")
     parser.add_argument("--items", type=int, default=50, help="of the dataset, at most")
     parser.add_argument("--repeats", type=int, default=8, help="batches of 8 samples")
     parser.add_argument("--seconds", type=float, default=1.28, help="length of a sample")
     arguments = parser.parse_args()
-    for row in toy_rows(arguments.steps) if arguments.student is None else latent_rows(arguments):
+    if arguments.generator:
+        rows = robustness_rows(arguments)
+    else:
+        rows = toy_rows(arguments.steps) if arguments.student is None else latent_rows(arguments)
+    for row in rows:
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
 
