@@ -1,5 +1,6 @@
 """The sampling pipeline with the real generators, from a checkpoint's folder to files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ from latentune.pipelines.sample import SampleConfig, sample_to_folder
 
 OPTIONS = {"dit-tiny": {"steps": 2}, "lm-tiny": {"temperature": 0.9, "top_k": 5, "top_p": 0.9}}
 CALL = {"dit-tiny": {"num_inference_steps": 2}, "lm-tiny": {"temperature": 0.9}}
+
+
+def weights_of(model: LatentGenerator, averaged: LatentGenerator) -> Callable[[Path], None]:
+    """Fills a checkpoint with a model and its averaged weights."""
+
+    def fill(folder: Path) -> None:
+        model.save_pretrained(str(folder / "model"))
+        averaged.save_pretrained(str(folder / "ema"))
+
+    return fill
 
 
 def build(name: str, codec: Any) -> LatentGenerator:
@@ -115,7 +126,7 @@ def test_a_run_and_its_checkpoint_are_pipelines_with_the_averaged_weights(
     run = tmp_path / "run"
     for step, averaged in ((1, other), (2, pipe.generator)):
         progress = Progress(step=step, samples_seen=step, config={"data": {"tokenizer": str(tmp_path / "codec")}})
-        save_checkpoint(run / "checkpoints", progress, other, averaged, {"x": torch.zeros(1)}, keep=3)
+        save_checkpoint(run / "checkpoints", progress, 3, weights_of(other, averaged))
     last = run / "checkpoints" / "00000002"
     for place in (run, last, last / "ema"):
         assert load_pipeline(place).generator.fingerprint() == pipe.generator.fingerprint()
@@ -134,6 +145,6 @@ def test_a_run_whose_tokenizer_was_replaced_is_refused(
         next(other.parameters()).add_(1.0)
     other.save_pretrained(str(tmp_path / "codec"))
     progress = Progress(step=1, samples_seen=1, config={"data": {"tokenizer": str(tmp_path / "codec")}})
-    save_checkpoint(tmp_path / "checkpoints", progress, pipe.generator, pipe.generator, {"x": torch.zeros(1)}, keep=3)
+    save_checkpoint(tmp_path / "checkpoints", progress, 3, weights_of(pipe.generator, pipe.generator))
     with pytest.raises(MismatchError, match="load the tokenizer that encoded its training data"):
         load_pipeline(tmp_path)
