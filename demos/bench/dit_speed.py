@@ -88,9 +88,14 @@ def of_equal_size(width: int, depth: int) -> tuple[Any, Any]:
     return ours(width, depth, ratio), other
 
 
-def contenders(width: int, depth: int, batch: int, frames: int) -> dict[str, dict[str, Callable[[], Tensor]]]:
+def contenders(
+    width: int, depth: int, batch: int, frames: int, compiled: bool = False
+) -> dict[str, dict[str, Callable[[], Tensor]]]:
     """Name of the work -> name of the model -> a call that does it."""
     own, other = of_equal_size(width, depth)
+    if compiled:
+        own.compile()
+        other.compile()
     logger.info("parameters: ours %.2f M, theirs %.2f M", size(own) / 1e6, size(other) / 1e6)
     turn = torch.randn(frames + 1, HEAD_DIM // 2)  # theirs puts the global condition before the frames
     angles = (turn.cos(), turn.sin())

@@ -76,7 +76,7 @@ def ours(width: int, depth: int, heads: int, patch: int = 1) -> TokenLM:
 
 
 def run_theirs(model: Any, batch: int, frames: int) -> None:
-    first = torch.zeros(batch, 1, dtype=torch.int64)
+    first = torch.zeros(batch, 1, dtype=torch.int64, device=model.device)
     with torch.inference_mode():
         model.generate(
             first,
@@ -93,7 +93,9 @@ def run_theirs(model: Any, batch: int, frames: int) -> None:
 
 def run_ours(model: TokenLM, batch: int, frames: int) -> None:
     asked = Conditions.of([""] * batch, 1.0)
-    model.sample(asked, torch.full((batch,), frames * HOP), generator=torch.Generator().manual_seed(0))
+    model.sample(
+        asked, torch.full((batch,), frames * HOP, device=model.device), generator=torch.Generator().manual_seed(0)
+    )
 
 
 def milliseconds_at(model: TokenLM, positions: list[int], steps: int = 24) -> dict[int, float]:
