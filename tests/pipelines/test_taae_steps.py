@@ -158,8 +158,8 @@ def test_a_codec_without_tokens_makes_a_dataset_of_latents(tiny_taae: TAAE, audi
     indirect=["preset"],
 )
 def test_train_sample_and_evaluate(name: str, dataset: Path, codec_folder: Path, audio: Path, tmp_path: Path) -> None:
-    previews = {"preview_every": 12, "preview__seconds": 0.05}
-    train_tiny(name, dataset, codec_folder, tmp_path / "run", steps=12, batch_size=3, **previews)
+    previews = {"preview_every": 30, "preview__seconds": 0.05}
+    train_tiny(name, dataset, codec_folder, tmp_path / "run", steps=30, batch_size=3, **previews)
     assert list((tmp_path / "run" / "previews").rglob("*.wav"))
     records = sample_to_folder(
         SampleConfig(

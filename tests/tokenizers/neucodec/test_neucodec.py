@@ -120,7 +120,7 @@ def test_audio_goes_to_16_khz_straight_from_its_own_rate(codec: NeuCodec, monkey
 
     seen = []
     real = inputs.to_rate
-    monkeypatch.setattr(inputs, "to_rate", lambda x, a, b: seen.append((a, b)) or real(x, a, b))
+    monkeypatch.setattr(inputs, "to_rate", lambda x, a, b, *how: seen.append((a, b)) or real(x, a, b, *how))
     codec.encode(noise(1, 1, 4410), 44100)
     assert seen == [(44100, 16000)]
 
