@@ -30,7 +30,18 @@ COMMANDS = (
     "list",
     "demo",
 )
-EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "labels", "rates", "histograms", "memory", "robustness", "probe")
+EXPERIMENTS = (
+    "reconstruction",
+    "steps",
+    "gap",
+    "boundaries",
+    "labels",
+    "rates",
+    "histograms",
+    "memory",
+    "robustness",
+    "probe",
+)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"experiment {name}" for name in EXPERIMENTS)])

@@ -30,7 +30,18 @@ COMMANDS = (
     "list",
     "demo",
 )
-EXPERIMENTS = ("reconstruction", "steps", "gap", "boundaries", "labels", "rates", "histograms", "memory", "robustness", "probe")
+EXPERIMENTS = (
+    "reconstruction",
+    "steps",
+    "gap",
+    "boundaries",
+    "labels",
+    "rates",
+    "histograms",
+    "memory",
+    "robustness",
+    "probe",
+)
 
 
 def test_help_names_every_command_and_version_the_version() -> None:
