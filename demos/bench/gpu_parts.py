@@ -29,6 +29,7 @@ class HostReads(TorchDispatchMode):
     """Counts calls for which the host waits for a GPU: values that it reads, and shapes that depend on values."""
 
     count = 0
+    supports_higher_order_operators = True  # compiled FlexAttention, of whose inside nothing is counted
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         masks = func.overloadpacket is torch.ops.aten.index and any(
