@@ -4,6 +4,33 @@ from click.testing import CliRunner, Result
 
 from latentune.pipelines.commands.main import app
 
+COMMANDS = (
+    "encode",
+    "decode",
+    "train",
+    "sample",
+    "edit",
+    "evaluate",
+    "experiment",
+    "convert",
+    "export",
+    "info",
+    "list",
+    "demo",
+)
+EXPERIMENTS = (
+    "reconstruction",
+    "steps",
+    "gap",
+    "boundaries",
+    "labels",
+    "rates",
+    "histograms",
+    "memory",
+    "robustness",
+    "probe",
+)
+
 
 def call(*arguments: object, code: int = 0) -> Result:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -8,40 +8,13 @@ from typing import Any, Literal
 import click
 import pytest
 from click.testing import CliRunner, Result
-from command_line import call, fails
+from command_line import COMMANDS, EXPERIMENTS, call, fails
 
 from latentune.core.config import option
 from latentune.pipelines.commands.fields import default_text, fields_of, nested_configs
 from latentune.pipelines.commands.main import app
 from latentune.pipelines.commands.options import ConfigCommand
 from latentune.pipelines.commands.tools import Outcome
-
-COMMANDS = (
-    "encode",
-    "decode",
-    "train",
-    "sample",
-    "edit",
-    "evaluate",
-    "experiment",
-    "convert",
-    "export",
-    "info",
-    "list",
-    "demo",
-)
-EXPERIMENTS = (
-    "reconstruction",
-    "steps",
-    "gap",
-    "boundaries",
-    "labels",
-    "rates",
-    "histograms",
-    "memory",
-    "robustness",
-    "probe",
-)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"experiment {name}" for name in EXPERIMENTS)])

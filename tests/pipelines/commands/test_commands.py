@@ -10,38 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from command_line import call
+from command_line import COMMANDS, call
 
 from latentune import __version__
 from latentune.pipelines.commands import tools
 from latentune.pipelines.commands.tools import progress_bar
-
-COMMANDS = (
-    "encode",
-    "decode",
-    "train",
-    "sample",
-    "edit",
-    "evaluate",
-    "experiment",
-    "convert",
-    "export",
-    "info",
-    "list",
-    "demo",
-)
-EXPERIMENTS = (
-    "reconstruction",
-    "steps",
-    "gap",
-    "boundaries",
-    "labels",
-    "rates",
-    "histograms",
-    "memory",
-    "robustness",
-    "probe",
-)
 
 
 def test_help_names_every_command_and_version_the_version() -> None:
