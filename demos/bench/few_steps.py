@@ -28,7 +28,7 @@ from latentune import LatentDataset, load_generator
 from latentune.generators.base import LatentBatch
 from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import DiffusionTransformer, MeanFlowConfig, MeanFlowObjective
-from latentune.generators.diffusion.normalise import normalise
+from latentune.generators.parts.normalise import normalise
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "exact derivative": {"derivative": "exact"},

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from latentune import load_generator
 from latentune.generators.conditions import Conditions
-from latentune.generators.diffusion.normalise import normalise
 from latentune.generators.diffusion.sampling import DiffusionSampling
 from latentune.generators.diffusion.solve import integrate
+from latentune.generators.parts.normalise import normalise
 
 PASSES = {"euler": 1, "heun": 2, "midpoint": 2, "rk4": 4, "dpmpp_2m": 1, "unipc": 1}  # of the network for a step
 BUDGETS = (8, 16, 32, 64)  # passes of a sample

@@ -26,8 +26,8 @@ from latentune.generators.diffusion import (
     RectifiedFlowConfig,
     RectifiedFlowObjective,
 )
-from latentune.generators.diffusion.normalise import normalise
 from latentune.generators.parts.keep import KeepPatterns
+from latentune.generators.parts.normalise import normalise
 from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.data.shards.read import dataset_binding
 from latentune.tokenizers.base import TokenizerSpec

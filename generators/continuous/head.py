@@ -8,9 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..diffusion.blocks import time_features
-
-TIME_FEATURES = 256  # sinusoids of the flow's time
+from ..parts.times import TIME_FEATURES, time_features
 
 
 class HeadBlock(nn.Module):
@@ -57,7 +55,7 @@ class FlowHead(nn.Module):
             hidden: [..., W] of the trunk, in a shape that broadcasts.
         """
         dtype = self.to_velocity.weight.dtype
-        time = self.from_time(time_features(t, TIME_FEATURES).to(dtype))
+        time = self.from_time(time_features(t).to(dtype))
         condition = F.silu(time + self.from_hidden(hidden))
         x = self.from_values(noisy.to(dtype))
         for block in self.blocks:

@@ -15,7 +15,7 @@ from ...core.objective import Objective
 from ...core.random import rand, randn
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
-from ..diffusion.normalise import normalise
+from ..parts.normalise import training_latents
 from .model import ContinuousARConfig
 
 
@@ -65,15 +65,7 @@ class ChunkFlowObjective(Objective):
         Raises:
             ValueError: no latents, latents of another codec, or an item without a real frame.
         """
-        if batch.latents is None:
-            raise ValueError("continuous autoregression needs latents, but the batch has none: encode them")
-        clean, size = normalise(batch.latents, self.binding), self.binding.spec.chunk_latents
-        mask = batch.latent_mask
-        if mask is None:
-            mask = torch.ones(clean.shape[:2], dtype=torch.bool, device=clean.device)
-        if not mask.any(1).all():
-            raise ValueError("an item of the batch has no real latent frame: its mask is False throughout")
-        clean = clean.masked_fill(~mask[..., None], 0.0)
+        (clean, mask), size = training_latents(batch, self.binding), self.binding.spec.chunk_latents
         chunks = clean.unflatten(1, (-1, size)).flatten(2)  # [B, n, C]
         draws = (*chunks.shape[:2], self.config.head_batch)
         t = torch.sigmoid(self.config.logit_mean + self.config.logit_std * randn(draws, generator, clean))

@@ -15,9 +15,10 @@ from ...core.random import draw_seed, keyed_generator, randn
 from ...layers.cache import KVCache
 from ...tokenizers.base import Encoded
 from ..conditions import Conditions
-from ..diffusion.normalise import denormalise, normalise
+from ..parts.given_latents import known_latents
 from ..parts.guidance import GuidanceBranches, guidance_branches
-from ..parts.request import SampleRequest, lay_given
+from ..parts.normalise import denormalise, normalise
+from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
 from .sampling import ContinuousSampling, draw_chunk
 
@@ -181,16 +182,10 @@ def sample_chunks(
     """
     spec, total = model.binding.spec, max(request.num_chunks)
     like = torch.zeros(len(request), total * spec.chunk_latents, spec.latent_dim, device=model.device)
-    known, where = like, torch.zeros(like.shape[:2], dtype=torch.bool, device=like.device)
-    chunks = None
-    if encoded is not None:
-        _refuse_all_but_a_start(request)
-        normal = normalise(encoded.latents.to(model.device), model.binding)  # checks that the codec is the same
-        known, where = lay_given(encoded.latents, request.keep, spec.chunk_latents, like)
-        if not torch.isfinite(known).all():
-            raise ValueError("the given latents hold NaN or inf")
-        laid, _ = lay_given(normal, request.keep, spec.chunk_latents, like)
-        chunks = laid.unflatten(1, (total, -1)).flatten(2), request.keep.to(model.device)
+    _refuse_all_but_a_start(request)
+    known, where = known_latents(model.binding, request, encoded, like)
+    normal = normalise(known, model.binding).unflatten(1, (total, -1)).flatten(2)
+    chunks = None if encoded is None else (normal, request.keep.to(model.device))
     rollout = open_rollout(model, conditions, options, len(request), generator, chunks)
     made = []
     for done in range(1, total + 1):

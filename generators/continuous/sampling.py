@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...core.config import option
 from ..base import SamplingConfig
-from ..diffusion.runge_kutta import runge_kutta_step
-from ..diffusion.times import time_grid
+from ..parts.runge_kutta import runge_kutta_step
+from ..parts.times import time_grid
 
 if TYPE_CHECKING:
     from .model import ContinuousAR

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -13,14 +11,6 @@ from ...layers.norm import RMSNorm
 from ...layers.rotary import rotate_pairs
 from .frame_times import spread
 from .past import View
-
-
-def time_features(t: Tensor, width: int) -> Tensor:
-    """Returns sinusoids [..., width] float32 of the diffusion time t [...] in [0, 1] (as in DiT, t in thousandths)."""
-    half = width // 2
-    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
-    angles = 1000.0 * t.float().unsqueeze(-1) * frequencies
-    return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 class Attention(nn.Module):

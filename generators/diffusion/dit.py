@@ -21,19 +21,18 @@ from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditio
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
 from ..given import Given
+from ..parts.normalise import check_latents
 from ..parts.packing import Packing
 from ..parts.request import check_request
+from ..parts.times import TIME_FEATURES, time_features
 from ..stream import GeneratorStream
-from .blocks import Block, time_features
+from .blocks import Block
 from .frame_times import FrameTimes, spread
 from .graph import velocity_graph
-from .normalise import check_latents
 from .packing import packed_frames, packed_tokens
 from .past import FrameCache, Past, View, doubled_view, plain_view
 from .rollout import open_rollout, sample_blocks
 from .sampling import DiffusionSampling, sample_latents
-
-TIME_FEATURES = 256  # sinusoids of the diffusion time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,9 +207,9 @@ class DiffusionTransformer(LatentGenerator):
             noisy, index = torch.cat([past.latents, noisy], 1), index.repeat(2)
             times = past.t.then(times, past.latents.shape[1])
         x = self._embed(noisy, index, encoded, cache)
-        vector = self.from_time(time_features(times.values, TIME_FEATURES).to(x.dtype))  # [B, K, W]
+        vector = self.from_time(time_features(times.values).to(x.dtype))  # [B, K, W]
         if self.settings.average_velocity:
-            vector = vector + self.from_span(time_features(times.all_spans(), TIME_FEATURES).to(x.dtype))
+            vector = vector + self.from_span(time_features(times.all_spans()).to(x.dtype))
         vector = nn.functional.silu(vector + self.from_global(encoded.global_vector).unsqueeze(1))
         modulation, weights = self.to_modulation(vector).unflatten(-1, (6, -1)), times.weights(x.dtype)
         chunk_index = index.div(self.binding.spec.chunk_latents, rounding_mode="floor")

@@ -17,14 +17,14 @@ from ...core.random import rand, randn, stratified
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
 from ..parts.keep import KeepPatterns, draw_keep
+from ..parts.normalise import training_latents
+from ..parts.times import check_shift, shift_factor, shift_times
 from .coupling import pair_optimally
 from .dit import DiffusionTransformerConfig
 from .frame_times import FrameTimes
 from .noisy import NoisyBatch, mixed
-from .normalise import normalise
 from .own_past import OwnPast, make_past
 from .past import Past
-from .times import check_shift, shift_factor, shift_times
 
 NUM_BUCKETS = 4  # of the diffusion time, for the logged losses
 
@@ -119,18 +119,7 @@ class RectifiedFlowObjective(Objective):
         Raises:
             ValueError: no latents, latents of another codec, or an item without a real frame.
         """
-        if batch.latents is None:
-            raise ValueError(
-                "diffusion needs latents, but the batch has none: encode the dataset with its latent stream"
-            )
-        clean = normalise(batch.latents, self.binding)
-        mask = batch.latent_mask
-        if mask is None:
-            mask = torch.ones(clean.shape[:2], dtype=torch.bool, device=clean.device)
-        fewest = int(mask.sum(1).min())
-        if fewest == 0:
-            raise ValueError("an item of the batch has no real latent frame: its mask is False throughout")
-        clean = clean.masked_fill(~mask[..., None], 0.0)
+        clean, mask = training_latents(batch, self.binding)
         drawn = self.draw_frame_times(clean, generator)
         drawn = replace(drawn, values=shift_times(drawn.values, self._shift(mask)))
         noise = randn(clean.shape, generator, clean)
@@ -139,7 +128,7 @@ class RectifiedFlowObjective(Objective):
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(clean), generator, clean)
         kept = self.draw_kept_frames(mask, generator)
         # fused attention kernels take no mask tensor, so a full batch passes none
-        padding = None if fewest == mask.shape[1] else mask
+        padding = None if bool(mask.all()) else mask
         inputs: dict[str, Any] = {"conditions": batch.conditions, "mask": padding, "drop_mask": drop}
         if self.block:
             inputs["past"] = self._past(self._seen_blocks(model, clean, step, generator, inputs), generator)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ...core.config import option
 from ...core.random import keyed_generator, randn
+from ..parts.times import time_grid
 from .frame_times import FrameTimes
 from .past import Past
-from .times import time_grid
 
 
 @dataclass(frozen=True, kw_only=True)

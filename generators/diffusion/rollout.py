@@ -15,15 +15,16 @@ from torch import Tensor
 from ...core.random import draw_seed, keyed_generator, randn
 from ...tokenizers.base import Encoded
 from ..conditions import Conditions
+from ..parts.given_latents import known_latents
 from ..parts.guidance import GuidanceBranches, guidance_branches
+from ..parts.normalise import normalise
 from ..parts.request import SampleRequest
+from ..parts.times import shift_factor
 from ..stream import GeneratorStream
 from .guidance import store_frames
 from .known import KnownFrames
-from .normalise import normalise
 from .past import FrameCache
-from .sampling import DiffusionSampling, codec_latents, known_latents, solve_frames
-from .times import shift_factor
+from .sampling import DiffusionSampling, codec_latents, solve_frames
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer
@@ -246,7 +247,7 @@ def open_rollout(
     if request is not None and encoded is not None:
         frames = max(request.num_chunks) * model.binding.spec.chunk_latents
         like = torch.zeros(size, frames, model.binding.spec.latent_dim, device=model.device)
-        known = known_latents(model, request, encoded, like)
+        known = known_latents(model.binding, request, encoded, like)
     return BlockRollout(
         model,
         conditions,

@@ -18,14 +18,15 @@ from ...core.random import randn
 from ...tokenizers.base import Encoded
 from ..base import SamplingConfig
 from ..conditions import Conditions
+from ..parts.given_latents import known_latents
 from ..parts.guidance import GuidanceBranches, guidance_branches
-from ..parts.request import SampleRequest, lay_given
+from ..parts.normalise import denormalise, normalise
+from ..parts.request import SampleRequest
+from ..parts.times import check_shift, shift_factor
 from .guidance import guided_velocity
 from .known import KnownFrames
-from .normalise import check_latents, denormalise, normalise
 from .past import FrameCache
 from .solve import integrate
-from .times import check_shift, shift_factor
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer, DiffusionTransformerConfig
@@ -156,7 +157,7 @@ def sample_latents(
     noise = torch.zeros(len(request), max(frames), spec.latent_dim, device=model.device)
     for item, count in enumerate(frames):
         noise[item, :count] = randn((count, spec.latent_dim), generator, noise)
-    known, where = known_latents(model, request, encoded, like=noise)
+    known, where = known_latents(model.binding, request, encoded, like=noise)
     given = KnownFrames(
         latents=normalise(known, model.binding),
         where=where,
@@ -247,26 +248,3 @@ def _groups(frames: list[int], options: DiffusionSampling) -> list[tuple[float, 
 
 def _of_all(callback: Callable[[int, int], None], done: int, groups: int) -> Callable[[int, int], None]:
     return lambda step, steps: callback(done * steps + step, groups * steps)
-
-
-def known_latents(
-    model: DiffusionTransformer, request: SampleRequest, encoded: Encoded | None, like: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Returns the given latents of the codec laid into [B, T, D], and the mask [B, T] bool of where they lie.
-
-    Args:
-        model: whose codec it is.
-        request: which chunks are given.
-        encoded: the given audio; None where nothing is given.
-        like: [B, T, D], whose shape, dtype and device the result has.
-
-    Raises:
-        ValueError: latents of another codec, fewer than are kept of them, or NaN or inf among them.
-    """
-    if encoded is None:
-        return torch.zeros_like(like), torch.zeros(like.shape[:2], dtype=torch.bool, device=like.device)
-    check_latents(encoded.latents, model.binding)
-    known, where = lay_given(encoded.latents, request.keep, model.binding.spec.chunk_latents, like)
-    if not torch.isfinite(known).all():
-        raise ValueError("the given latents hold NaN or inf")
-    return known, where

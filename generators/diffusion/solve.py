@@ -14,9 +14,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
+from ..parts.runge_kutta import TABLEAUX, runge_kutta_step
+from ..parts.times import time_grid
 from .known import ROUNDING, Velocity
-from .runge_kutta import TABLEAUX, runge_kutta_step
-from .times import time_grid
 
 if TYPE_CHECKING:
     from .sampling import DiffusionSampling
@@ -50,7 +50,7 @@ def integrate(
             fixed steps, the nearest of its steps below.
         options: of the sampler, with solver and steps chosen (`DiffusionSampling.chosen_for`).
         start: time of the start, above 0 and at most 1.
-        shift: factor of `times.shift_times`.
+        shift: factor of `parts.times.shift_times`.
         device: of the latents.
         generator: source of the noise of stochastic schedulers.
         callback: called with (steps done, steps in all).

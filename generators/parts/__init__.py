@@ -1,1 +1,1 @@
-"""Parts that the kinds of generator share: checked sampling requests."""
+"""Parts that several kinds of generator share: checked requests, what is given, guidance, normal latents, solvers."""

@@ -20,8 +20,8 @@ from latentune.generators.diffusion import (
 )
 from latentune.generators.diffusion.coupling import pair_optimally
 from latentune.generators.diffusion.frame_times import FrameTimes
-from latentune.generators.diffusion.times import shift_factor, shift_times, time_grid
 from latentune.generators.parts.keep import KeepPatterns
+from latentune.generators.parts.times import shift_factor, shift_times, time_grid
 
 NOTHING_GIVEN = KeepPatterns(none=1.0, prefix=0.0, suffix=0.0, gap=0.0, gaps=0.0)
 CONFIG = DiffusionTransformerConfig(

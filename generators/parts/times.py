@@ -1,4 +1,4 @@
-"""Diffusion times: their distribution in training, their grid in sampling, and the shift of both by length.
+"""Diffusion times: how networks see them, their grid in sampling, and the shift by length.
 
 Shape letters: B batch.
 """
@@ -9,6 +9,16 @@ import math
 
 import torch
 from torch import Tensor
+
+TIME_FEATURES = 256  # sinusoids of a diffusion time
+
+
+def time_features(t: Tensor) -> Tensor:
+    """Returns sinusoids [..., TIME_FEATURES] float32 of the diffusion time t [...] in [0, 1] as in DiT."""
+    half = TIME_FEATURES // 2
+    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = 1000.0 * t.float().unsqueeze(-1) * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 def shift_times(t: Tensor, factor: Tensor | float) -> Tensor:

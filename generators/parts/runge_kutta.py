@@ -1,10 +1,10 @@
-"""Explicit Runge-Kutta steps along a velocity. Shape letters: B batch, T latent frames, D latent width."""
+"""Explicit Runge-Kutta steps along a velocity. Shape letters: `...` any shape of a state, such as [B, T, D]."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
 
-from .known import Velocity
+from torch import Tensor
 
 # name -> weights of earlier slopes for each further stage, and weights of all slopes in the step (Butcher's tableau)
 TABLEAUX: dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]] = {
@@ -15,17 +15,17 @@ TABLEAUX: dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]] = {
 }
 
 
-def runge_kutta_step(name: str, velocity: Velocity, x: Tensor, t: float, to: float) -> Tensor:
-    """Returns latents [B, T, D] at time `to`, from x [B, T, D] at time t.
+def runge_kutta_step(name: str, velocity: Callable[[Tensor, float], Tensor], x: Tensor, t: float, to: float) -> Tensor:
+    """Returns the state [...] at time `to`, from x [...] at time t.
 
     Networks are not trained at time 0, where nothing is left to denoise: a last step with a stage there is one of the
     midpoint rule.
 
     Args:
         name: of the rule, in `TABLEAUX`.
-        velocity: of latents and a time.
-        x: the latents.
-        t: their time.
+        velocity: [...] of a state and a time.
+        x: the state.
+        t: its time.
         to: time of the result, below t.
     """
     stages, weights = TABLEAUX[name]
