@@ -9,13 +9,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ...core.fields import default_text, fields_of, nested_configs
 from ...core.settings import load_settings
 from ...generators.load import generator_class
 from ...tokenizers.load import tokenizer_class
 from ..training.config import TrainConfig
 from ..training.data_config import AudioDataConfig, data_class
 from ..training.objectives import KIND
-from .fields import default_text, fields_of, nested_configs
 
 MISSING = "???"
 FROM_DATASET = ("binding", "trained_on")  # fields of a generator's config that training fills in

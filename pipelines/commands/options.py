@@ -15,20 +15,9 @@ import click
 
 from ...core.config import build_config
 from ...core.errors import OutputError
+from ...core.fields import Field, fields_of, help_text, is_many, is_required
 from ...core.settings import load_settings, parse_overrides
-from .fields import (
-    Field,
-    fields_of,
-    has_option,
-    help_text,
-    is_many,
-    is_required,
-    key_records,
-    metavar,
-    option_of,
-    parameter_name,
-    parsed_value,
-)
+from .fields import has_option, key_records, metavar, option_of, parameter_name, parsed_value
 from .tools import Outcome, start_logging
 
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")  # the start of a `key=value` argument

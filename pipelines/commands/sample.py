@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .fields import Field, fields_of
+from ...core.fields import Field, fields_of
 from .options import ConfigCommand
 from .tools import Outcome, progress_bar
 

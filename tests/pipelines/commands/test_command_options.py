@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from command_line import COMMANDS, EXPERIMENTS, call, fails
 
 from latentune.core.config import option
-from latentune.pipelines.commands.fields import default_text, fields_of, nested_configs
+from latentune.core.fields import default_text, fields_of, nested_configs
 from latentune.pipelines.commands.main import app
 from latentune.pipelines.commands.options import ConfigCommand
 from latentune.pipelines.commands.tools import Outcome
