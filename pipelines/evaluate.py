@@ -197,12 +197,12 @@ def _table(
     """Measures every system by every metric."""
     table = ResultsTable(schema=SCHEMA, resampling=_resampling(config))
     of_sets = any(metric.reference and not metric.paired for metric in metrics)  # figures that few windows bias
-    dim = networks["embedder"].embedder.dim if of_sets else 0
-    table.warnings += side_warnings("reference", reference.summary, dim)
+    counted = networks["embedder"].embedder if of_sets else None
+    table.warnings += side_warnings("reference", reference.summary, counted)
     for side in systems:
         name = side.name if len(systems) > 1 else "generated"
         table.systems[side.name] = {"summary": asdict(side.summary)}
-        table.warnings += side_warnings(name, side.summary, dim)
+        table.warnings += side_warnings(name, side.summary, counted)
         texts = {} if side.source is None else find_texts(side.source.items, config.text_column)
         for metric in metrics:
             of_reference, of_system = (each.sets.get(metric.role, NOTHING) for each in (reference, side))

@@ -80,7 +80,7 @@ def latentune(folder: Path, threads: int) -> dict:
     from latentune.pipelines.measure.embedders import load_embedder
 
     torch.set_num_threads(threads)
-    embedder = load_embedder("vggish", checkpoint=folder / "vggish.pth")
+    embedder = load_embedder("vggish", checkpoint=folder / "vggish.pth", overlap=0.0)  # as the package
     config = EvaluateConfig(
         reference=str(folder / "real"), generated=str(folder / "made"), bootstrap=0, num_threads=threads, device="cpu"
     )

@@ -24,6 +24,7 @@ class FakeEmbedder(Embedder):
     """Linear in the samples of a window of 0.1 s, so that the distance can be computed by hand."""
 
     name = "fake"
+    overlap = 0.0
     sample_rate = RATE
     window_samples = 800
     preprocessing = "none"
@@ -170,7 +171,7 @@ def test_short_and_silent_files_are_measured_and_reported(tmp_path: Path) -> Non
 def test_few_windows_are_warned_of(tmp_path: Path) -> None:
     real, few = write(tmp_path / "real", 4), write(tmp_path / "few", 1, seconds=0.7)
     (warning,) = run(real, few).warnings
-    assert warning.startswith("generated: 7 windows are fewer than twice the 4 dimensions")
+    assert warning.startswith("generated: 7 windows are too few, 8 are enough for the 4 dimensions")
     assert run(real, write(tmp_path / "enough", 1, seconds=0.8)).warnings == []
 
 
@@ -202,7 +203,13 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
         run(real, tmp_path / "broken")
     with pytest.raises(ValueError, match="needs at least 2"):
         run(real, write(tmp_path / "one", 1, seconds=0.1))
-    for settings in ({"max_files": 0}, {"batch_size": -1}, {"max_duration_s": 0.0}, {"save_statistics": "x.npz"}):
+    for settings in (
+        {"max_files": 0},
+        {"batch_size": -1},
+        {"max_duration_s": 0.0},
+        {"window_overlap": 1.0},
+        {"save_statistics": "x.npz"},
+    ):
         with pytest.raises(ConfigError):
             run(real, real, **settings)
     (tmp_path / "file").write_text("")
@@ -230,9 +237,14 @@ def test_musicnn_is_the_default_and_orders_degradations(tmp_path: Path) -> None:
     same = evaluate(EvaluateConfig(reference=real, generated=str(tmp_path / "same"), device="cpu"))
     noisy = evaluate(EvaluateConfig(reference=real, generated=str(tmp_path / "noisy"), device="cpu"))
     assert same.metric == "fad_musicnn"
-    assert same.facts["reference"]["num_windows"] == 6
+    assert same.facts["reference"]["num_windows"] == 3 * 4
+    assert same.facts["embedder"]["overlap"] == 0.5
+    settings = {"reference": real, "generated": str(tmp_path / "same"), "device": "cpu", "window_overlap": 0.0}
+    apart = evaluate(EvaluateConfig(**settings))  # type: ignore[arg-type]
+    assert apart.facts["reference"]["num_windows"] == 3 * 2
     assert 0 < same.value < noisy.value
-    assert "fewer than twice the 200" in same.warnings[0]
+    assert "12 windows are too few, 800 are enough for the 200" in same.warnings[0]
+    assert "6 windows are too few, 400 are enough" in apart.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Tagger(Embedder):
     """Linear in windows of 0.1 s, each with two embeddings; its classes are a linear map of them."""
 
     name = "tagger"
+    overlap = 0.0
     sample_rate = RATE
     window_samples = 800
     preprocessing = "none"

@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,8 +18,6 @@ from ..metrics.factored import FileFrechetDistance
 from ..metrics.frechet import GaussianStatistics, frechet_distance
 from ..metrics.spool import Spool
 from ..results import FigureFacts, ResultsTable, SetFigure
-
-BATCH_WINDOWS = 16
 
 
 class ReconstructionSets:
@@ -86,6 +83,7 @@ class ReconstructionSets:
             "metric": self.figure,
             "embedder": identity,
             "num_windows": self._reference.num,
+            "enough_windows": self.embedder.enough_windows,
             "dim": self.embedder.dim,
         }
 
@@ -94,20 +92,4 @@ class ReconstructionSets:
 
     def _embed(self, audio: Tensor, sample_rate: int) -> NDArray[Any]:
         mono = resample(audio.mean(0, keepdim=True), sample_rate, self.embedder.sample_rate)[0]
-        self.embedder.check(mono)
-        windows = torch.cat([self.embedder.windows(x) for x in overlapping(mono, self.embedder.window_samples)])
-        rows = [self.embedder.embed_windows(batch) for batch in windows.split(BATCH_WINDOWS)]
-        return np.asarray(torch.cat(rows).numpy())
-
-
-def overlapping(audio: Tensor, window_samples: int) -> list[Tensor]:
-    """Returns windows of audio [N], evenly spaced at half a window or less, so that they cover it whole.
-
-    Audio that is not longer than a window is returned as it is.
-    """
-    free = audio.shape[-1] - window_samples
-    if free <= 0:
-        return [audio]
-    num_steps = math.ceil(free / (window_samples / 2))
-    starts = [round(free * step / num_steps) for step in range(num_steps + 1)]
-    return [audio[start : start + window_samples] for start in starts]
+        return np.asarray(self.embedder.embed(mono).numpy())

@@ -153,12 +153,12 @@ def frechet_warnings(frechet: dict[str, Any] | None) -> list[str]:
     """Returns what makes a Fréchet distance unreliable, from its facts (see `frechet.ReconstructionSets`)."""
     if frechet is None:
         return []
-    name, windows, dim = frechet["metric"], frechet["num_windows"], frechet["dim"]
+    name, windows, enough, dim = (frechet[key] for key in ("metric", "num_windows", "enough_windows", "dim"))
     if windows < 2:
         return [f"{name}: not measured, the files give {windows} windows and a distance needs at least 2"]
-    if windows < 2 * dim:
+    if windows < enough:
         return [
-            f"{name}: {windows} windows are fewer than twice the {dim} dimensions of an embedding: compare it only "
-            "with distances on as many windows"
+            f"{name}: {windows} windows are too few, {enough} are enough for the {dim} dimensions of an embedding: "
+            "compare it only with distances on as many windows"
         ]
     return []

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ....core.errors import ConfigError
 from ....generators.conditioning.frozen.pretrained import hash_weights
+from ..windows import DEFAULT_OVERLAP, check_overlap, spans
 
 
 class Embedder(ABC):
@@ -26,6 +27,7 @@ class Embedder(ABC):
     window_samples: int  # of one window, at sample_rate
     preprocessing: str  # all that happens before the network, in words; part of the identity
     embeddings_per_window: int = 1  # E; W windows give W * E embeddings, in order of time
+    overlap: float = DEFAULT_OVERLAP  # of neighboring windows, at least, as a share of a window
     num_classes: ClassVar[int | None] = None  # K, of the network's classifier; None where it has none
 
     def __init__(self, network: nn.Module, dim: int, source: str):
@@ -56,13 +58,36 @@ class Embedder(ABC):
     def windows(self, audio: Tensor) -> Tensor:
         """Mono audio [N] at `sample_rate` as the network's input, [W, ...], W >= 1.
 
-        Windows lie end to end; what is left over behind the last whole one is not measured. Audio shorter than one
+        Windows lie end to end; what is left over behind the last whole one is not in them. Audio shorter than one
         window is repeated.
         """
 
     @abstractmethod
     def network_output(self, windows: Tensor) -> Tensor:
         """Embeddings [W * E, D] of windows on the network's device."""
+
+    def overlapping_windows(self, audio: Tensor) -> Tensor:
+        """Mono audio [N] as the network's input, [W, ...], in windows that overlap and cover it whole; see `spans`.
+
+        With an overlap of 0, windows lie end to end, and what is left over behind the last one is not in them.
+        """
+        if not self.overlap:
+            return self.windows(audio)
+        return torch.cat([self.windows(span) for span in spans(audio, self.window_samples, self.overlap)])
+
+    def set_overlap(self, overlap: float) -> None:
+        """Sets how far neighboring windows overlap, as a share of a window.
+
+        Raises:
+            ConfigError: a share outside of 0..1, 1 excluded.
+        """
+        check_overlap(overlap)
+        self.overlap = overlap
+
+    @property
+    def enough_windows(self) -> int:
+        """Windows below which a set says little of its covariance: twice the width, of windows that share no audio."""
+        return math.ceil(2 * self.dim / (1 - self.overlap))
 
     def class_logits(self, embeddings: Tensor) -> Tensor:
         """Computes the logits [W, K] of the network's classifier for embeddings [W, D] on its device."""
@@ -89,7 +114,9 @@ class Embedder(ABC):
             ValueError: another shape, empty, or NaN or inf in it.
         """
         self.check(audio)
-        return torch.cat([self.embed_windows(batch) for batch in torch.split(self.windows(audio), batch_size)])
+        return torch.cat(
+            [self.embed_windows(batch) for batch in torch.split(self.overlapping_windows(audio), batch_size)]
+        )
 
     def check(self, audio: Tensor) -> None:
         """Raise ValueError unless `audio` is finite, [N], and not empty."""
@@ -105,6 +132,7 @@ class Embedder(ABC):
             "weights_sha256": self.weights_sha256,
             "sample_rate": self.sample_rate,
             "window_s": self.window_samples / self.sample_rate,
+            "overlap": self.overlap,
             "preprocessing": self.preprocessing,
         }
 

@@ -30,6 +30,7 @@ from ....generators.conditioning.frozen.clap_audio import (
     log_mel,
     quantise,
 )
+from ..windows import check_overlap
 from .base import Embedder
 
 
@@ -39,7 +40,7 @@ class ClapEmbedder(Embedder):
     name = "clap"
     sample_rate = SAMPLE_RATE
     window_samples = WINDOW_SAMPLES
-    long_audio = "windows of 10 s end to end"
+    long_audio = "windows of 10 s"
 
     def __init__(self, network: Any, dim: int, source: str):
         super().__init__(network, dim, source)
@@ -71,6 +72,7 @@ class ClapFusionEmbedder(ClapEmbedder):
     """48 kHz mono in, one unit vector (512-d) a file out, whatever its length; for models with feature fusion."""
 
     name = "clap_fusion"
+    overlap = 0.0  # a window is the whole file
     long_audio = (
         "audio above 10 s whole: its mel shrunk to 10 s (bilinear, no antialiasing) and 10 s views from the middle of "
         "each third of their possible places"
@@ -80,6 +82,10 @@ class ClapFusionEmbedder(ClapEmbedder):
         super().__init__(network, dim, source)
         if not self.fusion:
             raise CheckpointError(f"{source} is a model without feature fusion: use the embedder clap")
+
+    def set_overlap(self, overlap: float) -> None:
+        """Checks the share alone: one window holds the whole file."""
+        check_overlap(overlap)
 
     def windows(self, audio: Tensor) -> Tensor:
         """[1, 4, T, M]: the whole, then three views; these are NaN where the audio is not longer than a window."""

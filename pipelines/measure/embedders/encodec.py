@@ -36,7 +36,7 @@ class EncodecEmbedder(Embedder):
         self.embeddings_per_window = math.ceil(self.window_samples / math.prod(config.upsampling_ratios))
         self.preprocessing = (
             f"mono {self.sample_rate} Hz, soxr HQ, in {self.channels} channels, level as it is; windows of "
-            f"{self.window_samples} samples end to end, shorter audio repeated; encoder output before quantisation"
+            f"{self.window_samples} samples, shorter audio repeated; encoder output before quantisation"
         )
 
     @classmethod

@@ -18,7 +18,11 @@ DEFAULT, DEFAULT_WITH_CHECKPOINT = "musicnn", "clap"
 
 
 def load_embedder(
-    name: str = "auto", *, checkpoint: str | Path | None = None, device: torch.device | str = "cpu"
+    name: str = "auto",
+    *,
+    checkpoint: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    overlap: float | None = None,
 ) -> Embedder:
     """Loads an embedder in eval mode.
 
@@ -29,12 +33,13 @@ def load_embedder(
             `owner/name/file.pt`; or the name of one in the card, such as `speech` of CLAP. None: what ships, or the
             default in the card (for CLAP `music`), which is fetched.
         device: of the network.
+        overlap: of neighboring windows, as a share of a window; by default half. 0 sets windows end to end.
 
     Returns:
         The embedder, built by its `from_checkpoint` where a checkpoint is given and by `from_package` otherwise.
 
     Raises:
-        ConfigError: an unknown name, or a name and a checkpoint that do not go together.
+        ConfigError: an unknown name, a name and a checkpoint that do not go together, or an impossible overlap.
         CheckpointError: a checkpoint that cannot be used.
         MissingPackageError: a package that it needs is not installed.
     """
@@ -50,8 +55,15 @@ def load_embedder(
             raise ConfigError(f"the embedder {name} ships no weights: give a checkpoint, one of {card.weights}")
         named = str(checkpoint or next(iter(card.checkpoints), None))
         if named in card.checkpoints:
-            return _with_checkpoint(found, name, card.checkpoints[named]).to(device)
-    return (found.from_package() if checkpoint is None else found.from_checkpoint(checkpoint)).to(device)
+            return _placed(_with_checkpoint(found, name, card.checkpoints[named]), device, overlap)
+    embedder = found.from_package() if checkpoint is None else found.from_checkpoint(checkpoint)
+    return _placed(embedder, device, overlap)
+
+
+def _placed(embedder: Embedder, device: torch.device | str, overlap: float | None) -> Embedder:
+    if overlap is not None:
+        embedder.set_overlap(overlap)
+    return embedder.to(device)
 
 
 def _with_checkpoint(found: type[Embedder], name: str, checkpoint: Checkpoint) -> Embedder:

@@ -75,7 +75,7 @@ class MusicnnEmbedder(Embedder):
     window_samples = PATCH_FRAMES * HOP_SAMPLES
     preprocessing = (
         "mono 16 kHz, soxr HQ; STFT 512/256 Hann, centred, reflected; 96 Slaney mel of power; log10(1 + 10000 x); "
-        "patches of 187 frames end to end, shorter audio repeated"
+        "patches of 187 frames, shorter audio repeated"
     )
 
     @classmethod

@@ -61,7 +61,7 @@ class VggishEmbedder(Embedder):
     window_samples = audioset_mel.PATCH_SAMPLES
     preprocessing = (
         "mono 16 kHz, soxr HQ; STFT of 400/160 samples in 512, Hann, not padded; 64 HTK mel of magnitudes, "
-        "125-7500 Hz; log(x + 0.01); patches of 96 frames end to end, shorter audio repeated; last linear layer, no PCA"
+        "125-7500 Hz; log(x + 0.01); patches of 96 frames, shorter audio repeated; last linear layer, no PCA"
     )
 
     @classmethod

@@ -56,7 +56,7 @@ class YamnetEmbedder(Embedder):
     num_classes = NUM_CLASSES
     preprocessing = (
         "mono 16 kHz, soxr HQ; STFT of 400/160 samples in 512, Hann, not padded; 64 HTK mel of magnitudes, "
-        "125-7500 Hz; log(x + 0.001); patches of 96 frames end to end, shorter audio repeated"
+        "125-7500 Hz; log(x + 0.001); patches of 96 frames, shorter audio repeated"
     )
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..embedders import Embedder
 from ..results import ResultsTable, SetFigure, few, pair_names
 from .measures import Inputs
 from .metrics import Metric
@@ -49,22 +50,23 @@ def _missing(metric: Metric, inputs: Inputs) -> str:
     return ""
 
 
-def side_warnings(name: str, summary: SideSummary, dim: int) -> list[str]:
+def side_warnings(name: str, summary: SideSummary, embedder: Embedder | None) -> list[str]:
     """Warns of what makes distances from or to a set unreliable.
 
     Args:
         name: of the set.
         summary: of the set.
-        dim: width of an embedding; 0 where no figure depends on the number of windows.
+        embedder: made its embeddings; None where no figure depends on the number of windows.
 
     Returns:
         The warnings, in sentences.
     """
     lines = []
-    if summary.num_windows < 2 * dim:
+    if embedder is not None and summary.num_windows < embedder.enough_windows:
         lines.append(
-            f"{name}: {summary.num_windows} windows are fewer than twice the {dim} dimensions of an embedding: the "
-            "distance is biased upwards, compare it only with distances on as many windows"
+            f"{name}: {summary.num_windows} windows are too few, {embedder.enough_windows} are enough for the "
+            f"{embedder.dim} dimensions of an embedding: the distance is biased upwards, compare it only with "
+            "distances on as many windows"
         )
     if summary.failures:
         lines.append(f"{name}: {len(summary.failures)} files could not be measured and are left out")

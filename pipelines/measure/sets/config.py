@@ -8,6 +8,7 @@ from typing import Any
 from ....core.config import option
 from ....core.errors import ConfigError
 from ...engines import EngineConfig
+from ..windows import DEFAULT_OVERLAP, check_overlap
 
 STATISTICS_SUFFIX = ".safetensors"
 MIN_RESAMPLES = 20
@@ -64,6 +65,11 @@ class EvaluateConfig(EngineConfig):
     text_column: str = option("text", "Column of a manifest that holds the prompt, for clap-score.")
     max_files: int | None = option(None, "Largest number of files per set, spread evenly over the files by name.")
     max_duration_s: float | None = option(None, "Number of seconds measured from the start of each file.")
+    window_overlap: float = option(
+        DEFAULT_OVERLAP,
+        "Least overlap of neighboring windows of an embedder, as a share of a window; they cover a file whole. At 0 "
+        "they lie end to end, as in most published figures, and what is left over behind the last one is not heard.",
+    )
     batch_size: int = option(16, "Number of windows per batch. It changes results by float32 rounding only.")
     num_threads: int = option(2, "Number of threads that decode audio in the background.")
     bootstrap: int = option(200, "Number of resamplings of the files for intervals and significance; 0 turns them off.")
@@ -91,6 +97,7 @@ class EvaluateConfig(EngineConfig):
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
         if 0 < self.bootstrap < MIN_RESAMPLES:
             raise ConfigError(f"bootstrap must be 0 or at least {MIN_RESAMPLES}, got {self.bootstrap}")
+        check_overlap(self.window_overlap)
         if not 0 < self.confidence < 1:
             raise ConfigError(f"confidence must lie between 0 and 1, got {self.confidence}")
         if not self.metrics:

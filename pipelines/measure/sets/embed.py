@@ -35,10 +35,11 @@ class EmbedderChoice:
 
     name: str
     checkpoint: str | None = None
+    overlap: float | None = None  # of its windows; None: its own
 
     def load(self, device: str) -> Embedder:
         """The embedder on a device; raises what `load_embedder` raises."""
-        return load_embedder(self.name, checkpoint=self.checkpoint, device=pick_device(device))
+        return load_embedder(self.name, checkpoint=self.checkpoint, device=pick_device(device), overlap=self.overlap)
 
 
 @dataclass(kw_only=True)
@@ -144,7 +145,7 @@ class EmbedWorker(Worker[list[SourceItem], FileEmbedding]):
             result.concerns = tuple(concerns_of(audio, rate))
             mono = resample(select_channels(audio, 1), rate, embedder.sample_rate)[0]
             embedder.check(mono)
-            windows = embedder.windows(mono)
+            windows = embedder.overlapping_windows(mono)
         except (AudioError, ValueError) as error:
             result.failure = str(error)
             return PreparedFile(result=result)

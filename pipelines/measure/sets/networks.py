@@ -44,8 +44,7 @@ def load_networks(
         ConfigError: an unknown name, or a checkpoint that is missing or too many.
         CheckpointError: a checkpoint that cannot be used.
     """
-    device = str(pick_device(config.own_device()))
-    main = _embedder(config, device) if embedder is None else Network(embedder=embedder, choice=None)
+    main = _embedder(config) if embedder is None else Network(embedder=embedder, choice=None)
     networks: dict[Role, Network] = {"embedder": main}
     roles = {metric.role for metric in metrics}
     if "classifier" in roles:
@@ -53,12 +52,12 @@ def load_networks(
         if wanted == main.embedder.name or (wanted == "auto" and main.embedder.num_classes is not None):
             networks["classifier"] = main
         else:
-            networks["classifier"] = _load(CLASSIFIER if wanted == "auto" else wanted, None, device)
+            networks["classifier"] = _load(config, CLASSIFIER if wanted == "auto" else wanted, None)
     if "clap" in roles:
         if main.embedder.name.startswith("clap"):
             networks["clap"] = main
         else:
-            networks["clap"] = _load("clap", config.clap_checkpoint, device)
+            networks["clap"] = _load(config, "clap", config.clap_checkpoint)
     return networks
 
 
@@ -86,7 +85,7 @@ def load_text_encoder(
     return ClapTextEncoder.from_checkpoint(clap.source, config.clap_tokenizer).to(clap.device)
 
 
-def _embedder(config: EvaluateConfig, device: str) -> Network:
+def _embedder(config: EvaluateConfig) -> Network:
     name, checkpoint = config.embedder, config.checkpoint
     if config.clap_checkpoint is not None and (name == "auto" or name.startswith("clap")):
         if checkpoint is not None:
@@ -94,9 +93,9 @@ def _embedder(config: EvaluateConfig, device: str) -> Network:
         name, checkpoint = "clap" if name == "auto" else name, config.clap_checkpoint
     elif config.clap_checkpoint is not None and "clap-score" not in config.metrics:
         raise ConfigError(f"clap_checkpoint is given, but the embedder is {name}: choose embedder clap or auto")
-    return _load(name, checkpoint, device)
+    return _load(config, name, checkpoint)
 
 
-def _load(name: str, checkpoint: str | None, device: str) -> Network:
-    choice = EmbedderChoice(name=name, checkpoint=checkpoint)
-    return Network(embedder=choice.load(device), choice=choice)
+def _load(config: EvaluateConfig, name: str, checkpoint: str | None) -> Network:
+    choice = EmbedderChoice(name=name, checkpoint=checkpoint, overlap=config.window_overlap)
+    return Network(embedder=choice.load(str(pick_device(config.own_device()))), choice=choice)

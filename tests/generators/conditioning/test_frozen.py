@@ -121,7 +121,7 @@ def test_the_mean_over_windows_is_that_of_the_embedder(encoders: dict[str, Path]
 
     frozen = load_frozen(FrozenSource.parse(f"clap:{encoders['clap']}"))
     audio = noise(3, 1_000_000)
-    windows = load_embedder("clap", checkpoint=encoders["clap"]).embed(audio.mean(0))
+    windows = load_embedder("clap", checkpoint=encoders["clap"], overlap=0.0).embed(audio.mean(0))
     assert len(windows) == 2
     mean = torch.nn.functional.normalize(windows.mean(0), dim=-1)
     torch.testing.assert_close(frozen.embed([(audio, 48_000)])[0][0], mean, atol=1e-5, rtol=1e-4)

@@ -3,7 +3,6 @@ import io
 import json
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from latentune.pipelines.data.audio.find import find_audio
 from latentune.pipelines.measure.codecs.evaluate import evaluate_systems, evaluate_tokenizer
 from latentune.pipelines.measure.codecs.figures.distances import mel_distance
-from latentune.pipelines.measure.codecs.frechet import overlapping
 from latentune.pipelines.measure.codecs.lengths import by_length
 from latentune.pipelines.measure.codecs.metrics import Case
 from latentune.pipelines.measure.codecs.systems import original
@@ -217,19 +215,6 @@ def windows_of(path: Path) -> NDArray[Any]:
     audio = torch.from_numpy(soxr.resample(soundfile.read(path, dtype="float32")[0], RATE, 8000, "HQ"))
     starts = np.linspace(0, len(audio) - 800, max(1, math.ceil((len(audio) - 800) / 400) + 1)).round().astype(int)
     return np.concatenate([Bands().embed(audio[start : start + 800]).numpy() for start in starts])
-
-
-def test_windows_cover_the_audio_whole() -> None:
-    audio = torch.arange(5.0)
-    found = overlapping(audio, 3)
-    assert [x.tolist() for x in found] == [[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]
-    assert overlapping(audio, 5)[0] is audio
-    assert len(overlapping(audio, 9)) == 1
-    for num_samples in range(3, 40):
-        windows = overlapping(torch.arange(num_samples), 6)
-        assert torch.cat(windows).unique().tolist() == list(range(num_samples))
-        steps = [int(b[0] - a[0]) for a, b in pairwise(windows)]
-        assert all(0 < step <= 3 for step in steps)
 
 
 def test_frechet_distance_of_reconstructions_is_that_of_the_sets(folder: Path) -> None:

@@ -163,7 +163,7 @@ def test_what_makes_figures_unreliable_is_said(tmp_path: Path, tiny_taae) -> Non
         "loudness_error_lu: no value for noise.wav, silent.wav: shorter than a gating block",
         "below 5 of them, there are 2",
         "few tokens for codebooks of this size",
-        "fad_musicnn: 2 windows are fewer than twice the 200",
+        "fad_musicnn: 2 windows are too few, 800 are enough for the 200",
     ):
         assert part in said
     assert result.table.facts["silent"] == ["silent.wav"]

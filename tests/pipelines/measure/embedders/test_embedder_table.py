@@ -109,7 +109,9 @@ class NotOne:
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     found = load_embedder("my_embedders:Levels")
-    assert found.embed(torch.ones(200)).tolist() == [[1.0], [1.0]]
+    assert found.embed(torch.ones(160)).tolist() == [[1.0]] * 3
+    found = load_embedder("my_embedders:Levels", overlap=0.0)
+    assert found.embed(torch.ones(200)).tolist() == [[1.0]] * 2
     with pytest.raises(ConfigError, match="Levels takes no checkpoint"):
         load_embedder("my_embedders:Levels", checkpoint="x.pt")
     with pytest.raises(ConfigError, match="not a subclass"):

@@ -49,7 +49,7 @@ def test_it_is_the_distance_that_evaluate_measures_on_files(tmp_path: Path) -> N
 def test_files_and_audio_are_limited_and_needed(tmp_path: Path) -> None:
     made = write(tmp_path / "real", 0.1, 0)
     measure = ReferenceDistance(str(tmp_path / "real"), max_files=1)
-    assert measure.reference.num == 2
+    assert measure.reference.num == 4
     with pytest.raises(ValueError, match="at least 2 embeddings, there are 0"):
         measure([], RATE)
     assert np.isfinite(measure(made[:1], RATE)["fad_musicnn"])
