@@ -40,6 +40,8 @@ class Encoding:
     cross: Tensor | None = None  # [B, S, W], for cross-attention or before a sequence
     cross_mask: Tensor | None = None  # [B, S] bool, True where `cross` is real; None: all is
     frames: Tensor | None = None  # [B, T, W], one vector per latent frame
+    spread: Tensor | None = None  # [B, S, W], in order, to be laid out evenly over the frames of each item
+    spread_mask: Tensor | None = None  # [B, S] bool, True where `spread` is real, which comes first
 
 
 class Conditioner(nn.Module, ABC):
@@ -56,7 +58,9 @@ class Conditioner(nn.Module, ABC):
     takes_audio: ClassVar[bool] = False  # True: a value may be audio, (Tensor [C, N], sample rate in Hz)
     frozen: FrozenSource | None = None  # encoder of the values, whose embeddings a dataset can store
     num_tokens: int = 0  # S, at most
-    gives_frames: bool = False  # whether there are `frames`
+    gives_frames: bool = False  # whether there are `frames` or `spread`
+    spreads: bool = False  # whether there is `spread`: the frames of an item must be known before any is made
+    whole_items: ClassVar[bool] = False  # True: a value belongs to a whole item, of which no part can be trained on
 
     @abstractmethod
     def __init__(self, width: int, config: Any):

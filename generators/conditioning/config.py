@@ -24,6 +24,8 @@ CONDITIONERS = {
     "number": ".number:NumberConditioner",
     "frozen_text": ".frozen_text:FrozenTextConditioner",
     "clap": ".clap:ClapConditioner",
+    "characters": ".characters:CharacterConditioner",
+    "phonemes": ".phonemes:PhonemeConditioner",
 }
 KIND = "kind"
 DEFAULT: Mapping[str, Any] = {"text": {KIND: "bytes"}, "seconds": {KIND: "seconds"}}
@@ -41,8 +43,8 @@ class ConditioningConfig:
     width: int = option(256, "Width of the vectors and tokens of all conditions.")
     conditioners: dict[str, Any] = option(
         factory=lambda: dict(DEFAULT),
-        help="Conditioners by the name of the condition: `kind` (bytes, labels, seconds, number, frozen_text, clap or "
-        "module:Class) and the options of that kind. null leaves a condition out.",
+        help="Conditioners by the name of the condition: `kind` (bytes, labels, seconds, number, frozen_text, clap, "
+        "characters, phonemes or module:Class) and the options of that kind. null leaves a condition out.",
     )
 
     def __post_init__(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..conditions import SECONDS, Conditions, PreparedConditions, is_given
 from .base import Conditioner, Encoding
 from .config import ConditioningConfig
+from .spread import lay_out
 
 Drop = Tensor | Mapping[str, Tensor]  # [B] bool for all conditions, or by the name of the condition
 
@@ -24,32 +25,43 @@ class EncodedConditions:
     tokens: Tensor  # [B, S, W]; S may be 0
     mask: Tensor | None = None  # [B, S] bool, True where a token is real; None: all are
     frames: Tensor | None = None  # [B, T, W]
+    spread: Tensor | None = None  # [B, S', W], to be laid out over the frames of each item
+    spread_mask: Tensor | None = None  # [B, S'] bool, where `spread` is
 
     def __len__(self) -> int:
         return len(self.global_vector)
 
     def followed_by(self, other: EncodedConditions) -> EncodedConditions:
-        """Returns both along the batch axis; they must have the same number of tokens."""
-        mask = frames = None
-        if self.mask is not None or other.mask is not None:
-            mask = torch.cat([self.full_mask(), other.full_mask()])
-        if self.frames is not None and other.frames is not None:
-            frames = torch.cat([self.frames, other.frames])
+        """Returns both along the batch axis; they must have the same numbers of tokens and of symbols."""
+
+        def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+            return None if a is None or b is None else torch.cat([a, b])
+
+        ragged = self.mask is not None or other.mask is not None
         return EncodedConditions(
             global_vector=torch.cat([self.global_vector, other.global_vector]),
             tokens=torch.cat([self.tokens, other.tokens]),
-            mask=mask,
-            frames=frames,
+            mask=torch.cat([self.full_mask(), other.full_mask()]) if ragged else None,
+            frames=both(self.frames, other.frames),
+            spread=both(self.spread, other.spread),
+            spread_mask=both(self.spread_mask, other.spread_mask),
         )
 
     def rows(self, rows: slice) -> EncodedConditions:
         """Returns the conditions of some items."""
-        return EncodedConditions(
-            global_vector=self.global_vector[rows],
-            tokens=self.tokens[rows],
-            mask=None if self.mask is None else self.mask[rows],
-            frames=None if self.frames is None else self.frames[rows],
-        )
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return EncodedConditions(**{name: None if part is None else part[rows] for name, part in parts.items()})
+
+    def laid_out(self, lengths: Tensor, num_frames: int) -> Tensor | None:
+        """Returns what is spread as vectors [B, T, W] of frames; None where nothing is.
+
+        Args:
+            lengths: [B] frames of each item.
+            num_frames: T, of the longest item.
+        """
+        if self.spread is None or self.spread_mask is None:
+            return None
+        return lay_out(self.spread, self.spread_mask, lengths, num_frames)
 
     def full_mask(self) -> Tensor:
         """Returns the mask [B, S] bool, also where `mask` is None."""
@@ -59,7 +71,11 @@ class EncodedConditions:
 
 
 class ConditionEncoder(nn.Module):
-    """The conditioners of a config: their vectors are added, their tokens set end to end."""
+    """The conditioners of a config: their vectors are added, their tokens set end to end.
+
+    Raises:
+        ValueError: several conditions are spread over the frames.
+    """
 
     def __init__(self, config: ConditioningConfig):
         super().__init__()
@@ -67,9 +83,20 @@ class ConditionEncoder(nn.Module):
         parts = config.build()
         self.num_tokens = sum(part.num_tokens for part in parts.values())  # S, at most
         self.gives_frames = any(part.gives_frames for part in parts.values())
+        spreading = [name for name, part in parts.items() if part.spreads]
+        if len(spreading) > 1:
+            raise ValueError(f"one condition alone can be spread over the frames, got {', '.join(spreading)}")
+        self.spreads = bool(spreading)
         self.parts = nn.ModuleDict(parts)
         # a learned bias: gives the vector of a generator without any condition a device and a dtype, and a gradient
         self.bias = nn.Parameter(torch.zeros(config.width))
+
+    def refuse_frames(self, what: str) -> None:
+        """Raises ValueError if a condition changes within an item, which `what` cannot use."""
+        if self.gives_frames:
+            names = ", ".join(name for name, part in self.conditioners.items() if part.gives_frames)
+            advice = f": set spread to false ({names})" if self.spreads else f" ({names})"
+            raise ValueError(f"{what} cannot use conditions that change within an item{advice}")
 
     @property
     def conditioners(self) -> dict[str, Conditioner]:
@@ -153,11 +180,16 @@ def _fuse(vector: Tensor, encodings: list[Encoding]) -> EncodedConditions:
         if encoding.vector is not None:
             vector = vector + encoding.vector
     frames = [encoding.frames for encoding in encodings if encoding.frames is not None]
-    total = torch.stack(frames).sum(0) if frames else None
+    spread = next((encoding for encoding in encodings if encoding.spread is not None), Encoding())
+    of_frames = {
+        "frames": torch.stack(frames).sum(0) if frames else None,
+        "spread": spread.spread,
+        "spread_mask": spread.spread_mask,
+    }
     crossed = [(encoding.cross, encoding.cross_mask) for encoding in encodings if encoding.cross is not None]
     if not crossed:
         nothing = vector.new_zeros(len(vector), 0, vector.shape[-1])
-        return EncodedConditions(global_vector=vector, tokens=nothing, frames=total)
+        return EncodedConditions(global_vector=vector, tokens=nothing, **of_frames)
     masks = [
         torch.ones(cross.shape[:2], dtype=torch.bool, device=cross.device) if mask is None else mask
         for cross, mask in crossed
@@ -166,5 +198,5 @@ def _fuse(vector: Tensor, encodings: list[Encoding]) -> EncodedConditions:
         global_vector=vector,
         tokens=torch.cat([cross for cross, _ in crossed], 1),
         mask=torch.cat(masks, 1) if any(mask is not None for _, mask in crossed) else None,
-        frames=total,
+        **of_frames,
     )

@@ -94,8 +94,7 @@ class ContinuousAR(LatentGenerator):
         super().__init__(config)
         width, values = config.width, config.chunk_values
         self.condition_encoder = ConditionEncoder(config.conditioning)
-        if self.condition_encoder.gives_frames:
-            raise ValueError("continuous autoregression cannot use conditions that change within an item")
+        self.condition_encoder.refuse_frames("continuous autoregression")
         self.from_global = nn.Linear(config.conditioning.width, width)
         self.from_condition = nn.Linear(config.conditioning.width, width) if self.condition_encoder.num_tokens else None
         self.bos = nn.Parameter(torch.randn(width) * width**-0.5)

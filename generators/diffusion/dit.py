@@ -122,6 +122,8 @@ class DiffusionTransformer(LatentGenerator):
         self.frame_embedding = nn.Parameter(torch.randn(spec.chunk_latents, width) * 0.02)
         self.from_time = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.from_global = nn.Linear(config.conditioning.width, width)
+        if self.condition_encoder.spreads and config.attention != "full":
+            raise ValueError("symbols are spread over whole items, which needs attention full: set spread to false")
         if self.condition_encoder.gives_frames:
             self.from_frames = nn.Linear(config.conditioning.width, width)
         self.to_modulation = nn.Linear(width, 6 * width)
@@ -206,7 +208,7 @@ class DiffusionTransformer(LatentGenerator):
         if past is not None:
             noisy, index = torch.cat([past.latents, noisy], 1), index.repeat(2)
             times = past.t.then(times, past.latents.shape[1])
-        x = self._embed(noisy, index, encoded, cache)
+        x = self._embed(noisy, index, encoded, mask, cache)
         vector = self.from_time(time_features(times.values).to(x.dtype))  # [B, K, W]
         if self.settings.average_velocity:
             vector = vector + self.from_span(time_features(times.all_spans()).to(x.dtype))
@@ -258,17 +260,20 @@ class DiffusionTransformer(LatentGenerator):
         if isinstance(t, FrameTimes) and t.spans is not None and not self.settings.average_velocity:
             raise ValueError("this generator gives no average velocity: train it with objective.kind=mean_flow")
 
-    def _embed(self, noisy: Tensor, index: Tensor, encoded: EncodedConditions, cache: FrameCache | None) -> Tensor:
+    def _embed(
+        self, noisy: Tensor, index: Tensor, encoded: EncodedConditions, mask: Tensor | None, cache: FrameCache | None
+    ) -> Tensor:
         """Returns hidden states [B, T, W] of latents [B, T, D] that are the frames `index` [T] of their items."""
         dtype, place = self.to_velocity.weight.dtype, index % len(self.frame_embedding)
         x: Tensor = self.from_latents(noisy.to(dtype)) + self.frame_embedding[place]
-        if encoded.frames is None:
-            return x
-        given, needed = encoded.frames.shape[1], int(index[-1]) + 1
-        if given < needed or (given > needed and cache is None):
-            raise ValueError(f"conditions of {given} frames for {needed} latent frames")
-        added: Tensor = self.from_frames(encoded.frames[:, index].to(dtype))
-        return x + added
+        if encoded.frames is not None:
+            given, needed = encoded.frames.shape[1], int(index[-1]) + 1
+            if given < needed or (given > needed and cache is None):
+                raise ValueError(f"conditions of {given} frames for {needed} latent frames")
+            x = x + self.from_frames(encoded.frames[:, index].to(dtype))
+        lengths = index.new_full((len(x),), len(index)) if mask is None else mask.sum(1)
+        laid = encoded.laid_out(lengths, x.shape[1])
+        return x if laid is None else x + self.from_frames(laid.to(dtype))
 
     def _views(
         self, mask: Tensor | None, past: Past | None, cache: FrameCache | None, store: bool, x: Tensor

@@ -106,8 +106,7 @@ class TokenLM(LatentGenerator):
         # half of each head turns, as is x-transformers' default
         self.rotary_dim = width // config.heads // 2
         self.condition_encoder = ConditionEncoder(config.conditioning)
-        if self.condition_encoder.gives_frames:
-            raise ValueError("a token language model cannot use conditions that change within an item")
+        self.condition_encoder.refuse_frames("a token language model")
         self.from_global = nn.Linear(config.conditioning.width, width)
         self.from_condition = nn.Linear(config.conditioning.width, width) if self.condition_encoder.num_tokens else None
         self.bos = nn.Parameter(torch.randn(width) * width**-0.5)
