@@ -18,9 +18,11 @@ from torch import Tensor
 from ..core.config import build_config, nearest_hint, option
 from ..core.configured import ConfiguredModel
 from ..tokenizers.base import TokenizerSpec
-from .conditioning import ConditionEncoder
+from .conditioning import ConditionEncoder, EncodedConditions
+from .conditioning.fuse import Drop
 from .conditions import Conditions, PreparedConditions
 from .given import Given
+from .parts.request import SampleRequest, check_request
 from .upgrade import CONFIG_FORMAT, FORMAT_KEY, rename_weights, upgrade_config
 
 if TYPE_CHECKING:
@@ -124,6 +126,9 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
 
     Its config has a field `binding: TokenizerBinding` and, where `latentune train` is to fill it in, `trained_on:
     TrainedOn`. A generator that is trained with conditions encodes them with its `condition_encoder`.
+
+    A subclass writes `make_items` and, if it can stream, `make_stream`; both get what `sample` and `open_stream` have
+    checked.
     """
 
     card_tags: ClassVar[Sequence[str]] = ("audio-generation", "latent-generator")
@@ -174,7 +179,7 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
                 raise TypeError(f"no sampling option {name!r} of a {cls.__name__}: {nearest_hint(name, known)}")
         return build_config(cls.sampling_class, options, "sampling")
 
-    @abstractmethod
+    @torch.no_grad()
     def sample(
         self,
         conditions: Conditions,
@@ -185,7 +190,7 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
         generator: torch.Generator | None = None,
         callback: Callable[[int, int], None] | None = None,
     ) -> Generated:
-        """Samples one item per condition.
+        """Samples one item per condition, without gradient.
 
         Args:
             conditions: what is asked of each item.
@@ -199,9 +204,14 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
             The latents or the tokens of every item, and the lengths in audio samples.
 
         Raises:
-            ValueError: a request that cannot be met; see `parts.request.check_request` and `ConditionEncoder.request`.
+            ValueError: a request that cannot be met; see `parts.request.check_request`, `ConditionEncoder.request` and
+                `make_items` of the class.
             TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
+        options = self.check_sampling(sampling)
+        request = check_request(self.binding.spec, conditions, lengths_samples, given)
+        self.check_conditions(conditions)
+        return self.make_items(request, options, generator=generator, callback=callback)
 
     def open_stream(
         self,
@@ -221,6 +231,45 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
             ValueError: this kind of generator cannot stream, or conditions that it does not have.
             TypeError: sampling options of another kind of generator.
         """
+        options = self.check_sampling(sampling)
+        self.check_conditions(conditions)
+        return self.make_stream(conditions, options, generator)
+
+    @abstractmethod
+    def make_items(
+        self,
+        request: SampleRequest,
+        sampling: Any,
+        *,
+        generator: torch.Generator | None,
+        callback: Callable[[int, int], None] | None,
+    ) -> Generated:
+        """Samples the items of a request that has been checked.
+
+        Args:
+            request: conditions, lengths and what is given.
+            sampling: options, an instance of `sampling_class`.
+            generator: source of all noise.
+            callback: called with (steps done, steps in all).
+
+        Returns:
+            The latents or the tokens of every item, and the lengths in audio samples.
+
+        Raises:
+            ValueError: a request that this kind of generator cannot meet.
+        """
+
+    def make_stream(self, conditions: Conditions, sampling: Any, generator: torch.Generator | None) -> GeneratorStream:
+        """Returns an endless stream for conditions and options that have been checked.
+
+        Args:
+            conditions: what is asked of each item.
+            sampling: options, an instance of `sampling_class`.
+            generator: source of all noise.
+
+        Raises:
+            ValueError: this generator cannot stream.
+        """
         raise ValueError(f"a {type(self).__name__} cannot stream: it makes whole items only")
 
     def graph(self) -> Graph:
@@ -230,6 +279,33 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
             ValueError: this kind of generator has none that can be exported; the message says why.
         """
         raise ValueError(f"the step of a {type(self).__name__} is not exported: it keeps a state between its calls")
+
+    def check_conditions(self, conditions: Conditions) -> None:
+        """Refuses what this generator cannot be asked for; see `ConditionEncoder.request`."""
+        encoder: ConditionEncoder | None = getattr(self, "condition_encoder", None)
+        if encoder is not None:
+            encoder.request(conditions)
+
+    def encode_conditions(
+        self, conditions: Conditions | PreparedConditions | EncodedConditions, drop_mask: Drop | None, size: int
+    ) -> EncodedConditions:
+        """Returns conditions as the network takes them, for a `forward` that gets them in any form.
+
+        Args:
+            conditions: encoded ones are returned as they are. Others are encoded here, within the call of the network,
+                so that data-parallel wrappers see those weights used.
+            drop_mask: see `ConditionEncoder.forward`.
+            size: number of items that the network gets with them.
+
+        Raises:
+            ValueError: conditions of another number of items.
+        """
+        encoded: EncodedConditions = (
+            conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
+        )
+        if len(encoded) != size:
+            raise ValueError(f"{size} items, but {len(encoded)} conditions")
+        return encoded
 
     def check_sampling(self, sampling: SamplingConfig | None) -> Any:
         """Returns `sampling`, or the default one; raises TypeError if it is of another kind of generator."""

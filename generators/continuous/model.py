@@ -18,11 +18,10 @@ from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding,
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
-from ..given import Given
-from ..parts.request import check_request
+from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
 from .head import FlowHead
-from .rollout import ChunkRollout, open_rollout, sample_chunks
+from .rollout import open_rollout, sample_chunks
 from .sampling import ContinuousSampling
 from .trunk import Trunk
 
@@ -141,12 +140,7 @@ class ContinuousAR(LatentGenerator):
                 f"{past.shape[1]} chunks are more than the context of {self.settings.max_chunks} (max_chunks): crop "
                 "the items"
             )
-        encoded: EncodedConditions = (
-            conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
-        )
-        if len(encoded) != len(past):
-            raise ValueError(f"{len(past)} items, but {len(encoded)} conditions")
-        start, seen = self.start_embeddings(encoded)
+        start, seen = self.start_embeddings(self.encode_conditions(conditions, drop_mask, len(past)))
         x = torch.cat([start, self.embed(past[:, :-1])], 1)
         if seen is not None:
             seen = nn.functional.pad(seen, (0, x.shape[1] - seen.shape[1]), value=True)
@@ -176,46 +170,23 @@ class ContinuousAR(LatentGenerator):
         seen: Tensor = self.from_recent(windows.flatten(2))
         return seen
 
-    def sample(
+    def make_items(
         self,
-        conditions: Conditions,
-        lengths_samples: Tensor,
+        request: SampleRequest,
+        sampling: ContinuousSampling,
         *,
-        sampling: SamplingConfig | None = None,
-        given: Given | None = None,
-        generator: torch.Generator | None = None,
-        callback: Callable[[int, int], None] | None = None,
+        generator: torch.Generator | None,
+        callback: Callable[[int, int], None] | None,
     ) -> Generated:
-        """Samples latents; see `LatentGenerator.sample`.
+        """Samples latents; see `LatentGenerator.make_items` and `sample_chunks`.
 
         The noise of a chunk is a function of a seed of its item and of its number, so an item depends neither on the
         others nor on its length. Only the first chunks of an item can be given, since each is drawn from those before.
-
-        Raises:
-            ValueError: see `check_request`, `ConditionEncoder.request` and `sample_chunks`.
-            TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
-        options: ContinuousSampling = self.check_sampling(sampling)
-        request = check_request(self.binding.spec, conditions, lengths_samples, given)
-        self.condition_encoder.request(conditions)  # refuses what cannot be asked for, before anything is computed
-        encoded = None if given is None else given.encoded
-        latents = sample_chunks(self, conditions, request, options, encoded, generator, callback)
+        latents = sample_chunks(self, request, sampling, generator=generator, callback=callback)
         return Generated(latents=latents, tokens=None, lengths_samples=request.lengths_samples)
 
-    def open_stream(
-        self,
-        conditions: Conditions,
-        *,
-        sampling: SamplingConfig | None = None,
-        generator: torch.Generator | None = None,
+    def make_stream(
+        self, conditions: Conditions, sampling: ContinuousSampling, generator: torch.Generator | None
     ) -> GeneratorStream:
-        """Returns an endless stream of latents; see `LatentGenerator.open_stream`.
-
-        Raises:
-            ValueError: see `ConditionEncoder.request`.
-            TypeError: sampling options of another kind of generator.
-        """
-        options: ContinuousSampling = self.check_sampling(sampling)
-        self.condition_encoder.request(conditions)
-        stream: ChunkRollout = open_rollout(self, conditions, options, len(conditions), generator)
-        return stream
+        return open_rollout(self, conditions, sampling, generator)

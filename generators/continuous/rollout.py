@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ...core.random import draw_seed, keyed_generator, randn
 from ...layers.cache import KVCache
-from ...tokenizers.base import Encoded
 from ..conditions import Conditions
 from ..parts.given_latents import known_latents
 from ..parts.guidance import GuidanceBranches, guidance_branches
@@ -138,30 +137,26 @@ def open_rollout(
     model: ContinuousAR,
     conditions: Conditions,
     options: ContinuousSampling,
-    size: int,
     generator: torch.Generator | None,
     known: tuple[Tensor, Tensor] | None = None,
 ) -> ChunkRollout:
-    """Returns the rollout of `size` items, whose seeds come from a generator.
+    """Returns the rollout of B items, whose seeds come from a generator.
 
     Args:
         model: the generator of the latents.
         conditions: of the items.
         options: of the sampler.
-        size: B.
         generator: source of the seed of each item.
         known: see `ChunkRollout`.
     """
-    return ChunkRollout(model, conditions, options, [draw_seed(generator) for _ in range(size)], known)
+    return ChunkRollout(model, conditions, options, [draw_seed(generator) for _ in range(len(conditions))], known)
 
 
-@torch.no_grad()
 def sample_chunks(
     model: ContinuousAR,
-    conditions: Conditions,
     request: SampleRequest,
     options: ContinuousSampling,
-    encoded: Encoded | None,
+    *,
     generator: torch.Generator | None,
     callback: Callable[[int, int], None] | None,
 ) -> Tensor:
@@ -169,10 +164,8 @@ def sample_chunks(
 
     Args:
         model: the generator of the latents.
-        conditions: of the B items.
-        request: their lengths and which chunks are given.
+        request: conditions and lengths of the B items, and which chunks are given.
         options: of the sampler.
-        encoded: the given audio, of 1 or B items; None where nothing is given.
         generator: source of all noise.
         callback: called with (chunks done, chunks in all).
 
@@ -183,10 +176,10 @@ def sample_chunks(
     spec, total = model.binding.spec, max(request.num_chunks)
     like = torch.zeros(len(request), total * spec.chunk_latents, spec.latent_dim, device=model.device)
     _refuse_all_but_a_start(request)
-    known, where = known_latents(model.binding, request, encoded, like)
+    known, where = known_latents(model.binding, request, like)
     normal = normalise(known, model.binding).unflatten(1, (total, -1)).flatten(2)
-    chunks = None if encoded is None else (normal, request.keep.to(model.device))
-    rollout = open_rollout(model, conditions, options, len(request), generator, chunks)
+    chunks = None if request.encoded is None else (normal, request.keep.to(model.device))
+    rollout = open_rollout(model, request.conditions, options, generator, chunks)
     made = []
     for done in range(1, total + 1):
         made.append(rollout.next_block(1))

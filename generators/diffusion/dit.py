@@ -20,10 +20,9 @@ from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding,
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
-from ..given import Given
 from ..parts.normalise import check_latents
 from ..parts.packing import Packing
-from ..parts.request import check_request
+from ..parts.request import SampleRequest
 from ..parts.times import TIME_FEATURES, time_features
 from ..stream import GeneratorStream
 from .blocks import Block
@@ -284,39 +283,32 @@ class DiffusionTransformer(LatentGenerator):
         view = plain_view(self.settings, mask) if past is None else doubled_view(self.settings, mask, x)
         return [view] * len(self.blocks)
 
-    def sample(
+    def make_items(
         self,
-        conditions: Conditions,
-        lengths_samples: Tensor,
+        request: SampleRequest,
+        sampling: DiffusionSampling,
         *,
-        sampling: SamplingConfig | None = None,
-        given: Given | None = None,
-        generator: torch.Generator | None = None,
-        callback: Callable[[int, int], None] | None = None,
+        generator: torch.Generator | None,
+        callback: Callable[[int, int], None] | None,
     ) -> Generated:
-        """Samples latents; see `LatentGenerator.sample`.
+        """Samples latents; see `LatentGenerator.make_items`, `sample_latents` and `sample_blocks`.
 
         Noise is drawn item after item, so an item does not depend on how many are sampled with it. Any chunks of an
         item can be given; with chunk-causal attention none after a block in which something is sampled.
-
-        Raises:
-            ValueError: see `check_request`, `ConditionEncoder.request`, `sample_latents` and `sample_blocks`.
-            TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
-        options: DiffusionSampling = self.check_sampling(sampling)
-        request = check_request(self.binding.spec, conditions, lengths_samples, given)
-        self.condition_encoder.request(conditions)  # refuses what cannot be asked for, before anything is computed
         sample_stream = sample_latents if self.settings.attention == "full" else sample_blocks
-        latents = sample_stream(
-            self,
-            conditions,
-            request,
-            options,
-            encoded=None if given is None else given.encoded,
-            generator=generator,
-            callback=callback,
-        )
+        latents = sample_stream(self, request, sampling, generator=generator, callback=callback)
         return Generated(latents=latents, tokens=None, lengths_samples=request.lengths_samples)
+
+    def make_stream(
+        self, conditions: Conditions, sampling: DiffusionSampling, generator: torch.Generator | None
+    ) -> GeneratorStream:
+        if self.settings.attention == "full":
+            raise ValueError(
+                "this generator denoises all frames of an item together and cannot stream: train one with "
+                "model.config.attention=chunk_causal"
+            )
+        return open_rollout(self, conditions, sampling, generator)
 
     def graph(self) -> Graph:
         if self.settings.attention == "chunk_causal":
@@ -324,27 +316,3 @@ class DiffusionTransformer(LatentGenerator):
                 "the step of a chunk-causal transformer is not exported: it keeps a cache between its calls"
             )
         return velocity_graph(self)
-
-    def open_stream(
-        self,
-        conditions: Conditions,
-        *,
-        sampling: SamplingConfig | None = None,
-        generator: torch.Generator | None = None,
-    ) -> GeneratorStream:
-        """Returns an endless stream of blocks of latents; see `LatentGenerator.open_stream`.
-
-        Raises:
-            ValueError: the attention is not chunk-causal, or see `ConditionEncoder.request`.
-            TypeError: sampling options of another kind of generator.
-        """
-        if self.settings.attention == "full":
-            raise ValueError(
-                "this generator denoises all frames of an item together and cannot stream: train one with "
-                "model.config.attention=chunk_causal"
-            )
-        options: DiffusionSampling = self.check_sampling(sampling)
-        self.condition_encoder.request(conditions)
-        return open_rollout(
-            self, conditions, options, request=None, encoded=None, size=len(conditions), generator=generator
-        )

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ...core.random import draw_seed, keyed_generator, randn
-from ...tokenizers.base import Encoded
 from ..conditions import Conditions
 from ..parts.given_latents import known_latents
 from ..parts.guidance import GuidanceBranches, guidance_branches
@@ -182,11 +181,9 @@ class BlockRollout(GeneratorStream):
 
 def sample_blocks(
     model: DiffusionTransformer,
-    conditions: Conditions,
     request: SampleRequest,
     options: DiffusionSampling,
     *,
-    encoded: Encoded | None,
     generator: torch.Generator | None,
     callback: Callable[[int, int], None] | None,
 ) -> Tensor:
@@ -196,10 +193,8 @@ def sample_blocks(
 
     Args:
         model: the network, with chunk-causal attention.
-        conditions: of the B items.
-        request: their lengths and which chunks are given.
+        request: conditions and lengths of the B items, and which chunks are given.
         options: of the sampler.
-        encoded: the given audio, of 1 or B items; None where nothing is given.
         generator: source of all noise.
         callback: called with (blocks done, blocks in all).
 
@@ -208,9 +203,7 @@ def sample_blocks(
             with NaN.
     """
     _refuse_given_future(request, model)
-    rollout = open_rollout(
-        model, conditions, options, request=request, encoded=encoded, size=len(request), generator=generator
-    )
+    rollout = open_rollout(model, request.conditions, options, generator, request)
     left, latents, size = max(request.num_chunks), [], model.settings.block_chunks
     total = -(-left // size)
     while left:
@@ -225,29 +218,24 @@ def open_rollout(
     model: DiffusionTransformer,
     conditions: Conditions,
     options: DiffusionSampling,
-    *,
-    request: SampleRequest | None,
-    encoded: Encoded | None,
-    size: int,
     generator: torch.Generator | None,
+    request: SampleRequest | None = None,
 ) -> BlockRollout:
-    """Returns the rollout of `size` items, whose noise comes from a generator.
+    """Returns the rollout of B items, whose noise comes from a generator.
 
     Args:
         model: the network, with chunk-causal attention.
         conditions: of the items.
         options: of the sampler.
-        request: lengths and which chunks are given; None: without an end, and nothing is given.
-        encoded: the given audio; None where nothing is given.
-        size: B.
         generator: source of the seed of each item.
+        request: lengths and which chunks are given; None: without an end, and nothing is given.
     """
-    seeds = [draw_seed(generator) for _ in range(size)]
+    seeds = [draw_seed(generator) for _ in range(len(conditions))]
     known = None
-    if request is not None and encoded is not None:
+    if request is not None and request.encoded is not None:
         frames = max(request.num_chunks) * model.binding.spec.chunk_latents
-        like = torch.zeros(size, frames, model.binding.spec.latent_dim, device=model.device)
-        known = known_latents(model.binding, request, encoded, like)
+        like = torch.zeros(len(request), frames, model.binding.spec.latent_dim, device=model.device)
+        known = known_latents(model.binding, request, like)
     return BlockRollout(
         model,
         conditions,

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from ...core.config import option
 from ...core.random import randn
-from ...tokenizers.base import Encoded
 from ..base import SamplingConfig
-from ..conditions import Conditions
 from ..parts.given_latents import known_latents
 from ..parts.guidance import GuidanceBranches, guidance_branches
 from ..parts.normalise import denormalise, normalise
@@ -119,14 +117,11 @@ class DiffusionSampling(SamplingConfig):
         )
 
 
-@torch.no_grad()
 def sample_latents(
     model: DiffusionTransformer,
-    conditions: Conditions,
     request: SampleRequest,
     options: DiffusionSampling,
     *,
-    encoded: Encoded | None,
     generator: torch.Generator | None,
     callback: Callable[[int, int], None] | None,
 ) -> Tensor:
@@ -137,10 +132,8 @@ def sample_latents(
 
     Args:
         model: the network.
-        conditions: of the B items.
-        request: their lengths and which chunks are given.
+        request: conditions and lengths of the B items, and which chunks are given.
         options: of the sampler.
-        encoded: the given audio, of 1 or B items; None where nothing is given.
         generator: source of all noise.
         callback: called with (steps done, steps in all).
 
@@ -157,7 +150,7 @@ def sample_latents(
     noise = torch.zeros(len(request), max(frames), spec.latent_dim, device=model.device)
     for item, count in enumerate(frames):
         noise[item, :count] = randn((count, spec.latent_dim), generator, noise)
-    known, where = known_latents(model.binding, request, encoded, like=noise)
+    known, where = known_latents(model.binding, request, like=noise)
     given = KnownFrames(
         latents=normalise(known, model.binding),
         where=where,
@@ -172,7 +165,7 @@ def sample_latents(
         longest = max(frames[row] for row in rows)
         x[rows, :longest] = solve_frames(
             model,
-            guidance_branches(model.condition_encoder, conditions.rows(rows), options),
+            guidance_branches(model.condition_encoder, request.conditions.rows(rows), options),
             given.part(rows, longest),
             mask[rows, :longest],
             options,

@@ -22,9 +22,8 @@ from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding,
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
-from ..given import Given
 from ..parts.packing import Packing
-from ..parts.request import check_request
+from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
 from .documents import decode_documents, serve_documents
@@ -168,12 +167,7 @@ class TokenLM(LatentGenerator):
         if mask is not None:
             tokens = tokens.masked_fill(~mask[..., None], 0)
         digits = self.to_patches(tokens_to_digits(tokens, self.binding.spec.levels))
-        encoded: EncodedConditions = (
-            conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
-        )
-        if len(encoded) != len(tokens):
-            raise ValueError(f"{len(tokens)} items, but {len(encoded)} conditions")
-        start, start_mask = self.start_embeddings(encoded)
+        start, start_mask = self.start_embeddings(self.encode_conditions(conditions, drop_mask, len(tokens)))
         x = torch.cat([start, self.embed(digits[:, :-1])], 1)
         if self.packed and mask is not None:
             real = F.pad(mask, (0, -mask.shape[1] % self.settings.patch_frames))
@@ -249,52 +243,23 @@ class TokenLM(LatentGenerator):
         """The step of sampling. (Training compiles the call of the whole network.)"""
         return [self.step]
 
-    def sample(
+    def make_items(
         self,
-        conditions: Conditions,
-        lengths_samples: Tensor,
+        request: SampleRequest,
+        sampling: TokenSampling,
         *,
-        sampling: SamplingConfig | None = None,
-        given: Given | None = None,
-        generator: torch.Generator | None = None,
-        callback: Callable[[int, int], None] | None = None,
+        generator: torch.Generator | None,
+        callback: Callable[[int, int], None] | None,
     ) -> Generated:
-        """Samples tokens; see `LatentGenerator.sample`.
+        """Samples tokens; see `LatentGenerator.make_items` and `sample_tokens`.
 
         Randomness is drawn item after item, so an item does not depend on how many are sampled with it. Only the first
         chunks of an item can be given, since each token is drawn from those before it.
-
-        Raises:
-            ValueError: see `check_request`, `ConditionEncoder.request` and `sample_tokens`.
-            TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
-        options: TokenSampling = self.check_sampling(sampling)
-        request = check_request(self.binding.spec, conditions, lengths_samples, given)
-        self.condition_encoder.request(conditions)  # refuses what cannot be asked for, before anything is computed
-        tokens = sample_tokens(
-            self,
-            conditions,
-            request,
-            options,
-            encoded=None if given is None else given.encoded,
-            generator=generator,
-            callback=callback,
-        )
+        tokens = sample_tokens(self, request, sampling, generator=generator, callback=callback)
         return Generated(latents=None, tokens=tokens, lengths_samples=request.lengths_samples)
 
-    def open_stream(
-        self,
-        conditions: Conditions,
-        *,
-        sampling: SamplingConfig | None = None,
-        generator: torch.Generator | None = None,
+    def make_stream(
+        self, conditions: Conditions, sampling: TokenSampling, generator: torch.Generator | None
     ) -> GeneratorStream:
-        """Returns an endless stream of tokens; see `LatentGenerator.open_stream`.
-
-        Raises:
-            ValueError: see `ConditionEncoder.request`.
-            TypeError: sampling options of another kind of generator.
-        """
-        options: TokenSampling = self.check_sampling(sampling)
-        self.condition_encoder.request(conditions)
-        return TokenStream(self, conditions, options, generator)
+        return TokenStream(self, conditions, sampling, generator)

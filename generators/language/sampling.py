@@ -15,9 +15,7 @@ from torch import Tensor
 
 from ...core.config import option
 from ...core.random import draw_seed, keyed_generator, rand
-from ...tokenizers.base import Encoded
 from ..base import SamplingConfig
-from ..conditions import Conditions
 from ..parts.request import SampleRequest, lay_given
 from .context import Context
 from .digits import check_tokens, digits_to_tokens, tokens_to_digits
@@ -44,14 +42,11 @@ class TokenSampling(SamplingConfig):
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
 
 
-@torch.no_grad()
 def sample_tokens(
     model: TokenLM,
-    conditions: Conditions,
     request: SampleRequest,
     options: TokenSampling,
     *,
-    encoded: Encoded | None,
     generator: torch.Generator | None,
     callback: Callable[[int, int], None] | None,
 ) -> Tensor:
@@ -59,10 +54,8 @@ def sample_tokens(
 
     Args:
         model: the network.
-        conditions: of the B items.
-        request: their lengths and which chunks are given.
+        request: conditions and lengths of the B items, and which chunks are given.
         options: of the sampler.
-        encoded: the given audio, of 1 or B items; None where nothing is given.
         generator: source of all randomness.
         callback: called with (frames done, frames in all).
 
@@ -85,7 +78,7 @@ def sample_tokens(
     frames = torch.tensor(request.num_chunks) * spec.chunk_tokens
     patches = [-(-count // patch) for count in frames.tolist()]
     begins = (request.keep.sum(1) * spec.chunk_tokens // patch).tolist()
-    known = known_digits(model, request, encoded)
+    known = known_digits(model, request)
     seeds = [draw_seed(generator) for _ in range(len(request))]
     first = min(begins)
     uniform = draw_uniform(model, seeds, range(first, max(patches)))
@@ -93,7 +86,7 @@ def sample_tokens(
     drawn = torch.empty_like(known)
     drawn[order] = _draw_all(
         model,
-        Context(model, conditions.rows(order), options, max(patches)),
+        Context(model, request.conditions.rows(order), options, max(patches)),
         [patches[item] for item in order],
         first,
         uniform[order],
@@ -148,13 +141,12 @@ def _draw_all(
     return digits
 
 
-def known_digits(model: TokenLM, request: SampleRequest, encoded: Encoded | None) -> Tensor:
+def known_digits(model: TokenLM, request: SampleRequest) -> Tensor:
     """Returns digits [B, n, C K] of patches with the given ones in place and -1 elsewhere.
 
     Args:
         model: the language model.
         request: of B items.
-        encoded: the given audio, of 1 or B items; None where nothing is given.
 
     Raises:
         ValueError: given tokens of another codec or out of range.
@@ -162,9 +154,9 @@ def known_digits(model: TokenLM, request: SampleRequest, encoded: Encoded | None
     spec = model.binding.spec
     shape = (len(request), request.keep.shape[1] * spec.chunk_tokens, sum(len(levels) for levels in spec.levels))
     known = torch.full(shape, -1, dtype=torch.int64, device=model.device)
-    if encoded is not None:
-        check_tokens(encoded.tokens, spec)
-        digits = tokens_to_digits(encoded.tokens, spec.levels)
+    if request.encoded is not None:
+        check_tokens(request.encoded.tokens, spec)
+        digits = tokens_to_digits(request.encoded.tokens, spec.levels)
         given, where = lay_given(digits, request.keep, spec.chunk_tokens, known)
         known = given.masked_fill(~where[..., None], -1)
     return model.to_patches(known + 1) - 1  # so that what fills up the last patch is not known

@@ -24,8 +24,7 @@ from ..base import Generated, LatentGenerator, SamplingConfig
 from ..conditioning import EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
-from ..given import Given
-from ..parts.request import check_request
+from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
 from .digits import check_tokens, tokens_to_digits
 from .lm import TokenLM, TokenLMConfig
@@ -103,12 +102,7 @@ class TokenSetLM(TokenLM):
             )
         real = torch.ones_like(masked) if mask is None else mask
         digits = tokens_to_digits(tokens.masked_fill(~real[..., None], 0), self.binding.spec.levels)
-        encoded: EncodedConditions = (
-            conditions if isinstance(conditions, EncodedConditions) else self.condition_encoder(conditions, drop_mask)
-        )
-        if len(encoded) != len(tokens):
-            raise ValueError(f"{len(tokens)} items, but {len(encoded)} conditions")
-        start, start_mask = self.start_embeddings(encoded)
+        start, start_mask = self.start_embeddings(self.encode_conditions(conditions, drop_mask, len(tokens)))
         x = torch.cat([start, self.embed(digits), self.embed_masked(digits, masked)], 1)
         if start_mask is None:
             start_mask = real.new_ones(start.shape[:2])
@@ -140,55 +134,24 @@ class TokenSetLM(TokenLM):
         upper = torch.cat([to_clean, to_clean.new_zeros(*to_clean.shape[:2], real.shape[1])], 2)
         return torch.cat([upper, torch.cat([to_earlier, among], 2)], 1)
 
-    def sample(
+    def make_items(  # type: ignore[override]  # options of its own
         self,
-        conditions: Conditions,
-        lengths_samples: Tensor,
+        request: SampleRequest,
+        sampling: SetSampling,
         *,
-        sampling: SamplingConfig | None = None,
-        given: Given | None = None,
-        generator: torch.Generator | None = None,
-        callback: Callable[[int, int], None] | None = None,
+        generator: torch.Generator | None,
+        callback: Callable[[int, int], None] | None,
     ) -> Generated:
-        """Samples tokens; see `LatentGenerator.sample`.
+        """Samples tokens; see `LatentGenerator.make_items` and `sample_sets`.
 
         Any chunks can be given. With a noise level, that share of the tokens of the given chunks is drawn again, from
         the others, which stay. An item does not depend on how many are sampled with it.
-
-        Raises:
-            ValueError: see `check_request` and `ConditionEncoder.request`; an item longer than the context.
-            TypeError: lengths that are not integers, or sampling options of another kind of generator.
         """
-        options: SetSampling = self.check_sampling(sampling)
-        request = check_request(self.binding.spec, conditions, lengths_samples, given)
-        self.condition_encoder.request(conditions)
-        encoded = None if given is None else given.encoded
-        tokens = sample_sets(
-            self, conditions, request, options, encoded=encoded, generator=generator, callback=callback
-        )
+        tokens = sample_sets(self, request, sampling, generator=generator, callback=callback)
         return Generated(latents=None, tokens=tokens, lengths_samples=request.lengths_samples)
 
-    def open_stream(
-        self,
-        conditions: Conditions,
-        *,
-        sampling: SamplingConfig | None = None,
-        generator: torch.Generator | None = None,
-    ) -> GeneratorStream:
-        """Refuses to open a stream: sets of tokens are made in whole items.
-
-        Args:
-            conditions: of the items.
-            sampling: options.
-            generator: source of all randomness.
-
-        Returns:
-            Nothing.
-
-        Raises:
-            ValueError: always.
-        """
-        return LatentGenerator.open_stream(self, conditions, sampling=sampling, generator=generator)
+    def make_stream(self, conditions: Conditions, sampling: Any, generator: torch.Generator | None) -> GeneratorStream:
+        return LatentGenerator.make_stream(self, conditions, sampling, generator)  # refuses: whole items only
 
 
 def chunk_ranks(keep: Tensor) -> Tensor:

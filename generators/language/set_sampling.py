@@ -20,8 +20,6 @@ from torch import Tensor
 
 from ...core.config import option
 from ...core.random import draw_seed, keyed_generator, rand
-from ...tokenizers.base import Encoded
-from ..conditions import Conditions
 from ..parts.request import SampleRequest
 from .digits import digits_to_tokens
 from .sampling import TokenSampling, known_digits
@@ -67,14 +65,11 @@ class SetSampling(TokenSampling):
         return torch.maximum(count, unknown - (passes - number)).clamp_max(unknown)
 
 
-@torch.no_grad()
 def sample_sets(
     model: TokenSetLM,
-    conditions: Conditions,
     request: SampleRequest,
     options: SetSampling,
     *,
-    encoded: Encoded | None,
     generator: torch.Generator | None,
     callback: Callable[[int, int], None] | None,
 ) -> Tensor:
@@ -82,10 +77,9 @@ def sample_sets(
 
     Args:
         model: the network.
-        conditions: of the B items.
-        request: their lengths and which chunks are given. With a noise level, that share of their tokens is not.
+        request: conditions and lengths of the B items, and which chunks are given. With a noise level, that share of
+            their tokens is not.
         options: of the sampler.
-        encoded: the given audio, of 1 or B items; None where nothing is given.
         generator: source of all randomness.
         callback: called with (chunks done, chunks in all).
 
@@ -99,7 +93,7 @@ def sample_sets(
             f"{most} chunks of {size} tokens do not fit the context of {model.settings.max_frames} token frames "
             f"(max_frames): ask for at most {model.longest_s:.2f} s, or continue in several calls"
         )
-    known = known_digits(model, request, encoded).unflatten(1, (most, size))  # [B, C, N, K]
+    known = known_digits(model, request).unflatten(1, (most, size))  # [B, C, N, K]
     seeds = [draw_seed(generator) for _ in range(len(request))]
     uniform = _draw_uniform(seeds, known, keyed="digits")
     keep = request.keep.to(known.device)
@@ -111,7 +105,7 @@ def sample_sets(
     ended = torch.arange(most) >= torch.tensor(request.num_chunks)[:, None]
     known[ended.to(known.device)] = 0  # nothing is drawn beyond the end
     order = _making_order(keep)
-    context = SetContext(model, conditions, options, most)
+    context = SetContext(model, request.conditions, options, most)
     rows = torch.arange(len(known), device=known.device)
     for rank in range(most):
         chunk = order[:, rank]

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokenizers.base import TokenizerSpec
+from ...tokenizers.base import Encoded, TokenizerSpec
 from ..conditions import Conditions
 from ..given import Given
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """The length of each item, and what of it is given."""
+    """A request for B items: their conditions, the length of each, and what of it is given."""
 
+    conditions: Conditions
     lengths_samples: Tensor  # [B] int64 on the CPU, at the codec's rate
     num_chunks: tuple[int, ...]  # whole chunks of each item
     keep: Tensor  # [B, most chunks] bool on the CPU, True where a chunk is given
+    encoded: Encoded | None = None  # the given audio, of 1 or B items; None where nothing is given
     noise_level: float = 0.0  # of the given chunks; see `Given`
 
     def __len__(self) -> int:
@@ -40,7 +42,7 @@ def check_request(
         given: what of the items is given.
 
     Returns:
-        The lengths and chunks of every item, and which of the chunks are kept.
+        The conditions, lengths and chunks of every item, and which of the chunks are kept.
 
     Raises:
         ValueError: no items, counts or lengths that do not fit, a length below 1, or given chunks that lie outside an
@@ -58,8 +60,14 @@ def check_request(
     keep = torch.zeros(len(num_chunks), max(num_chunks), dtype=torch.bool)
     if given is not None:
         _fill_keep(keep, given, num_chunks)
-    level = 0.0 if given is None else given.noise_level
-    return SampleRequest(lengths_samples=lengths, num_chunks=num_chunks, keep=keep, noise_level=level)
+    return SampleRequest(
+        conditions=conditions,
+        lengths_samples=lengths,
+        num_chunks=num_chunks,
+        keep=keep,
+        encoded=None if given is None else given.encoded,
+        noise_level=0.0 if given is None else given.noise_level,
+    )
 
 
 def lay_given(stream: Tensor, keep: Tensor, frames_per_chunk: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,7 @@ import torch
 
 from latentune.core.random import randn
 from latentune.generators.base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
-from latentune.generators.conditions import Conditions
-from latentune.generators.given import Given
-from latentune.generators.parts.request import check_request, lay_given
+from latentune.generators.parts.request import SampleRequest, lay_given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,25 +34,17 @@ class NoiseGenerator(LatentGenerator):
         self.gain = torch.nn.Parameter(torch.ones(1))
         self.calls: list[dict[str, Any]] = []
 
-    def sample(
-        self,
-        conditions: Conditions,
-        lengths_samples: torch.Tensor,
-        *,
-        sampling: SamplingConfig | None = None,
-        given: Given | None = None,
-        generator: torch.Generator | None = None,
-        callback: Any = None,
+    def make_items(
+        self, request: SampleRequest, sampling: NoiseSampling, *, generator: torch.Generator | None, callback: Any
     ) -> Generated:
-        options = self.check_sampling(sampling)
-        self.calls.append({"conditions": conditions, "guidance_scale": options.guidance_scale, "options": options})
+        conditions, lengths_samples = request.conditions, request.lengths_samples
+        self.calls.append({"conditions": conditions, "guidance_scale": sampling.guidance_scale, "options": sampling})
         spec, texts = self.binding.spec, conditions.values["text"]
-        request = check_request(spec, conditions, lengths_samples, given)
         frames = spec.num_latents(int(lengths_samples.max()))
         noise = torch.stack([randn((frames, spec.latent_dim), generator, self.gain) for _ in texts])
-        latents = noise * self.gain * options.strength + torch.tensor([len(t) / 50 for t in texts])[:, None, None]
-        if given is not None:
-            known, where = lay_given(given.encoded.latents, request.keep, spec.chunk_latents, latents)
+        latents = noise * self.gain * sampling.strength + torch.tensor([len(t) / 50 for t in texts])[:, None, None]
+        if request.encoded is not None:
+            known, where = lay_given(request.encoded.latents, request.keep, spec.chunk_latents, latents)
             latents = torch.where(where[..., None], known, latents)
         if callback is not None:
             callback(1, 1)

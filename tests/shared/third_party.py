@@ -30,8 +30,7 @@ from latentune.generators.conditioning import (
 )
 from latentune.generators.conditioning.frozen import FrozenEncoder
 from latentune.generators.conditions import Conditions, PreparedConditions
-from latentune.generators.given import Given
-from latentune.generators.parts.request import check_request
+from latentune.generators.parts.request import SampleRequest
 from latentune.pipelines.measure.embedders.base import Embedder
 from latentune.tokenizers.base import AudioTokenizer, Encoded, TokenizerSpec
 
@@ -173,21 +172,16 @@ class MeanGenerator(LatentGenerator):
         mean: Tensor = self.to_latents(self.condition_encoder(conditions).global_vector)
         return mean[:, None]
 
-    @torch.no_grad()
-    def sample(
+    def make_items(
         self,
-        conditions: Conditions,
-        lengths_samples: Tensor,
+        request: SampleRequest,
+        sampling: MeanSampling,
         *,
-        sampling: SamplingConfig | None = None,
-        given: Given | None = None,
-        generator: torch.Generator | None = None,
-        callback: Callable[[int, int], None] | None = None,
+        generator: torch.Generator | None,
+        callback: Callable[[int, int], None] | None,
     ) -> Generated:
-        options = self.check_sampling(sampling)
-        request = check_request(self.binding.spec, conditions, lengths_samples, given)
-        latents = self(self.condition_encoder.request(conditions)).repeat(1, max(request.num_chunks), 1)
-        return Generated(latents=latents * options.loudness, tokens=None, lengths_samples=request.lengths_samples)
+        latents = self(request.conditions).repeat(1, max(request.num_chunks), 1)
+        return Generated(latents=latents * sampling.loudness, tokens=None, lengths_samples=request.lengths_samples)
 
 
 class MeanObjective(Objective):
