@@ -32,7 +32,7 @@ def test_phrases_are_distinct_and_complete() -> None:
     made = phrases()
     assert len(made) == len(set(made)) > 300
     assert all(text[0].isupper() and text[-1] in ".?" for text in made)
-    assert finished("go on;") == "go on."
+    assert finished("come in;") == "come in."
 
 
 def test_no_sentence_is_in_two_splits() -> None:

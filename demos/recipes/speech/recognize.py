@@ -40,12 +40,12 @@ NUM_RESAMPLES = 2000
 
 
 def recordings(rows: Sequence[Row]) -> list[Sound]:
-    """The recordings themselves."""
+    """Returns the recordings themselves."""
     return [read_audio(row["path"]) for row in rows]
 
 
 def reconstructions(name: str, stream: Stream) -> System:
-    """What a codec makes of the recordings through one of its streams."""
+    """The recordings through one of a codec's streams."""
     codec = load_tokenizer(name)
 
     @torch.no_grad()
@@ -57,7 +57,7 @@ def reconstructions(name: str, stream: Stream) -> System:
 
 
 def spoken(name: str, options: dict[str, Any]) -> System:
-    """What a pipeline says, in batches."""
+    """The sentences as a pipeline says them."""
     pipeline = load_pipeline(name)
 
     def speak(rows: Sequence[Row]) -> list[Sound]:
