@@ -113,3 +113,20 @@ def test_flash_attn_gets_where_documents_begin_and_end(
 def test_flash_attn_is_not_asked_for_what_it_cannot_do() -> None:
     assert not flash.flash_serves(Documents((2, 2), inner=ChunkCausal(2)))
     assert not flash.flash_serves(Documents((2, 2), (0, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_training_in_half_precision_on_a_cpu_is_computed_in_float32(dtype: torch.dtype) -> None:
+    documents = Documents(LENGTHS)
+    heads = [head.to(dtype).requires_grad_() for head in packed_heads(documents)]
+    full = [head.detach().float().requires_grad_() for head in heads]
+    out, expected = attend(*heads, documents), attend(*full, documents)  # type: ignore[misc]
+    assert out.dtype is dtype
+    assert torch.equal(out, expected.to(dtype))
+    (out.float() ** 2).sum().backward()
+    (expected.to(dtype).float() ** 2).sum().backward()
+    for head, exact in zip(heads, full, strict=True):
+        assert head.grad is not None
+        assert exact.grad is not None
+        assert head.grad.dtype is dtype
+        assert torch.equal(head.grad, exact.grad.to(dtype))

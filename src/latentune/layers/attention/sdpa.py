@@ -42,6 +42,10 @@ def sdpa_attention(
         [B, H, T, E].
     """
     num_queries, num_keys = q.shape[2], k.shape[2]
+    if q.device.type == "cpu" and q.dtype != torch.float32 and q.requires_grad:
+        # torch's kernels for the gradient in half precision take two to three times as long as in float32
+        full = bias.float() if isinstance(bias, Tensor) else None if bias is None else [one.float() for one in bias]
+        return sdpa_attention(q.float(), k.float(), v.float(), pattern, seen, full, first_query).to(q.dtype)
     if isinstance(pattern, Documents):
         return _each_item(q, k, v, pattern, bias)
     assert bias is None or isinstance(bias, Tensor), "attend checks that only documents have several"
@@ -67,16 +71,19 @@ def sdpa_attention(
 def _each_item(q: Tensor, k: Tensor, v: Tensor, documents: Documents, bias: Tensor | Sequence[Tensor] | None) -> Tensor:
     """Attends item by item, so that no score between two items is computed."""
     outputs = []
+    # cut at once: the gradient of a slice is as long as all items together, that of a split is joined once
+    of_queries = q.split([queries.stop - queries.start for queries, _ in documents.items], 2)
+    of_keys, of_values = (x.split([keys.stop - keys.start for _, keys in documents.items], 2) for x in (k, v))
     for number, (queries, keys) in enumerate(documents.items):
         if isinstance(bias, Tensor):
             added: Tensor | None = _cut_bias(bias, queries.start, queries.stop, keys.start, keys.stop)
         else:
             added = None if bias is None else bias[number]
-        item = q[:, :, queries]
+        item = of_queries[number]
         if keys.start == keys.stop:
             outputs.append(torch.zeros_like(item))
         else:
-            outputs.append(sdpa_attention(item, k[:, :, keys], v[:, :, keys], documents.inner, None, added, 0))
+            outputs.append(sdpa_attention(item, of_keys[number], of_values[number], documents.inner, None, added, 0))
     return torch.cat(outputs, 2)
 
 
