@@ -130,7 +130,7 @@ def _place_of_cut(text: str) -> int:
     kinds.append([place for place in everywhere if not unicodedata.category(text[place]).startswith("M")])
     for places in kinds:
         useful = [place for place in places if has_sound(text[:place]) and has_sound(text[place:])]
-        # a cut that leaves almost nothing on one side is no use
+        # a cut near an end would leave almost nothing on one side
         central = [place for place in useful if abs(place - middle) <= 0.4 * len(text)]
         if central:
             return min(central, key=lambda place: abs(place - middle))
