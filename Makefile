@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.setup-done
 PEERS := $(VENV)/.peers-done
-EXTRAS := adapters,dev,docs,ray,report,tensorboard,torchaudio
+EXTRAS := adapters,dev,docs,ray,report,serve,tensorboard,torchaudio
 # Installed without their requirements, which conflict with ours; the parts that are compared do not need them.
 BARE_PEERS := laion-clap stable-audio-tools alias-free-torch einops-exts encodec torchvggish frechet-audio-distance fadtk kadtk
 # The official NeuCodec needs versions that conflict with all others, so its packages get a folder of their own, which
@@ -78,7 +78,7 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(PEERS): $(READY)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers,speech-metrics]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers,speech-metrics,web-tests]'
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt $(BARE_PEERS)
 	@touch $@
 

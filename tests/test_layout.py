@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("tokenizers", "generators", "pipelines", "configs", "demos")
 SOURCES = (*(ROOT / name for name in LINKED[:3]), ROOT / "src/latentune/core", ROOT / "src/latentune/layers")
 MAX_TEST_LINES = 350
-TESTED_EXTRAS = ("adapters", "dev", "docs", "ray", "report", "tensorboard", "torchaudio")  # what `make setup` installs
+# what `make setup` installs
+TESTED_EXTRAS = ("adapters", "dev", "docs", "ray", "report", "serve", "tensorboard", "torchaudio")
 CODE = sorted(path for folder in SOURCES for path in folder.rglob("*.py"))
 
 

@@ -26,6 +26,7 @@ VERBS = (
     "info",
     "list",
     "demo",
+    "serve",
 )
 RENAMED = {"robustness": "experiment robustness", "probe": "experiment probe"}
 FAILED = 1  # exit code; click itself exits with 2 for wrong usage
