@@ -19,7 +19,7 @@ JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 @dataclass(frozen=True, kw_only=True)
 class AudioBody:
-    """What every request for audio says."""
+    """The fields of every request for audio."""
 
     model: str | None = option(None, "Name of a pipeline, as GET /v1/models lists it. By default the first that fits.")
     seed: int | None = option(None, "Seed of all noise. By default one is drawn; the header X-Seed has it.")
