@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from rich import print
 
+from latentune.core.objective import frozen
 from latentune.pipelines.measure.metrics import sensitivity
 from latentune.pipelines.measure.results.plots import sensitivity_png
-from latentune.tokenizers.parts.adversarial import frozen, hinge_model_loss
+from latentune.tokenizers.parts.adversarial import hinge_model_loss
 from latentune.tokenizers.taae.discriminator import Discriminator, DiscriminatorConfig
 
 WINDOWS = {"powers of two": (64, 128, 256, 512, 1024, 2048), "inharmonic (TAAE)": (78, 126, 206, 334, 542, 876, 1418)}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from latentune import load_generator
 from latentune.generators.conditions import Conditions
-from latentune.generators.diffusion.sampling import DiffusionSampling
+from latentune.generators.diffusion.sampling_config import DiffusionSampling
 from latentune.generators.diffusion.solve import integrate
 from latentune.generators.parts.normalise import normalise
 

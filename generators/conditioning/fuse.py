@@ -47,8 +47,8 @@ class EncodedConditions:
             spread_mask=both(self.spread_mask, other.spread_mask),
         )
 
-    def rows(self, rows: slice) -> EncodedConditions:
-        """Returns the conditions of some items."""
+    def rows(self, rows: slice | Tensor) -> EncodedConditions:
+        """Returns the conditions of some items, by their numbers [N] or as a slice."""
         parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return EncodedConditions(**{name: None if part is None else part[rows] for name, part in parts.items()})
 

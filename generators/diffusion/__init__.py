@@ -1,10 +1,14 @@
-"""Rectified-flow and mean-flow diffusion transformers over continuous latents."""
+"""Diffusion transformers over continuous latents."""
 
-from .dit import DiffusionTransformer, DiffusionTransformerConfig
+from .adversarial import AdversarialFlowConfig, AdversarialFlowObjective
+from .config import DiffusionTransformerConfig
+from .dit import DiffusionTransformer
 from .mean_flow import MeanFlowConfig, MeanFlowObjective
 from .objective import RectifiedFlowConfig, RectifiedFlowObjective
 
 __all__ = [
+    "AdversarialFlowConfig",
+    "AdversarialFlowObjective",
     "DiffusionTransformer",
     "DiffusionTransformerConfig",
     "MeanFlowConfig",

@@ -19,7 +19,7 @@ from .past import FrameCache
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer
-    from .sampling import DiffusionSampling
+    from .sampling_config import DiffusionSampling
 
 LEAST_TIME = 1e-6  # below it the velocity does not follow from the denoised latents any more
 

@@ -51,6 +51,17 @@ class KnownFrames:
         """Returns the latents [B, T, D] that a solver starts from at time t."""
         return torch.where(self.where.unsqueeze(-1), self.at(t), self.noise)
 
+    def renoised(self, x: Tensor, t: float, noise: Tensor) -> Tensor:
+        """Returns denoised latents [B, T, D] with new noise; given frames stay on their paths down to `level`.
+
+        Args:
+            x: [B, T, D] without noise.
+            t: the time of the result.
+            noise: [B, T, D].
+        """
+        moved = (1.0 - t) * x + t * noise
+        return moved if t < self.level - ROUNDING else torch.where(self.where.unsqueeze(-1), self.at(t), moved)
+
     def velocity(self, network: Network) -> Velocity:
         """Returns the velocity for a solver, as a function of latents [B, T, D], a time, and perhaps a span.
 

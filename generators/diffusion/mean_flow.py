@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,9 @@ from ...core.config import option
 from ...core.random import rand
 from ..adapters import has_trained_adapter
 from ..base import LatentBatch
+from .config import DiffusionTransformerConfig
 from .derivative import Network, difference, exact_derivative
-from .dit import DiffusionTransformer, DiffusionTransformerConfig
+from .dit import DiffusionTransformer
 from .frame_times import FrameTimes
 from .noisy import NoisyBatch
 from .objective import RectifiedFlowConfig, RectifiedFlowObjective, bucket_losses
@@ -55,12 +56,19 @@ class MeanFlowConfig(RectifiedFlowConfig):
         "central difference, which works with every kernel and in fp16 or bf16 loses precision.",
     )
     difference_step: float = option(0.02, "Step of the diffusion time for `difference`.")
+    path_steps: int = option(
+        0,
+        "With `distill`, midpoint steps in which the weights that the run starts from follow each interval: their mean "
+        "velocity is learned, and no derivative is needed. 0 learns from the derivative.",
+    )
     error_power: float = option(
         1.0, "Power of its own squared error by which the loss of an item is divided; 0 is the mean squared error."
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.path_steps < 0 or (self.path_steps and not self.distill):
+            raise ValueError(f"path_steps must be 0 or more, and 0 without distill, got {self.path_steps}")
         if not 0 <= self.interval_share <= 1:
             raise ValueError(f"interval_share is a share, got {self.interval_share}")
         if self.guidance_scale <= 0 or not 0 < self.difference_step < 0.5 or self.error_power < 0:
@@ -74,6 +82,7 @@ class MeanFlowObjective(RectifiedFlowObjective):
     """loss = mean over items of |u - stop(v - (t - r) du/dt)|^2, each divided by a power of its own value."""
 
     config_class = MeanFlowConfig
+    trains: ClassVar[str | None] = "average_velocity"
     config: MeanFlowConfig
 
     def __init__(self, config: MeanFlowConfig, settings: DiffusionTransformerConfig):
@@ -114,13 +123,16 @@ class MeanFlowObjective(RectifiedFlowObjective):
         noisy = replace(noisy, drawn=replace(noisy.drawn, spans=self.draw_spans(noisy.drawn.values, generator)))
         times = noisy.times
         assert times.spans is not None, "they were drawn"
-        velocity = self._velocity(model, noisy)
 
         def network(x: Tensor, at: FrameTimes) -> Tensor:
             made: Tensor = model(x, at, **noisy.inputs)
             return made
 
-        target = velocity - _of_frames(times).unsqueeze(-1) * self._derivative(network, noisy, velocity)
+        if self.config.path_steps:
+            target = self._mean_along_path(model, noisy)
+        else:
+            velocity = self._velocity(model, noisy, noisy.latents, times)
+            target = velocity - _of_frames(times).unsqueeze(-1) * self._derivative(network, noisy, velocity)
         error = (network(noisy.latents, times).float() - target).square().mean(-1)  # [B, T]
         per_item = noisy.per_item(error)
         weighted = per_item / (per_item.detach() + LEAST_ERROR) ** self.config.error_power
@@ -133,18 +145,35 @@ class MeanFlowObjective(RectifiedFlowObjective):
         return t * drawn[..., 0] * (drawn[..., 1] < self.config.interval_share)
 
     @torch.no_grad()
-    def _velocity(self, model: nn.Module, noisy: NoisyBatch) -> Tensor:
-        """Returns the velocity [B, T, D] at the times, with guidance; 0 for frames that are given."""
-        now, scale = replace(noisy.times, spans=torch.zeros_like(noisy.times.all_spans())), self.config.guidance_scale
+    def _velocity(self, model: nn.Module, noisy: NoisyBatch, x: Tensor, times: FrameTimes) -> Tensor:
+        """Returns the velocity of x [B, T, D] at the times, with guidance; 0 for frames that are given.
+
+        Without a teacher, x must be the latents of the batch.
+        """
+        now, scale = replace(times, spans=torch.zeros_like(times.all_spans())), self.config.guidance_scale
         velocity = noisy.velocity
         source: Any = model if self.teacher is None else self.teacher
         if self.teacher is not None:
-            velocity = source(noisy.latents, now, **noisy.inputs).float()
+            velocity = source(x, now, **noisy.inputs).float()
         if scale != 1.0:
             everything = torch.ones(len(velocity), dtype=torch.bool, device=velocity.device)
-            plain = source(noisy.latents, now, **{**noisy.inputs, "drop_mask": everything}).float()
+            plain = source(x, now, **{**noisy.inputs, "drop_mask": everything}).float()
             velocity = plain + scale * (velocity - plain)
         return velocity if noisy.kept is None else velocity.masked_fill(noisy.kept.unsqueeze(-1), 0.0)
+
+    @torch.no_grad()
+    def _mean_along_path(self, model: nn.Module, noisy: NoisyBatch) -> Tensor:
+        """Returns the mean of the teacher's velocity [B, T, D] over the intervals, by the midpoint rule."""
+        x, times, steps = noisy.latents, noisy.times, self.config.path_steps
+        part = times.all_spans() / steps
+        length = _of_frames(replace(times, spans=part)).unsqueeze(-1)
+        total = torch.zeros_like(x)
+        for step in range(steps):
+            start, middle = (replace(times, values=times.values - (step + share) * part) for share in (0.0, 0.5))
+            halfway = x - 0.5 * length * self._velocity(model, noisy, x, start)
+            velocity = self._velocity(model, noisy, halfway, middle)
+            x, total = x - length * velocity, total + velocity
+        return total / steps
 
     def _derivative(self, network: Network, noisy: NoisyBatch, velocity: Tensor) -> Tensor:
         times, moves = noisy.times, torch.ones_like(noisy.times.values)

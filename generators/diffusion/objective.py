@@ -6,7 +6,7 @@ Shape letters: B batch, T latent frames, D latent width.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,16 @@ from ..conditioning.drops import draw_drops
 from ..parts.keep import KeepPatterns, draw_keep
 from ..parts.normalise import training_latents
 from ..parts.times import check_shift, shift_factor, shift_times
+from .config import DiffusionTransformerConfig
 from .coupling import pair_optimally
-from .dit import DiffusionTransformerConfig
 from .frame_times import FrameTimes
 from .noisy import NoisyBatch, mixed
 from .own_past import OwnPast, make_past
 from .past import Past
 
 NUM_BUCKETS = 4  # of the diffusion time, for the logged losses
+# flag of a generator's config -> the objective that turns it on
+TRAINED_WITH = {"average_velocity": "mean_flow", "one_step": "adversarial"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +78,12 @@ class RectifiedFlowObjective(Objective):
 
     config_class = RectifiedFlowConfig
     uses_all_parameters = True
+    trains: ClassVar[str | None] = None  # the flag of the generator's config that it turns on
 
     def __init__(self, config: RectifiedFlowConfig, settings: DiffusionTransformerConfig):
-        if settings.average_velocity and type(self) is RectifiedFlowObjective:
-            raise ValueError(
-                "rectified_flow would undo what these weights know of average velocities: train with "
-                "objective.kind=mean_flow"
-            )
+        for flag, kind in TRAINED_WITH.items():
+            if getattr(settings, flag) and flag != self.trains:
+                raise ValueError(f"this objective would undo what objective.kind={kind} trained: train with that again")
         self.config, self.binding, self.conditioning = config, settings.binding, settings.conditioning
         self.block = settings.block_frames if settings.attention == "chunk_causal" else 0  # frames; 0: no blocks
         for name, value in (("past_noise", config.past_noise), ("own_past", config.own_past.probability)):

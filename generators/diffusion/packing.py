@@ -15,7 +15,7 @@ from ..parts.packing import Packing
 from .past import View, chunk_pattern, doubled_bias
 
 if TYPE_CHECKING:
-    from .dit import DiffusionTransformerConfig
+    from .config import DiffusionTransformerConfig
 
 
 def packed_frames(config: DiffusionTransformerConfig, packing: Packing, doubled: bool, like: Tensor) -> View:

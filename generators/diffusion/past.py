@@ -18,7 +18,7 @@ from ...layers.cache import KVCache
 from .frame_times import FrameTimes
 
 if TYPE_CHECKING:
-    from .dit import DiffusionTransformerConfig
+    from .config import DiffusionTransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

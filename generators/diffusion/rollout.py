@@ -23,7 +23,8 @@ from ..stream import GeneratorStream
 from .guidance import store_frames
 from .known import KnownFrames
 from .past import FrameCache
-from .sampling import DiffusionSampling, codec_latents, solve_frames
+from .sampling import codec_latents, solve_frames
+from .sampling_config import DiffusionSampling
 
 if TYPE_CHECKING:
     from .dit import DiffusionTransformer
@@ -101,7 +102,7 @@ class BlockRollout(GeneratorStream):
                 self.sampling,
                 start=self.noise_level if bool((where | ~mask).all()) else 1.0,
                 shift=shift_factor(count, self.sampling.time_shift, self.sampling.shift_frames),
-                generator=keyed_generator(self.seeds[0], "steps", self.block),
+                sources=[keyed_generator(seed, "steps", self.block) for seed in self.seeds],
                 cache=cache,
             )
         latents = codec_latents(self.model, x, given, known)

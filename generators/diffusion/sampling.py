@@ -5,116 +5,27 @@ Shape letters: B batch, T latent frames, D latent width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ...core.config import option
-from ...core.random import randn
-from ..base import SamplingConfig
+from ...core.random import draw_seed, keyed_generator, randn
 from ..parts.given_latents import known_latents
 from ..parts.guidance import GuidanceBranches, guidance_branches
 from ..parts.normalise import denormalise, normalise
 from ..parts.request import SampleRequest
-from ..parts.times import check_shift, shift_factor
+from ..parts.times import shift_factor
 from .guidance import guided_velocity
 from .known import KnownFrames
 from .past import FrameCache
-from .solve import integrate
+from .sampling_config import DiffusionSampling
+from .solve import PING_PONG, Renoise, integrate
 
 if TYPE_CHECKING:
-    from .dit import DiffusionTransformer, DiffusionTransformerConfig
-
-STEPS = 16  # of the midpoint rule: the nearest to the exact solution for its cost, on a toy and on real latents
-FEW_STEPS = 4  # of mean flow
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiffusionSampling(SamplingConfig):
-    """Options of `DiffusionTransformer.sample`."""
-
-    num_inference_steps: int | None = option(
-        None, "Number of sampling steps. By default 4 with the solver mean_flow and 16 with any other.", name="steps"
-    )
-    solver: Literal["auto", "euler", "heun", "midpoint", "rk4", "dpmpp_2m", "unipc", "mean_flow"] = option(
-        "auto",
-        "Solver. A step of heun and midpoint costs two passes of the network, one of rk4 four. `auto` is mean_flow for "
-        "a generator that was trained with it, and midpoint for any other.",
-    )
-    time_shift: float = option(
-        1.0, "Factor by which times are moved towards noise; above 1, more of the steps are at high noise levels."
-    )
-    shift_frames: int | None = option(
-        None,
-        "Length in latent frames whose factor is time_shift; the factor grows with the square root of the length. By "
-        "default the length has no effect.",
-    )
-    guidance_interval: tuple[float, float] = option(
-        (0.0, 1.0), "Lowest and highest diffusion time with guidance (1 is noise); elsewhere a step costs one pass."
-    )
-    guidance_rescale: float = option(
-        0.0, "Share by which the standard deviation after guidance is brought back to that without it."
-    )
-    guidance_parallel: float = option(
-        1.0, "Share of the guidance along the denoised latents themselves (APG); below 1 there is less saturation."
-    )
-    guidance_threshold: float = option(
-        0.0, "Largest root mean square of the difference that guidance multiplies (APG); 0 does not limit it."
-    )
-    guidance_momentum: float = option(0.0, "Weight of the differences of earlier steps in the guidance (APG).")
-    past_noise: float = option(
-        0.0, "Noise level at which a chunk_causal generator sees its own past; up to the past_noise of its training."
-    )
-    # from Python alone, in place of a solver's name: any flow-matching scheduler of diffusers
-    scheduler: Any = option(None, "Flow-matching scheduler of diffusers, as an object.", hidden=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_inference_steps is not None and self.num_inference_steps < 1:
-            raise ValueError(f"num_inference_steps must be at least 1, got {self.num_inference_steps}")
-        if not 0 <= self.past_noise < 1:
-            raise ValueError(f"past_noise must lie in 0..1, 1 excluded, got {self.past_noise}")
-        check_shift(self.time_shift, self.shift_frames)
-        low, high = self.guidance_interval
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"guidance_interval must be (lowest, highest) within 0..1, got {low} and {high}")
-        if not 0 <= self.guidance_rescale <= 1:
-            raise ValueError(f"guidance_rescale must lie in 0..1, got {self.guidance_rescale}")
-        if self.guidance_threshold < 0 or not -1 < self.guidance_momentum < 1:
-            raise ValueError(
-                f"guidance_threshold must be 0 or more and guidance_momentum within -1..1, got "
-                f"{self.guidance_threshold} and {self.guidance_momentum}"
-            )
-
-    def chosen_for(self, config: DiffusionTransformerConfig) -> DiffusionSampling:
-        """Returns these options with the solver and the number of steps that a transformer has by default.
-
-        Raises:
-            ValueError: the solver mean_flow for a transformer that was not trained for it.
-        """
-        solver = self.solver
-        if solver == "auto":
-            solver = "mean_flow" if config.average_velocity and self.scheduler is None else "midpoint"
-        if solver == "mean_flow" and not config.average_velocity:
-            raise ValueError(
-                "the solver mean_flow needs a generator that was trained with objective.kind=mean_flow: choose another"
-            )
-        steps = self.num_inference_steps or (FEW_STEPS if solver == "mean_flow" else STEPS)
-        return replace(self, solver=solver, num_inference_steps=steps)
-
-    @property
-    def is_adaptive(self) -> bool:
-        """Whether guidance does more than weigh velocities."""
-        return (self.guidance_rescale, self.guidance_parallel, self.guidance_threshold, self.guidance_momentum) != (
-            0.0,
-            1.0,
-            0.0,
-            0.0,
-        )
+    from .dit import DiffusionTransformer
 
 
 def sample_latents(
@@ -146,10 +57,14 @@ def sample_latents(
     if max(frames) > model.settings.max_frames:
         longest_s = model.settings.max_frames / spec.latent_rate_hz
         raise ValueError(f"this generator makes at most {longest_s:.1f} s at once: ask for less")
+    options = options.chosen_for(model.settings)
     mask = (torch.arange(max(frames)) < torch.tensor(frames)[:, None]).to(model.device)
     noise = torch.zeros(len(request), max(frames), spec.latent_dim, device=model.device)
+    sources = [generator] * len(request)  # of the noise within the steps
     for item, count in enumerate(frames):
         noise[item, :count] = randn((count, spec.latent_dim), generator, noise)
+        if options.solver == PING_PONG:  # a source of its own, so that an item does not depend on the others
+            sources[item] = keyed_generator(draw_seed(generator), "steps")
     known, where = known_latents(model.binding, request, like=noise)
     given = KnownFrames(
         latents=normalise(known, model.binding),
@@ -171,7 +86,7 @@ def sample_latents(
             options,
             start=start,
             shift=shift,
-            generator=generator,
+            sources=[sources[row] for row in rows],
             callback=None if callback is None else _of_all(callback, done, len(groups)),
         )
     return codec_latents(model, x, given, known).masked_fill(~mask[..., None], 0.0)
@@ -186,7 +101,7 @@ def solve_frames(
     *,
     start: float,
     shift: float,
-    generator: torch.Generator | None,
+    sources: Sequence[torch.Generator | None],
     callback: Callable[[int, int], None] | None = None,
     cache: FrameCache | None = None,
 ) -> Tensor:
@@ -200,7 +115,7 @@ def solve_frames(
         options: of the sampler.
         start: time of the start.
         shift: factor of the time shift.
-        generator: source of the noise of stochastic schedulers.
+        sources: of the noise within the steps, one for each item; stochastic schedulers take the first for all.
         callback: called with (steps done, steps in all).
         cache: of the frames before, for chunk-causal attention.
     """
@@ -214,9 +129,23 @@ def solve_frames(
         start=start,
         shift=shift,
         device=mask.device,
-        generator=generator,
+        generator=sources[0],
+        renoise=_renoise(given, mask, sources),
         callback=callback,
     )
+
+
+def _renoise(given: KnownFrames, mask: Tensor, sources: Sequence[torch.Generator | None]) -> Renoise:
+    """Returns a function that gives denoised latents [B, T, D] new noise, each item from its own source."""
+    lengths = mask.sum(1).tolist()
+
+    def renoise(x: Tensor, t: float) -> Tensor:
+        noise = torch.zeros_like(x)
+        for row, (length, source) in enumerate(zip(lengths, sources, strict=True)):
+            noise[row, :length] = randn((length, x.shape[-1]), source, x)
+        return given.renoised(x, t, noise)
+
+    return renoise
 
 
 def codec_latents(model: DiffusionTransformer, x: Tensor, given: KnownFrames, known: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from ..parts.times import time_grid
 from .known import ROUNDING, Velocity
 
 if TYPE_CHECKING:
-    from .sampling import DiffusionSampling
+    from .sampling_config import DiffusionSampling
 
 FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 MULTISTEP: dict[str, Callable[[], Any]] = {
@@ -28,6 +28,8 @@ MULTISTEP: dict[str, Callable[[], Any]] = {
 }
 SOLVERS = (*TABLEAUX, *MULTISTEP)  # of a velocity at a time
 MEAN_FLOW = "mean_flow"  # one step along the average velocity of its interval
+PING_PONG = "pingpong"  # one step to the data, and back to the next time with new noise
+Renoise = Callable[[Tensor, float], Tensor]  # of denoised latents [B, T, D], the same with new noise of a time
 LATEST_START = 0.999  # of multistep solvers, which divide by 1 - t
 
 
@@ -40,6 +42,7 @@ def integrate(
     shift: float = 1.0,
     device: torch.device,
     generator: torch.Generator | None = None,
+    renoise: Renoise | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Follows a velocity from time `start` to data, time 0, in `num_inference_steps` steps.
@@ -53,6 +56,7 @@ def integrate(
         shift: factor of `parts.times.shift_times`.
         device: of the latents.
         generator: source of the noise of stochastic schedulers.
+        renoise: for pingpong, gives denoised latents [B, T, D] new noise of a time.
         callback: called with (steps done, steps in all).
 
     Returns:
@@ -63,9 +67,9 @@ def integrate(
     """
     num_steps = options.num_inference_steps
     assert num_steps is not None, "the number of steps is chosen"
-    if options.scheduler is None and options.solver in (MEAN_FLOW, *TABLEAUX):
+    if options.scheduler is None and options.solver in (MEAN_FLOW, PING_PONG, *TABLEAUX):
         grid = time_grid(start, num_steps, shift)
-        states = _single_steps(options.solver, velocity, at(start), grid)
+        states = _single_steps(options.solver, velocity, at(start), grid, renoise)
         steps = len(grid) - 1
     else:
         scheduler, first = _scheduler(options, num_steps, start, shift, device)
@@ -79,9 +83,18 @@ def integrate(
     return x
 
 
-def _single_steps(name: str, velocity: Velocity, x: Tensor, grid: list[float]) -> Iterator[Tensor]:
+def _single_steps(
+    name: str, velocity: Velocity, x: Tensor, grid: list[float], renoise: Renoise | None
+) -> Iterator[Tensor]:
     for t, to in itertools.pairwise(grid):
-        x = x - (t - to) * velocity(x, t, t - to) if name == MEAN_FLOW else runge_kutta_step(name, velocity, x, t, to)
+        if name == MEAN_FLOW:
+            x = x - (t - to) * velocity(x, t, t - to)
+        elif name == PING_PONG:
+            assert renoise is not None, "pingpong is given its noise"
+            x = x - t * velocity(x, t)
+            x = renoise(x, to) if to else x
+        else:
+            x = runge_kutta_step(name, velocity, x, t, to)
         yield x
 
 

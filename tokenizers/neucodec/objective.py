@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.errors import MismatchError
-from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, first_audio, weighted_sum
+from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, first_audio, frozen, weighted_sum
 from ...layers.audio import to_rate
 from ..parts.adversarial import (
     feature_matching,
-    frozen,
     mean_logit,
     split_output,
     squared_critic_loss,

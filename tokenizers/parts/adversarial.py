@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class CriticOutput(NamedTuple):
@@ -15,19 +14,6 @@ class CriticOutput(NamedTuple):
 
     logits: Tensor  # [B, ...] high for real audio
     features: list[Tensor]  # [B, ...] of each layer, outermost first
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Within this context, `module` passes gradients to its input and collects none in its parameters."""
-    wanted = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in wanted:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in wanted:
-            parameter.requires_grad_(True)
 
 
 def split_output(outputs: Sequence[CriticOutput], size: int) -> tuple[list[CriticOutput], list[CriticOutput]]:

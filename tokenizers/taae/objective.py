@@ -13,10 +13,10 @@ from typing import Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, first_audio, weighted_sum
+from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, first_audio, frozen, weighted_sum
 from ...core.random import rand
 from ...layers.loudness import loudness_gain_db
-from ..parts.adversarial import feature_matching, frozen, hinge_critic_loss, hinge_model_loss, mean_logit, split_output
+from ..parts.adversarial import feature_matching, hinge_critic_loss, hinge_model_loss, mean_logit, split_output
 from ..parts.spectral_losses import SpectralLossConfig, correlation_penalty, spectral_loss
 from .bottleneck import Bottleneck
 from .config import TAAEConfig

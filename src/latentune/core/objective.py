@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -78,12 +79,25 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
     return sum(weighted[1:], weighted[0])
 
 
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Within this context, `module` passes gradients to its input and collects none in its parameters."""
+    wanted = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CriticPair:
     """The pair that a critic is trained to distinguish, outside any graph."""
 
-    real: Tensor  # [B, C, N] audio
-    fake: Tensor  # [B, C, N] the output of the model for it
+    real: Tensor  # [B, ...] an example, such as audio [B, C, N]
+    fake: Tensor  # [B, ...] the output of the model for it
 
 
 class AdversarialObjective(Objective):
@@ -94,7 +108,7 @@ class AdversarialObjective(Objective):
     run, but it is not part of the model. Stable Codec's released code alternates instead: even steps train the codec,
     odd ones the critic, each with all computations of both.
 
-    The critic that `model_loss` uses must not collect gradients (see `parts.adversarial.frozen`).
+    The critic that `model_loss` uses must not collect gradients (see `frozen`).
 
     Attributes:
         critic: None where no term of the loss needs one; the loop then trains the model alone, and calls neither

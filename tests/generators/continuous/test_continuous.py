@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from fake_binding import CONDITIONING, LATENT_BINDING
+from latent_batches import MEAN, STD, latent_batch, random_weights, seed
 from sampling import sample
 from torch import Tensor, nn
 
 from latentune.core.config import ConfigError, build_config, config_to_dict
-from latentune.generators.base import LatentBatch, TrainedOn
+from latentune.generators.base import TrainedOn
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.conditions import Conditions
 from latentune.generators.continuous import ChunkFlowConfig, ChunkFlowObjective, ContinuousAR, ContinuousARConfig
@@ -31,11 +32,6 @@ CONFIG = ContinuousARConfig(
     conditioning=CONDITIONING,
 )
 ASKED = Conditions.of(["piano", "a"], [1.0, 2.0], ["rock", None])
-MEAN, STD = torch.tensor(LATENT_BINDING.latent_mean), torch.tensor(LATENT_BINDING.latent_std)
-
-
-def seed(value: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(value)
 
 
 def noise(*shape: int, value: int = 2) -> Tensor:
@@ -44,11 +40,7 @@ def noise(*shape: int, value: int = 2) -> Tensor:
 
 def random_model(config: ContinuousARConfig = CONFIG) -> ContinuousAR:
     """With every zero-initialised branch switched on."""
-    generator, model = seed(1), ContinuousAR(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator) * (0.3 if weight.ndim > 1 else 1.0))
-    return model
+    return random_weights(ContinuousAR(config))
 
 
 @torch.no_grad()
@@ -56,19 +48,6 @@ def velocity(model: ContinuousAR, chunks: Tensor, noisy: Tensor, **options: Any)
     t = torch.linspace(0.1, 0.9, noisy[..., 0].numel()).view(noisy.shape[:3])
     made: Tensor = model(options.pop("past", chunks), chunks, noisy, t, conditions=ASKED, **options)
     return made
-
-
-def batch(size: int = 4, frames: int = 6) -> LatentBatch:
-    mask = torch.ones(size, frames, dtype=torch.bool)
-    mask[0, 2:] = False
-    return LatentBatch(
-        latents=noise(size, frames, 3, value=5) * STD + MEAN,
-        latent_mask=mask,
-        tokens=None,
-        token_mask=None,
-        conditions=Conditions.of([""] * size, 3.0),
-        ids=[str(i) for i in range(size)],
-    )
 
 
 def test_a_chunk_depends_on_those_before_it_alone_and_each_draw_on_itself() -> None:
@@ -199,7 +178,7 @@ def test_temperature_is_the_variance_of_the_noise() -> None:
 
 
 def test_padding_has_no_effect_even_where_it_is_not_a_number() -> None:
-    model, items = random_model(), batch()
+    model, items = random_model(), latent_batch()
     objective = ChunkFlowObjective(ChunkFlowConfig(), CONFIG)
     loss, _ = objective(model, items, step=0, generator=seed())
     assert items.latents is not None
@@ -214,7 +193,7 @@ def test_the_loss_of_a_network_that_says_nothing_is_that_of_noise_and_data() -> 
             self.past, self.chunks = past, chunks
             return torch.zeros_like(noisy)
 
-    silent, items = Silent(), batch(200)
+    silent, items = Silent(), latent_batch(200)
     loss, _ = ChunkFlowObjective(ChunkFlowConfig(head_batch=8), CONFIG)(silent, items, step=0, generator=seed())
     assert abs(float(loss) - 2.0) < 0.1
     assert 0.15 < (silent.past - silent.chunks)[1:].square().mean() < 0.45
@@ -225,7 +204,7 @@ def test_the_loss_of_a_network_that_says_nothing_is_that_of_noise_and_data() -> 
 
 def test_every_weight_gets_a_gradient() -> None:
     model = random_model().train()
-    loss, _ = ChunkFlowObjective(ChunkFlowConfig(), CONFIG)(model, batch(), step=0, generator=seed())
+    loss, _ = ChunkFlowObjective(ChunkFlowConfig(), CONFIG)(model, latent_batch(), step=0, generator=seed())
     loss.backward()
     assert not [name for name, weight in model.named_parameters() if weight.grad is None]
 
@@ -253,7 +232,7 @@ def test_two_melodies_are_learned_and_continued() -> None:
     objective = ChunkFlowObjective(ChunkFlowConfig(past_noise=0.1), plain)
     optimizer, generator = torch.optim.Adam(model.parameters(), lr=5e-3), seed()
     for step in range(250):
-        items = replace(batch(8, 12), latents=data.repeat(4, 1, 1), latent_mask=None)
+        items = replace(latent_batch(8, 12), latents=data.repeat(4, 1, 1), latent_mask=None)
         loss, _ = objective(model, items, step=step, generator=generator)
         optimizer.zero_grad()
         loss.backward()
@@ -292,7 +271,7 @@ def test_wrong_requests_are_refused() -> None:
 
 
 def test_wrong_batches_and_configs_are_refused() -> None:
-    objective, items = ChunkFlowObjective(ChunkFlowConfig(), CONFIG), batch()
+    objective, items = ChunkFlowObjective(ChunkFlowConfig(), CONFIG), latent_batch()
     for message, value in {
         "has none": replace(items, latents=None),
         "another tokenizer": replace(items, latents=torch.zeros(4, 6, 5)),

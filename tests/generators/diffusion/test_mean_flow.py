@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from fake_binding import LATENT_BINDING
+from latent_batches import latent_batch, random_weights, seed
 from sampling import sample
 from torch import Tensor, nn
 
 from latentune.core.config import ConfigError
 from latentune.generators.adapters import AdapterConfig, add_adapter
-from latentune.generators.base import LatentBatch, TrainedOn
+from latentune.generators.base import TrainedOn
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import (
@@ -26,6 +27,7 @@ from latentune.generators.diffusion.frame_times import FrameTimes
 from latentune.generators.diffusion.mean_flow import MeanFlowConfig, MeanFlowObjective
 from latentune.generators.load import load_generator
 from latentune.generators.parts.keep import KeepPatterns
+from latentune.generators.parts.runge_kutta import runge_kutta_step
 
 CONFIG = DiffusionTransformerConfig(
     binding=LATENT_BINDING,
@@ -39,32 +41,11 @@ CONFIG = DiffusionTransformerConfig(
 NOTHING = KeepPatterns(none=1, prefix=0, suffix=0, gap=0, gaps=0)
 PREFIX = KeepPatterns(none=0, prefix=1, suffix=0, gap=0, gaps=0)
 ASKED = Conditions.of(["", ""], 1.0)
-
-
-def seed(value: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(value)
+ASKED_ONE = Conditions.of([""], 3.0)
 
 
 def random_model(config: DiffusionTransformerConfig = CONFIG) -> DiffusionTransformer:
-    model = DiffusionTransformer(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=seed(weight.numel())) * (0.2 if weight.ndim > 1 else 1.0))
-    return model
-
-
-def batch(size: int = 4, frames: int = 6) -> LatentBatch:
-    mean, std = torch.tensor(LATENT_BINDING.latent_mean), torch.tensor(LATENT_BINDING.latent_std)
-    mask = torch.ones(size, frames, dtype=torch.bool)
-    mask[0, 2:] = False
-    return LatentBatch(
-        latents=torch.randn(size, frames, 3, generator=seed(5)) * std + mean,
-        latent_mask=mask,
-        tokens=None,
-        token_mask=None,
-        conditions=Conditions.of([""] * size, 3.0),
-        ids=[str(i) for i in range(size)],
-    )
+    return random_weights(DiffusionTransformer(config), 0.2)
 
 
 class PointFlow(nn.Module):
@@ -114,7 +95,7 @@ def test_the_true_average_velocity_has_no_loss(derivative: Any, patterns: KeepPa
     config = MeanFlowConfig(
         derivative=derivative, keep_patterns=patterns, logit_mean=1.0, time_distribution="logit-normal"
     )
-    items = batch(8)
+    items = latent_batch(8)
     mean, std = torch.tensor(LATENT_BINDING.latent_mean), torch.tensor(LATENT_BINDING.latent_std)
     items.latents = (0.5 * std + mean).expand(8, 6, 3).clone()
     objective = MeanFlowObjective(config, replace(CONFIG, average_velocity=True))
@@ -133,7 +114,7 @@ class Constant(nn.Module):
 
 def test_without_intervals_it_is_rectified_flow() -> None:
     plain = RectifiedFlowConfig(time_distribution="uniform")
-    items, model = batch(), random_model()
+    items, model = latent_batch(), random_model()
     rectified, _ = RectifiedFlowObjective(plain, CONFIG)(model, items, step=0, generator=seed())
     model.give_average_velocity()
     config = MeanFlowConfig(interval_share=0.0, error_power=0.0)
@@ -151,7 +132,7 @@ def test_intervals_lie_between_a_time_and_zero_and_are_as_frequent_as_asked() ->
 
 
 def test_distilling_learns_from_the_weights_it_starts_from_and_guidance_is_trained_in() -> None:
-    model, items = random_model(), batch()
+    model, items = random_model(), latent_batch()
     for scale in (1.0, 3.0):
         config = MeanFlowConfig(distill=True, interval_share=0.0, guidance_scale=scale, keep_patterns=NOTHING)
         objective = MeanFlowObjective(config, CONFIG)
@@ -165,8 +146,34 @@ def test_distilling_learns_from_the_weights_it_starts_from_and_guidance_is_train
     assert bool(objective.teacher.to_velocity.weight.any())
 
 
+@pytest.mark.parametrize("patterns", [NOTHING, PREFIX])
+def test_the_mean_along_the_teachers_path_leads_where_its_steps_do(patterns: KeepPatterns) -> None:
+    model = random_model(replace(CONFIG, trained_on=TrainedOn(conditions=("seconds",), given=True)))
+    config = MeanFlowConfig(distill=True, path_steps=3, keep_patterns=patterns)
+    objective = MeanFlowObjective(config, CONFIG)
+    objective.prepare(model)
+    noisy = objective.draw(model, latent_batch(), 0, seed())
+    noisy = replace(noisy, drawn=replace(noisy.drawn, spans=objective.draw_spans(noisy.drawn.values, seed())))
+    found = objective._mean_along_path(model, noisy)
+    for item in range(4):
+        x, t, span = noisy.latents[item : item + 1], float(noisy.drawn.values[item]), float(noisy.drawn.spans[item])
+        kept = None if noisy.kept is None else noisy.kept[item : item + 1]
+        mask = noisy.mask[item : item + 1]
+
+        def velocity(x: Tensor, at: float, kept: Any = kept, mask: Any = mask) -> Tensor:
+            times = torch.full((1, 6), at) if kept is None else torch.where(kept, 0.0, at)
+            with torch.no_grad():
+                made: Tensor = objective.teacher(x, FrameTimes.of(times), conditions=ASKED_ONE, mask=mask)
+            return made if kept is None else made.masked_fill(kept[..., None], 0.0)
+
+        end = x
+        for number in range(3):
+            end = runge_kutta_step("midpoint", velocity, end, t - number * span / 3, t - (number + 1) * span / 3)
+        torch.testing.assert_close((x - span * found[item : item + 1])[mask], end[mask], atol=1e-4, rtol=1e-4)
+
+
 def test_padding_has_no_effect_even_where_it_is_not_a_number() -> None:
-    model, items = random_model(), batch()
+    model, items = random_model(), latent_batch()
     objective = MeanFlowObjective(MeanFlowConfig(), CONFIG)
     objective.prepare(model)
     loss, _ = objective(model, items, step=0, generator=seed())
@@ -207,7 +214,7 @@ def test_chunk_causal_blocks_learn_and_stream() -> None:
     model = random_model(config)
     objective = MeanFlowObjective(MeanFlowConfig(derivative="exact"), config)
     objective.prepare(model)
-    loss, _ = objective(model.train(), batch(), step=0, generator=seed())
+    loss, _ = objective(model.train(), latent_batch(), step=0, generator=seed())
     loss.backward()
     assert not [name for name, weight in model.named_parameters() if weight.grad is None]
     model.eval()
@@ -235,7 +242,14 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"interval_share": 1.5}, {"guidance_scale": 0.0}, {"difference_step": 0.5}, {"error_power": -1.0}]
+    "wrong",
+    [
+        {"interval_share": 1.5},
+        {"guidance_scale": 0.0},
+        {"difference_step": 0.5},
+        {"error_power": -1.0},
+        {"path_steps": 2},
+    ],
 )
 def test_wrong_configs_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from fake_binding import CONDITIONING, LATENT_BINDING
+from latent_batches import random_weights, seed
 from torch import Tensor
 
 from latentune.core.random import BatchGenerator
@@ -36,17 +37,9 @@ ASKED = Conditions.of(["a", "", "b"], 1.0)
 OWN = OwnPast(probability=0.5, steps=3)
 
 
-def seed(value: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(value)
-
-
 @pytest.fixture
 def model() -> DiffusionTransformer:
-    made = DiffusionTransformer(CONFIG)
-    with torch.no_grad():
-        for weight in made.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=seed(1)) * (0.3 if weight.ndim > 1 else 1.0))
-    return made
+    return random_weights(DiffusionTransformer(CONFIG))
 
 
 def items(size: int = 3) -> LatentBatch:

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 import torch
 from fake_binding import LATENT_BINDING
+from latent_batches import latent_batch, seed
 from torch import Tensor, nn
 
-from latentune.generators.base import LatentBatch
 from latentune.generators.conditioning import ConditioningConfig
-from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import (
     DiffusionTransformer,
     DiffusionTransformerConfig,
@@ -27,24 +26,6 @@ CONFIG = DiffusionTransformerConfig(
     heads=2,
     conditioning=ConditioningConfig(width=8, conditioners={"seconds": {"kind": "seconds"}}),
 )
-
-
-def seed(value: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(value)
-
-
-def batch(size: int = 4, frames: int = 6) -> LatentBatch:
-    mean, std = torch.tensor(LATENT_BINDING.latent_mean), torch.tensor(LATENT_BINDING.latent_std)
-    mask = torch.ones(size, frames, dtype=torch.bool)
-    mask[0, 2:] = False
-    return LatentBatch(
-        latents=torch.randn(size, frames, 3, generator=seed(5)) * std + mean,
-        latent_mask=mask,
-        tokens=None,
-        token_mask=None,
-        conditions=Conditions.of([""] * size, 3.0),
-        ids=[str(i) for i in range(size)],
-    )
 
 
 class Recorder(nn.Module):
@@ -65,7 +46,7 @@ PREFIX = KeepPatterns(none=0, prefix=1, suffix=0, gap=0, gaps=0)
 
 def test_the_path_is_straight_and_the_loss_is_the_masked_error() -> None:
     config = RectifiedFlowConfig(keep_patterns=NOTHING)
-    objective, model, items = RectifiedFlowObjective(config, CONFIG), Recorder(), batch()
+    objective, model, items = RectifiedFlowObjective(config, CONFIG), Recorder(), latent_batch()
     loss, metrics = objective(model, items, step=0, generator=seed())
     assert items.latents is not None
     assert items.latent_mask is not None
@@ -81,7 +62,7 @@ def test_given_frames_are_clean_at_time_zero_and_have_no_loss() -> None:
     objective, model, items = (
         RectifiedFlowObjective(RectifiedFlowConfig(keep_patterns=PREFIX), CONFIG),
         Recorder(),
-        batch(),
+        latent_batch(),
     )
     loss, _ = objective(model, items, step=0, generator=seed())
     assert items.latents is not None
@@ -104,7 +85,7 @@ def test_given_frames_are_clean_at_time_zero_and_have_no_loss() -> None:
 
 
 def test_padding_has_no_effect_even_where_it_is_not_a_number() -> None:
-    objective, items = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), batch()
+    objective, items = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), latent_batch()
     loss, _ = objective(Recorder(0.5), items, step=0, generator=seed())
     assert items.latents is not None
     assert items.latent_mask is not None
@@ -114,13 +95,13 @@ def test_padding_has_no_effect_even_where_it_is_not_a_number() -> None:
 
 
 def test_the_same_seed_draws_the_same() -> None:
-    objective, items = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), batch()
+    objective, items = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), latent_batch()
     losses = [objective(Recorder(), items, step=0, generator=seed(s))[0] for s in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "logit-normal"])
-def test_times_have_the_distribution_and_cover_it_in_each_batch(distribution: Any) -> None:
+def test_times_have_the_distribution_and_cover_it_in_each_latent_batch(distribution: Any) -> None:
     config = RectifiedFlowConfig(time_distribution=distribution, logit_mean=0.5, logit_std=0.7)
     objective = RectifiedFlowObjective(config, CONFIG)
     t = objective.draw_times(torch.zeros(1000), seed()).sort().values
@@ -135,14 +116,14 @@ def test_times_have_the_distribution_and_cover_it_in_each_batch(distribution: An
 def test_conditions_are_dropped_as_often_as_asked(probability: float) -> None:
     objective = RectifiedFlowObjective(RectifiedFlowConfig(cond_drop_prob=probability), CONFIG)
     model = Recorder()
-    objective(model, batch(2000, 2), step=0, generator=seed())
+    objective(model, latent_batch(2000, 2), step=0, generator=seed())
     assert abs(model.rest["drop_mask"].float().mean() - probability) < 0.05
 
 
 def test_a_data_set_of_one_item_is_learned_by_heart() -> None:
     torch.manual_seed(0)
     model = DiffusionTransformer(CONFIG)
-    items = batch(8)
+    items = latent_batch(8)
     assert items.latents is not None
     items.latents[:] = items.latents[1].clone()
     objective, generator = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), seed()
@@ -159,7 +140,7 @@ def test_a_data_set_of_one_item_is_learned_by_heart() -> None:
 
 
 def test_wrong_batches_are_refused() -> None:
-    objective, items = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), batch()
+    objective, items = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG), latent_batch()
     wrong = {
         "has none": replace(items, latents=None),
         "another tokenizer": replace(items, latents=torch.zeros(4, 6, 5)),
@@ -171,7 +152,7 @@ def test_wrong_batches_are_refused() -> None:
 
 
 def test_a_nan_in_the_data_reaches_the_loss_so_that_the_run_stops() -> None:
-    items = batch()
+    items = latent_batch()
     assert items.latents is not None
     items.latents[1, 0, 0] = float("nan")
     loss, _ = RectifiedFlowObjective(RectifiedFlowConfig(), CONFIG)(Recorder(), items, step=0, generator=seed())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentune.core.errors import ConfigError
 from latentune.generators.diffusion import DiffusionTransformer
-from latentune.generators.diffusion.sampling import DiffusionSampling
+from latentune.generators.diffusion.sampling_config import DiffusionSampling
 from latentune.generators.diffusion.solve import SOLVERS, integrate
 
 ORDER = {"euler": 1, "heun": 2, "midpoint": 2, "rk4": 4, "dpmpp_2m": 2, "unipc": 2}

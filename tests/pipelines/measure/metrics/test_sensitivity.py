@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentune.core.objective import frozen
 from latentune.layers.stft import stft
 from latentune.pipelines.measure.metrics.sensitivity import (
     bin_sensitivity,
@@ -18,7 +19,7 @@ from latentune.pipelines.measure.metrics.sensitivity import (
     sample_sensitivity,
 )
 from latentune.pipelines.measure.results.plots import sensitivity_png
-from latentune.tokenizers.parts.adversarial import frozen, hinge_model_loss
+from latentune.tokenizers.parts.adversarial import hinge_model_loss
 from latentune.tokenizers.taae.discriminator import Discriminator, DiscriminatorConfig
 
 HARMONIC = (64, 128, 256, 512, 1024)
