@@ -26,8 +26,9 @@ class DigitFilter(NamedTuple):
     """Which digits are drawn, as tensors: another value of an option does not compile the step again."""
 
     temperature: Tensor  # []
-    top_p: Tensor | None  # []; None: neither filter is on
+    top_p: Tensor | None  # []; None, as the others then: no filter is on
     top_k: Tensor | None  # []
+    min_p: Tensor | None  # []
 
     @classmethod
     def of(cls, options: TokenSampling, like: Tensor) -> DigitFilter:
@@ -37,11 +38,12 @@ class DigitFilter(NamedTuple):
             return torch.tensor(value, dtype=torch.float32, device=like.device)
 
         if options.temperature == 0:  # the likeliest digit
-            return cls(number(1.0), number(2.0), number(1.0))
-        if options.top_p == 1 and options.top_k is None:
-            return cls(number(options.temperature), None, None)
+            return cls(number(1.0), number(2.0), number(1.0), number(0.0))
+        if options.top_p == 1 and options.top_k is None and options.min_p == 0:
+            return cls(number(options.temperature), None, None, None)
         top_k = math.inf if options.top_k is None else float(options.top_k)
-        return cls(number(options.temperature), number(2.0 if options.top_p == 1 else options.top_p), number(top_k))
+        top_p = 2.0 if options.top_p == 1 else options.top_p
+        return cls(number(options.temperature), number(top_p), number(top_k), number(options.min_p))
 
 
 class HeadWeights(NamedTuple):
@@ -55,7 +57,7 @@ class HeadWeights(NamedTuple):
     up_bias: Tensor  # [4 D]
     down: Tensor  # [4 D, D]
     down_bias: Tensor  # [D]
-    out: tuple[Tensor, ...]  # [D, L]
+    out: tuple[Tensor, ...]  # [D, L] float32
     out_bias: tuple[Tensor, ...]  # [L] float32, impossible levels included
     floor: Tensor  # [] of the norms: sqrt(eps * D)
 
@@ -67,7 +69,7 @@ def head_weights(head: DigitHead) -> HeadWeights:
     norm, up, _, down = layers
     width = up.in_features
     scale = width**0.5
-    weight, dtype = head.weight, up.weight.dtype
+    weight = head.weight
     absent = head.bias.float().masked_fill(head.absent, IMPOSSIBLE)
     hidden_size = head.from_hidden.in_features
     return HeadWeights(
@@ -79,7 +81,7 @@ def head_weights(head: DigitHead) -> HeadWeights:
         up_bias=up.bias.clone(),
         down=input_first(down, 4 * width, up.weight).contiguous(),
         down_bias=down.bias.clone(),
-        out=tuple(((head.norm.weight * scale)[:, None] * weight).to(dtype)),
+        out=tuple((head.norm.weight * scale)[:, None].float() * weight.float()),
         out_bias=tuple(absent),
         floor=up.weight.new_full((), (norm.eps * width) ** 0.5),
     )
@@ -92,7 +94,7 @@ def draw_digits(
     filters: DigitFilter,
     guidance: Tensor | None,
     known: Tensor | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Draws the digits of frames.
 
     Args:
@@ -104,26 +106,28 @@ def draw_digits(
         known: [N, K] digits that are given, -1 where one is to be drawn; None: all are drawn.
 
     Returns:
-        Digits [N, K] int64.
+        Digits [N, K] int64, and the logits [N, K, L] float32 that each was drawn from, before temperature and filters.
     """
     state = torch.addmm(head.from_hidden_bias, hidden, head.from_hidden)
-    drawn = []
+    free = None if known is None else known < 0
+    drawn, scores = [], []
     for k, (place, out, out_bias) in enumerate(zip(head.places, head.out, head.out_bias, strict=True)):
         x = state + place
         inner = F.silu(torch.addmm(head.up_bias, unit(x, head.floor), head.up))
         x = x + torch.addmm(head.down_bias, inner, head.down)
-        logits = (unit(x, head.floor) @ out).float() + out_bias
+        logits = torch.addmm(out_bias, unit(x, head.floor).float(), out)
         if guidance is not None:
             branches = torch.log_softmax(logits, -1).unflatten(0, (-1, len(guidance)))  # [N, G, L]
             logits = (branches * guidance[:, None]).sum(1)
         digit = draw_digit(logits, uniform[:, k], filters)
-        if known is not None:
-            digit = torch.where(known[:, k] < 0, digit, known[:, k])
+        if known is not None and free is not None:
+            digit = torch.where(free[:, k], digit, known[:, k])
         drawn.append(digit)
+        scores.append(logits)
         if k + 1 < len(head.places):
             earlier = F.embedding(digit, head.earlier[k])
             state = state + (earlier if guidance is None else earlier.repeat_interleave(len(guidance), 0))
-    return torch.stack(drawn, -1)
+    return torch.stack(drawn, -1), torch.stack(scores, 1)
 
 
 def draw_digit(logits: Tensor, uniform: Tensor, filters: DigitFilter) -> Tensor:
@@ -132,16 +136,16 @@ def draw_digit(logits: Tensor, uniform: Tensor, filters: DigitFilter) -> Tensor:
     Args:
         logits: [N, L] float32.
         uniform: [N] numbers in [0, 1), one per frame.
-        filters: temperature, `top_k` and `top_p`.
+        filters: temperature, `top_k`, `top_p` and `min_p`.
 
     Returns:
         Digits [N] int64.
     """
     ordered, levels = logits.sort(dim=-1, descending=True, stable=True)
     p = torch.softmax(ordered / filters.temperature, -1)
-    if filters.top_p is not None and filters.top_k is not None:
-        before = p.cumsum(-1) - p
-        p = p * ((before < filters.top_p) & (torch.arange(p.shape[-1], device=p.device) < filters.top_k))
+    if filters.top_p is not None and filters.top_k is not None and filters.min_p is not None:
+        likely = (p.cumsum(-1) - p < filters.top_p) & (p >= filters.min_p * p[:, :1])
+        p = p * (likely & (torch.arange(p.shape[-1], device=p.device) < filters.top_k))
     cumulative = p.cumsum(-1)
     target = uniform.clamp_max(BELOW_ONE).unsqueeze(-1) * cumulative[:, -1:]
     place = (cumulative <= target).sum(-1, keepdim=True)

@@ -31,6 +31,7 @@ class TokenSampling(SamplingConfig):
     temperature: float = option(1.0, "Divisor of each digit's logits; 0 takes the likeliest digit.")
     top_k: int | None = option(None, "Number of likeliest levels of each digit that are drawn from. By default all.")
     top_p: float = option(1.0, "Probability that the likeliest levels of each digit reach together; the rest is cut.")
+    min_p: float = option(0.0, "Share of the likeliest level's probability below which a level is not drawn.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,6 +41,8 @@ class TokenSampling(SamplingConfig):
             raise ValueError(f"top_k must be at least 1, or None for all levels, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p must lie in [0, 1], got {self.min_p}: 0 cuts nothing")
 
 
 def sample_tokens(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...layers.cache import SlotCache
@@ -18,12 +17,22 @@ from ..parts.guidance import guidance_branches
 from .context import item_by_item
 from .draw import DigitFilter, draw_digits
 from .objective import frame_nats
-from .step import StepWeights
-from .trunk import rotary_turns, run_trunk
+from .step import FixedStep, StepWeights
+from .trunk import TrunkWeights, rotary_turns, run_trunk
 
 if TYPE_CHECKING:
     from .set_lm import TokenSetLM
     from .set_sampling import SetSampling
+
+
+class SetPass(FixedStep):
+    """The trunk over a chunk, as a part of its own so that it can be compiled."""
+
+    def forward(
+        self, weights: TrunkWeights, cache: SlotCache, x: Tensor, slots: Tensor, turns: Tensor, bias: Tensor
+    ) -> Tensor:
+        """Returns hidden states [R, N, W]; see `run_trunk`."""
+        return run_trunk(weights, cache, x, slots, turns, bias)
 
 
 class SetContext:
@@ -49,14 +58,15 @@ class SetContext:
         self.cache = SlotCache.allocate(settings.depth, (len(start), settings.heads, capacity, head_dim), start)
         self.turns = rotary_turns(capacity, model.rotary_dim, head_dim, settings.rotary_base, start)
         self.slots = torch.arange(capacity, device=start.device)
-        self.bias = start.new_zeros(len(start), 1, 1, capacity)  # also those of the chunk in the making see each other
-        if mask is not None:
-            hidden = F.pad(~item_by_item(mask, count), (0, capacity - self.first), value=False)
-            self.bias.masked_fill_(hidden[:, None, None], -torch.inf)
-        self.passes = 0  # of the network
-        self.filled = 0
-        self._run(start, self.turns[: self.first].unsqueeze(0))
+        self.passes = 0  # over chunks
         self.filled = self.first
+        # 0 where a slot is seen, also by those of its own chunk while that is made
+        self.bias = start.new_full((len(start), 1, 1, capacity), -torch.inf)
+        self.bias[..., : self.first] = 0.0
+        if mask is not None:
+            self.bias[..., : self.first].masked_fill_(~item_by_item(mask, count)[:, None, None], -torch.inf)
+        slots, turns = self.slots[: self.first], self.turns[: self.first].unsqueeze(0)
+        run_trunk(self.weights.trunk, self.cache, start, slots, turns, self.bias[..., : self.first])
 
     def draw(self, known: Tensor, chunk: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Draws all unknown tokens of a chunk, each without the others.
@@ -67,36 +77,35 @@ class SetContext:
             uniform: [B, N, K] numbers in [0, 1).
 
         Returns:
-            Digits [B, N, K] and their log-likelihood [B, N].
+            Digits [B, N, K] and their log-likelihood [B, N], which is 0 where a token is known.
         """
-        hidden = self._run(self._embed(known), self._turns_of(chunk))  # [R, N, W]
-        per_frame = hidden.unflatten(0, (-1, self.count)).transpose(1, 2).flatten(0, 2)  # branches of a frame in a row
-        digits = draw_digits(
-            self.weights.head, per_frame, uniform.flatten(0, 1), self.filters, self.guidance, known.flatten(0, 1)
+        hidden = self._run(known, chunk).unflatten(0, (-1, self.count)).transpose(1, 2)  # [B, N, G, W]
+        unknown = (known < 0).any(-1)  # the head is computed for these alone
+        drawn, logits = draw_digits(
+            self.weights.head, hidden[unknown].flatten(0, 1), uniform[unknown], self.filters, self.guidance
         )
-        repeated = digits.repeat_interleave(self.count, 0)
-        logits = self.model.head(per_frame, repeated)
-        if self.guidance is not None:
-            branches = torch.log_softmax(logits, -1).unflatten(0, (-1, self.count))
-            logits = (branches * self.guidance[:, None, None]).sum(1)
-        sure = -frame_nats(logits, digits)
-        return digits.view_as(known), sure.view(known.shape[:2])
+        sure = logits.new_zeros(unknown.shape)
+        sure[unknown] = -frame_nats(logits, drawn)
+        digits = known.clone()
+        digits[unknown] = drawn
+        return digits, sure
 
     def write(self, digits: Tensor, chunk: Tensor) -> None:
         """Keeps a chunk that is made, digits [B, N, K] of the chunks [B], for those that follow."""
-        self._run(self._embed(digits), self._turns_of(chunk))
+        self._run(digits, chunk)
         self.filled += self.size
 
-    def _embed(self, known: Tensor) -> Tensor:
+    def _run(self, known: Tensor, chunk: Tensor) -> Tensor:
+        """Returns hidden states [R, N, W] of digits [B, N, K], which see each other and all that is filled."""
         x = self.model.embed_masked(known.clamp_min(0), (known < 0).any(-1))
-        return x.to(self.bias.dtype).repeat_interleave(self.count, 0)
-
-    def _turns_of(self, chunk: Tensor) -> Tensor:
+        x = x.to(self.bias.dtype).repeat_interleave(self.count, 0)
         positions = self.first + chunk[:, None] * self.size + torch.arange(self.size, device=chunk.device)
-        return self.turns[positions].repeat_interleave(self.count, 0)
-
-    def _run(self, x: Tensor, turns: Tensor) -> Tensor:
-        """Returns hidden states [R, n, W] of positions that see each other and all that is filled."""
-        end = self.filled + x.shape[1]
+        turns = self.turns[positions].repeat_interleave(self.count, 0)
+        end = self.filled + self.size
+        self.bias[..., self.filled : end] = 0.0
+        # a compiled pass reads all slots, since another number of them would be compiled again
+        bias = self.bias if self.model.set_pass.is_compiled else self.bias[..., :end]
         self.passes += 1
-        return run_trunk(self.weights.trunk, self.cache, x, self.slots[self.filled : end], turns, self.bias[..., :end])
+        slots = self.slots[self.filled : end]
+        hidden: Tensor = self.model.set_pass(self.weights.trunk, self.cache, x, slots, turns, bias)
+        return hidden

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from x_transformers import Encoder
 
 from ...layers.rotary import rotary_for_x_transformers
-from ..base import Generated, LatentGenerator, SamplingConfig
+from ..base import Generated, SamplingConfig
 from ..conditioning import EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
@@ -28,7 +28,9 @@ from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
 from .digits import check_tokens, tokens_to_digits
 from .lm import TokenLM, TokenLMConfig
+from .set_context import SetPass
 from .set_sampling import SetSampling, sample_sets
+from .set_stream import SetStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class TokenSetLM(TokenLM):
 
     def __init__(self, config: TokenSetLMConfig):
         super().__init__(config)
+        self.set_pass = SetPass()
         self.masked = nn.Parameter(torch.randn(config.width) * config.width**-0.5)  # stands for a masked token
 
     @property
@@ -63,13 +66,18 @@ class TokenSetLM(TokenLM):
 
     @property
     def compiled_parts(self) -> Sequence[nn.Module]:
-        """None: the passes over a chunk read another number of chunks each time."""
-        return ()
+        """The passes over a chunk, all of one shape when they are compiled."""
+        return [self.set_pass]
+
+    @property
+    def window_chunks(self) -> int:
+        """Chunks that the context holds."""
+        return int(self.settings.max_frames // self.binding.spec.chunk_tokens)
 
     @property
     def longest_s(self) -> float:
         spec = self.binding.spec
-        return self.settings.max_frames // spec.chunk_tokens * spec.chunk_samples / spec.sample_rate
+        return self.window_chunks * spec.chunk_samples / spec.sample_rate
 
     def forward(  # type: ignore[override]  # of masked tokens
         self,
@@ -150,8 +158,10 @@ class TokenSetLM(TokenLM):
         tokens = sample_sets(self, request, sampling, generator=generator, callback=callback)
         return Generated(latents=None, tokens=tokens, lengths_samples=request.lengths_samples)
 
-    def make_stream(self, conditions: Conditions, sampling: Any, generator: torch.Generator | None) -> GeneratorStream:
-        return LatentGenerator.make_stream(self, conditions, sampling, generator)  # refuses: whole items only
+    def make_stream(  # type: ignore[override]  # options of its own
+        self, conditions: Conditions, sampling: SetSampling, generator: torch.Generator | None
+    ) -> GeneratorStream:
+        return SetStream(self, conditions, sampling, generator)
 
 
 def chunk_ranks(keep: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ of a chunk, K digits of a frame, W width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -95,13 +95,14 @@ def sample_sets(
         )
     known = known_digits(model, request).unflatten(1, (most, size))  # [B, C, N, K]
     seeds = [draw_seed(generator) for _ in range(len(request))]
-    uniform = _draw_uniform(seeds, known, keyed="digits")
+    chunks = range(most)
+    uniform = draw_uniform_sets(seeds, chunks, known.shape[2:], known.device, keyed="digits")
     keep = request.keep.to(known.device)
     if request.noise_level:
-        again = _draw_uniform(seeds, known[..., :1], keyed="noise") < request.noise_level
+        again = draw_uniform_sets(seeds, chunks, (size, 1), known.device, keyed="noise") < request.noise_level
         known = known.masked_fill(again, -1)
         keep = torch.zeros_like(keep)  # no chunk is given as a whole
-    noise = _draw_uniform(seeds, known[..., :1], keyed="choice").squeeze(-1)
+    noise = draw_uniform_sets(seeds, chunks, (size,), known.device, keyed="choice")
     ended = torch.arange(most) >= torch.tensor(request.num_chunks)[:, None]
     known[ended.to(known.device)] = 0  # nothing is drawn beyond the end
     order = _making_order(keep)
@@ -165,9 +166,21 @@ def _making_order(keep: Tensor) -> Tensor:
     return (~keep).long().argsort(dim=1, stable=True)
 
 
-def _draw_uniform(seeds: list[int], like: Tensor, keyed: str) -> Tensor:
-    """Returns numbers in [0, 1) of the shape [B, C, ...] of `like`; a chunk's depend on seed and number alone."""
-    real = torch.zeros((), device=like.device)
-    chunks = range(like.shape[1])
-    rows = [[rand(like.shape[2:], keyed_generator(seed, keyed, chunk), real) for chunk in chunks] for seed in seeds]
+def draw_uniform_sets(
+    seeds: Sequence[int], chunks: range, shape: Sequence[int], device: torch.device, keyed: str
+) -> Tensor:
+    """Returns the randomness of some chunks of the items, which depends on nothing but their seeds and numbers.
+
+    Args:
+        seeds: of the B items.
+        chunks: numbers of the chunks, C.
+        shape: of the numbers of a chunk.
+        device: of the result.
+        keyed: what the numbers are for.
+
+    Returns:
+        Numbers [B, C, *shape] in [0, 1).
+    """
+    like = torch.zeros((), device=device)
+    rows = [[rand(shape, keyed_generator(seed, keyed, chunk), like) for chunk in chunks] for seed in seeds]
     return torch.stack([torch.stack(row) for row in rows])

@@ -36,13 +36,17 @@ class StepWeights(NamedTuple):
         )
 
 
-class SamplingStep(nn.Module):
-    """A graph of fixed shapes, without a word to the host; where compiling is asked for, this is what is compiled."""
+class FixedStep(nn.Module):
+    """A part of sampling that is compiled where compiling is asked for. It has no weights of its own."""
 
     @property
     def is_compiled(self) -> bool:
         """Whether calls are compiled, so that shapes should not change."""
         return self._compiled_call_impl is not None
+
+
+class SamplingStep(FixedStep):
+    """A graph of fixed shapes, without a word to the host."""
 
     def forward(
         self,
@@ -81,6 +85,6 @@ class SamplingStep(nn.Module):
         bias.index_fill_(3, slot, 0.0)
         turn = turns.index_select(0, slot).unsqueeze(0)
         hidden = run_trunk(weights.trunk, cache, x.unsqueeze(1), slot, turn, bias[..., :reach]).squeeze(1)
-        digits = draw_digits(weights.head, hidden, uniform, filters, guidance, known)
+        digits, _ = draw_digits(weights.head, hidden, uniform, filters, guidance, known)
         embedded = F.embedding(digits + weights.first_row, weights.table).sum(1) + place
         return digits, embedded if guidance is None else embedded.repeat_interleave(len(guidance), 0)

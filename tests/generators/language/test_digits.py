@@ -93,9 +93,10 @@ def test_digits_are_drawn_one_after_the_other_with_the_probabilities_of_all_at_o
     draw_digit = draw.draw_digit
     monkeypatch.setattr(draw, "draw_digit", lambda logits, *rest: (steps.append(logits), draw_digit(logits, *rest))[1])
     filters = draw.DigitFilter.of(TokenSampling(), hidden)
-    digits = draw.draw_digits(draw.head_weights(head), hidden, torch.rand(3, len(FLAT)), filters, None)
+    digits, logits = draw.draw_digits(draw.head_weights(head), hidden, torch.rand(3, len(FLAT)), filters, None)
     torch.testing.assert_close(torch.stack(steps, 1), head(hidden, digits), atol=1e-4, rtol=1e-4)
+    assert torch.equal(logits, torch.stack(steps, 1))
     known = torch.full_like(digits, -1)
     known[:, 2] = 1
-    again = draw.draw_digits(draw.head_weights(head), hidden, torch.rand(3, len(FLAT)), filters, None, known)
+    again, _ = draw.draw_digits(draw.head_weights(head), hidden, torch.rand(3, len(FLAT)), filters, None, known)
     assert (again[:, 2] == 1).all()

@@ -82,7 +82,8 @@ def test_filters_keep_the_likeliest_and_their_proportions() -> None:
     two = torch.tensor([0, p[1], 0, p[3], 0]) / (p[1] + p[3])
     torch.testing.assert_close(frequencies(LOGITS, top_k=2), two, atol=1e-3, rtol=0)
     torch.testing.assert_close(frequencies(LOGITS, top_p=float(p[1]) + 0.01), two, atol=1e-3, rtol=0)
-    for options in ({"top_k": 1}, {"top_p": 1e-9}, {"temperature": 0.0}):
+    torch.testing.assert_close(frequencies(LOGITS, min_p=float(p[3] / p[1]) - 0.01), two, atol=1e-3, rtol=0)
+    for options in ({"top_k": 1}, {"top_p": 1e-9}, {"temperature": 0.0}, {"min_p": 1.0}):
         assert frequencies(LOGITS, **options).tolist() == [0, 1, 0, 0, 0]
     torch.testing.assert_close(frequencies(LOGITS, top_k=99), p, atol=1e-3, rtol=0)
 

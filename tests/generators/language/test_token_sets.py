@@ -201,6 +201,60 @@ def test_an_item_does_not_depend_on_the_batch_and_lengths_differ(model: TokenSet
     assert not torch.equal(together, again)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("options", [{"num_passes": 2}, {"num_passes": 3, "order": "random", "guidance_scale": 2.0}])
+def test_streamed_is_whole_and_goes_on_beyond_the_context(model: TokenSetLM, options: dict[str, Any]) -> None:
+    def stream(blocks: list[int]) -> Tensor:
+        opened = model.open_stream(
+            ASKED, sampling=model.make_sampling(options), generator=torch.Generator().manual_seed(0)
+        )
+        assert opened.block_samples == 20
+        return torch.cat([opened.next_block(chunks) for chunks in blocks], 1)
+
+    whole = sample(model, ASKED, [115, 115], **options).tokens  # six chunks, as many as the context holds
+    assert whole is not None
+    assert torch.equal(stream([1] * 6), whole)
+    longer = stream([4, 3, 7])
+    assert torch.equal(longer[:, : whole.shape[1]], whole)
+    assert longer.shape == (2, 56, 2)
+    assert longer[:, 24:].unique(dim=1).shape[1] > 8
+    assert (longer < torch.tensor(SPEC.codebook_sizes)).all()
+
+
+def test_a_stream_of_sets_changes_at_the_next_block(model: TokenSetLM) -> None:
+    def blocks(conditions: Conditions, temperature: float = 1.0) -> list[Tensor]:
+        stream = model.open_stream(ASKED, generator=torch.Generator().manual_seed(0))
+        first = stream.next_block(2)
+        stream.conditions = conditions
+        stream.sampling = replace(stream.sampling, temperature=temperature)
+        return [first, stream.next_block(1)]
+
+    base, prompted, colder = blocks(ASKED), blocks(Conditions.of(["a", "c"], 1.0)), blocks(ASKED, 0.0)
+    assert torch.equal(base[0], prompted[0])
+    assert torch.equal(base[1][0], prompted[1][0])
+    assert not torch.equal(base[1][1], prompted[1][1])
+    assert not torch.equal(base[1], colder[1])
+    stream = model.open_stream(ASKED)
+    stream.conditions = ASKED.replaced(mood=["calm", "calm"])
+    with pytest.raises(ValueError, match="made without mood"):
+        stream.next_block()
+
+
+def test_a_compiled_pass_has_one_shape_and_gives_the_same(model: TokenSetLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sample(model, ASKED, [115, 50], num_passes=2).tokens
+    shapes: set[tuple[torch.Size, ...]] = set()
+    forward = model.set_pass.forward
+
+    def watched(weights: Any, cache: Any, x: Tensor, slots: Tensor, turns: Tensor, bias: Tensor) -> Tensor:
+        shapes.add((x.shape, slots.shape, turns.shape, bias.shape))
+        return forward(weights, cache, x, slots, turns, bias)
+
+    monkeypatch.setattr(model.set_pass, "forward", watched)
+    model.set_pass.compile(backend="eager")
+    assert model.compiled_parts == [model.set_pass]
+    assert torch.equal(sample(model, ASKED, [115, 50], num_passes=2).tokens, whole)  # type: ignore[arg-type]
+    assert len(shapes) == 1
+
+
 def test_a_recording_is_varied_inside_its_chunks(model: TokenSetLM) -> None:
     tokens = draw_tokens(2)
     keep = torch.ones(1, 4, dtype=torch.bool)
@@ -248,8 +302,6 @@ def test_what_cannot_be_had_is_refused(model: TokenSetLM) -> None:
         sample(model, ASKED, [75, 30], num_passes=0)
     with pytest.raises(ValueError, match="choice_temperature must be 0 or more"):
         sample(model, ASKED, [75, 30], choice_temperature=-1.0)
-    with pytest.raises(ValueError, match="cannot stream"):
-        model.open_stream(ASKED)
     with pytest.raises(ValueError, match="chunks of several tokens"):
         replace(CONFIG, patch_frames=2)
     with pytest.raises(ValueError, match="in_order_prob is a probability"):
