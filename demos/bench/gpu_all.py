@@ -99,7 +99,7 @@ def codec_rows(bench: Bench, sizes: Sizes, name: str, precision: str, compiled: 
         for job, call in codec_calls(codec, seconds, bench.device).items():
             figures = bench.time(call)
             row = {"job": job, "length_s": seconds, "rtf": figures["seconds"] / seconds, **figures}
-            yield row if compiled else {**row, "host_reads": host_reads(call)}
+            yield row if compiled else {**row, "host_reads": host_reads(call, bench.device.type)}
             if job == "encode" and seconds == sizes.lengths_s[0]:
                 yield {"job": "tokens", **agreement(bench, name, precision, codec, call().tokens.cpu())}
 
@@ -121,7 +121,7 @@ def dit_rows(bench: Bench, sizes: Sizes, dtype: torch.dtype, compiled: bool = Fa
         for job, calls in dit_speed.contenders(*sizes.dit, compiled=compiled).items():
             row = {"job": job, "items": sizes.dit[2], **bench.medians(calls)}
             row |= {f"{name}_peak_mb": bench.time(call).get("peak_mb") for name, call in calls.items() if bench.cuda}
-            yield row if compiled else {**row, "host_reads": host_reads(calls["ours"])}
+            yield row if compiled else {**row, "host_reads": host_reads(calls["ours"], bench.device.type)}
 
 
 def lm_rows(bench: Bench, sizes: Sizes, dtype: torch.dtype, compiled: bool = False) -> Iterator[Row]:
@@ -137,7 +137,8 @@ def lm_rows(bench: Bench, sizes: Sizes, dtype: torch.dtype, compiled: bool = Fal
         timed = {name: bench.time(call) for name, call in runs.items()}
         row = {f"{name}_{key}": value for name, made in timed.items() for key, value in made.items()}
         speed = {f"{name}_tokens_per_s": batch * frames / made["seconds"] for name, made in timed.items()}
-        yield {"batch": batch, **speed, **row, **({} if compiled else {"host_reads": host_reads(runs["ours"])})}
+        reads = {} if compiled else {"host_reads": host_reads(runs["ours"], bench.device.type)}
+        yield {"batch": batch, **speed, **row, **reads}
 
 
 def attention_rows(bench: Bench, sizes: Sizes, backend: str) -> Iterator[Row]:

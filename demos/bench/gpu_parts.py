@@ -22,25 +22,40 @@ from latentune.core.files import write_json
 logger = logging.getLogger("gpu_all")
 Row = dict[str, Any]
 Call = Callable[[], Any]
-READS = {torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal}
+READS = {torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal, torch.ops.aten.index}
 
 
 class HostReads(TorchDispatchMode):
-    """Counts calls for which the host waits for a GPU: values that it reads, and shapes that depend on values."""
+    """Counts calls for which the host waits for a device: values of it that are read, shapes that depend on them, and
+    copies that block.
 
-    count = 0
+    A CPU as the device stands in for a GPU, except for copies.
+    """
+
     supports_higher_order_operators = True  # compiled FlexAttention, of whose inside nothing is counted
 
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device, self.count = device, 0
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        masks = func.overloadpacket is torch.ops.aten.index and any(
-            index is not None and index.dtype == torch.bool for index in args[1]
-        )
-        self.count += masks or func.overloadpacket in READS
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        self.count += self._waits(func.overloadpacket, args, kwargs or {}, result)
+        return result
+
+    def _waits(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
+        if operation is torch.ops.aten.index and all(i is None or i.dtype != torch.bool for i in args[1]):
+            return False
+        if operation in READS:
+            return bool(args[0].device.type == self.device)
+        if operation is torch.ops.aten._to_copy:
+            ends = {args[0].device.type, result.device.type}
+            return len(ends) == 2 and self.device in ends and not kwargs.get("non_blocking", False)
+        return False
 
 
-def host_reads(call: Call) -> int:
-    with HostReads() as counter:
+def host_reads(call: Call, device: str = "cpu") -> int:
+    with HostReads(device) as counter:
         call()
     return counter.count
 

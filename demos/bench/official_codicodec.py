@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from latentune.tokenizers.codicodec.config import CoDiCodecConfig
-from latentune.tokenizers.codicodec.decoding import PROMPT_DRAW
+from latentune.tokenizers.codicodec.noise import PROMPT_DRAW
 
 RESAMPLING_CODES = {(2, 2): 0, (4, 1): 1, (2, 1): 2, (1, 2): 3}
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from bench_scripts import BENCH
 from torch._dynamo.testing import CompileCounter
+
+from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
+from latentune.tokenizers.codicodec.noise import SeededNoise
 
 
 @pytest.fixture
@@ -52,6 +56,36 @@ def test_host_reads_are_counted(script: ModuleType) -> None:
     x = torch.arange(3.0)
     assert script.host_reads(lambda: x[x > 1].sum().item()) == 2
     assert script.host_reads(lambda: x + 1) == 0
+    assert script.host_reads(lambda: x[x > 1].sum().item(), "meta") == 0
+    assert script.host_reads(lambda: x.to("meta"), "meta") == 1
+    assert script.host_reads(lambda: x.to("meta", non_blocking=True), "meta") == 0
+
+
+@pytest.mark.parametrize("mode", ["parallel", "autoregressive"])
+def test_decoding_with_codicodec_waits_for_nothing(
+    script: ModuleType, mode: Literal["parallel", "autoregressive"]
+) -> None:
+    """The meta device stands in for a GPU: a value of it that is read is an error, and copies to it are seen."""
+    config = CoDiCodecConfig.tiny()
+    codec = CoDiCodec(config).eval().to("meta")
+    values = torch.zeros(2, 7, config.num_summaries, len(config.levels), device="meta")
+    noise = SeededNoise(config, 2, None)
+    pieces: list[Any] = []
+    with torch.no_grad():
+        decode = lambda: pieces.extend(codec._pieces(values, [7, 4], mode, 3, 3, noise))  # noqa: E731
+        assert script.host_reads(decode, "meta") == 0
+    assert len(pieces) == 2 + 7 + 4
+
+
+def test_codicodec_reads_no_more_values_for_more_audio(script: ModuleType, tiny_codec: CoDiCodec) -> None:
+    spec, reads = tiny_codec.spec, set()
+    for chunks in (2, 7):
+        audio = torch.zeros(1, spec.channels, spec.max_samples(chunks))
+        latents = torch.zeros(1, chunks * spec.chunk_latents, spec.latent_dim)
+        encode = partial(tiny_codec.encode, audio, spec.sample_rate, max_chunks=3)
+        decode = partial(tiny_codec.decode, latents=latents, steps=1, max_chunks=3)
+        reads.add((script.host_reads(encode), script.host_reads(decode)))
+    assert len(reads) == 1
 
 
 def test_a_second_call_makes_no_new_graph(script: ModuleType) -> None:

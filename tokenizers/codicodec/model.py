@@ -22,9 +22,11 @@ from ..inputs import (
     prepare_streams,
     refuse_options,
 )
+from .autoregressive import decode_autoregressive
 from .config import CoDiCodecConfig
-from .decoding import Noise, SeededNoise, decode_autoregressive, decode_parallel
 from .network import Denoiser, Encoder, Upsampler
+from .noise import Noise, SeededNoise
+from .parallel import decode_parallel
 from .pieces import Piece, joined
 from .spectrum import audio_to_spectrogram
 from .stream import StreamDecoder, StreamEncoder
@@ -178,11 +180,15 @@ class CoDiCodec(AudioTokenizer):
         audio = torch.nn.functional.pad(audio, (self.lead_samples, max(0, whole - audio.shape[-1] - self.lead_samples)))
         # each chunk reads one hop of the next one: its last frame's window reaches that far
         windows = audio.unfold(-1, config.chunk_samples + config.stft_hop_samples, config.chunk_samples)
-        for part in owned.split(self._chunk_bound(max_chunks) or len(owned)):
-            item, chunk = part.unbind(-1)
-            values = self.encode_chunks(audio_to_spectrogram(windows[item, :, chunk], config))
-            latents[item, chunk] = self.values_to_latents(values)
-            tokens[item, chunk] = self.values_to_tokens(values).unsqueeze(-1)
+        item, chunk = owned.unbind(-1)
+        values = torch.cat(
+            [
+                self.encode_chunks(audio_to_spectrogram(windows[part[:, 0], :, part[:, 1]], config))
+                for part in owned.split(self._chunk_bound(max_chunks) or len(owned))
+            ]
+        )
+        latents[item, chunk] = self.values_to_latents(values)
+        tokens[item, chunk] = self.values_to_tokens(values).unsqueeze(-1)
         return Encoded(latents=latents.flatten(1, 2), tokens=tokens.flatten(1, 2), lengths_samples=lengths)
 
     @torch.no_grad()
@@ -227,9 +233,10 @@ class CoDiCodec(AudioTokenizer):
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
         if noise is None:
             noise = SeededNoise(self.settings, len(values), generator)
-        audio = values.new_zeros(len(values), self.settings.channels, int(lengths.max()))
+        ends = lengths.tolist()
+        audio = values.new_zeros(len(values), self.settings.channels, max(ends))
         for item, start, piece in self._pieces(values, counts, mode, steps, max_chunks, noise):
-            own = piece[:, : max(0, int(lengths[item]) - start)]
+            own = piece[:, : max(0, ends[item] - start)]
             audio[item, :, start : start + own.shape[-1]] = own
         return decoded_level(audio, gain_db)
 

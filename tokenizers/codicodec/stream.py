@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...layers.audio import check_audio, to_channels
 from ..base import Encoded
-from .decoding import SeededNoise, next_chunk
+from .autoregressive import next_chunk
+from .noise import SeededNoise
 from .spectrum import audio_to_spectrogram, spectrogram_to_audio
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentune.core.errors import CheckpointError
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
-from latentune.tokenizers.codicodec.decoding import pairing
+from latentune.tokenizers.codicodec.parallel import pairing
 from latentune.tokenizers.load import load_tokenizer
 
 RATE = 48000
@@ -54,10 +54,10 @@ def test_a_bound_on_chunks_changes_nothing(tiny_codec: CoDiCodec, max_chunks: in
 
 def test_a_bound_keeps_the_working_set_flat(tiny_codec: CoDiCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the signal, at most max_chunks + steps + 1 chunks are alive and no call sees more than the bound."""
-    from latentune.tokenizers.codicodec import decoding
+    from latentune.tokenizers.codicodec import parallel
 
     alive, seen = [], []
-    run, denoiser = decoding._Work.run, tiny_codec.denoiser.forward
+    run, denoiser = parallel._Work.run, tiny_codec.denoiser.forward
 
     def watched(self, step, max_chunks):  # type: ignore[no-untyped-def]
         alive.append(len(self.alive))
@@ -67,7 +67,7 @@ def test_a_bound_keeps_the_working_set_flat(tiny_codec: CoDiCodec, monkeypatch: 
         seen.append(noisy.shape[0] * noisy.shape[1])
         return denoiser(noisy, *arguments, **options)
 
-    monkeypatch.setattr(decoding._Work, "run", watched)
+    monkeypatch.setattr(parallel._Work, "run", watched)
     monkeypatch.setattr(tiny_codec.denoiser, "forward", counted)
     latents = noise(1, 40 * tiny_codec.spec.chunk_latents, tiny_codec.spec.latent_dim)
     tiny_codec.decode(latents=latents, steps=3, max_chunks=4)
