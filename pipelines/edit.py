@@ -108,7 +108,7 @@ def edit_audio(config: EditConfig, *, pipeline: GenerationPipeline | None = None
     elif config.extend is not None:
         result = pipeline.continue_(audio, rate, extra_s=config.extend, **call)
     elif config.vary is not None:
-        result = pipeline.vary(audio, rate, strength=config.vary, **call)
+        result = pipeline.vary(audio, rate, strength=config.vary, decode=False, **call)
     else:
         result = pipeline.loop(audio, rate, join_s=config.join_s, **call)
     return _write(config, pipeline, result)
@@ -116,7 +116,7 @@ def edit_audio(config: EditConfig, *, pipeline: GenerationPipeline | None = None
 
 def _write(config: EditConfig, pipeline: GenerationPipeline, result: AudioOutput) -> dict[str, Any]:
     output = Path(config.output)
-    write_audio(output, result.item(0), result.sample_rate, config.subtype)
+    write_audio(output, result.pieces(0), result.sample_rate, config.subtype)
     record = {
         **config_to_dict(config),
         "audio_sha256": file_sha256(Path(config.audio)),

@@ -25,6 +25,7 @@ from ..core.storage import place_of
 from ..generators.conditioning.frozen import FrozenSource
 from ..generators.conditions import is_given
 from ..tokenizers.base import AudioTokenizer
+from ..tokenizers.inputs import check_encode_options
 from ..tokenizers.load import load_tokenizer
 from .data.audio.find import AudioSource
 from .data.importers.pre_encoded import LatentSource
@@ -66,6 +67,11 @@ class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
     )
     tokenizer: str = option(
         "melcodec-music", "Tokenizer to encode with: a shipped or official name, a folder, or a hub id."
+    )
+    tokenizer_options: dict[str, Any] = option(
+        factory=dict,
+        help="Option of loading the tokenizer, such as semantic=FOLDER for official weights of NeuCodec.",
+        name="tokenizer-option",
     )
     path_column: str | None = option(
         None,
@@ -180,7 +186,9 @@ def encode_dataset(
 
     Raises:
         AudioError: nothing could be encoded, or something could not and `strict` is set.
-        ConfigError: tokens are wanted, but the codec has none; or `captions` name an unknown encoder or column.
+        ConfigError: tokens are wanted, but the codec has none; an option that its `encode` does not have; or `captions`
+            name an unknown encoder or column.
+        TypeError: an option of loading that the tokenizer does not have.
         CheckpointError: an encoder of `captions` cannot be loaded.
         InUseError: another process encodes into the folder with other settings.
         EngineError: a shard of which workers die.
@@ -244,7 +252,8 @@ def _refuse_shared_url(config: EncodeConfig) -> None:
 def _load_codec(config: EncodeConfig, tokenizer: AudioTokenizer | None, engine: Engine) -> tuple[AudioTokenizer, str]:
     """Returns the codec of this process, and what it was loaded from."""
     origin = config.tokenizer if tokenizer is None else _origin(tokenizer)
-    codec = load_tokenizer(config.tokenizer) if tokenizer is None else tokenizer
+    codec = load_tokenizer(config.tokenizer, **config.tokenizer_options) if tokenizer is None else tokenizer
+    check_encode_options(codec, config.encode_options)
     if "tokens" in config.streams and not codec.spec.tokens_per_frame:
         raise ConfigError(f"this {codec.spec.name} has no quantizer and so no tokens: set streams to [latents]")
     # workers have devices of their own, which this machine may not have
@@ -304,7 +313,9 @@ def _worker_maker(
     # what auto meant here is what every worker does, so that all shards are alike
     compute = ComputeConfig(precision=PRECISIONS[codec.dtype], compile=config.compile)
     chosen = named if engine.remote and given is None else codec
-    return partial(make_encode_worker, job=job, tokenizer=chosen, compute=compute)
+    return partial(
+        make_encode_worker, job=job, tokenizer=chosen, tokenizer_options=config.tokenizer_options, compute=compute
+    )
 
 
 def _origin(tokenizer: AudioTokenizer) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -120,7 +120,8 @@ def sample_to_folder(
 ) -> list[dict[str, Any]]:
     """Samples every prompt and writes `000_a-prompt.wav`, `.png` and `.json` for each sample.
 
-    Each JSON holds what is needed to repeat the sample; `sample.json` holds the config of the whole call and lists the
+    A sample is written as it is decoded, so that its audio is whole in memory only where a spectrogram is drawn. Each
+    JSON holds what is needed to repeat the sample; `sample.json` holds the config of the whole call and lists the
     files. A second call with the same folder replaces the files that the first one lists.
 
     Args:
@@ -168,6 +169,7 @@ def sample_to_folder(
             **{**call, "conditions": _heard(call["conditions"], pipeline)},
             generator=torch.Generator().manual_seed(seed),
             given=prefix,
+            decode=False,
             decode_options=config.decode_options,
             **options,
         )
@@ -176,7 +178,7 @@ def sample_to_folder(
         for row, line in enumerate(batch):
             name = names[start + row]
             record = {"file": f"{name}.wav", **facts, "prompt": line.text, "seed": seed, "row": row, "call": call}
-            _write_sample(folder.path / name, result.item(row), result.sample_rate, record, config.subtype, draw)
+            _write_sample(folder.path / name, result.pieces(row), result.sample_rate, record, config.subtype, draw)
             records.append(record)
             logger.info("wrote %s", folder.path / f"{name}.wav")
         if progress is not None:
@@ -257,12 +259,13 @@ def _draws_spectrograms(config: SampleConfig) -> bool:
 
 
 def _write_sample(
-    stem: Path, audio: Tensor, sample_rate: int, record: dict[str, Any], subtype: str, draw: bool
+    stem: Path, pieces: Iterator[Tensor], sample_rate: int, record: dict[str, Any], subtype: str, draw: bool
 ) -> None:
-    """Writes one sample. The JSON comes last: where it is, the other files are whole."""
-    write_audio(stem.with_name(f"{stem.name}.wav"), audio, sample_rate, subtype)
+    """Writes one sample as it is decoded. The JSON comes last: where it is, the other files are whole."""
+    wav = stem.with_name(f"{stem.name}.wav")
+    write_audio(wav, pieces, sample_rate, subtype)
     if draw:
         from .data.audio.spectrogram import spectrogram_png
 
-        spectrogram_png(stem.with_name(f"{stem.name}.png"), audio, sample_rate)
+        spectrogram_png(stem.with_name(f"{stem.name}.png"), *read_audio(wav))
     write_json(stem.with_name(f"{stem.name}.json"), record)

@@ -1,4 +1,4 @@
-"""The interface of every audio tokenizer: its sizes (`TokenizerSpec`), its output (`Encoded`) and its methods.
+"""The interface of every audio tokenizer: its output (`Encoded`), its live streams and its methods.
 
 Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames, Q
 codebooks.
@@ -6,114 +6,21 @@ codebooks.
 
 from __future__ import annotations
 
-import inspect
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..core.config import refuse_unknown
-from ..core.configured import ConfiguredModel
-from ..core.errors import CheckpointError
-from ..core.hub import HUB_OPTIONS, Source
-from ..layers.bits import entry_bits
-from .cards import place_of
-from .layouts import own_config
+from .pretrained import PretrainedTokenizer
+from .spec import TokenizerSpec
+
+__all__ = ["STREAMS", "AudioTokenizer", "Encoded", "Stream", "StreamState", "TokenizerSpec"]
 
 Stream = Literal["latents", "tokens"]
 STREAMS: tuple[Stream, ...] = ("latents", "tokens")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerSpec:
-    """Rates and sizes of a tokenizer's two streams: all that a dataset or a generator needs to know about it."""
-
-    name: str  # codec family, such as "codicodec"
-    sample_rate: int  # Hz, of the audio the codec works on
-    channels: int  # audio channels the codec works on
-    hop_samples: int  # audio samples per latent frame
-    latent_dim: int  # D
-    levels: tuple[tuple[int, ...], ...]  # per codebook, FSQ levels of each digit, least significant digit first
-    token_hop_samples: int  # audio samples per token frame; need not be the hop of a latent frame
-    chunk_latents: int = 1  # latent frames per chunk; a stream always holds whole chunks
-    chunk_tokens: int = 1  # token frames per chunk
-    overlap_samples: int = 0  # how far the last chunk's window reaches beyond its own hop
-
-    def __post_init__(self) -> None:
-        if self.chunk_latents * self.hop_samples != self.chunk_tokens * self.token_hop_samples:
-            raise ValueError(
-                f"a chunk of {self.chunk_latents} latents x {self.hop_samples} samples is not one of "
-                f"{self.chunk_tokens} tokens x {self.token_hop_samples} samples"
-            )
-
-    @property
-    def latent_rate_hz(self) -> float:
-        return self.sample_rate / self.hop_samples
-
-    @property
-    def token_rate_hz(self) -> float:
-        return self.sample_rate / self.token_hop_samples
-
-    @property
-    def chunk_samples(self) -> int:
-        return self.chunk_latents * self.hop_samples
-
-    @property
-    def codebook_sizes(self) -> tuple[int, ...]:
-        return tuple(math.prod(levels) for levels in self.levels)
-
-    @property
-    def tokens_per_frame(self) -> int:
-        """Q, the number of codebooks."""
-        return len(self.levels)
-
-    @property
-    def bitrate_bps(self) -> float:
-        """Bits per second that the token stream can carry at most, log2(size) per token (arXiv 2411.19842, eq. 5)."""
-        return self.token_rate_hz * sum(math.log2(size) for size in self.codebook_sizes)
-
-    @property
-    def packed_bitrate_bps(self) -> float:
-        """Bits per second of tokens packed in whole bits, ceil(log2(size)) per token: the rates that papers quote.
-
-        400, 700, 1000 and 625 for the presets of Stable Codec, where `bitrate_bps` is 388, 697, 951 and 613.
-        """
-        return self.token_rate_hz * sum(map(entry_bits, self.codebook_sizes))
-
-    def num_chunks(self, num_samples: int) -> int:
-        """Returns the number of chunks that contain `num_samples` samples at `sample_rate`; at least one.
-
-        Raises:
-            ValueError: fewer than 1 sample.
-        """
-        if num_samples < 1:
-            raise ValueError(f"audio of {num_samples} samples: at least 1 is needed")
-        return max(1, math.ceil((num_samples - self.overlap_samples) / self.chunk_samples))
-
-    def nearest_chunks(self, duration_s: float) -> int:
-        """Returns the number of whole chunks whose hops are nearest to `duration_s` seconds; at least one."""
-        return max(1, round(duration_s * self.sample_rate / self.chunk_samples))
-
-    def max_samples(self, num_chunks: int) -> int:
-        """Returns the largest number of samples that `num_chunks` chunks contain: the inverse of `num_chunks`."""
-        return num_chunks * self.chunk_samples + self.overlap_samples
-
-    def num_latents(self, num_samples: int) -> int:
-        """Returns T, the latent frames that contain `num_samples` samples."""
-        return self.num_chunks(num_samples) * self.chunk_latents
-
-    def num_tokens(self, num_samples: int) -> int:
-        """Returns T', the token frames that contain `num_samples` samples."""
-        return self.num_chunks(num_samples) * self.chunk_tokens
-
-    def resampled_length(self, num_samples: int, sample_rate: int) -> int:
-        """Returns the samples at the codec's rate that `num_samples` samples at `sample_rate` become; at least one."""
-        return max(1, round(num_samples * self.sample_rate / sample_rate))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +45,7 @@ class StreamState(Protocol):
         ...
 
 
-class AudioTokenizer(ConfiguredModel):
+class AudioTokenizer(PretrainedTokenizer):
     """An audio codec as a tokenizer with a continuous and a discrete stream from one encoder.
 
     The two streams are images of each other up to quantisation: `latents_to_tokens(tokens_to_latents(t)) == t`.
@@ -156,93 +63,6 @@ class AudioTokenizer(ConfiguredModel):
             "latents": f"{spec.latent_dim} dimensions at {spec.latent_rate_hz:.4g} Hz",
             "tokens": f"{spec.token_rate_hz:.4g} Hz, codebooks: {sizes}; {spec.bitrate_bps:.0f} bit/s",
         }
-
-    @property
-    def licence(self) -> str:
-        """The licence of the weights, kept in config.json; it is written into datasets and model cards."""
-        licence: str = self.config.get("_licence", "unknown")
-        return licence
-
-    @licence.setter
-    def licence(self, name: str) -> None:
-        self.register_to_config(_licence=name)
-
-    @classmethod
-    def from_pretrained(cls, path: str | Path, **options: Any) -> Self:
-        """Loads a tokenizer of this class in eval mode: one that `save_pretrained` wrote, or official weights.
-
-        `AudioTokenizer.from_pretrained` loads a tokenizer of any class, as `load_tokenizer` does.
-
-        Args:
-            path: a folder, a file of official weights, a hub id, or a shipped or official name.
-            options: `torch_dtype`, `device_map`, those of the hub (`revision`, `subfolder`, `cache_dir`, `token`,
-                `local_files_only`, `force_download`), and for official weights the codec's own.
-
-        Returns:
-            The tokenizer.
-
-        Raises:
-            CheckpointError: nothing usable is there, or keys do not fit (named).
-        """
-        if cls is AudioTokenizer:
-            from .load import load_tokenizer
-
-            loaded: Self = load_tokenizer(path, **options)  # type: ignore[assignment]  # any class is this one's
-            return loaded
-        source = Source(place_of(path), {name: options[name] for name in HUB_OPTIONS if name in options})
-        if own_config(source) is None:
-            return cls.from_official(path, **options)
-        if source.is_remote:
-            return super().from_pretrained(source.place, **options)
-        return super().from_pretrained(source.folder, **{k: v for k, v in options.items() if k != "subfolder"})
-
-    @classmethod
-    def from_official(
-        cls, path: str | Path, *, torch_dtype: torch.dtype | str | None = None, device_map: Any = None, **options: Any
-    ) -> Self:
-        """Loads weights in an official format of the codec, in eval mode.
-
-        Args:
-            path: a file, a folder, a hub id, or an official name.
-            torch_dtype: of the weights; None: float32.
-            device_map: the device of the whole network; None: the CPU.
-            options: those of the hub (`revision`, `subfolder`, `cache_dir`, `token`, `local_files_only`,
-                `force_download`); and the codec's own.
-
-        Returns:
-            The tokenizer.
-
-        Raises:
-            CheckpointError: nothing is there, it has another format, or keys do not fit (named).
-            TypeError: an unknown option.
-        """
-        hub_options = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
-        source = Source(place_of(path), hub_options)
-        if own_config(source) is not None:
-            return cls.from_pretrained(path, torch_dtype=torch_dtype, device_map=device_map, **hub_options)
-        own = [name for name in inspect.signature(cls.read_official).parameters if name != "source"]
-        refuse_unknown(options, own, f"{cls.__name__}.from_official", [*HUB_OPTIONS, "torch_dtype", "device_map"])
-        loaded: Self = cls.read_official(source, **options).eval()
-        loaded.place(torch_dtype, device_map)
-        return loaded
-
-    @classmethod
-    def read_official(cls, source: Source) -> Self:
-        """Builds the tokenizer with official weights, in float32 on the CPU; the codec's options are its arguments.
-
-        Raises:
-            CheckpointError: nothing is there, it has another format, or keys do not fit (named).
-        """
-        raise CheckpointError(f"{source} holds no {cls.__name__} that save_pretrained wrote, its only format")
-
-    @classmethod
-    def official_version(cls, source: Source) -> type[AudioTokenizer]:
-        """Returns the class that official weights are of: this one, or another version of the same codec.
-
-        Raises:
-            CheckpointError: nothing is there, or it has another format.
-        """
-        return cls
 
     @property
     def compiled_parts(self) -> Sequence[nn.Module]:
@@ -295,7 +115,8 @@ class AudioTokenizer(ConfiguredModel):
             lengths_samples: [B], as `encode` returned it; the result then has the length of the longest item and zeros
                 beyond each item's own.
             gain_db: [B], as `encode` returned it; it is undone, so that the audio has its own level again.
-            generator: source of randomness, for codecs whose decoder draws noise.
+            generator: source of randomness, for codecs whose decoder draws noise; each item takes one seed from it, in
+                their order.
             options: of the codec.
 
         Returns:

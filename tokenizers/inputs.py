@@ -120,6 +120,20 @@ def prepare_item(
     return values[:, : counts[0]], int(lengths[0])
 
 
+def finished(audio: Tensor, lengths: Tensor, gain_db: Tensor | None) -> Tensor:
+    """Returns decoded audio as the length of the longest item, in [-1, 1], with zeros beyond each item's own.
+
+    Args:
+        audio: [B, C, N], not clipped; perhaps longer than every item.
+        lengths: [B] samples of each item.
+        gain_db: [B] gain of `encode` to undo; None: there is none.
+
+    Returns:
+        [B, C, max(lengths)].
+    """
+    return decoded_level(silence_beyond(audio[..., : int(lengths.max())], lengths), gain_db)
+
+
 @torch.no_grad()
 def finished_pieces(pieces: Iterable[Tensor], num_samples: int, gain_db: Tensor | None) -> Iterator[Tensor]:
     """Yields the pieces of one item as audio in [-1, 1].
@@ -185,20 +199,32 @@ def decode_lengths(spec: TokenizerSpec, batch: int, num_chunks: int, lengths: Te
     return lengths.cpu()
 
 
-def refuse_options(options: Mapping[str, Any], method: Callable[..., Any]) -> None:
-    """Raises TypeError for options that a method of a codec, such as its `decode`, does not have of its own."""
+def refuse_options(options: Mapping[str, Any], method: Callable[..., Any], name: str | None = None) -> None:
+    """Raises TypeError for options that a method of a codec, such as its `decode`, does not have of its own.
+
+    The message names the method, or `name`.
+    """
     common = inspect.signature(getattr(AudioTokenizer, method.__name__)).parameters
     own = inspect.signature(method).parameters.values()
     known = [p.name for p in own if p.kind is p.KEYWORD_ONLY and p.name not in common]
-    refuse_unknown(options, known, method.__qualname__)
+    refuse_unknown(options, known, name or method.__qualname__)
 
 
 def check_decode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) -> None:
     """Raises ConfigError for options that the tokenizer's `decode` does not have, or values that they cannot have."""
+    _check_options(tokenizer.decode, options)
+
+
+def check_encode_options(tokenizer: AudioTokenizer, options: Mapping[str, Any]) -> None:
+    """Raises ConfigError for options that the tokenizer's `encode` does not have, or values that they cannot have."""
+    _check_options(tokenizer.encode, options)
+
+
+def _check_options(method: Callable[..., Any], options: Mapping[str, Any]) -> None:
     try:
-        refuse_options(options, tokenizer.decode)
+        refuse_options(options, method)
     except TypeError as error:
         raise ConfigError(str(error)) from error
-    hints = get_type_hints(tokenizer.decode)
+    hints = get_type_hints(method) if options else {}
     for name, value in options.items():
         convert_value(value, hints[name], name)

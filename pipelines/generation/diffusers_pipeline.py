@@ -12,14 +12,14 @@ from typing import Any, Self
 
 import torch
 from diffusers.pipelines.pipeline_utils import AudioPipelineOutput, DiffusionPipeline
-from torch import Tensor
 
 from ...core.config import build_config, config_to_dict
 from ...core.model_card import CARD_FILE, make_card, push_with_card
-from ...generators.base import Generated, LatentGenerator
+from ...generators.base import LatentGenerator
 from ...tokenizers.base import AudioTokenizer
+from .decoded import AudioOutput, Decoding
 from .load import load_pipeline
-from .pipeline import AudioOutput, GenerationPipeline
+from .pipeline import GenerationPipeline
 from .saved import PipelineDefaults
 
 OUTPUT_TYPES = ("np", "pt", "latent")
@@ -104,7 +104,6 @@ class LatentunePipeline(DiffusionPipeline):
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
         given: dict[str, Any] = {"num_inference_steps": num_inference_steps, "negative_prompt": negative_prompt}
-        self.inner.decodes = output_type != "latent"
         made = self.inner(
             prompt,
             duration_s=duration_s,
@@ -112,6 +111,7 @@ class LatentunePipeline(DiffusionPipeline):
             generator=generator,
             guidance_scale=guidance_scale,
             callback=None if callback_on_step_end is None else self._steps(callback_on_step_end),
+            decode=output_type != "latent",
             **{name: value for name, value in given.items() if value is not None},
             **options,
         )
@@ -199,32 +199,15 @@ class LatentunePipeline(DiffusionPipeline):
 class _Onloading(GenerationPipeline):
     """Calls the hooks of `enable_model_cpu_offload` before a network is used."""
 
-    decodes = True
-
     @property
     def device(self) -> torch.device:
         _onload(self.generator)
         return super().device
 
-    def _decode(
-        self,
-        generated: Generated,
-        gain_db: Tensor | None,
-        prompts: list[str],
-        noise: torch.Generator,
-        options: Mapping[str, Any],
-    ) -> AudioOutput:
-        if self.decodes:
+    def _decode(self, decoding: Decoding, prompts: list[str], whole: bool) -> AudioOutput:
+        if whole:
             _onload(self.tokenizer)
-            return super()._decode(generated, gain_db, prompts, noise, options)
-        return AudioOutput(
-            audio=torch.empty(0),
-            sample_rate=self.spec.sample_rate,
-            lengths_samples=generated.lengths_samples,
-            prompts=prompts,
-            latents=generated.latents,
-            tokens=generated.tokens,
-        )
+        return super()._decode(decoding, prompts, whole)
 
 
 def _onload(model: Any) -> None:

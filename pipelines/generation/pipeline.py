@@ -1,49 +1,33 @@
 """A tokenizer and a generator made for each other: they turn prompts into audio.
 
-Shape letters: B batch, C audio channels, N audio samples, T latent frames, D latent width, T' token frames,
-Q codebooks.
+Shape letters: C audio channels, N audio samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from ...core.errors import MismatchError
 from ...core.random import draw_seed
-from ...generators.base import Generated, LatentGenerator, SamplingConfig
+from ...generators.base import LatentGenerator, SamplingConfig
 from ...generators.conditions import Conditions
 from ...generators.given import Given
 from ...tokenizers.base import AudioTokenizer, TokenizerSpec
 from .checks import RequestChecks
+from .decoded import AudioOutput, Decoding
 from .edits import AudioEdits
 from .given_audio import Audio, Regions, given_of
 from .items import lengths_in_samples, per_item, places, repeat, values_per_item
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
 from .stream import StreamSession
 
+__all__ = ["AudioOutput", "GenerationPipeline", "Prompt"]
+
 Prompt = str | Sequence[str]
-
-
-@dataclass(kw_only=True)
-class AudioOutput:
-    """The result of a call: one item for each prompt and repetition, in that order."""
-
-    audio: Tensor  # [B, C, N] in [-1, 1]; zeros beyond an item's own length
-    sample_rate: int  # Hz
-    lengths_samples: Tensor  # [B] int64
-    prompts: list[str]  # one per item
-    latents: Tensor | None = None  # [B, T, D], of a diffusion generator
-    tokens: Tensor | None = None  # [B, T', Q], of a language generator
-
-    def item(self, index: int) -> Tensor:
-        """Returns the audio [C, n] of one item, cut to its own length."""
-        return self.audio[index, :, : int(self.lengths_samples[index])]
 
 
 class GenerationPipeline(AudioEdits):
@@ -102,6 +86,7 @@ class GenerationPipeline(AudioEdits):
         given: Given | Audio | None = None,
         keep: Regions | None = None,
         callback: Callable[[int, int], None] | None = None,
+        decode: bool = True,
         decode_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> AudioOutput:
@@ -124,6 +109,8 @@ class GenerationPipeline(AudioEdits):
             keep: regions (start, end) of given audio in seconds, whose whole chunks are kept; by default all of it, so
                 that the items continue it, its last incomplete chunk being sampled again.
             callback: called with (steps done, steps in all) while the streams are sampled.
+            decode: decode all items at once. False leaves that to `AudioOutput.pieces`, which decodes an item in
+                pieces, as they are asked for; `AudioOutput.audio` then has no samples.
             decode_options: options of `tokenizer.decode`, such as `steps`.
             options: options of the generator's `sampling_class`, such as `num_inference_steps` or `temperature`.
 
@@ -155,35 +142,19 @@ class GenerationPipeline(AudioEdits):
             generator=generator,
             callback=callback,
         )
-        noise = torch.Generator().manual_seed(decode_seed)
+        # the whole item takes the level of the audio that it keeps
         gain_db = None if request is None else request.encoded.gain_db
-        return self._decode(generated, gain_db, prompts, noise, {**self.defaults.decode, **(decode_options or {})})
-
-    def _decode(
-        self,
-        generated: Generated,
-        gain_db: Tensor | None,
-        prompts: list[str],
-        noise: torch.Generator,
-        options: Mapping[str, Any],
-    ) -> AudioOutput:
-        audio = self.tokenizer.decode(
-            latents=generated.latents if generated.tokens is None else None,
-            tokens=generated.tokens,
-            lengths_samples=generated.lengths_samples,
-            # the whole item takes the level of the audio that it keeps
+        decoding = Decoding(
+            tokenizer=self.tokenizer,
+            generated=generated,
             gain_db=None if gain_db is None else gain_db.expand(len(prompts)),
-            generator=noise,
-            **options,
+            seed=decode_seed,
+            options={**self.defaults.decode, **(decode_options or {})},
         )
-        return AudioOutput(
-            audio=audio.float().cpu(),
-            sample_rate=self.spec.sample_rate,
-            lengths_samples=generated.lengths_samples.cpu(),
-            prompts=prompts,
-            latents=generated.latents,
-            tokens=generated.tokens,
-        )
+        return self._decode(decoding, prompts, decode)
+
+    def _decode(self, decoding: Decoding, prompts: list[str], whole: bool) -> AudioOutput:
+        return decoding.output(prompts, whole=whole)
 
     def stream(
         self,

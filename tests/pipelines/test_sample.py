@@ -50,6 +50,31 @@ def test_samples_are_written_with_all_that_repeats_them(pipe: GenerationPipeline
     torch.testing.assert_close(again.item(record["row"]).T, torch.from_numpy(audio), rtol=0, atol=2**-22)
 
 
+def test_a_sample_is_written_as_it_is_decoded(
+    pipe: GenerationPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next piece is decoded only when the one before is in the file, so that no more than one is in memory."""
+    pieces = pipe.tokenizer.decode_pieces
+    events: list[str] = []
+
+    def watched(**arguments: Any) -> Any:
+        for piece in pieces(**arguments):
+            events.append("decoded")
+            yield piece
+
+    def written(self: Any, samples: Any) -> None:
+        events.append("written")
+        write(self, samples)
+
+    write = soundfile.SoundFile.write
+    monkeypatch.setattr(pipe.tokenizer, "decode_pieces", watched)
+    monkeypatch.setattr(soundfile.SoundFile, "write", written)
+    asked = config(tmp_path, num=2, spectrograms=False, decode_options={"steps": 1, "max_chunks": 1})
+    sample_to_folder(asked, pipeline=pipe)
+    assert len(events) > 8
+    assert events == ["decoded", "written"] * (len(events) // 2)
+
+
 def test_a_request_that_the_generator_refuses_leaves_no_record(
     pipe: GenerationPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,11 +19,24 @@ from .spectrum import spectrogram_to_audio
 if TYPE_CHECKING:
     from .model import CoDiCodec
 
-PROMPT_POSITION = 0.4  # position on the noise schedule to which the previous chunk is brought back
+TIME_PROMPT = 0.4  # default place on the noise schedule to which the previous chunk is brought back
+
+
+def check_time_prompt(place: float) -> float:
+    """Returns the place on the noise schedule; raises ValueError if it is outside of 0..1."""
+    if not 0 <= place <= 1:
+        raise ValueError(f"time_prompt must lie in 0..1, got {place}")
+    return place
 
 
 def decode_autoregressive(
-    codec: CoDiCodec, values: Tensor, counts: Sequence[int], noise: Noise, steps: int, max_chunks: int | None
+    codec: CoDiCodec,
+    values: Tensor,
+    counts: Sequence[int],
+    noise: Noise,
+    steps: int,
+    max_chunks: int | None,
+    time_prompt: float,
 ) -> Iterator[Piece]:
     """Decodes chunk after chunk, each as the right half after the previous one.
 
@@ -34,6 +47,7 @@ def decode_autoregressive(
         noise: noise of each chunk.
         steps: denoising steps.
         max_chunks: bound of the items that are decoded together; None: no bound.
+        time_prompt: place on the noise schedule to which the previous chunk is brought back.
 
     Yields:
         Pieces of audio.
@@ -52,6 +66,7 @@ def decode_autoregressive(
                 [(i, k) for i in items],
                 noise,
                 steps,
+                time_prompt,
             )
             past = dict(zip(items, clean, strict=True))
             for i, spectrogram in past.items():
@@ -66,6 +81,7 @@ def next_chunk(
     keys: Sequence[Key],
     noise: Noise,
     steps: int,
+    time_prompt: float,
 ) -> Tensor:
     """Denoises one chunk of each item after its previous one.
 
@@ -77,6 +93,7 @@ def next_chunk(
         keys: (item, chunk) of each row, to draw its noise.
         noise: noise of each chunk.
         steps: denoising steps.
+        time_prompt: place on the noise schedule to which the chunk before is brought back.
 
     Returns:
         The clean spectrogram [B, 2C, F, L].
@@ -88,7 +105,7 @@ def next_chunk(
 
     prompt = None
     if past is not None and past_values is not None:
-        level = float(noise_level(PROMPT_POSITION, config))
+        level = float(noise_level(time_prompt, config))
         noisy = renoise(past, draw(PROMPT_DRAW), level, config)[:, None]
         features = codec.upsampler(past_values.to(codec.dtype))
         sigma = torch.full((1, 1), level, device=values.device)

@@ -20,8 +20,9 @@ from ...core.objective import AudioBatch, Objective, weighted_sum
 from ...core.random import rand, randn
 from ..parts.spectral_losses import correlation_penalty
 from .config import CoDiCodecConfig
-from .model import CoDiCodec, TrainingPass
+from .model import CoDiCodec
 from .pairs import pair_chunks, pair_samples
+from .training import TrainingPass
 from .waveform_loss import WaveformLoss, WaveformLossConfig
 
 

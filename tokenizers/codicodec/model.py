@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from ..inputs import (
     prepare_streams,
     refuse_options,
 )
-from .autoregressive import decode_autoregressive
+from .autoregressive import TIME_PROMPT, check_time_prompt, decode_autoregressive
 from .config import CoDiCodecConfig
 from .network import Denoiser, Encoder, Upsampler
 from .noise import Noise, SeededNoise
@@ -30,6 +30,7 @@ from .parallel import decode_parallel
 from .pieces import Piece, joined
 from .spectrum import audio_to_spectrogram
 from .stream import StreamDecoder, StreamEncoder
+from .training import TrainingPass, training_pass
 
 Mode = Literal["parallel", "autoregressive"]
 
@@ -38,15 +39,6 @@ AUTOREGRESSIVE_STEPS = 2
 # Default bound of the chunks that are processed together. On a GPU 32 take about 1 GB for the official size. On a CPU
 # more than a few chunks do not fit its caches: 4 are encoded and decoded up to a third faster than 32.
 MAX_CHUNKS = {"cpu": 4, "cuda": 32}
-
-
-class TrainingPass(NamedTuple):
-    """The results of one forward pass that training objectives need, for pairs of chunks."""
-
-    values: Tensor  # [P, 2, summaries, d] float32, before rounding
-    deviation: Tensor | None  # [P, 2, 2C, F, L] float32, of the cells, where the codec has `envelope_bands`
-    estimate: Tensor | None  # [P, 2, 2C, F, L] float32, of the higher noise level
-    target: Tensor | None  # [P, 2, 2C, F, L] float32, of the lower noise level, without gradients
 
 
 class CoDiCodec(AudioTokenizer):
@@ -133,9 +125,15 @@ class CoDiCodec(AudioTokenizer):
     def latents_to_tokens(self, latents: Tensor) -> Tensor:
         return self.values_to_tokens(self.latents_to_values(latents)).flatten(1).unsqueeze(-1)
 
+    def bound(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns z [..., d] bounded in level units, and the level units that are 1."""
+        levels = self.settings.levels
+        bounded = fsq.bound(z.float(), levels, self.settings.fsq_eps)
+        return bounded, fsq.half_widths(levels, bounded)
+
     def encode_chunks(self, spectrogram: Tensor) -> Tensor:
         """Returns bounded, unquantised values [M, summaries, d] in float32 of spectrogram chunks [M, 2C, F, L]."""
-        bounded, half = self._bound(self.encoder(spectrogram.to(self.dtype)))
+        bounded, half = self.bound(self.encoder(spectrogram.to(self.dtype)))
         return bounded / half
 
     # ------------------------------------------------------------------ audio in, audio out
@@ -202,6 +200,7 @@ class CoDiCodec(AudioTokenizer):
         generator: torch.Generator | None = None,
         mode: Mode = "parallel",
         steps: int | None = None,
+        time_prompt: float | None = None,
         max_chunks: int | Literal["auto"] | None = "auto",
         noise: Noise | None = None,
         **options: Any,
@@ -216,6 +215,8 @@ class CoDiCodec(AudioTokenizer):
             generator: source of the noise.
             mode: `parallel` (all chunks at once, pairs shifting from step to step) or `autoregressive`.
             steps: denoising steps; by default 5 in parallel, 2 autoregressive.
+            time_prompt: in autoregressive mode, the place on the noise schedule to which the previous chunk is brought
+                back before it is heard, from 0 (it stays clean) to 1; by default 0.4.
             max_chunks: chunks that go through the network at once. With it, the memory in addition to input and output
                 does not grow with the length, and the result is the same. `auto` is fast on the model's device.
             noise: the source of the noise in place of `generator`, for comparisons with other implementations.
@@ -231,11 +232,19 @@ class CoDiCodec(AudioTokenizer):
         """
         refuse_options(options, self.decode)
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
-        if noise is None:
-            noise = SeededNoise(self.settings, len(values), generator)
         ends = lengths.tolist()
+        pieces = self._pieces(
+            values,
+            counts,
+            generator,
+            mode=mode,
+            steps=steps,
+            time_prompt=time_prompt,
+            max_chunks=max_chunks,
+            noise=noise,
+        )
         audio = values.new_zeros(len(values), self.settings.channels, max(ends))
-        for item, start, piece in self._pieces(values, counts, mode, steps, max_chunks, noise):
+        for item, start, piece in pieces:
             own = piece[:, : max(0, ends[item] - start)]
             audio[item, :, start : start + own.shape[-1]] = own
         return decoded_level(audio, gain_db)
@@ -248,28 +257,25 @@ class CoDiCodec(AudioTokenizer):
         lengths_samples: Tensor | None = None,
         gain_db: Tensor | None = None,
         generator: torch.Generator | None = None,
-        mode: Mode = "parallel",
-        steps: int | None = None,
-        max_chunks: int | Literal["auto"] | None = "auto",
-        noise: Noise | None = None,
         **options: Any,
     ) -> Iterator[Tensor]:
         """Decodes one item to pieces of audio [C, n], a chunk each; see `AudioTokenizer.decode_pieces` and `decode`."""
-        refuse_options(options, self.decode_pieces)
+        refuse_options(options, self.decode, f"{type(self).__name__}.decode_pieces")
         values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
-        if noise is None:
-            noise = SeededNoise(self.settings, 1, generator)
-        pieces = self._pieces(values, [values.shape[1]], mode, steps, max_chunks, noise)
+        pieces = self._pieces(values, [values.shape[1]], generator, **options)
         return finished_pieces((piece[None] for _, _, piece in pieces), num_samples, gain_db)
 
     def _pieces(
         self,
         values: Tensor,
         counts: Sequence[int],
-        mode: Mode,
-        steps: int | None,
-        max_chunks: int | Literal["auto"] | None,
-        noise: Noise,
+        generator: torch.Generator | None,
+        *,
+        mode: Mode = "parallel",
+        steps: int | None = None,
+        time_prompt: float | None = None,
+        max_chunks: int | Literal["auto"] | None = "auto",
+        noise: Noise | None = None,
     ) -> Iterator[Piece]:
         """Checks the options of `decode`; returns the audio of values [B, K, summaries, d] in pieces that abut."""
         if mode not in ("parallel", "autoregressive"):
@@ -278,8 +284,14 @@ class CoDiCodec(AudioTokenizer):
         steps = default if steps is None else steps
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
-        decode = decode_parallel if mode == "parallel" else decode_autoregressive
-        made = decode(self, values, counts, noise, steps, self._chunk_bound(max_chunks))
+        noise = SeededNoise(self.settings, len(values), generator) if noise is None else noise
+        work = self, values, counts, noise, steps, self._chunk_bound(max_chunks)
+        if mode == "autoregressive":
+            made = decode_autoregressive(*work, TIME_PROMPT if time_prompt is None else check_time_prompt(time_prompt))
+        elif time_prompt is None:
+            made = decode_parallel(*work)
+        else:
+            raise ValueError("time_prompt is of the mode autoregressive: parallel decoding has no previous chunk")
         return joined(made, self.settings.stft_hop_samples, self.lead_samples)
 
     def stream_encoder(self, **options: Any) -> StreamEncoder:
@@ -288,11 +300,16 @@ class CoDiCodec(AudioTokenizer):
         return StreamEncoder(self)
 
     def stream_decoder(
-        self, *, generator: torch.Generator | None = None, steps: int = AUTOREGRESSIVE_STEPS, **options: Any
+        self,
+        *,
+        generator: torch.Generator | None = None,
+        steps: int = AUTOREGRESSIVE_STEPS,
+        time_prompt: float = TIME_PROMPT,
+        **options: Any,
     ) -> StreamDecoder:
         """Returns a live decoder: push latents or tokens of one chunk, get one chunk of audio [B, C, chunk_samples]."""
         refuse_options(options, self.stream_decoder)
-        return StreamDecoder(self, generator, steps)
+        return StreamDecoder(self, generator, steps, check_time_prompt(time_prompt))
 
     def _chunk_bound(self, max_chunks: int | str | None) -> int | None:
         if isinstance(max_chunks, str):
@@ -312,14 +329,8 @@ class CoDiCodec(AudioTokenizer):
         if envelope is None or deviation is None:
             return
         envelope.fit(spectrogram)
-        bounded, half = self._bound(envelope(spectrogram)[1])
+        bounded, half = self.bound(envelope(spectrogram)[1])
         deviation.fit(bounded.round() / half, spectrogram)
-
-    def _bound(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns z [..., d] bounded in level units, and the level units that are 1."""
-        levels = self.settings.levels
-        bounded = fsq.bound(z.float(), levels, self.settings.fsq_eps)
-        return bounded, fsq.half_widths(levels, bounded)
 
     def forward(
         self,
@@ -329,31 +340,5 @@ class CoDiCodec(AudioTokenizer):
         low: Tensor | None = None,
         sigmas: Tensor | None = None,
     ) -> TrainingPass:
-        """Encodes pairs of chunks and, where noise is given, denoises them from two noise levels.
-
-        Args:
-            clean: [P, 2, 2C, F, L] clean spectrograms.
-            keep_continuous: [P] bool, True where the rounding is skipped (FSQ-dropout).
-            high: `clean` with noise at the higher level; None: nothing is denoised.
-            low: the same, at the lower level.
-            sigmas: [2, P, 2] noise levels (high, low) of each half.
-
-        Returns:
-            The values, and what the decoder makes of them.
-        """
-        pairs = len(clean)
-        bounded, half = self._bound(self.encoder(clean.flatten(0, 1)))
-        keep = keep_continuous.repeat_interleave(2)[:, None, None]
-        values = torch.where(keep, bounded, fsq.round_straight_through(bounded)) / half
-        features = self.upsampler(values)
-        before = (bounded / half).unflatten(0, (pairs, 2))
-        if high is None or low is None or sigmas is None:
-            deviation = None
-            if self.denoiser.deviation is not None:
-                deviation = self.denoiser.deviation(values, features).unflatten(0, (pairs, 2))
-            return TrainingPass(before, deviation, None, None)
-        grouped = values.unflatten(0, (pairs, 2))
-        estimate, _ = self.denoiser(high, grouped, features, sigmas[0])
-        with torch.no_grad():
-            target, _ = self.denoiser(low, grouped.detach(), [f.detach() for f in features], sigmas[1])
-        return TrainingPass(before, None, estimate.float(), target.float())
+        """Encodes pairs of chunks and, where noise is given, denoises them; see `training.training_pass`."""
+        return training_pass(self, clean, keep_continuous, high, low, sigmas)

@@ -12,8 +12,8 @@ from ...core.objective import AudioBatch, Objective
 from ...core.random import rand, randn
 from .config import CoDiCodecConfig
 from .consistency import noise_level, noise_position
-from .model import TrainingPass
 from .pairs import pair_chunks, pair_samples
+from .training import TrainingPass
 from .waveform_loss import WaveformLoss, WaveformLossConfig
 
 MIN_POSITION = 0.02  # on the noise schedule, about sigma = 0.004

@@ -90,10 +90,10 @@ class StreamDecoder:
     `decode(mode="autoregressive")` with the same generator; `flush` returns the last hop.
     """
 
-    def __init__(self, codec: CoDiCodec, generator: torch.Generator | None, steps: int):
+    def __init__(self, codec: CoDiCodec, generator: torch.Generator | None, steps: int, time_prompt: float):
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
-        self.codec, self.generator, self.steps = codec, generator, steps
+        self.codec, self.generator, self.steps, self.time_prompt = codec, generator, steps, time_prompt
         self.reset()
 
     def reset(self) -> None:
@@ -120,7 +120,7 @@ class StreamDecoder:
             self.noise = SeededNoise(config, len(values), self.generator)
         keys = [(i, self.chunks) for i in range(len(values))]
         past, before = self.past, self.past_values
-        self.past = next_chunk(codec, values, before, past, keys, self.noise, self.steps)
+        self.past = next_chunk(codec, values, before, past, keys, self.noise, self.steps, self.time_prompt)
         self.past_values = values
         audio = spectrogram_to_audio(self.past, config)
         hop = config.stft_hop_samples

@@ -14,17 +14,9 @@ from torch import Tensor
 
 from ...layers import fsq
 from ...layers.loudness import decoded_level
-from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import (
-    check_latents,
-    check_tokens,
-    finished_pieces,
-    prepare_audio,
-    prepare_item,
-    prepare_streams,
-    refuse_options,
-    silence_beyond,
-)
+from ..base import Encoded, TokenizerSpec
+from ..inputs import finished, prepare_audio, prepare_streams, refuse_options
+from ..parts.frames import FrameTokenizer
 from ..parts.residual import ResidualCodebooks
 from .config import MelCodecConfig
 from .decoder import Decoder
@@ -45,7 +37,7 @@ class TrainingPass(NamedTuple):
     octave: Tensor | None  # [B, T] float32, of the pitch, where the codec has a harmonic part
 
 
-class MelCodec(AudioTokenizer):
+class MelCodec(FrameTokenizer):
     """A small codec: log mel spectra, ConvNeXt, FSQ, ConvNeXt, inverse STFT.
 
     Every layer sees a bounded number of neighbours, so that working in pieces, live or not, gives the result of the
@@ -92,23 +84,9 @@ class MelCodec(AudioTokenizer):
         """Frames that a live decoder holds back."""
         return sum(stage.right for stage in self.decoder.stages)
 
-    # ------------------------------------------------------------------ both streams
-
-    def latents_to_values(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, D] to values [B, T, D] in (-1, 1), not rounded to levels."""
-        check_latents(self.spec, latents)
-        return fsq.latents_to_values(latents.float(), self.settings.latent_scale)
-
-    def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T, Q] to the values [B, T, D] that they stand for, exactly."""
-        check_tokens(self.spec, tokens)
-        return self.quantizer.tokens_to_values(tokens)
-
-    def tokens_to_latents(self, tokens: Tensor) -> Tensor:
-        return fsq.values_to_latents(self.tokens_to_values(tokens), self.settings.latent_scale)
-
-    def latents_to_tokens(self, latents: Tensor) -> Tensor:
-        return self.quantizer.values_to_tokens(self.latents_to_values(latents))
+    @property
+    def codebooks(self) -> FiniteQuantizer | ResidualCodebooks:
+        return self.quantizer
 
     # ------------------------------------------------------------------ whole signals
 
@@ -174,25 +152,12 @@ class MelCodec(AudioTokenizer):
         for count, group in _groups(counts):
             own = self.to_network(values[group, :count])
             audio[group, 0, : count * hop] = run_stages(self.decoder.stages, own, piece).flatten(1)
-        return decoded_level(silence_beyond(audio[..., : int(lengths.max())], lengths), gain_db)
+        return finished(audio, lengths, gain_db)
 
-    def decode_pieces(
-        self,
-        *,
-        latents: Tensor | None = None,
-        tokens: Tensor | None = None,
-        lengths_samples: Tensor | None = None,
-        gain_db: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        chunk_s: float | None = CHUNK_S,
-        **options: Any,
-    ) -> Iterator[Tensor]:
-        """Decodes one item to pieces of audio [1, n]; see `AudioTokenizer.decode_pieces` and `decode`."""
-        refuse_options(options, self.decode_pieces)
-        piece = self._piece_frames(chunk_s)
-        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
-        hops = stage_pieces(self.decoder.stages, self.to_network(values), piece)
-        return finished_pieces((part.flatten(1)[:, None] for part in hops), num_samples, gain_db)
+    def value_pieces(self, values: Tensor, *, chunk_s: float | None = CHUNK_S) -> Iterator[Tensor]:
+        """Decodes values [1, T, D] to pieces of audio [1, 1, n]; see `FrameTokenizer.value_pieces`."""
+        hops = stage_pieces(self.decoder.stages, self.to_network(values), self._piece_frames(chunk_s))
+        return (part.flatten(1)[:, None] for part in hops)
 
     @torch.no_grad()
     def latents_to_audio(self, latents: Tensor) -> Tensor:

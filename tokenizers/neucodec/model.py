@@ -19,32 +19,22 @@ from ...layers import fsq
 from ...layers.audio import Resampler
 from ...layers.loudness import decoded_level
 from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import (
-    check_latents,
-    check_tokens,
-    finished_pieces,
-    prepare_audio,
-    prepare_item,
-    prepare_streams,
-    refuse_options,
-    silence_beyond,
-)
+from ..inputs import finished, prepare_audio, prepare_streams, refuse_options
+from ..parts.frames import FrameTokenizer
 from ..parts.init import keep_variance_
-from .acoustic import AcousticEncoder
 from .adapter import Adapter
 from .chunked import CHUNK_S, OVERLAP_S, Chunking, decode_items, decode_pieces, encode_items
 from .config import CodecConfig, NeuCodecConfig
 from .decoder import Decoder
-from .filterbank import BinMoments, utterance_moments
-from .framing import hold_last, official_frames
+from .framing import official_frames
+from .fusion import FusedEncoders
 from .quantiser import Quantiser
 from .residual import ResidualQuantiser
-from .semantic import SemanticEncoder
 from .stream import StreamDecoder, StreamEncoder
 from .training import TrainingPass, hear, training_pass
 
 
-class NeuCodec(AudioTokenizer):
+class NeuCodec(FusedEncoders, FrameTokenizer):
     """Both streams of NeuCodec: 16 kHz in, 24 kHz out, 50 tokens per second of one codebook.
 
     The spec counts at the decoder's rate: `sample_rate` is 24 kHz, a hop 480 samples. Audio of any rate is resampled
@@ -78,12 +68,6 @@ class NeuCodec(AudioTokenizer):
         if config.predict_semantic:
             self.semantic_out = nn.Linear(config.fused_width, width)
             self.semantic_decoder = Adapter(width, config.adapter_width, semantic_features)
-
-    def _build_encoders(self, config: Any) -> tuple[int, int]:
-        """Builds `semantic_encoder` and `acoustic_encoder`; returns the widths of their outputs."""
-        self.semantic_encoder = SemanticEncoder(config.semantic)
-        self.acoustic_encoder: nn.Module = AcousticEncoder(config.acoustic)
-        return config.semantic.hidden_size, config.acoustic.out_width
 
     @classmethod
     def from_official(cls, path: str | Path, semantic: str | Path | None = None, **options: Any) -> Self:
@@ -143,6 +127,10 @@ class NeuCodec(AudioTokenizer):
         )
 
     @property
+    def codebooks(self) -> Quantiser:
+        return self.quantiser
+
+    @property
     def encoder_rate(self) -> int:
         return self.settings.encoder_rate
 
@@ -150,28 +138,6 @@ class NeuCodec(AudioTokenizer):
     def encoder_hop_samples(self) -> int:
         """Samples of a frame at the encoders' rate."""
         return self.settings.synthesis.hop_samples * self.encoder_rate // self.settings.sample_rate
-
-    # ------------------------------------------------------------------ both streams
-
-    def latents_to_values(self, latents: Tensor) -> Tensor:
-        """Returns values [B, T, D] in (-1, 1), not rounded to levels, of latents [B, T, D]."""
-        check_latents(self.spec, latents)
-        return fsq.latents_to_values(latents.float(), self.settings.latent_scale)
-
-    def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Returns exactly the values [B, T, D] that tokens [B, T, Q] stand for."""
-        check_tokens(self.spec, tokens)
-        return self.quantiser.tokens_to_values(tokens)
-
-    def values_to_tokens(self, values: Tensor) -> Tensor:
-        """Returns the nearest tokens [B, T, Q] of values [B, T, D]."""
-        return self.quantiser.values_to_tokens(values)
-
-    def tokens_to_latents(self, tokens: Tensor) -> Tensor:
-        return fsq.values_to_latents(self.tokens_to_values(tokens), self.settings.latent_scale)
-
-    def latents_to_tokens(self, latents: Tensor) -> Tensor:
-        return self.values_to_tokens(self.latents_to_values(latents))
 
     # ------------------------------------------------------------------ audio in
 
@@ -277,26 +243,13 @@ class NeuCodec(AudioTokenizer):
         refuse_options(options, self.decode)
         chunking = self._chunking(chunk_s, overlap_s)
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
-        audio = decode_items(self, values, counts, chunking)[..., : int(lengths.max())]
-        return decoded_level(silence_beyond(audio, lengths), gain_db)
+        return finished(decode_items(self, values, counts, chunking), lengths, gain_db)
 
-    def decode_pieces(
-        self,
-        *,
-        latents: Tensor | None = None,
-        tokens: Tensor | None = None,
-        lengths_samples: Tensor | None = None,
-        gain_db: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        chunk_s: float | None = CHUNK_S,
-        overlap_s: float = OVERLAP_S,
-        **options: Any,
+    def value_pieces(
+        self, values: Tensor, *, chunk_s: float | None = CHUNK_S, overlap_s: float = OVERLAP_S
     ) -> Iterator[Tensor]:
-        """Decodes one item to pieces of audio [1, n], a chunk each; see `AudioTokenizer.decode_pieces` and `decode`."""
-        refuse_options(options, self.decode_pieces)
-        chunking = self._chunking(chunk_s, overlap_s)
-        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
-        return finished_pieces(decode_pieces(self, values, chunking), num_samples, gain_db)
+        """Decodes values [B, T, D] to audio [B, 1, n], a chunk a piece; see `FrameTokenizer.value_pieces`."""
+        return decode_pieces(self, values, self._chunking(chunk_s, overlap_s))
 
     # ------------------------------------------------------------------ live
 
@@ -341,39 +294,6 @@ class NeuCodec(AudioTokenizer):
 
     def _chunking(self, chunk_s: float | None, overlap_s: float) -> Chunking:
         return Chunking.of_seconds(chunk_s, overlap_s, self.spec.latent_rate_hz)
-
-    # ------------------------------------------------------------------ from padded audio to the quantiser
-
-    def feature_moments(self, padded: Tensor) -> BinMoments | None:
-        """Returns the normalisation of the semantic features of all chunks of [B, K * hop]; None if there is none."""
-        return utterance_moments(padded)
-
-    def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:
-        """Maps [B, K * hop] at the encoders' rate to [B, K - semantic_lag, S], without gradient.
-
-        Args:
-            padded: the audio.
-            moments: of the signal, if `padded` is a chunk of it.
-        """
-        frames: Tensor = self.semantic_encoder(padded, moments)
-        return frames
-
-    def acoustic_frames(self, padded: Tensor) -> Tensor:
-        """Maps [B, K * hop] at the encoders' rate to [B, K, width]."""
-        frames: Tensor = self.acoustic_encoder(padded[:, None].to(self.fusion.weight.dtype))
-        return frames
-
-    def fused_frames(self, semantic: Tensor, padded: Tensor) -> Tensor:
-        """Joins semantic frames and padded audio [B, K * hop] to [B, K, V]. Semantic channels come first."""
-        acoustic = self.acoustic_frames(padded)
-        semantic = hold_last(self.semantic_adapter(semantic), acoustic.shape[1])
-        fused: Tensor = self.fusion(torch.cat((semantic, acoustic), dim=-1))
-        return fused
-
-    @property
-    def grid_frames(self) -> int:
-        """Chunks begin at a multiple of this many frames and are that much longer if necessary."""
-        return 1
 
     # ------------------------------------------------------------------ training
 

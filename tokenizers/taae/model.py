@@ -14,31 +14,22 @@ from ...core.config import config_to_dict
 from ...core.hub import Source
 from ...layers import fsq
 from ...layers.audio import Resampler
-from ...layers.loudness import apply_gain, decoded_level, loudness_gain_db
-from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import (
-    check_latents,
-    check_tokens,
-    finished_pieces,
-    prepare_audio,
-    prepare_item,
-    prepare_streams,
-    refuse_options,
-    silence_beyond,
-)
+from ...layers.loudness import apply_gain, decoded_level
+from ..base import Encoded, TokenizerSpec
+from ..inputs import check_latents, finished, prepare_audio, prepare_streams, refuse_options
+from ..parts.frames import FrameTokenizer
 from .bottleneck import Bottleneck, BottleneckConfig
 from .bounded import MAX_FRAMES, OVERLAP_FRAMES, Bounds, Side
 from .config import TAAEConfig
+from .level import gains_db
 from .network import Decoder, Encoder
 from .patching import audio_to_patches, patches_to_audio
 from .stream import StreamDecoder, StreamEncoder
 
 Z_LIMIT = math.atanh(fsq.ATANH_LIMIT)  # encoder output is clamped to this: beyond it tanh is 1 for every quantiser
-QUIET_POWER = 1e-6  # mean square below which the official wrapper leaves audio as it is
-PEAK = 0.95  # of a peak that normalisation would bring beyond 1
 
 
-class TAAE(AudioTokenizer):
+class TAAE(FrameTokenizer):
     """Both streams of TAAE from one encoder. The decoder is deterministic and draws no noise.
 
     One network serves several kinds of tokens (`use_preset`); its latents are the same for all of them. A causal model
@@ -79,6 +70,10 @@ class TAAE(AudioTokenizer):
             levels=self.bottleneck.levels,
             token_hop_samples=c.hop_samples,
         )
+
+    @property
+    def codebooks(self) -> Bottleneck:
+        return self.bottleneck
 
     # ------------------------------------------------------------------ which tokens, which variant
 
@@ -126,19 +121,6 @@ class TAAE(AudioTokenizer):
     def z_to_latents(self, z: Tensor) -> Tensor:
         """Returns latents of encoder output z [B, T, D]: atanh(tanh(z)) / scale, z itself up to clamp and scale."""
         return z.float().clamp(-Z_LIMIT, Z_LIMIT) / self.settings.latent_scale
-
-    def latents_to_values(self, latents: Tensor) -> Tensor:
-        """Returns values [B, T, D] in (-1, 1), not quantised, of latents [B, T, D]."""
-        check_latents(self.spec, latents)
-        return fsq.latents_to_values(latents.float(), self.settings.latent_scale)
-
-    def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Returns exactly the values [B, T, D] that tokens [B, T, Q] stand for."""
-        check_tokens(self.spec, tokens)
-        return self.bottleneck.tokens_to_values(tokens)
-
-    def tokens_to_latents(self, tokens: Tensor) -> Tensor:
-        return fsq.values_to_latents(self.tokens_to_values(tokens), self.settings.latent_scale)
 
     def latents_to_tokens(self, latents: Tensor) -> Tensor:
         check_latents(self.spec, latents)
@@ -194,7 +176,7 @@ class TAAE(AudioTokenizer):
         counts = [spec.num_latents(int(n)) for n in lengths]
         audio = torch.nn.functional.pad(audio, (0, max(counts) * spec.hop_samples - audio.shape[-1]))
         target = self.settings.loudness_lufs if loudness_lufs == "config" else loudness_lufs
-        gain_db = self._gains_db(audio, counts, target)
+        gain_db = gains_db(audio, [count * spec.hop_samples for count in counts], spec.sample_rate, target)
         patches = audio_to_patches(apply_gain(audio, gain_db), self.settings.patch_samples)
         z = self._side("encoder").run(patches, counts, bounds)
         latents = self.z_to_latents(z)
@@ -242,31 +224,20 @@ class TAAE(AudioTokenizer):
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
         patches = self._side("decoder").run(values, counts, bounds)
-        audio = patches_to_audio(patches, self.settings.patch_samples)[..., : int(lengths.max())]
-        return decoded_level(silence_beyond(audio, lengths), gain_db)
+        return finished(patches_to_audio(patches, self.settings.patch_samples), lengths, gain_db)
 
-    def decode_pieces(
+    def value_pieces(
         self,
+        values: Tensor,
         *,
-        latents: Tensor | None = None,
-        tokens: Tensor | None = None,
-        lengths_samples: Tensor | None = None,
-        gain_db: Tensor | None = None,
-        generator: torch.Generator | None = None,
         max_frames: int | None = MAX_FRAMES,
         chunk_frames: int | None = None,
         overlap_frames: int = OVERLAP_FRAMES,
-        **options: Any,
     ) -> Iterator[Tensor]:
-        """Decodes one item to pieces of audio [C, n]; see `AudioTokenizer.decode_pieces` and `decode`."""
-        refuse_options(options, self.decode_pieces)
+        """Decodes values [1, T, D] to pieces of audio [1, C, n]; see `FrameTokenizer.value_pieces`."""
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
-        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
-        pieces = (
-            patches_to_audio(patches, self.settings.patch_samples)
-            for patches in self._side("decoder").pieces(values, bounds)
-        )
-        return finished_pieces(pieces, num_samples, gain_db)
+        pieces = self._side("decoder").pieces(values, bounds)
+        return (patches_to_audio(patches, self.settings.patch_samples) for patches in pieces)
 
     @torch.no_grad()
     def latents_to_audio(self, latents: Tensor) -> Tensor:
@@ -325,12 +296,3 @@ class TAAE(AudioTokenizer):
         if name == "encoder":
             return Side(network=self.encoder, per_in=stride, per_out=1)
         return Side(network=self.decoder, per_in=1, per_out=stride)
-
-    def _gains_db(self, audio: Tensor, counts: list[int], target_lufs: float | None) -> Tensor:
-        """Returns the gain [B] that brings each item of audio [B, C, N], padded to its whole hops, to the target."""
-        if target_lufs is None:
-            return torch.zeros(len(audio))
-        spec = self.spec
-        parts = [item[:, : count * spec.hop_samples] for item, count in zip(audio, counts, strict=True)]
-        rules = {"peak": PEAK, "min_power": QUIET_POWER}
-        return torch.tensor([loudness_gain_db(part, spec.sample_rate, target_lufs, **rules) for part in parts])

@@ -22,8 +22,9 @@ from .bottleneck import Bottleneck
 from .config import TAAEConfig
 from .discriminator import Discriminator, DiscriminatorConfig
 from .hybrid import HybridConfig, draw_hybrid
+from .level import PEAK, QUIET_POWER
 from .losses import decay, stft_loss, waveform_loss
-from .model import PEAK, QUIET_POWER, TAAE
+from .model import TAAE
 from .perceptual import PerceptualConfig, PerceptualFeatures, load_perceptual, perceptual_loss
 
 SATURATED = 0.99  # values beyond this are counted as saturated: tanh has next to no gradient there

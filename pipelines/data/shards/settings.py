@@ -54,7 +54,12 @@ class ShardSettings:
         "Hours of audio at which a shard is full; a worker that is killed loses at most one shard of work. By default "
         "4, and more for a dataset that would have more than 256 shards.",
     )
-    encode_options: dict[str, Any] = option(factory=dict, help="Options of the codec's own `encode`.")
+    encode_options: dict[str, Any] = option(
+        factory=dict,
+        help="Option of the tokenizer's own `encode`, such as chunk_s=60 of NeuCodec.",
+        name="option",
+        short="o",
+    )
 
     def __post_init__(self) -> None:
         changed = [f.name for f in fields(ShardSettings) if f.name in OF_AUDIO and getattr(self, f.name) != f.default]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ....core.compute import ComputeConfig
 from ....core.device import pick_device
@@ -48,7 +49,12 @@ class ShardProgress:
 
 
 def make_encode_worker(
-    device: str, *, job: ShardJob, tokenizer: AudioTokenizer | str, compute: ComputeConfig
+    device: str,
+    *,
+    job: ShardJob,
+    tokenizer: AudioTokenizer | str,
+    tokenizer_options: Mapping[str, Any],
+    compute: ComputeConfig,
 ) -> EncodeWorker:
     """Returns a worker of a job.
 
@@ -56,13 +62,14 @@ def make_encode_worker(
         device: of the codec.
         job: what to encode with.
         tokenizer: the codec, or where it is loaded from.
+        tokenizer_options: with which it is loaded.
         compute: number format of a codec that is loaded here, and whether it is compiled.
 
     Raises:
         MismatchError: what was loaded is another codec than that of the job.
     """
     if isinstance(tokenizer, str):
-        source, tokenizer = tokenizer, load_tokenizer(tokenizer)
+        source, tokenizer = tokenizer, load_tokenizer(tokenizer, **tokenizer_options)
         if tokenizer.fingerprint() != job.identity["fingerprint"]:
             raise MismatchError(f"{source} is another tokenizer in a worker than in the process that started it")
         replace(compute, device=device).prepare(tokenizer)

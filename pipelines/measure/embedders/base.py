@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from ....core.device import PRECISIONS
 from ....core.errors import ConfigError
 from ....generators.conditioning.frozen.pretrained import hash_weights
 from ..windows import DEFAULT_OVERLAP, check_overlap, spans
@@ -28,6 +29,7 @@ class Embedder(ABC):
     preprocessing: str  # all that happens before the network, in words; part of the identity
     embeddings_per_window: int = 1  # E; W windows give W * E embeddings, in order of time
     overlap: float = DEFAULT_OVERLAP  # of neighboring windows, at least, as a share of a window
+    compute_dtype: torch.dtype = torch.float32  # of matrix products and convolutions
     num_classes: ClassVar[int | None] = None  # K, of the network's classifier; None where it has none
 
     def __init__(self, network: nn.Module, dim: int, source: str):
@@ -95,7 +97,8 @@ class Embedder(ABC):
 
     def embed_windows(self, windows: Tensor) -> Tensor:
         """Embeddings [W * E, D] float32 on the CPU of what `windows` gave, as one batch."""
-        with torch.no_grad():
+        half = self.compute_dtype != torch.float32
+        with torch.no_grad(), torch.autocast(self.device.type, self.compute_dtype, enabled=half):
             return self.network_output(windows.to(self.device)).float().cpu()
 
     def posteriors_of(self, embeddings: Tensor) -> Tensor:
@@ -127,7 +130,10 @@ class Embedder(ABC):
 
     def identity(self) -> dict[str, Any]:
         """Returns all that embeddings depend on; two embedders of one identity give the same."""
+        # fp32 is left out, so that embeddings that were kept before the others existed are found
+        precision = PRECISIONS[self.compute_dtype]
         return {
+            **({} if precision == "fp32" else {"precision": precision}),
             "embedder": self.name,
             "weights_sha256": self.weights_sha256,
             "sample_rate": self.sample_rate,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ....core.device import Precision, pick_dtype
 from ....core.errors import CheckpointError, ConfigError
 from ....core.hub import is_downloaded
 from ....core.job_log import job_logger
@@ -23,6 +24,7 @@ def load_embedder(
     checkpoint: str | Path | None = None,
     device: torch.device | str = "cpu",
     overlap: float | None = None,
+    precision: Precision = "fp32",
 ) -> Embedder:
     """Loads an embedder in eval mode.
 
@@ -34,12 +36,14 @@ def load_embedder(
             default in the card (for CLAP `music`), which is fetched.
         device: of the network.
         overlap: of neighboring windows, as a share of a window; by default half. 0 sets windows end to end.
+        precision: number format in which the network multiplies; its weights and its output stay in fp32.
 
     Returns:
         The embedder, built by its `from_checkpoint` where a checkpoint is given and by `from_package` otherwise.
 
     Raises:
         ConfigError: an unknown name, a name and a checkpoint that do not go together, or an impossible overlap.
+        ValueError: an unknown precision.
         CheckpointError: a checkpoint that cannot be used.
         MissingPackageError: a package that it needs is not installed.
     """
@@ -55,14 +59,15 @@ def load_embedder(
             raise ConfigError(f"the embedder {name} ships no weights: give a checkpoint, one of {card.weights}")
         named = str(checkpoint or next(iter(card.checkpoints), None))
         if named in card.checkpoints:
-            return _placed(_with_checkpoint(found, name, card.checkpoints[named]), device, overlap)
+            return _placed(_with_checkpoint(found, name, card.checkpoints[named]), device, overlap, precision)
     embedder = found.from_package() if checkpoint is None else found.from_checkpoint(checkpoint)
-    return _placed(embedder, device, overlap)
+    return _placed(embedder, device, overlap, precision)
 
 
-def _placed(embedder: Embedder, device: torch.device | str, overlap: float | None) -> Embedder:
+def _placed(embedder: Embedder, device: torch.device | str, overlap: float | None, precision: Precision) -> Embedder:
     if overlap is not None:
         embedder.set_overlap(overlap)
+    embedder.compute_dtype = pick_dtype(precision, device)
     return embedder.to(device)
 
 

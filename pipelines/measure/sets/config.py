@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....core.config import option
+from ....core.device import Precision
 from ....core.errors import ConfigError
 from ...engines import EngineConfig
 from ..windows import DEFAULT_OVERLAP, check_overlap
@@ -69,6 +70,11 @@ class EvaluateConfig(EngineConfig):
         DEFAULT_OVERLAP,
         "Least overlap of neighboring windows of an embedder, as a share of a window; they cover a file whole. At 0 "
         "they lie end to end, as in most published figures, and what is left over behind the last one is not heard.",
+    )
+    precision: Precision = option(
+        "fp32",
+        "Number format in which embedders compute: fp32, bf16, fp16, or auto, which is bf16 on a GPU that has it. Half "
+        "precision is faster and changes figures a little, so that figures of different formats are not compared.",
     )
     batch_size: int = option(16, "Number of windows per batch. It changes results by float32 rounding only.")
     num_threads: int = option(2, "Number of threads that decode audio in the background.")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....core.device import pick_device
+from ....core.device import Precision, pick_device
 from ....core.errors import AudioError
 from ....core.read_ahead import read_ahead
 from ...data.audio.concerns import concerns_of
@@ -36,10 +36,17 @@ class EmbedderChoice:
     name: str
     checkpoint: str | None = None
     overlap: float | None = None  # of its windows; None: its own
+    precision: Precision = "fp32"
 
     def load(self, device: str) -> Embedder:
         """The embedder on a device; raises what `load_embedder` raises."""
-        return load_embedder(self.name, checkpoint=self.checkpoint, device=pick_device(device), overlap=self.overlap)
+        return load_embedder(
+            self.name,
+            checkpoint=self.checkpoint,
+            device=pick_device(device),
+            overlap=self.overlap,
+            precision=self.precision,
+        )
 
 
 @dataclass(kw_only=True)

@@ -97,5 +97,6 @@ def _embedder(config: EvaluateConfig) -> Network:
 
 
 def _load(config: EvaluateConfig, name: str, checkpoint: str | None) -> Network:
-    choice = EmbedderChoice(name=name, checkpoint=checkpoint, overlap=config.window_overlap)
-    return Network(embedder=choice.load(str(pick_device(config.own_device()))), choice=choice)
+    device = str(pick_device(config.own_device()))
+    choice = EmbedderChoice(name=name, checkpoint=checkpoint, overlap=config.window_overlap, precision=config.precision)
+    return Network(embedder=choice.load(device), choice=choice)

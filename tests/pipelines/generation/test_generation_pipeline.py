@@ -51,6 +51,23 @@ def test_an_item_does_not_depend_on_how_many_come_after_it(pipe: GenerationPipel
     assert difference(together[0], together[1]) > 0.1
 
 
+@pytest.mark.parametrize("stream", ["latents", "tokens"])
+def test_pieces_of_an_item_are_what_a_call_decodes(tiny_codec: Any, stream: str) -> None:
+    generator = NoiseGenerator(NoiseConfig(binding=binding_of(tiny_codec), stream=stream)).eval()
+    pipe = GenerationPipeline(tiny_codec, generator, PipelineDefaults(decode={"steps": 1, "max_chunks": 1}))
+    asked: dict[str, Any] = {"prompt": ["a", "bbb"], "duration_s": [0.1, 0.05]}
+    whole = pipe(**asked, generator=seeded())
+    later = pipe(**asked, generator=seeded(), decode=False)
+    assert later.audio.shape == (2, 2, 0)
+    for index in (1, 0):  # the noise of an item does not depend on what was decoded before
+        pieces = list(later.pieces(index))
+        assert len(pieces) > 1
+        assert difference(torch.cat(pieces, -1), whole.item(index)) < 1e-4
+        assert torch.equal(later.item(index), torch.cat(pieces, -1))
+        assert torch.equal(next(whole.pieces(index)), whole.item(index))
+    assert difference(whole.item(0)[:, :2400], whole.item(1)) > 0.1
+
+
 def test_tokens_are_decoded_as_tokens(tiny_codec: Any) -> None:
     generator = NoiseGenerator(NoiseConfig(binding=binding_of(tiny_codec), stream="tokens")).eval()
     out = GenerationPipeline(tiny_codec, generator)("a", duration_s=SECONDS, generator=seeded())

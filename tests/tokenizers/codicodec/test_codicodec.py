@@ -169,11 +169,29 @@ def test_channels_that_would_have_to_be_guessed(tiny_codec: CoDiCodec) -> None:
         ({"latents": torch.zeros(1, 3, 8)}, "whole chunks"),
         ({"latents": torch.zeros(1, 4, 8), "mode": "guess"}, "mode"),
         ({"latents": torch.zeros(1, 4, 8), "steps": 0}, "at least 1"),
+        ({"latents": torch.zeros(1, 4, 8), "mode": "autoregressive", "time_prompt": 1.5}, r"must lie in 0\.\.1"),
+        ({"latents": torch.zeros(1, 4, 8), "time_prompt": 0.4}, "of the mode autoregressive"),
     ],
 )
 def test_bad_options(tiny_codec: CoDiCodec, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_codec.decode(**options)
+
+
+def test_a_previous_chunk_that_is_noisier_changes_the_next_one_alone(tiny_codec: CoDiCodec) -> None:
+    latents = noise(1, 2 * tiny_codec.spec.chunk_latents, tiny_codec.spec.latent_dim)
+    options = {"latents": latents, "mode": "autoregressive", "steps": 1}
+    default, same, clean = (
+        tiny_codec.decode(**options, generator=seeded(), **more)
+        for more in ({}, {"time_prompt": 0.4}, {"time_prompt": 0.0})
+    )
+    first = tiny_codec.spec.chunk_samples - 2 * tiny_codec.settings.stft_hop_samples
+    assert torch.equal(default, same)
+    assert torch.equal(default[..., :first], clean[..., :first])
+    assert not torch.allclose(default[..., first:], clean[..., first:])
+    live = tiny_codec.stream_decoder(generator=seeded(), steps=1, time_prompt=0.0)
+    pushed = torch.cat([live.push(chunk) for chunk in latents.chunk(2, dim=1)], -1)
+    torch.testing.assert_close(pushed[..., : clean.shape[-1]], clean, atol=1e-5, rtol=0)
 
 
 def test_a_live_decoder_takes_one_chunk_at_a_time(tiny_codec: CoDiCodec) -> None:

@@ -133,7 +133,7 @@ def test_the_training_pass_is_encode_and_decode(codec: NeuCodec) -> None:
     with torch.no_grad():
         made = codec(audio)
     encoded = codec.encode(audio, RATE)
-    assert torch.equal(codec.values_to_tokens(made.values), encoded.tokens)
+    assert torch.equal(codec.quantiser.values_to_tokens(made.values), encoded.tokens)
     assert made.reconstruction.shape == (2, 1, 480 * 20)
     torch.testing.assert_close(
         made.reconstruction.clamp(-1, 1), codec.decode_encoded(encoded, "tokens"), atol=1e-5, rtol=0

@@ -121,7 +121,7 @@ def test_a_token_is_its_digits_with_the_first_one_lowest(codec: NeuCodec) -> Non
     values = codec.tokens_to_values(torch.tensor([[[18743]]]))
     codes = torch.tensor([0.5, -0.5, 0.5, -1, -0.5, 0, -1, -0.5])
     assert torch.equal(values[0, 0], codes + 0.25)
-    assert codec.values_to_tokens(values).item() == 18743
+    assert codec.quantiser.values_to_tokens(values).item() == 18743
     tokens = torch.arange(65536)[None, :, None]
     latents = codec.tokens_to_latents(tokens)
     assert latents.abs().max() < 2

@@ -265,6 +265,15 @@ def test_config_is_refused_where_it_makes_no_sense():
             build_config(EncodeConfig, {**good, **wrong})
 
 
+def test_options_that_the_codec_does_not_have_are_refused_before_the_work(encode, tmp_path):
+    with pytest.raises(ConfigError, match=r"encode has no option chunk: known: none"):
+        encode(encode_options={"chunk": 1.0})
+    options = {"tokenizer_options": {"semantik": "x"}, "tokenizer": "melcodec-music"}
+    with pytest.raises(TypeError, match="has no option semantik"):
+        encode_dataset(EncodeConfig(source=str(tmp_path), output=str(tmp_path / "out"), **options))
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_device_and_source(encode, corpus):
     with pytest.raises(ValueError, match="unknown device 'gpu'"):
         encode(device="gpu")

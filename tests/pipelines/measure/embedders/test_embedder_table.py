@@ -51,6 +51,17 @@ def test_embedders_are_chosen_by_name() -> None:
             load_embedder(name, checkpoint="x.pt")
 
 
+def test_half_precision_changes_embeddings_a_little_and_is_part_of_the_identity() -> None:
+    audio = torch.randn(16000 * 4, generator=torch.Generator().manual_seed(1)) * 0.1
+    whole, half = load_embedder("musicnn"), load_embedder("musicnn", precision="bf16")
+    expected, found = whole.embed(audio), half.embed(audio)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).norm() / expected.norm() < 0.05
+    assert half.identity() == {**whole.identity(), "precision": "bf16"}
+    with pytest.raises(ValueError, match="unknown precision 'bf61'"):
+        load_embedder("musicnn", precision="bf61")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("embedder", "checkpoint", "file"),
     [

@@ -1,0 +1,89 @@
+"""Codecs whose two streams have the same frames, each frame on its own a vector of bounded values.
+
+Shape letters: B batch, T frames, D latent width, Q codebooks, C audio channels.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ...layers import fsq
+from ..base import AudioTokenizer
+from ..inputs import check_latents, check_tokens, finished_pieces, prepare_item, refuse_options
+
+
+class Codebooks(Protocol):
+    """A quantiser of the values of a frame: FSQ or residual codebooks."""
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """As in `TokenizerSpec.levels`."""
+
+    def tokens_to_values(self, tokens: Tensor) -> Tensor:
+        """Returns exactly the values [B, T, D] that tokens [B, T, Q] stand for."""
+
+    def values_to_tokens(self, values: Tensor) -> Tensor:
+        """Returns the nearest tokens [B, T, Q] of values [B, T, D]."""
+
+
+class FrameTokenizer(AudioTokenizer):
+    """A codec whose latent is atanh(value) / `latent_scale` of its config, and whose tokens are those of `codebooks`.
+
+    Its decoder draws no noise, and gives pieces of an item that do not depend on how many are asked for.
+    """
+
+    @property
+    @abstractmethod
+    def codebooks(self) -> Codebooks:
+        """The quantiser."""
+
+    def latents_to_values(self, latents: Tensor) -> Tensor:
+        """Returns values [B, T, D] in (-1, 1), not rounded to levels, of latents [B, T, D]."""
+        check_latents(self.spec, latents)
+        return fsq.latents_to_values(latents.float(), self.settings.latent_scale)
+
+    def tokens_to_values(self, tokens: Tensor) -> Tensor:
+        """Returns exactly the values [B, T, D] that tokens [B, T, Q] stand for."""
+        check_tokens(self.spec, tokens)
+        return self.codebooks.tokens_to_values(tokens)
+
+    def tokens_to_latents(self, tokens: Tensor) -> Tensor:
+        return fsq.values_to_latents(self.tokens_to_values(tokens), self.settings.latent_scale)
+
+    def latents_to_tokens(self, latents: Tensor) -> Tensor:
+        return self.codebooks.values_to_tokens(self.latents_to_values(latents))
+
+    def decode_pieces(
+        self,
+        *,
+        latents: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lengths_samples: Tensor | None = None,
+        gain_db: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """Decodes one item to pieces of audio [C, n]; see `AudioTokenizer.decode_pieces`, and `decode` for options."""
+        refuse_options(options, self.decode, f"{type(self).__name__}.decode_pieces")
+        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
+        return finished_pieces(self.value_pieces(values, **options), num_samples, gain_db)
+
+    @abstractmethod
+    def value_pieces(self, values: Tensor, **options: Any) -> Iterable[Tensor]:
+        """Decodes the values of one item, or of several of one length, in pieces that bound the memory.
+
+        Args:
+            values: [B, T, D].
+            options: those of `decode`.
+
+        Returns:
+            Audio [B, C, n] end to end, not clipped, decoded as it is asked for.
+
+        Raises:
+            ValueError: options that cannot be; raised at once.
+        """
