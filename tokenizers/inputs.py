@@ -202,7 +202,10 @@ def decode_lengths(spec: TokenizerSpec, batch: int, num_chunks: int, lengths: Te
 def refuse_options(options: Mapping[str, Any], method: Callable[..., Any], name: str | None = None) -> None:
     """Raises TypeError for options that a method of a codec, such as its `decode`, does not have of its own.
 
-    The message names the method, or `name`.
+    Args:
+        options: the options.
+        method: of a codec.
+        name: of the method in the message, where it takes the options of another.
     """
     common = inspect.signature(getattr(AudioTokenizer, method.__name__)).parameters
     own = inspect.signature(method).parameters.values()

@@ -46,7 +46,7 @@ class AudioOutput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoding:
-    """What a call sampled, and how it is decoded."""
+    """The streams that a call sampled, and how they are decoded."""
 
     tokenizer: AudioTokenizer
     generated: Generated

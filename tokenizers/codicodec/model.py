@@ -307,7 +307,18 @@ class CoDiCodec(AudioTokenizer):
         time_prompt: float = TIME_PROMPT,
         **options: Any,
     ) -> StreamDecoder:
-        """Returns a live decoder: push latents or tokens of one chunk, get one chunk of audio [B, C, chunk_samples]."""
+        """Returns a live decoder: push latents or tokens of one chunk, get one chunk of audio [B, C, chunk_samples].
+
+        Args:
+            generator: source of the noise.
+            steps: denoising steps.
+            time_prompt: as of `decode`.
+            options: none exist; a wrong name is refused.
+
+        Raises:
+            ValueError: fewer than 1 step, or a time_prompt outside of 0..1.
+            TypeError: an option that does not exist.
+        """
         refuse_options(options, self.stream_decoder)
         return StreamDecoder(self, generator, steps, check_time_prompt(time_prompt))
 
