@@ -132,9 +132,10 @@ def latent_rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """
     dataset = LatentDataset(arguments.dataset)
     teacher, student = (load_generator(folder).float() for folder in (arguments.teacher, arguments.student))
-    items = [dataset[number] for number in range(0, len(dataset), max(1, len(dataset) // arguments.items))]
-    latents = [normalise(item.latents[None].float(), teacher.binding) for item in items]
-    real = torch.cat([short_means(x) for x in latents])
+    latents = [dataset[number].latents for number in range(0, len(dataset), max(1, len(dataset) // arguments.items))]
+    if any(x is None for x in latents):
+        raise SystemExit(f"{arguments.dataset} has no latents: encode it with its latent stream")
+    real = torch.cat([short_means(normalise(x[None].float(), teacher.binding)) for x in latents if x is not None])
     yield {"what": "halves of the data", "frechet": frechet(real[::2], real[1::2])}
     jobs = [("teacher", teacher, SOLVERS), ("student", student, FEW)]
     finest: Tensor | None = None  # the teacher's samples in many steps
@@ -192,7 +193,8 @@ def _draw(model: DiffusionTransformer, arguments: argparse.Namespace, options: d
             generator=torch.Generator().manual_seed(seed),
         )
     assert made.latents is not None
-    return normalise(made.latents, model.binding)
+    latents: Tensor = normalise(made.latents, model.binding)
+    return latents
 
 
 def main() -> None:

@@ -41,8 +41,9 @@ def sample(
         return
     folder.mkdir(parents=True, exist_ok=True)
     pipe = load_pipeline(pipeline)
+    generator: Any = pipe.generator
     generator_s = 0.0
-    inner = pipe.generator.sample
+    inner = generator.sample
 
     def timed(*parts: Any, **keys: Any) -> Any:
         nonlocal generator_s
@@ -51,7 +52,7 @@ def sample(
         generator_s += time.process_time() - start
         return made
 
-    pipe.generator.sample = timed
+    generator.sample = timed
     for number in range(arguments.num):
         made = pipe(
             prompts,
@@ -100,7 +101,8 @@ def main() -> None:
         times = Path(folder) / TIMES
         row = table.estimate(name, table.metric)
         spent = json.loads(times.read_text()) if times.is_file() else {}
-        figures = {"fad_musicnn": round(row.value, 1), "low": round(row.low, 1), "high": round(row.high, 1)}
+        numbers = {"fad_musicnn": row.value, "low": row.low, "high": row.high}
+        figures = {key: None if value is None else round(value, 1) for key, value in numbers.items()}
         sys.stdout.write(json.dumps({"system": name, **figures, **spent}) + "\n")
 
 

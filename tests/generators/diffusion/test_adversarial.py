@@ -1,7 +1,7 @@
 """Adversarial post-training: whose gradients reach what, what the critic sees, and steps that get sharper."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -40,10 +40,8 @@ ASKED = Conditions.of(["a", "b"], 1.0)
 PATTERN = torch.tensor([1.0, -1.0, 1.0])  # the toy's examples are this and its opposite, with a little noise
 
 
-def prepared(
-    config: DiffusionTransformerConfig = CONFIG, **options: Any
-) -> tuple[DiffusionTransformer, AdversarialFlowObjective]:
-    model = random_weights(DiffusionTransformer(config), 0.2)
+def prepared(config: DiffusionTransformerConfig = CONFIG, **options: Any) -> tuple[Any, AdversarialFlowObjective]:
+    model: Any = random_weights(DiffusionTransformer(config), 0.2)
     objective = AdversarialFlowObjective(AdversarialFlowConfig(**options), config)
     objective.prepare(model)
     return model, objective
@@ -208,7 +206,8 @@ def distance_of_one_step(model: DiffusionTransformer) -> float:
 def test_one_step_becomes_sharper_than_what_it_starts_from() -> None:
     torch.manual_seed(0)
     config = replace(CONFIG, conditioning=ConditioningConfig(width=8, conditioners={}))
-    model, generator = DiffusionTransformer(config), seed()
+    made: Any = DiffusionTransformer(config)
+    model, generator = made, seed()
     flow = RectifiedFlowObjective(RectifiedFlowConfig(keep_patterns=NOTHING), config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(200):
@@ -232,20 +231,22 @@ def test_one_step_becomes_sharper_than_what_it_starts_from() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    plain = random_weights(DiffusionTransformer(CONFIG))
+    plain: Any = random_weights(DiffusionTransformer(CONFIG))
     with pytest.raises(ValueError, match=r"trained with objective\.kind=adversarial"):
         sample(plain, ASKED, [60, 60], solver="pingpong")
-    for flag, kind in (("one_step", "adversarial"), ("average_velocity", "mean_flow")):
-        with pytest.raises(ValueError, match=rf"would undo what objective\.kind={kind} trained"):
-            RectifiedFlowObjective(RectifiedFlowConfig(), replace(CONFIG, **{flag: True}))
+    with pytest.raises(ValueError, match=r"would undo what objective\.kind=adversarial trained"):
+        RectifiedFlowObjective(RectifiedFlowConfig(), replace(CONFIG, one_step=True))
     with pytest.raises(ValueError, match="would undo what"):
         AdversarialFlowObjective(AdversarialFlowConfig(), replace(CONFIG, average_velocity=True))
     with pytest.raises(ValueError, match="more than the 2 blocks"):
         AdversarialFlowObjective(AdversarialFlowConfig(critic_blocks=3), CONFIG)
     fresh = replace(CONFIG, trained_on=TrainedOn())
-    objective = AdversarialFlowObjective(AdversarialFlowConfig(), fresh)
+    objective, untrained = (
+        AdversarialFlowObjective(AdversarialFlowConfig(), fresh),
+        cast(Any, DiffusionTransformer(fresh)),
+    )
     with pytest.raises(ValueError, match=r"name it in model\.init_from"):
-        objective.prepare(DiffusionTransformer(fresh))
+        objective.prepare(untrained)
     with pytest.raises(ValueError, match="call prepare"):
         objective.model_loss(plain, items(), step=0, generator=seed())
     model, objective = prepared()
