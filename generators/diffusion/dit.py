@@ -23,13 +23,13 @@ from ..parts.packing import Packing
 from ..parts.request import SampleRequest
 from ..parts.times import TIME_FEATURES, time_features
 from ..stream import GeneratorStream
+from .block_sampling import open_rollout, sample_blocks
 from .blocks import Block
 from .config import DiffusionTransformerConfig
 from .frame_times import FrameTimes, spread
 from .graph import velocity_graph
 from .packing import packed_frames, packed_tokens
 from .past import FrameCache, Past, View, doubled_view, plain_view
-from .rollout import open_rollout, sample_blocks
 from .sampling import sample_latents
 from .sampling_config import DiffusionSampling
 
