@@ -38,7 +38,7 @@ from .data.shards.job import ShardJob
 from .data.shards.load_latents import latent_scale
 from .data.shards.plan import Failure, Plan
 from .data.shards.progress import EncodeProgress, ProgressCallback, ProgressReport
-from .data.shards.read import LatentDataset
+from .data.shards.read import DATASET_FILE, LatentDataset
 from .data.shards.remote import uploaded
 from .data.shards.settings import ShardSettings
 from .data.shards.shard import ShardFile
@@ -300,6 +300,8 @@ def _prepare(
 def _source(config: EncodeConfig, codec: AudioTokenizer) -> AudioSource | LatentSource:
     """Returns the audio to encode, or the latents to import."""
     if config.latents_are is None:
+        if (Path(config.source) / DATASET_FILE).is_file():
+            raise ValueError(f"{config.source} is a dataset of latents already: give the audio that it was made of")
         return AudioSource(config.source, path_column=config.path_column, where=config.where)
     latent_scale(codec)  # refuses a codec that has none before the work
     return LatentSource(config.source, codec.spec, where=config.where)

@@ -67,8 +67,15 @@ def parsed_value(field: Field, hint: Any, value: Any) -> Any:
         field: of the config.
         hint: its type.
         value: texts and numbers, as click gives them.
+
+    Raises:
+        click.UsageError: a text of a mapping that is not KEY=VALUE.
     """
     if typing.get_origin(part_of(hint)) is dict:
+        if wrong := [text for text in value if "=" not in text]:
+            name = str(field.metadata.get("name") or field.name).replace("_", "-")
+            message = f"Invalid value for '--{name}': {wrong[0]!r} is not KEY=VALUE."
+            raise click.UsageError(message, click.get_current_context(silent=True))
         return parse_overrides(value)
     if field.metadata.get("commas"):
         return tuple(part for text in value for part in text.split(",") if part)

@@ -10,6 +10,7 @@ import click
 
 from ...core.config import nearest_hint
 from ...core.errors import TrainingInterrupted
+from ...core.outputs import remove_unused
 from .interruption import signal_of, sigterm_raises
 from .tools import one_line, start_logging
 
@@ -67,6 +68,8 @@ class Verbs(click.Group):
                 traceback.print_exc()
             click.echo(f"error: {one_line(error)}", err=True)
             raise click.exceptions.Exit(FAILED) from error
+        finally:
+            remove_unused()
 
 
 def main() -> None:

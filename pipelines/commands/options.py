@@ -97,6 +97,7 @@ class ConfigCommand(click.Command):
                 raise click.UsageError("Missing argument 'CONFIG'.", ctx)
             source = texts.pop(0)
         given, overrides = _assign(texts, self._positional())
+        self._refuse_surplus(ctx, overrides)
         for key, field, hint in self.keyed_fields():
             value = ctx.params[parameter_name(key)]
             if value is not None and value != ():
@@ -108,6 +109,11 @@ class ConfigCommand(click.Command):
     def _positional(self) -> list[tuple[Field, Any]]:
         return [(field, hint) for field, hint in fields_of(self.config_class) if field.metadata.get("positional")]
 
+    def _refuse_surplus(self, ctx: click.Context, overrides: Sequence[str]) -> None:
+        for text in overrides:
+            if not OVERRIDE.match(text):
+                raise click.UsageError(f"Got unexpected argument {text!r}, which is not key=value either.", ctx)
+
     def _refuse_missing(
         self, ctx: click.Context, source: str | None, given: Mapping[str, Any], overrides: Sequence[str]
     ) -> None:
@@ -117,6 +123,9 @@ class ConfigCommand(click.Command):
         for field, _ in self._positional():
             if is_required(field) and field.name not in known:
                 raise click.UsageError(f"Missing argument '{metavar(field)}'.", ctx)
+        for key, field, hint in self.keyed_fields():
+            if is_required(field) and key not in known:
+                raise click.UsageError(f"Missing option '{option_of(key, field, hint).opts[0]}'.", ctx)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         names = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from ...core.fields import Field, fields_of
+from ...core.fields import Field, fields_of, part_of
 from .options import ConfigCommand
 from .tools import Outcome, progress_bar
 
@@ -30,7 +30,10 @@ class SampleCommand(ConfigCommand):
 
     @cached_property
     def sampling_fields(self) -> dict[str, tuple[list[str], Field, Any]]:
-        """Name of each option -> names of the generators that have it, field, type."""
+        """Name of each option -> names of the generators that have it, field, type.
+
+        Of two generators whose option has different choices, the one with more is asked.
+        """
         from ...generators.load import KINDS, generator_class
 
         found: dict[str, tuple[list[str], Field, Any]] = {}
@@ -38,7 +41,10 @@ class SampleCommand(ConfigCommand):
             for field, hint in fields_of(generator_class(kind).sampling_class):
                 if not field.metadata.get("hidden"):
                     name = str(field.metadata.get("name") or field.name)
-                    found.setdefault(name, ([], field, hint))[0].append(kind)
+                    kinds, kept, kept_hint = found.get(name, ([], field, hint))
+                    if len(get_args(part_of(hint))) > len(get_args(part_of(kept_hint))):
+                        kept, kept_hint = field, hint
+                    found[name] = ([*kinds, kind], kept, kept_hint)
         return found
 
     def keyed_fields(self) -> list[tuple[str, Field, Any]]:

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,9 +80,20 @@ def one_line(error: BaseException) -> str:
     text = visible(text)
     if isinstance(error, ImportError) and not isinstance(error, LatentuneError):
         text = visible(" ".join(str(explained(error) or error).split()))
+    if _is_lack_of_memory(error):
+        return (
+            f"not enough memory ({text}): ask for less at once, such as shorter audio (seconds, data.crop_s), fewer "
+            "items (batch_size), or precision=bf16"
+        )
     if isinstance(error, (LatentuneError, ValueError, OSError, ImportError, KeyboardInterrupt)):
         return text
     return f"unexpected {type(error).__name__}: {text} (latentune --debug ... shows where)"
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    """Whether Python, PyTorch on the CPU, or PyTorch on a GPU could not allocate memory."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
 
 
 def start_logging(verbose: bool) -> None:
@@ -89,6 +101,8 @@ def start_logging(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[_StderrHandler()], force=True
     )
+    if not verbose:  # x-transformers uses torch.jit.script, which newer versions of torch deprecate
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit\..*")
     logging.getLogger("latentune").setLevel(logging.INFO if verbose else logging.WARNING)
     job_logger.setLevel(logging.INFO)
 

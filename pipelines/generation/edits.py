@@ -5,7 +5,6 @@ All of them are one request, `Given`. Shape letters: B batch, C audio channels, 
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ...generators.given import Given
 from .given_audio import Regions, codec_audio, put_back, regions_in_samples, replaced_chunks
+from .items import MAX_SECONDS
 
 if TYPE_CHECKING:
     from ...generators.base import LatentGenerator
@@ -59,8 +59,8 @@ class AudioEdits(ABC):
         Raises:
             ValueError: a recording without a whole chunk, or seconds that are not positive.
         """
-        if not (math.isfinite(extra_s) and extra_s > 0):
-            raise ValueError(f"extra_s must be a positive number of seconds, got {extra_s}")
+        if not 0 < extra_s <= MAX_SECONDS:
+            raise ValueError(f"extra_s must be a positive number of seconds, at most {MAX_SECONDS}, got {extra_s:g}")
         spec = self.tokenizer.spec
         current = codec_audio((audio, sample_rate), spec)[None].cpu()  # [1 or B, C, N]
         wanted = current.shape[-1] + max(1, round(extra_s * spec.sample_rate))

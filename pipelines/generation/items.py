@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from ...generators.conditions import SECONDS
 from ...tokenizers.base import TokenizerSpec
 
 T = TypeVar("T")
+MAX_SECONDS = 86_400  # of an item: a day; more is a mistake that would fill the memory before it fails
 
 
 def repeat(items: list[T], times: int) -> list[T]:
@@ -90,7 +90,7 @@ def places(
 
 
 def lengths_in_samples(seconds: list[float], spec: TokenizerSpec) -> list[int]:
-    """Returns the samples of each item at the codec's rate; raises ValueError for a duration of no sample."""
-    if wrong := [s for s in seconds if not (math.isfinite(s) and round(s * spec.sample_rate) >= 1)]:
-        raise ValueError(f"a duration of {wrong[0]} s: give a positive number of seconds")
+    """Returns the samples of each item at the codec's rate; raises ValueError for no sample or more than a day."""
+    if wrong := [s for s in seconds if not (0 < s <= MAX_SECONDS and round(s * spec.sample_rate) >= 1)]:
+        raise ValueError(f"a duration of {wrong[0]:g} s: give a positive number of seconds, at most {MAX_SECONDS}")
     return [round(s * spec.sample_rate) for s in seconds]

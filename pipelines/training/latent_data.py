@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,8 @@ from ..data.shards.verify import verify_dataset
 from .conditions import condition_columns
 from .data_config import LatentDataConfig, sources_of
 from .values import ConditionValues
+
+logger = logging.getLogger(__name__)
 
 
 class LatentCrops:
@@ -146,10 +149,25 @@ def open_latents(config: LatentDataConfig, held_out: bool = False) -> LatentData
         if not len(part):
             kept = f" with {', '.join(f'{k} = {v!r}' for k, v in where.items())}" if where else ""
             raise TrainingError(f"nothing to train on: dataset {part.path} has no items{kept}")
+    if not held_out:
+        _warn_of_padding(parts, config.crop_s)
     if len(parts) == 1:
         return parts[0]
     weights = config.source_weights if source == config.source else ()
     return MixedDataset(parts, weights or None)
+
+
+def _warn_of_padding(parts: Sequence[LatentDataset], crop_s: float) -> None:
+    """Logs a warning where more than half of every example is going to be padding."""
+    longest_s = max(
+        float(part.columns.numbers("num_samples")[part.rows].max()) / part.spec.sample_rate for part in parts
+    )
+    if crop_s > 2 * longest_s:
+        logger.warning(
+            "data.crop_s is %g s, and the longest item has %.3g s: the rest of each example is padding",
+            crop_s,
+            longest_s,
+        )
 
 
 def verify_latents(config: LatentDataConfig) -> None:

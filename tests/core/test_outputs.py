@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from latentune.core.errors import LatentuneError, OutputError
 from latentune.core.files import atomic_path, output_error, write_text
-from latentune.core.outputs import prepare_output, rescued
+from latentune.core.outputs import prepare_output, remove_unused, rescued
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,18 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         prepare_output(tmp_path / "file")
     with pytest.raises(OutputError, match=r"cannot write .*/nowhere/a.txt"):
         write_text(tmp_path / "nowhere" / "a.txt", "a")
+
+
+def test_folders_that_stay_empty_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    for name in ("before", "used/a", "unused/a/b"):
+        prepare_output(tmp_path / name)
+    (tmp_path / "used" / "file").touch()
+    remove_unused()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["before", "used"]
+    assert [path.name for path in (tmp_path / "used").iterdir()] == ["file"]
+    remove_unused()
+    assert (tmp_path / "before").is_dir(), "it was there before"
 
 
 def test_errors_of_libraries_that_write_are_output_errors(tmp_path: Path) -> None:

@@ -136,7 +136,9 @@ def read_rows(manifest: Path) -> Iterator[Row]:
                     yield from _json_array(manifest, lines.read().decode("utf-8-sig"))
                 else:
                     yield from _json_lines(lines, f"manifest {manifest}")
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"manifest {manifest} is not UTF-8 ({error}): save it with that encoding") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error, csv.Error) as error:
         raise ValueError(f"manifest {manifest} cannot be read ({error})") from error
 
 

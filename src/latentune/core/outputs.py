@@ -8,7 +8,7 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 PROBE_BYTES = 4096  # a smaller file needs no block of its own on some file systems
 SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:$")  # part of a path that was made of a URL; a drive has one letter
 SLUG_LENGTH = 40  # characters
+_made: list[Path] = []  # the folders that this process created, parents first
 
 
 def prepare_output(folder: str | Path) -> Path:
@@ -32,12 +33,20 @@ def prepare_output(folder: str | Path) -> Path:
         raise ValueError(f"cannot write to {folder}: of URLs, only `encode` writes to them; give a folder and copy it")
     path = Path(folder).expanduser()
     with writing(f"to the folder {path}"):
+        _made.extend(part for part in reversed((path, *path.parents)) if not part.exists())
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
     return path
+
+
+def remove_unused() -> None:
+    """Removes the folders that `prepare_output` created in this process and that are still empty."""
+    while _made:
+        with suppress(OSError):  # it is in use, or gone
+            _made.pop().rmdir()
 
 
 @contextmanager

@@ -137,6 +137,8 @@ def _find(name: str | Path, folder: Path | None) -> Path | Traversable:
         shipped = files("latentune.configs") / file_name
         if shipped.is_file():
             return shipped
+    if Path(text).expanduser().is_file():
+        raise ConfigError(f"{text} is not a config: give a .yaml file or a shipped name, see `latentune list configs`")
     hint = nearest_hint(text.removesuffix(".yaml"), shipped_configs())
     raise ConfigError(f"no config {text!r}, neither a file nor a shipped name: {hint}")
 

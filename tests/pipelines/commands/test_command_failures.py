@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import call, fails
+
+AUSTEN = str(Path(__file__).resolve().parents[3] / "demos/fixtures/austen_0880.wav")
 
 
 @pytest.mark.parametrize(
@@ -17,7 +20,6 @@ from command_line import call, fails
         (["encode", "nowhere", "out", "--tokenizer", "nowhere"], "nowhere"),
         (["evaluate", "real", "-c", "evaluate/musicnn"], "lacks the required key(s) generated"),
         (["encode", "a", "b", "tokeniser=c"], "unknown config key tokeniser: did you mean 'tokenizer'?"),
-        (["encode", "a", "b", "wrong"], "'wrong' is not key=value"),
         (["train", "train/codicodec-tiny", "data.source=x", "stepz=1"], "did you mean 'steps'"),
         (["train", "train/codicodec-tiny"], "give it a value, data.source=..."),
         (["train", "train/codicodec-tiny", "data.sorce=x"], "is data.sorce a misspelling of it?"),
@@ -27,6 +29,11 @@ from command_line import call, fails
         (["convert", "nowhere.pt", "out"], "nowhere.pt"),
         (["decode", "nowhere", "out"], "no dataset at nowhere"),
         (["demo", "out", "nums=3"], "did you mean 'num'"),
+        (["experiment", "reconstruction", "nowhere", "out"], "no audio at"),
+        (["train", "train/dit-tiny", "run", "data.source=nowhere"], "no dataset at nowhere"),
+        (["sample", "melcodec-music-dit", "out", "--seconds", "1e9"], "at most 86400"),
+        (["edit", AUSTEN, "out.wav", "--pipeline", "melcodec-music-dit", "--extend", "1e9"], "at most 86400"),
+        (["train", AUSTEN], "is not a config: give a .yaml file"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_1(
@@ -34,24 +41,28 @@ def test_a_mistake_is_one_line_and_exit_code_1(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in fails(*arguments)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        ["train"],
-        ["frobnicate"],
-        ["info", "a", "--frob"],
-        ["encode", "a"],
-        ["sample", "a", "b", "--num", "x"],
-        ["evaluate"],
+        (["train"], "Missing argument 'CONFIG'"),
+        (["frobnicate"], "There is no command 'frobnicate'"),
+        (["info", "a", "--frob"], "No such option"),
+        (["encode", "a"], "Missing argument 'OUTPUT'"),
+        (["encode", "a", "b", "wrong"], "unexpected argument 'wrong', which is not key=value"),
+        (["sample", "a", "b", "--num", "x"], "'x' is not a valid integer"),
+        (["sample", "a", "b", "--condition", "bpm"], "'--condition': 'bpm' is not KEY=VALUE"),
+        (["edit", "a.wav", "b.wav", "--loop"], "Missing option '--pipeline'"),
+        (["evaluate"], "Missing argument"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+def test_wrong_usage_is_exit_code_2(arguments: list[str], message: str) -> None:
     result = call(*arguments, code=2)
     assert result.stdout == ""
     assert "Usage" in result.stderr
+    assert message in result.stderr
 
 
 def test_the_nearest_command_is_named() -> None:
@@ -84,6 +95,19 @@ def test_an_unexpected_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(library, "dataset_info", broken)
     assert fails("info", "x") == "error: unexpected RuntimeError: two lines (latentune --debug ... shows where)\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("x: can't allocate memory: y")]
+)
+def test_a_lack_of_memory_says_what_to_do(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    import latentune.pipelines.info as library
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(library, "dataset_info", broken)
+    assert fails("info", "x").startswith("error: not enough memory (")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import typing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from command_line import COMMANDS, EXPERIMENTS, call, fails
 
 from latentune.core.config import option
 from latentune.core.fields import default_text, fields_of, nested_configs
+from latentune.generators.load import KINDS, generator_class
 from latentune.pipelines.commands.main import app
 from latentune.pipelines.commands.options import ConfigCommand
 from latentune.pipelines.commands.tools import Outcome
@@ -114,6 +116,20 @@ def test_a_wrong_option_is_wrong_usage(arguments: list[str], message: str) -> No
     found, result = parse(*arguments, code=2)
     assert found is None
     assert message in result.stderr
+
+
+def test_an_option_takes_the_choices_of_every_generator_that_has_it() -> None:
+    offered = {
+        str(option.name): set(option.type.choices)
+        for option in app.get_command(click.Context(app), "sample").get_params(click.Context(app))
+        if isinstance(option, click.Option) and isinstance(option.type, click.Choice)
+    }
+    for kind in KINDS:
+        for field, hint in fields_of(generator_class(kind).sampling_class):
+            if typing.get_origin(hint) is typing.Literal:
+                name = f"options__{field.metadata.get('name') or field.name}"
+                assert set(typing.get_args(hint)) <= offered[name], f"{kind}: {name}"
+    assert "unipc" in offered["options__solver"]
 
 
 def test_the_help_shows_types_choices_and_defaults() -> None:

@@ -125,6 +125,13 @@ def test_the_choice_of_items_is_that_of_the_config(dataset: LatentDataset) -> No
     assert [item.metadata["text"] for item in open_latents(config, held_out=True)] == ["noise 1", "noise 3"]
 
 
+def test_crops_that_are_mostly_padding_are_reported(dataset: LatentDataset, caplog: pytest.LogCaptureFixture) -> None:
+    open_latents(LatentDataConfig(source=str(dataset.path), crop_s=0.5))
+    assert caplog.text == ""
+    open_latents(LatentDataConfig(source=str(dataset.path), crop_s=100.0))
+    assert "data.crop_s is 100 s, and the longest item has" in caplog.text
+
+
 def test_several_datasets_are_drawn_from_by_weight(dataset: LatentDataset) -> None:
     path = str(dataset.path)
     config = build_config(LatentDataConfig, {"source": [path, path], "source_weights": [3, 1], "crop_s": 0.1})

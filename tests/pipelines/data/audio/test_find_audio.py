@@ -109,6 +109,15 @@ def test_broken_sources_are_named(tmp_path, name, content, message):
     assert str(source) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("m.jsonl", b'{"path": "caf\xe9.wav"}'), ("m.csv", b"path\ncaf\xe9.wav")]
+)
+def test_a_manifest_in_another_encoding_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"is not UTF-8 .*: save it with that encoding"):
+        find_audio(tmp_path / name)
+
+
 def test_a_file_that_is_named_again_is_measured_once_and_counted(tmp_path, caplog):
     rows = [{"path": name, "text": text} for name, text in (("a.wav", "x"), ("b.wav", "y"), ("a.wav", "z"))]
     rows += [{"path": "b/../b.wav", "text": ""}]
