@@ -78,7 +78,7 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(PEERS): $(READY)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),peers,speech-metrics,web-tests]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),notebooks,peers,speech-metrics,web-tests]'
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt $(BARE_PEERS)
 	@touch $@
 
