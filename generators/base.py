@@ -19,6 +19,7 @@ from ..core.config import build_config, nearest_hint, option
 from ..core.configured import ConfiguredModel
 from ..tokenizers.base import TokenizerSpec
 from .conditioning import ConditionEncoder, EncodedConditions
+from .conditioning.durations import DurationModel
 from .conditioning.fuse import Drop
 from .conditions import Conditions, PreparedConditions
 from .given import Given
@@ -79,6 +80,7 @@ class TrainedOn:
     seconds_total: tuple[float, float, float] | None = None
     conditions: tuple[str, ...] | None = None  # names of those that at least one item had a value of
     given: bool | None = None  # whether parts of the examples were given in training, as `Given` does in sampling
+    durations: DurationModel | None = None  # of transcripts
     encoders: dict[str, str] = field(default_factory=dict)  # condition -> SHA-256 of its frozen encoder's weights
 
     def seconds_of(self, duration_s: float) -> tuple[float, float]:
@@ -164,6 +166,23 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
     def longest_s(self) -> float | None:
         """The longest item, in seconds, that `sample` makes as in training; None: any length."""
         return None
+
+    def duration_of(self, text: str, speed: float = 1.0) -> float:
+        """Returns how many seconds a text lasts at the pace of the training data.
+
+        Args:
+            text: what is to be said.
+            speed: 2 is twice as fast.
+
+        Raises:
+            ValueError: a generator that does not read transcripts or knows no durations of them, or a speed that is not
+                a positive number.
+        """
+        symbols = self.condition_encoder.symbols([text])[0]
+        durations = self.trained_on.durations
+        if durations is None:
+            raise ValueError("this generator was trained without transcripts: it knows no durations of texts")
+        return durations.seconds_of(symbols, speed)
 
     @classmethod
     def make_sampling(cls, options: Mapping[str, Any]) -> SamplingConfig:

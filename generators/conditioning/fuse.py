@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from ..conditions import SECONDS, Conditions, PreparedConditions, is_given
 from .base import Conditioner, Encoding
 from .config import ConditioningConfig
 from .spread import lay_out
+from .symbols import SymbolConditioner
 
 Drop = Tensor | Mapping[str, Tensor]  # [B] bool for all conditions, or by the name of the condition
 
@@ -90,6 +91,25 @@ class ConditionEncoder(nn.Module):
         self.parts = nn.ModuleDict(parts)
         # a learned bias: gives the vector of a generator without any condition a device and a dtype, and a gradient
         self.bias = nn.Parameter(torch.zeros(config.width))
+
+    @property
+    def transcript(self) -> str | None:
+        """The condition that is read symbol by symbol, such as what is to be said; None where there is none."""
+        return next((name for name, part in self.conditioners.items() if isinstance(part, SymbolConditioner)), None)
+
+    def symbols(self, texts: Sequence[str]) -> list[str]:
+        """Returns the symbols of texts as `transcript` reads them.
+
+        Raises:
+            ValueError: no condition is read symbol by symbol.
+        """
+        name = self.transcript
+        if name is None:
+            has = ", ".join(self.parts) or "none"
+            raise ValueError(
+                f"this generator does not read texts symbol by symbol, so it cannot speak (its conditions: {has})"
+            )
+        return cast(SymbolConditioner, self.parts[name]).symbols(texts)
 
     def refuse_frames(self, what: str) -> None:
         """Raises ValueError if a condition changes within an item, which `what` cannot use."""

@@ -29,6 +29,7 @@ from .identity import audio_identity, latents_identity
 from .latent_data import LatentCrops, open_latents, verify_latents
 from .loader import Examples
 from .objectives import build_objective
+from .whole_items import fitting_items
 
 logger = logging.getLogger(__name__)
 
@@ -109,12 +110,15 @@ def _generator_task(config: TrainConfig) -> Task:
     objective = build_objective(model, config.model.objective)
     encoder = getattr(model, "condition_encoder", None)  # a generator of somebody else may do without conditions
     if encoder is not None:
+        dataset = fitting_items(dataset, data.crop_s, encoder)
         facts = replace(check_conditions(dataset, data, encoder), given=objective.trains_given)
         _record_facts(model, facts, fresh=config.model.init_from is None)
     held_out = None
     if data.valid_where is not None or data.valid_source is not None:
         held_out_set = open_latents(data, held_out=True)
         _check_fingerprint(held_out_set.fingerprint, binding, f"held-out dataset {held_out_set.path}")
+        if encoder is not None:
+            held_out_set = fitting_items(held_out_set, data.crop_s, encoder)
         held_out = LatentCrops(held_out_set, data, HELD_OUT_SEED, shuffle=False, encoder=encoder)
     return Task(
         model=model,

@@ -20,6 +20,7 @@ from ...generators.conditions import SECONDS, is_given
 from ..data.shards import LatentDataset, MixedDataset
 from ..data.shards.crops import COLUMNS
 from .data_config import LatentDataConfig
+from .durations import transcript_durations
 from .values import hears, stored_embeddings
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def check_conditions(
         seconds_start=_range(dataset, "start_s"),
         seconds_total=_range(dataset, "total_s"),
         conditions=tuple(sorted([*given, *heard, *([SECONDS] if SECONDS in encoder.conditioners else [])])),
+        durations=transcript_durations(dataset, columns, encoder),
         encoders=encoders,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -139,6 +140,12 @@ class LatentDataset(Dataset[LatentItem]):
 
     def __len__(self) -> int:
         return int(self._starts[-1]) if self._kept is None else len(self._kept)
+
+    def only(self, kept: np.ndarray) -> LatentDataset:
+        """Returns the same dataset with some of its items, those where `kept` [N] bool is True."""
+        part = copy.copy(self)
+        part._kept = self.rows[kept]
+        return part
 
     def split(self, indices: np.ndarray) -> list[tuple[LatentDataset, np.ndarray, np.ndarray]]:
         """Returns the dataset of each item, as `MixedDataset.split` does."""
