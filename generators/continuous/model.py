@@ -18,6 +18,7 @@ from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding,
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
+from ..parts.prefix import left_padded
 from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
 from .head import FlowHead
@@ -155,7 +156,7 @@ class ContinuousAR(LatentGenerator):
             parts.append(self.from_condition(conditions.tokens))
         parts.append(self.bos.to(parts[0].dtype).expand(len(conditions), 1, -1))
         mask = None if conditions.mask is None else nn.functional.pad(conditions.mask, (1, 1), value=True)
-        return torch.cat(parts, 1), mask
+        return left_padded(torch.cat(parts, 1), mask)
 
     def embed(self, chunks: Tensor) -> Tensor:
         """Returns embeddings [B, n, W] of normalised chunks [B, n, C]."""

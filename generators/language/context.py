@@ -42,6 +42,7 @@ class Context:
     """
 
     branch_weights: tuple[float, ...]  # of the guidance
+    end_logits: Tensor | None  # [N'] that the patch drawn last is the last of its item; None: not learned
     _x: Tensor | None  # embeddings [R, W] of the last position, which a step reads; None: not known
     _filled: int  # slots whose keys and values are written
     _slots: Tensor  # [slots] their numbers
@@ -90,7 +91,7 @@ class Context:
             self._move_window()
         x, cache = self._read(items) if self._x is None or self._cache is None else (self._x[:rows], self._cache)
         digits: Tensor
-        digits, self._x = self.model.step(
+        digits, self._x, self.end_logits = self.model.step(
             self.weights,
             cache.rows(rows),
             x,
@@ -149,6 +150,7 @@ class Context:
             bias = x.new_full((1, 1, end - begin, end), -torch.inf).triu(begin + 1)
             if hidden is not None:
                 bias = bias.expand(rows, -1, -1, -1).masked_fill(hidden[:rows, None, None, :end], -torch.inf)
+                bias.diagonal(begin, -2, -1).zero_()  # padding, which nothing else sees, sees itself
             slots, turns = self._slots[begin:end], self._turns[begin:end].unsqueeze(0)
             run_trunk(self.weights.trunk, cache.rows(rows), x[:, begin:end], slots, turns, bias)
         self._bias = x.new_full((len(start), 1, 1, cache.capacity), -torch.inf)

@@ -17,7 +17,7 @@ from .digits import IMPOSSIBLE, DigitHead
 from .trunk import input_first, unit
 
 if TYPE_CHECKING:
-    from .sampling import TokenSampling
+    from .sampling import DigitSampling
 
 BELOW_ONE = 1.0 - 2**-20  # a uniform number times a sum of probabilities stays below that sum, in float32
 
@@ -31,7 +31,7 @@ class DigitFilter(NamedTuple):
     min_p: Tensor | None  # []
 
     @classmethod
-    def of(cls, options: TokenSampling, like: Tensor) -> DigitFilter:
+    def of(cls, options: DigitSampling, like: Tensor) -> DigitFilter:
         """Returns the filter of these options, on the device of `like`."""
 
         def number(value: float) -> Tensor:

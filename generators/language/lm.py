@@ -23,10 +23,12 @@ from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditio
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
 from ..parts.packing import Packing
+from ..parts.prefix import left_padded
 from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
 from .documents import decode_documents, serve_documents
+from .ends import EndHead
 from .sampling import TokenSampling, sample_tokens
 from .step import SamplingStep
 from .stream import TokenStream
@@ -50,6 +52,9 @@ class TokenLMConfig:
         1, "Token frames that one step of the network gives. More make sampling faster and the model weaker."
     )
     rotary_base: float = option(10_000.0, "Base of the rotary positions.")
+    ends: bool = option(
+        False, "Whether the network also learns where items end, which sampling then decides; such as for speech."
+    )
     trained_on: TrainedOn = option(factory=TrainedOn, help="Facts about the training data. Training fills them in.")
 
     def __post_init__(self) -> None:
@@ -126,6 +131,8 @@ class TokenLM(LatentGenerator):
         )
         serve_documents(self.decoder)
         self.head = DigitHead(width, digit_levels, config.digit_width)
+        if config.ends:
+            self.end_head = EndHead(width)
         self.step = SamplingStep()
 
     @property
@@ -143,10 +150,12 @@ class TokenLM(LatentGenerator):
         conditions: Conditions | PreparedConditions | EncodedConditions,
         mask: Tensor | None = None,
         drop_mask: Drop | None = None,
-    ) -> Tensor:
+        with_ends: bool = False,
+    ) -> Any:
         """Returns digit logits [B, T', K, L] float32 of tokens [B, T', Q], each given the tokens before it.
 
-        Where items are packed, the logits of padding are zero.
+        Where items are packed, the logits of padding are zero. With `with_ends`, also the logits [B, n] float32 that a
+        patch is the last of its item, given the patches before it.
 
         Args:
             tokens: [B, T', Q] int64.
@@ -154,6 +163,7 @@ class TokenLM(LatentGenerator):
                 weights used.
             mask: [B, T'] bool, True where a token is real; the others, which come last, may hold anything.
             drop_mask: [B] bool, True where the conditions are replaced by "not given"; or such masks by condition.
+            with_ends: whether to give both; for a config with `ends`.
 
         Raises:
             ValueError: tokens of a wrong shape, out of range or longer than the context.
@@ -171,10 +181,15 @@ class TokenLM(LatentGenerator):
         x = torch.cat([start, self.embed(digits[:, :-1])], 1)
         if self.packed and mask is not None:
             real = F.pad(mask, (0, -mask.shape[1] % self.settings.patch_frames))
-            logits = self._packed_logits(x, start_mask, real.unflatten(1, (digits.shape[1], -1)).any(-1), digits)
+            patches = real.unflatten(1, (digits.shape[1], -1)).any(-1)
+            hidden = self._packed_states(x, start_mask, patches)
+            packing = Packing.of(patches)
+            logits = packing.unpack(self.head(packing.pack(hidden), packing.pack(digits)))
         else:
-            logits = self.head(self.attend(x, start_mask)[:, start.shape[1] - 1 :], digits)
-        return self.to_frames(logits)[:, : tokens.shape[1]]
+            hidden = self.attend(x, start_mask)[:, start.shape[1] - 1 :]
+            logits = self.head(hidden, digits)
+        logits = self.to_frames(logits)[:, : tokens.shape[1]]
+        return (logits, self.end_head(hidden)) if with_ends else logits
 
     def to_patches(self, digits: Tensor) -> Tensor:
         """Returns the digits [B, n, C K] of patches of digits [B, T', K], the last one filled up with zeros."""
@@ -187,23 +202,21 @@ class TokenLM(LatentGenerator):
         frames: Tensor = patches.unflatten(2, (self.settings.patch_frames, -1)).flatten(1, 2)
         return frames
 
-    def _packed_logits(self, x: Tensor, start_mask: Tensor | None, mask: Tensor, digits: Tensor) -> Tensor:
-        """Returns digit logits [B, n, C K, L] of a sequence of embeddings, computed for what is real alone.
+    def _packed_states(self, x: Tensor, start_mask: Tensor | None, mask: Tensor) -> Tensor:
+        """Returns the hidden states [B, n, W] before each patch, computed for what is real alone.
 
         Args:
             x: [B, P + n, W] embeddings of conditions, BOS and all patches but the last.
             start_mask: [B, P + 1] bool of the first embeddings; None: all are real.
             mask: [B, n] bool of the patches.
-            digits: [B, n, C K] of the patches.
         """
         count = x.shape[1] - mask.shape[1] + 1  # P + 1
         start = mask.new_ones(len(mask), count) if start_mask is None else start_mask
-        packing, tokens = Packing.of(torch.cat([start, mask[:, 1:]], 1)), Packing.of(mask)
+        packing = Packing.of(torch.cat([start, mask[:, 1:]], 1))
         angles, scale = rotary_for_x_transformers(x.shape[1], self.rotary_dim, self.settings.rotary_base, x)
         rotary = packing.pack(angles), scale
         hidden = decode_documents(self.decoder, packing.pack(x.to(self.bos.dtype)), packing.lengths, rotary)
-        before = packing.unpack(hidden)[:, count - 1 :]  # of what comes before each token
-        return tokens.unpack(self.head(tokens.pack(before), tokens.pack(digits)))
+        return packing.unpack(hidden)[:, count - 1 :]
 
     def start_embeddings(self, conditions: EncodedConditions) -> tuple[Tensor, Tensor | None]:
         """Returns the embeddings [B, P + 1, W] before the first token, BOS last; and their mask if one is ragged."""
@@ -212,7 +225,7 @@ class TokenLM(LatentGenerator):
             parts.append(self.from_condition(conditions.tokens))
         parts.append(self.bos.to(parts[0].dtype).expand(len(conditions), 1, -1))
         mask = None if conditions.mask is None else F.pad(conditions.mask, (1, 1), value=True)
-        return torch.cat(parts, 1), mask
+        return left_padded(torch.cat(parts, 1), mask)
 
     def embed(self, digits: Tensor, first_patch: int = 0) -> Tensor:
         """Returns embeddings [B, n, W] of digits [B, n, C K]; `first_patch` counts from the start of a chunk."""
@@ -256,8 +269,7 @@ class TokenLM(LatentGenerator):
         Randomness is drawn item after item, so an item does not depend on how many are sampled with it. Only the first
         chunks of an item can be given, since each token is drawn from those before it.
         """
-        tokens = sample_tokens(self, request, sampling, generator=generator, callback=callback)
-        return Generated(latents=None, tokens=tokens, lengths_samples=request.lengths_samples)
+        return sample_tokens(self, request, sampling, generator=generator, callback=callback)
 
     def make_stream(
         self, conditions: Conditions, sampling: TokenSampling, generator: torch.Generator | None

@@ -13,6 +13,7 @@ from ...core.objective import Objective
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
 from .digits import check_tokens, tokens_to_digits
+from .ends import end_nats
 from .lm import TokenLMConfig
 
 
@@ -28,7 +29,10 @@ class NextTokenConfig:
 
 
 class NextTokenObjective(Objective):
-    """loss = mean over real tokens of -log p(token | tokens before it, conditions), in nats per token, exact."""
+    """loss = mean over real tokens of -log p(token | tokens before it, conditions), in nats per token, exact.
+
+    A model that learns where items end adds -log p(end), of items that end inside the crop.
+    """
 
     config_class = NextTokenConfig
     uses_all_parameters = True
@@ -36,6 +40,7 @@ class NextTokenObjective(Objective):
 
     def __init__(self, config: NextTokenConfig, settings: TokenLMConfig):
         self.config, self.spec, self.conditioning = config, settings.binding.spec, settings.conditioning
+        self.ends, self.patch_frames = settings.ends, settings.patch_frames
 
     def weight(self, batch: LatentBatch) -> float:
         """Returns the number of real token frames."""
@@ -61,18 +66,23 @@ class NextTokenObjective(Objective):
         tokens = tokens.masked_fill(~mask[..., None], 0)
         weights = mask / mask.sum()
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(tokens), generator, weights)
-        logits = model(tokens, conditions=batch.conditions, mask=mask, drop_mask=drop)
+        made = model(tokens, conditions=batch.conditions, mask=mask, drop_mask=drop, with_ends=self.ends)
+        logits, ends = made if self.ends else (made, None)
         digits = tokens_to_digits(tokens, self.spec.levels)
         loss = (frame_nats(logits, digits) * weights).sum() / self.spec.tokens_per_frame
         right = (logits.detach().argmax(-1) == digits).float()  # [B, T', K]
         per_book = right.split([len(levels) for levels in self.spec.levels], -1)
         tokens_right = torch.stack([book.amin(-1) for book in per_book], -1).mean(-1)
-        return loss, {
+        metrics = {
             "nats_per_token": loss.detach(),
             "bits_per_token": loss.detach() / math.log(2.0),
             "token_accuracy": (tokens_right * weights).sum(),
             "digit_accuracy": (right.mean(-1) * weights).sum(),
         }
+        if ends is None:
+            return loss, metrics
+        end_loss = end_nats(ends, mask, self.patch_frames) / mask.sum() / self.spec.tokens_per_frame
+        return loss + end_loss, {**metrics, "end_nats_per_token": end_loss.detach()}
 
 
 def frame_nats(logits: Tensor, digits: Tensor) -> Tensor:

@@ -15,18 +15,19 @@ from torch import Tensor
 
 from ...core.config import option
 from ...core.random import draw_seed, keyed_generator, rand
-from ..base import SamplingConfig
+from ..base import Generated, SamplingConfig
 from ..parts.request import SampleRequest, lay_given
 from .context import Context
 from .digits import check_tokens, digits_to_tokens, tokens_to_digits
+from .ends import Ends
 
 if TYPE_CHECKING:
     from .lm import TokenLM
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenSampling(SamplingConfig):
-    """Options of `TokenLM.sample`."""
+class DigitSampling(SamplingConfig):
+    """Options of how digits are drawn."""
 
     temperature: float = option(1.0, "Divisor of each digit's logits; 0 takes the likeliest digit.")
     top_k: int | None = option(None, "Number of likeliest levels of each digit that are drawn from. By default all.")
@@ -45,6 +46,17 @@ class TokenSampling(SamplingConfig):
             raise ValueError(f"min_p must lie in [0, 1], got {self.min_p}: 0 cuts nothing")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenSampling(DigitSampling):
+    """Options of `TokenLM.sample`."""
+
+    stop: bool = option(
+        True,
+        "Whether an item ends where a generator that learned ends (model.config.ends) expects it; the length that is "
+        "asked for is then the longest. Streams have no end.",
+    )
+
+
 def sample_tokens(
     model: TokenLM,
     request: SampleRequest,
@@ -52,8 +64,8 @@ def sample_tokens(
     *,
     generator: torch.Generator | None,
     callback: Callable[[int, int], None] | None,
-) -> Tensor:
-    """Returns tokens [B, T', Q] int64, zero beyond each item's own frames; given ones are kept as they are.
+) -> Generated:
+    """Returns tokens [B, T', Q] int64, zero beyond each item's own frames, and lengths; given tokens are kept.
 
     Args:
         model: the network.
@@ -86,6 +98,7 @@ def sample_tokens(
     first = min(begins)
     uniform = draw_uniform(model, seeds, range(first, max(patches)))
     order = sorted(range(len(request)), key=lambda item: -patches[item])  # those that end first leave last rows
+    ends = Ends(len(request), spec.chunk_tokens, patch, device) if model.settings.ends and options.stop else None
     drawn = torch.empty_like(known)
     drawn[order] = _draw_all(
         model,
@@ -94,10 +107,18 @@ def sample_tokens(
         first,
         uniform[order],
         known[order],
+        ends,
         callback,
     )
+    lengths = request.lengths_samples
+    if ends is not None:
+        chunks = torch.empty(len(request), dtype=torch.int64)
+        chunks[order] = ends.chunks(torch.tensor(request.num_chunks)[order])
+        lengths = lengths.minimum(chunks * spec.chunk_samples)
+        frames = chunks * spec.chunk_tokens
     tokens = digits_to_tokens(model.to_frames(drawn)[:, : int(frames.max())], spec.levels)
-    return tokens.masked_fill((torch.arange(tokens.shape[1]) >= frames[:, None]).to(device)[..., None], 0)
+    beyond = (torch.arange(tokens.shape[1]) >= frames[:, None]).to(device)
+    return Generated(latents=None, tokens=tokens.masked_fill(beyond[..., None], 0), lengths_samples=lengths)
 
 
 def draw_uniform(model: TokenLM, seeds: Sequence[int], patches: range) -> Tensor:
@@ -128,17 +149,23 @@ def _draw_all(
     first: int,
     uniform: Tensor,
     known: Tensor,
+    ends: Ends | None,
     callback: Callable[[int, int], None] | None,
 ) -> Tensor:
     """Returns digits [B, n, K] of items of so many patches each, the longest first.
 
-    Items that have ended are computed no longer, except by a compiled step, whose shapes stay.
+    Items of full length are computed no longer, except by a compiled step, whose shapes stay. Those that `ends` stops
+    are computed until the last one stops.
     """
     digits, num_patches = known.clamp_min(0), patches[0]
     context.feed(digits[:, :first])
     for patch in range(first, num_patches):
         count = len(patches) if model.step.is_compiled else sum(end > patch for end in patches)
         digits[:count, patch] = context.draw(uniform[:count, patch - first], known[:count, patch])
+        if ends is not None and context.end_logits is not None:
+            ends.see(patch, context.end_logits, given=(known[:count, patch] >= 0).all(-1))
+            if ends.have_ended(count):
+                break
         if callback is not None:
             callback(patch + 1 - first, num_patches - first)
     return digits

@@ -45,6 +45,8 @@ class TokenSetLMConfig(TokenLMConfig):
                 f"(this one's have {self.binding.spec.chunk_tokens}) and patch_frames 1 (got {self.patch_frames}); "
                 "take a TokenLM otherwise"
             )
+        if self.ends:
+            raise ValueError("a TokenSetLM does not learn where items end: set ends to false, or take a TokenLM")
 
 
 class TokenSetLM(TokenLM):

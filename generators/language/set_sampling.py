@@ -22,7 +22,7 @@ from ...core.config import option
 from ...core.random import draw_seed, keyed_generator, rand
 from ..parts.request import SampleRequest
 from .digits import digits_to_tokens
-from .sampling import TokenSampling, known_digits
+from .sampling import DigitSampling, known_digits
 from .set_context import SetContext
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ Schedule = Literal["cosine", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetSampling(TokenSampling):
+class SetSampling(DigitSampling):
     """Options of `TokenSetLM.sample`."""
 
     num_passes: int = option(12, "Passes of the network over each chunk.", name="passes")

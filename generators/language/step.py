@@ -26,13 +26,18 @@ class StepWeights(NamedTuple):
     head: HeadWeights
     table: Tensor  # [levels of all digits, W] embeddings
     first_row: Tensor  # [K] of each digit in the table
+    end: tuple[Tensor, Tensor] | None  # [1, W] and [1], of the logit that a frame is the last; None: not learned
 
     @classmethod
     def of(cls, model: TokenLM) -> StepWeights:
         """Returns those of a language model, valid until it is changed or moved."""
-        embedding = model.digit_embedding
+        embedding, end = model.digit_embedding, model.end_head.to_logit if model.settings.ends else None
         return cls(
-            trunk_weights(model.decoder), head_weights(model.head), embedding.table.weight.detach(), embedding.first_row
+            trunk_weights(model.decoder),
+            head_weights(model.head),
+            embedding.table.weight.detach(),
+            embedding.first_row,
+            None if end is None else (end.weight.detach(), end.bias.detach()),
         )
 
 
@@ -62,7 +67,7 @@ class SamplingStep(FixedStep):
         known: Tensor,
         filters: DigitFilter,
         guidance: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Draws a frame of each item.
 
         Args:
@@ -80,11 +85,17 @@ class SamplingStep(FixedStep):
             guidance: [G] weights of the branches; None: there is one.
 
         Returns:
-            Digits [N, K] int64 and their embeddings [R, W].
+            Digits [N, K] int64, their embeddings [R, W], and the logits [N] float32 that the frame is the last of its
+            item, under the conditions as asked, where they were learned.
         """
         bias.index_fill_(3, slot, 0.0)
         turn = turns.index_select(0, slot).unsqueeze(0)
         hidden = run_trunk(weights.trunk, cache, x.unsqueeze(1), slot, turn, bias[..., :reach]).squeeze(1)
         digits, _ = draw_digits(weights.head, hidden, uniform, filters, guidance, known)
         embedded = F.embedding(digits + weights.first_row, weights.table).sum(1) + place
-        return digits, embedded if guidance is None else embedded.repeat_interleave(len(guidance), 0)
+        if guidance is not None:
+            embedded = embedded.repeat_interleave(len(guidance), 0)
+        if weights.end is None:
+            return digits, embedded, None
+        asked = hidden if guidance is None else hidden[:: len(guidance)]
+        return digits, embedded, F.linear(asked, *weights.end).squeeze(-1).float()
