@@ -56,6 +56,7 @@ class Conditioner(nn.Module, ABC):
     may_be_absent: ClassVar[bool] = False  # True: a dataset without the column of this condition is trained on as well
     draws_one: ClassVar[bool] = False  # True: a list in the data holds alternatives, one of which is drawn per example
     takes_audio: ClassVar[bool] = False  # True: a value may be audio, (Tensor [C, N], sample rate in Hz)
+    takes_latents: ClassVar[bool] = False  # True: a value may be latents [T, D] of the generator's codec
     frozen: FrozenSource | None = None  # encoder of the values, whose embeddings a dataset can store
     num_tokens: int = 0  # S, at most
     gives_frames: bool = False  # whether there are `frames` or `spread`

@@ -26,6 +26,7 @@ CONDITIONERS = {
     "clap": ".clap:ClapConditioner",
     "characters": ".characters:CharacterConditioner",
     "phonemes": ".phonemes:PhonemeConditioner",
+    "reference": ".reference:ReferenceConditioner",
 }
 KIND = "kind"
 DEFAULT: Mapping[str, Any] = {"text": {KIND: "bytes"}, "seconds": {KIND: "seconds"}}
@@ -44,7 +45,7 @@ class ConditioningConfig:
     conditioners: dict[str, Any] = option(
         factory=lambda: dict(DEFAULT),
         help="Conditioners by the name of the condition: `kind` (bytes, labels, seconds, number, frozen_text, clap, "
-        "characters, phonemes or module:Class) and the options of that kind. null leaves a condition out.",
+        "characters, phonemes, reference or module:Class) and the options of that kind. null leaves a condition out.",
     )
 
     def __post_init__(self) -> None:

@@ -11,13 +11,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from x_transformers import Encoder
 
 from ...core.config import option
-from ...layers.rotary import rotary_for_x_transformers
-from .base import Conditioner, ConditionerConfig, Encoding, as_text, padded_length
-
-ROTARY_BASE = 10_000.0
+from .base import ConditionerConfig, Encoding, as_text, padded_length
+from .summary import SummaryConditioner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +55,8 @@ def text_parts(text: str, max_bytes: int) -> list[bytes]:
     return [*parts, data] if data else parts
 
 
-class ByteTextEncoder(Conditioner):
-    """Learned summary tokens read the bytes of a text; they are the condition's tokens, their mean its vector.
-
-    A fixed number of tokens keeps cross-attention cheap and gives a language model a prefix of constant length.
-    """
+class ByteTextEncoder(SummaryConditioner):
+    """Summary tokens of the bytes of a text; those of a text in several parts are averaged."""
 
     config_class = ByteTextConfig
     takes_any_value: ClassVar[bool] = True
@@ -71,22 +65,9 @@ class ByteTextEncoder(Conditioner):
 
     def __init__(self, width: int, config: ByteTextConfig):
         super().__init__(width, config)
-        self.max_bytes, self.num_tokens, self.head_dim = config.max_bytes, config.num_tokens, width // config.heads
+        self.max_bytes = config.max_bytes
         self.byte_embedding = nn.Embedding(256, width)
-        self.summaries = nn.Parameter(torch.randn(self.num_tokens, width) * width**-0.5)
-        self.null_tokens = nn.Parameter(torch.randn(self.num_tokens, width) * width**-0.5)
-        self.encoder = Encoder(
-            dim=width,
-            depth=config.layers,
-            heads=config.heads,
-            attn_dim_head=self.head_dim,
-            attn_flash=True,
-            use_rmsnorm=True,
-            ff_mult=2,
-            ff_glu=True,
-            ff_swish=True,
-        )
-        self.to_global = nn.Linear(width, width)
+        self._make_summaries(width, config.layers, config.heads, config.num_tokens)
         nn.init.normal_(self.byte_embedding.weight, std=width**-0.5)
 
     def prepare(self, values: Sequence[Any]) -> dict[str, Tensor]:
@@ -106,21 +87,7 @@ class ByteTextEncoder(Conditioner):
         mask = prepared["mask"]
         there = mask.any(2)  # [B, P]
         given = there.any(1) & ~drop
-        parts = self._summaries(prepared["bytes"].flatten(0, 1), mask.flatten(0, 1)).unflatten(0, there.shape)
+        parts = self._summarize(self.byte_embedding(prepared["bytes"].flatten(0, 1)), mask.flatten(0, 1))
         share = there / there.sum(1, keepdim=True).clamp_min(1)
-        tokens = (parts * share[..., None, None].to(parts.dtype)).sum(1)
-        tokens = torch.where(given[:, None, None], tokens, self.null_tokens.to(tokens.dtype))
-        return Encoding(vector=self.to_global(tokens.mean(1)), cross=tokens)
-
-    def _summaries(self, data: Tensor, mask: Tensor) -> Tensor:
-        """Returns the summary tokens [B * P, S, W] of bytes [B * P, L]."""
-        x = torch.cat([self.summaries.expand(len(data), -1, -1), self.byte_embedding(data)], 1)
-        mask = torch.cat([mask.new_ones(len(data), self.num_tokens), mask], 1)
-        x = self.encoder(
-            x,
-            self_attn_kv_mask=mask,
-            rotary_pos_emb=rotary_for_x_transformers(x.shape[1], self.head_dim, ROTARY_BASE, x),
-        )
-        # the norm at the encoder's end gives entries near 1, in which the null tokens and other vectors would drown
-        summaries: Tensor = x[:, : self.num_tokens] * x.shape[-1] ** -0.5
-        return summaries
+        tokens = (parts.unflatten(0, there.shape) * share[..., None, None].to(parts.dtype)).sum(1)
+        return self._encoding(tokens, given)

@@ -160,11 +160,12 @@ def _draw_all(
     digits, num_patches = known.clamp_min(0), patches[0]
     context.feed(digits[:, :first])
     for patch in range(first, num_patches):
-        count = len(patches) if model.step.is_compiled else sum(end > patch for end in patches)
+        active = sum(end > patch for end in patches)
+        count = len(patches) if model.step.is_compiled else active
         digits[:count, patch] = context.draw(uniform[:count, patch - first], known[:count, patch])
         if ends is not None and context.end_logits is not None:
             ends.see(patch, context.end_logits, given=(known[:count, patch] >= 0).all(-1))
-            if ends.have_ended(count):
+            if ends.have_ended(active):
                 break
         if callback is not None:
             callback(patch + 1 - first, num_patches - first)

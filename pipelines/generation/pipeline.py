@@ -22,6 +22,7 @@ from .decoded import AudioOutput, Decoding
 from .edits import AudioEdits
 from .given_audio import Audio, Regions, given_of
 from .items import lengths_in_samples, per_item, places, repeat, values_per_item
+from .references import encode_references
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
 from .stream import StreamSession
 
@@ -129,6 +130,7 @@ class GenerationPipeline(AudioEdits):
             **values_per_item(conditions or {}, len(prompts), num_per_prompt),
             seconds=places(self.generator.trained_on, seconds, seconds_start, seconds_total),
         )
+        asked = self._with_references(asked)
         self.check_conditions(asked)
         sampling = self._sampling(guidance_scale, options)
         request = self._given(given, keep)
@@ -195,6 +197,7 @@ class GenerationPipeline(AudioEdits):
             **values_per_item(conditions or {}, 1, 1),
             seconds=places(self.generator.trained_on, seconds, seconds_start, seconds_total),
         )
+        asked = self._with_references(asked)
         self.check_conditions(asked)
         sampling = self._sampling(guidance_scale, options)
         noise = torch.Generator().manual_seed(draw_seed(generator))
@@ -229,7 +232,10 @@ class GenerationPipeline(AudioEdits):
 
     def check_conditions(self, conditions: Conditions) -> None:
         """Checks whether the generator can follow these conditions; see `RequestChecks.check_conditions`."""
-        self._checks.check_conditions(conditions)
+        self._checks.check_conditions(self._with_references(conditions))
+
+    def _with_references(self, conditions: Conditions) -> Conditions:
+        return encode_references(conditions, self.generator, self.tokenizer, self.device)
 
     def save_pretrained(self, folder: str | Path, *, tokenizer_name: str | None = None) -> None:
         """Writes `pipeline.json`, `generator/` and `tokenizer/`; see `saved.write_pipeline`."""

@@ -21,6 +21,7 @@ from ..data.shards import LatentDataset, MixedDataset
 from ..data.shards.crops import COLUMNS
 from .data_config import LatentDataConfig
 from .durations import transcript_durations
+from .references import check_reference
 from .values import hears, stored_embeddings
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,10 @@ def check_conditions(
     encoders, heard = {}, []
     for name, column in columns.items():
         conditioner = encoder.conditioners[name]
+        if conditioner.takes_latents:
+            check_reference(dataset, name, column, conditioner)
+            heard.append(name)
+            continue
         if conditioner.frozen is not None:
             encoders[name] = _check_embeddings(dataset, name, column, conditioner)
             if hears(column, conditioner):
@@ -85,7 +90,7 @@ def check_conditions(
             logger.warning(
                 "no item of %s has a value in the column %s, of the condition %s", dataset.path, column, name
             )
-    given = [name for name in columns if values[name]]
+    given = [name for name in columns if values[name] and name not in heard]
     return TrainedOn(
         crop_s=dataset.spec.nearest_chunks(config.crop_s) * dataset.spec.chunk_samples / dataset.spec.sample_rate,
         seconds_start=_range(dataset, "start_s"),

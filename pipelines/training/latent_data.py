@@ -22,6 +22,7 @@ from ..data.shards.gather import gather, num_chunks_of
 from ..data.shards.verify import verify_dataset
 from .conditions import condition_columns
 from .data_config import LatentDataConfig, sources_of
+from .references import References
 from .values import ConditionValues
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,15 @@ class LatentCrops:
         self.sampler = _sampler(dataset, seed, shuffle)
         self.crop_chunks = dataset.spec.nearest_chunks(config.crop_s)
         self.columns = condition_columns(config.conditions, encoder)
-        self.values = {part: ConditionValues(part, self.columns, encoder) for part in dataset.parts}
+        hearing = [] if encoder is None else [n for n, part in encoder.conditioners.items() if part.takes_latents]
+        columns = {name: column for name, column in self.columns.items() if name not in hearing}
+        self.values = {part: ConditionValues(part, columns, encoder) for part in dataset.parts}
+        self.references = {
+            part: [
+                References(part, name, self.columns[name], encoder.conditioners[name]) for name in hearing if encoder
+            ]
+            for part in dataset.parts
+        }
 
     @property
     def num_items(self) -> int:
@@ -93,6 +102,7 @@ class LatentCrops:
         starts_s = columns.numbers("start_s")[rows] + first * spec.chunk_samples / spec.sample_rate
         seconds = zip(starts_s.tolist(), columns.numbers("total_s")[rows].tolist(), strict=True)
         values = self.values[dataset].of(rows, draw)
+        values |= {part.name: part.of(indices, draw) for part in self.references[dataset]}
         return LatentBatch(
             latents=streams["latents"][0],
             latent_mask=streams["latents"][1],

@@ -61,11 +61,12 @@ def run(
     output: Path,
     *overrides: str,
     conditioner: dict[str, Any] | None = None,
+    further: dict[str, Any] | None = None,
     model: str = "dit",
     data: dict[str, Any] | None = None,
 ) -> None:
     options = {"kind": "characters", "layers": 2, **(conditioner or {})}
-    conditioners = {"text": None, "seconds": None, "transcript": options}
+    conditioners = {"text": None, "seconds": None, "transcript": options, **(further or {})}
     given = {
         "model": {"config": {"conditioning": {"conditioners": conditioners}}},
         "data": {
@@ -155,3 +156,30 @@ def test_a_language_model_reads_the_symbols_before_its_tokens(dataset: Path, cod
         run(dataset, codec, tmp_path / "no", model="lm")
     run(dataset, codec, tmp_path / "run", "steps=2", conditioner={"spread": False}, model="lm")
     assert load_pipeline(tmp_path / "run").generator.duration_of("abc") == pytest.approx(0.19, abs=0.01)
+
+
+def test_a_pipeline_hears_a_voice_through_its_own_codec(dataset: Path, codec: Path, tmp_path: Path) -> None:
+    reference = {"kind": "reference", "latent_dim": 2, "heads": 2, "num_tokens": 2}
+    run(
+        dataset,
+        codec,
+        tmp_path / "run",
+        "steps=2",
+        further={"reference": reference},
+        data={"conditions": {"transcript": "text", "reference": "audio"}},
+    )
+    pipe = load_pipeline(tmp_path / "run")
+    voice = torch.linspace(-1, 1, RATE)[None], RATE
+
+    def say(**conditions: Any) -> torch.Tensor:
+        noise = torch.Generator().manual_seed(0)
+        return pipe("", duration_s=0.2, conditions={"transcript": "abc", **conditions}, generator=noise).audio
+
+    assert say(reference=voice).shape == (1, 1, RATE // 5)
+    pipe.check_conditions(Conditions(values={"transcript": ["abc"], "reference": [voice]}))
+    latents = pipe.tokenizer.encode(voice[0][None], RATE).latents[0]
+    torch.testing.assert_close(say(reference=voice), say(reference=latents))
+    with pytest.raises(ValueError, match=r"a reference is audio \[channels, samples\] of at least 0.5 s"):
+        say(reference=(voice[0][:, : RATE // 10], RATE))
+    with pytest.raises(ValueError, match="got a str"):
+        say(reference="voice.wav")
