@@ -1,4 +1,4 @@
-"""Where an item ends: learned beside its tokens, and decided while they are sampled.
+"""Where an item ends: learned with its tokens, and decided while they are sampled.
 
 Shape letters: B batch, n patches, W width, C token frames of a patch, T' token frames.
 """

@@ -16,13 +16,16 @@ LATENTS = "latents"
 
 
 def check_reference(dataset: LatentDataset | MixedDataset, name: str, column: str, conditioner: Conditioner) -> None:
-    """Raises ConfigError unless a dataset can give the references of a condition.
+    """Checks that a dataset can give the references of a condition.
 
     Args:
         dataset: that is trained on.
         name: of the condition.
         column: `audio` for a part of the item itself, or one whose values tell the voices.
         conditioner: that reads the references.
+
+    Raises:
+        ConfigError: no latents, latents of another width than the condition reads, or no such column.
     """
     if LATENTS not in dataset.streams:
         raise ConfigError(
