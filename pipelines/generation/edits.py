@@ -61,6 +61,7 @@ class AudioEdits(ABC):
         """
         if not 0 < extra_s <= MAX_SECONDS:
             raise ValueError(f"extra_s must be a positive number of seconds, at most {MAX_SECONDS}, got {extra_s:g}")
+        _refuse_undecoded(call)
         spec = self.tokenizer.spec
         current = codec_audio((audio, sample_rate), spec)[None].cpu()  # [1 or B, C, N]
         wanted = current.shape[-1] + max(1, round(extra_s * spec.sample_rate))
@@ -167,6 +168,7 @@ class AudioEdits(ABC):
 
     def _replace(self, original: Tensor, replaced: Tensor, call: dict[str, Any]) -> tuple[AudioOutput, Tensor]:
         """Returns what was sampled, and audio [B, C, N] of which the chunks `replaced` [chunks] bool are new."""
+        _refuse_undecoded(call)
         spec = self.tokenizer.spec
         encoded = self.tokenizer.encode(original[None].to(self.generator.device), spec.sample_rate)
         given = Given(encoded=encoded, keep=~replaced[None])
@@ -196,6 +198,11 @@ class AudioEdits(ABC):
             )
         start = max(0, min(first - room, num_samples - longest)) // spec.chunk_samples * spec.chunk_samples
         return start, min(num_samples, start + longest)
+
+
+def _refuse_undecoded(call: dict[str, Any]) -> None:
+    if not call.get("decode", True):
+        raise ValueError("decode=False: this edit joins what is sampled with the recording, so it has to be decoded")
 
 
 def _with_audio(made: AudioOutput, audio: Tensor) -> AudioOutput:

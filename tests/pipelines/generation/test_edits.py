@@ -164,6 +164,8 @@ def test_the_original_and_the_decoded_audio_are_cross_faded_in_what_was_kept() -
         ("vary", {"strength": 0.0}, r"strength must lie in 0\.\.1"),
         ("vary", {"strength": 1.5}, r"strength must lie in 0\.\.1"),
         ("loop", {"join_s": 0.5}, "too short for a loop"),
+        ("loop", {"join_s": 0.1, "decode": False}, "decode=False: this edit joins"),
+        ("continue_", {"decode": False}, "decode=False: this edit joins"),
     ],
 )
 def test_wrong_edits_are_refused(
