@@ -14,8 +14,8 @@ NEUCODEC_PACKAGES := neucodec==0.0.6 vector-quantize-pytorch==1.17.8 einx==0.3.0
 	hyper-connections==0.4.11 torchtune==0.6.1
 # Nothing in tests, demo or bench needs a model hub, and a forgotten download must fail at once.
 export HF_HUB_OFFLINE := 1
-# The codec of the demo: a shipped name, a folder or a hub id.
-TOKENIZER ?= melcodec-music
+# The codecs of the demo: shipped names, folders or hub ids; by default all that ship.
+TOKENIZER ?=
 # Threads that spin while they wait make networks this small several times slower when other programs run as well.
 demo test test-all: export OMP_WAIT_POLICY ?= passive
 # The core tests run in two processes of one thread each; test-all runs one test at a time with all cores and memory.
@@ -30,8 +30,8 @@ help:  ## show this list
 
 setup: $(READY)  ## create .venv with the tested versions of everything
 
-demo: $(READY)  ## run every step on the audio in demos/fixtures and write demo_out/report.html; TOKENIZER=NAME chooses the codec
-	$(BIN)/latentune demo demo_out --tokenizer $(TOKENIZER)
+demo: $(READY)  ## hear what ships, and every step on the audio in demos/fixtures: demo_out/report.html; TOKENIZER=NAME chooses a codec
+	$(BIN)/latentune demo demo_out $(addprefix --tokenizer ,$(TOKENIZER))
 
 test: $(READY)  ## run the core tests
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadscope

@@ -1,4 +1,4 @@
-"""A walkthrough of every step on a few seconds of audio, with a report at the end: `latentune demo` as a function.
+"""A walkthrough of what the shipped models do, with a page at the end: `latentune demo` as a function.
 
 latentune demo demo_out
 """
@@ -9,9 +9,10 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,51 +22,77 @@ from latentune.core.config import config_to_dict, option
 from latentune.core.extras import check_report_packages
 from latentune.core.files import write_json
 from latentune.core.outputs import prepare_output
-from latentune.demos.walkthrough_report import measure, write_report
+from latentune.demos.walkthrough_codecs import KINDS, TOKENIZERS, Codec, codec_exhibits, codec_figures, decode, encode
+from latentune.demos.walkthrough_exhibits import Exhibit
+from latentune.demos.walkthrough_generation import (
+    CAPTIONS,
+    TRAINED,
+    Generation,
+    extend,
+    first_that_can,
+    inpaint,
+    sample,
+    say,
+    stream,
+)
+from latentune.demos.walkthrough_report import write_report
 from latentune.pipelines.generation.load import shipped_pipelines
-from latentune.tokenizers.base import STREAMS
 from latentune.tokenizers.inputs import check_decode_options
 
 logger = logging.getLogger(__name__)
 
+Stage = Callable[[str, str], AbstractContextManager[None]]  # (name, line of progress)
+
 STATE = "demo.json"  # marks a folder as the demo's own, and holds its figures at the end
-OWN_FOLDERS = ("latents", "decoded", "runs", "samples")
+OWN_FOLDERS = ("latents", "decoded", "runs", "samples", "edits", "streams", "speech")
+MOST_TRAINED_PROMPTS = 2  # texts of recordings that a generator trained here is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """Which steps the demo runs on, and how much of each."""
+    """The recordings and models of a demo, and how much of each step."""
 
     output: str = option(
         "demo_out", "Folder for everything, report.html included. An earlier demo in it is replaced.", positional=True
     )
     audio: str | None = option(
-        None, "Audio to work on: a file, folder or manifest. By default four short recordings that are installed."
+        None,
+        "Audio to work on: a file, folder or manifest. By default four short recordings that are installed, of which "
+        "each shipped codec gets those of its kind.",
     )
-    tokenizer: str = option("melcodec-music", "Tokenizer to use: a shipped or official name, a folder, or a hub id.")
+    tokenizers: tuple[str, ...] = option(
+        (),
+        "Tokenizer to use: a shipped or official name, a folder, or a hub id; repeat it for several. By default all "
+        "that ship.",
+        name="tokenizer",
+    )
     generators: tuple[str, ...] = option(
         (),
-        "Pipeline to sample from; repeat it for several. By default those that ship for the tokenizer, or else those "
-        "that the demo trains.",
+        "Pipeline to sample from; repeat it for several. By default those that ship for the tokenizers.",
         name="generator",
     )
     train_configs: tuple[str, ...] = option(
-        ("train/dit-tiny", "train/lm-tiny"), "Config of a generator to train; repeat it.", name="train-config"
+        ("train/dit-tiny",), "Config of a generator to train on the first tokenizer; repeat it.", name="train-config"
     )
     overrides: tuple[str, ...] = option((), "KEY=VALUE for each training; repeat it.", name="train-override")
-    train_steps: int = option(150, "Number of steps of each training.")
+    train_steps: int = option(300, "Number of steps of each training.")
     prompts: tuple[str, ...] = option(
-        ("calm orchestral music", "fast electronic dance music", "metal with a female voice"),
-        "Text to sample from; repeat it for several.",
+        ("calm orchestral music", "fast techno", "metal with a female voice", "dark electronic soundtrack"),
+        "Text to sample from; repeat it for several. A stream changes from the first to the last.",
         name="prompt",
         short="p",
     )
-    seconds: float = option(5.0, "Length of each sample in seconds.")
+    texts: tuple[str, ...] = option(
+        ("Hello there, how are you today?", "This sentence was read by a very small model."),
+        "Text to say, for a pipeline that speaks; repeat it for several.",
+        name="say",
+    )
+    seconds: float = option(5.0, "Length of each sample, of a continuation, and of each half of a stream in seconds.")
     num: int = option(1, "Number of samples per prompt and pipeline.")
     decode_options: dict[str, Any] = option(
-        factory=dict, help="Options of the tokenizer's own `decode`, such as steps=3.", name="decode-option"
+        factory=dict, help="Options of each tokenizer's own `decode`, such as steps=3.", name="decode-option"
     )
-    seed: int = option(0, "Seed of training, sampling and resampling.")
+    seed: int = option(0, "Seed of training and of all sampling.")
 
     def __post_init__(self) -> None:
         for name in ("train_steps", "num"):
@@ -73,19 +100,22 @@ class DemoConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.seconds > 0:
             raise ValueError(f"seconds must be a positive number, got {self.seconds}")
+        if not self.prompts:
+            raise ValueError("prompts is empty: name at least one, which may be empty for samples without a prompt")
+        names = [Path(name).name for name in (*self.tokenizers, *self.generators)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two tokenizers or generators have the same name: {', '.join(sorted(names))}")
 
 
 @dataclass(kw_only=True)
 class DemoResult:
-    """The figures of a demo; `demo.json` holds the same."""
+    """The result of a demo; `demo.json` holds the same."""
 
     report: str  # path of the HTML page
     stages_s: dict[str, float] = field(default_factory=dict)  # wall-clock time of each stage
+    exhibits: list[Exhibit] = field(default_factory=list)  # recordings, in the order of the page
+    reconstruction: list[dict[str, Any]] = field(default_factory=list)  # one row per codec and stream
     training: dict[str, dict[str, Any]] = field(default_factory=dict)  # config -> steps, seconds, run, curve
-    sampled_from: str = ""  # which generators made the samples
-    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # pipeline -> records of its samples
-    reconstruction: list[dict[str, Any]] = field(default_factory=list)  # one row per system
-    distances: list[dict[str, Any]] = field(default_factory=list)  # one row per folder
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -100,13 +130,14 @@ def find_fixtures() -> Path:
 
 
 def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = None) -> DemoResult:
-    """Encodes audio, trains both kinds of generator for a short while, samples, decodes, measures and reports.
-
-    Samples come from the generators that ship for the tokenizer, or, where there are none, from those just trained.
+    """Encodes and decodes audio with each codec, samples from generators that ship, and trains one for a short while.
 
     Args:
         config: the demo's settings.
         progress: called with a line of text as each stage begins.
+
+    Returns:
+        What was made.
 
     Raises:
         ValueError: the folder holds other files, or there is no audio to work on.
@@ -128,28 +159,21 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
         result.stages_s[name] = time.monotonic() - begun_s
         logger.info("%s took %.1f s", name, result.stages_s[name])
 
-    tokenizer = latentune.load_tokenizer(config.tokenizer)
-    check_decode_options(tokenizer, config.decode_options)
-    with stage("encode", f"encoding {source} with {config.tokenizer}"):
-        latents = _encode(config, source, folder)
+    codecs = [_codec(name, config, folder) for name in config.tokenizers or TOKENIZERS]
+    for codec in codecs:
+        with stage(f"codec {codec.short_name}", f"encoding and decoding with {codec.short_name}"):
+            encode(codec, source)
+            decode(codec, config)
+            result.exhibits += codec_exhibits(codec, source)
+            result.reconstruction += codec_figures(codec, source)
+    _generate(config, codecs, source, result, stage)
     for name in config.train_configs:
         with stage(f"train {name}", f"training {name} for {config.train_steps} steps"):
-            result.training[name] = _train(config, name, latents, folder)
-    for pipeline in _pipelines(config, tokenizer, result):
-        name, count = Path(pipeline).name, len(config.prompts) * config.num
-        with stage(f"sample {name}", f"sampling {count} x {config.seconds:g} s with {name}"):
-            result.samples[name] = _sample(config, pipeline, folder)
-    with stage("decode", "decoding the encoded audio from latents and from tokens"):
-        for stream in STREAMS:
-            place = str(folder / "decoded" / stream)
-            wanted = latentune.DecodeConfig(
-                dataset=str(latents), output=place, stream=stream, options=config.decode_options
-            )
-            latentune.decode_dataset(wanted, tokenizer=tokenizer)
-    with stage("evaluate", "measuring reconstructions and samples"):
-        measure(config, result, source, folder, tokenizer)
+            result.training[name] = _train(config, name, codecs[0])
+        with stage(f"sample {name}", f"sampling from {name}, as it is now"):
+            _sample_trained(config, name, codecs[0], source, result)
     with stage("report", f"writing {result.report}"):
-        write_report(config, result, source, folder)
+        write_report(config, result, folder)
     write_json(folder / STATE, {"finished": True, "config": config_to_dict(config), **asdict(result)})
     return result
 
@@ -166,18 +190,52 @@ def _fresh_folder(output: str) -> Path:
     return folder
 
 
-def _encode(config: DemoConfig, source: Path, folder: Path) -> Path:
-    latents = folder / "latents"
-    # by name and not as the loaded object, so that the dataset records where to find its tokenizer
-    wanted = latentune.EncodeConfig(source=str(source), output=str(latents), tokenizer=config.tokenizer, device="cpu")
-    latentune.encode_dataset(wanted)
-    return latents
+def _codec(name: str, config: DemoConfig, folder: Path) -> Codec:
+    tokenizer = latentune.load_tokenizer(name)
+    check_decode_options(tokenizer, config.decode_options)
+    where = {"label": KINDS[name]} if config.audio is None and name in KINDS else {}
+    return Codec(name=name, tokenizer=tokenizer, where=where, folder=folder)
 
 
-def _train(config: DemoConfig, name: str, latents: Path, folder: Path) -> dict[str, Any]:
+def _generate(
+    config: DemoConfig,
+    codecs: Sequence[Codec],
+    source: Path,
+    result: DemoResult,
+    stage: Stage,
+) -> None:
+    """Samples, edits, streams and speaks with the requested generators, or those that ship for the codecs."""
+    names = config.generators or [name for codec in codecs for name in shipped_pipelines(codec.tokenizer)]
+    loaded = [Generation(name=name, pipeline=latentune.load_pipeline(name)) for name in names]
+    players = [one for one in loaded if not one.speaks]
+    folder, where = Path(config.output).expanduser(), codecs[0].where
+    for one in players:
+        count = len(config.prompts) * config.num
+        with stage(f"sample {one.short_name}", f"sampling {count} x {config.seconds:g} s with {one.short_name}"):
+            result.exhibits.append(
+                sample(one, config.prompts, config, folder, section=CAPTIONS, caption=one.short_name)
+            )
+    recording = Path(str(latentune.find_audio(source, where=where or None)[-1].path))
+    makers = {
+        "inpainted gap": partial(inpaint, recording=recording, config=config, folder=folder),
+        "continuation": partial(extend, recording=recording, config=config, folder=folder),
+        "stream": partial(stream, prompts=config.prompts, config=config, folder=folder),
+    }
+    for what, make in makers.items() if players else ():
+        with stage(what, f"making a{'n' if what[0] in 'aeiou' else ''} {what}"):
+            found, warning = first_that_can(players, make, what)
+            result.exhibits += [found] if found is not None else []
+            result.warnings += [warning] if warning else []
+    for one in loaded:
+        if one.speaks:
+            with stage(f"speak {one.short_name}", f"saying {len(config.texts)} sentences with {one.short_name}"):
+                result.exhibits.append(say(one, config.texts, config, folder))
+
+
+def _train(config: DemoConfig, name: str, codec: Codec) -> dict[str, Any]:
     """Trains one generator; returns its figures and its loss curve."""
-    output = folder / "runs" / name.replace("/", "_")
-    paths = {"data.source": str(latents), "data.tokenizer": config.tokenizer, "output": str(output)}
+    output = codec.folder / "runs" / name.replace("/", "_")
+    paths = {"data.source": str(codec.latents), "data.tokenizer": codec.name, "output": str(output)}
     overrides = [f"{key}={json.dumps(value)}" for key, value in paths.items()]  # JSON is YAML: any path survives
     figures = {
         "steps": config.train_steps,
@@ -198,28 +256,12 @@ def _train(config: DemoConfig, name: str, latents: Path, folder: Path) -> dict[s
     }
 
 
-def _pipelines(config: DemoConfig, tokenizer: latentune.AudioTokenizer, result: DemoResult) -> list[str]:
-    """The pipelines to sample from; the result records which ones they are."""
-    if config.generators:
-        result.sampled_from = "the generators that were requested"
-        return list(config.generators)
-    if shipped := shipped_pipelines(tokenizer):
-        result.sampled_from = f"the generators that ship for {config.tokenizer}"
-        return shipped
-    result.sampled_from = f"the generators trained above, because none ship for {config.tokenizer}"
-    return [run["run"] for run in result.training.values()]
-
-
-def _sample(config: DemoConfig, name: str, folder: Path) -> list[dict[str, Any]]:
-    return latentune.sample_to_folder(
-        latentune.SampleConfig(
-            pipeline=name,
-            output=str(folder / "samples" / Path(name).name),
-            prompts=config.prompts,
-            seconds=config.seconds,
-            num=config.num,
-            seed=config.seed,
-            decode_options=config.decode_options,
-            device="cpu",
-        )
+def _sample_trained(config: DemoConfig, name: str, codec: Codec, source: Path, result: DemoResult) -> None:
+    """Samples a generator that was trained here, from the texts of the recordings that it was trained on."""
+    run = result.training[name]["run"]
+    items = latentune.find_audio(source, where=codec.where or None)
+    texts = list(dict.fromkeys(str(item.metadata.get("text") or "") for item in items))[-MOST_TRAINED_PROMPTS:]
+    one = Generation(name=run, pipeline=latentune.load_pipeline(run, tokenizer=codec.tokenizer))
+    result.exhibits.append(
+        sample(one, texts, config, codec.folder, section=TRAINED, caption=f"{name} after {config.train_steps} steps")
     )

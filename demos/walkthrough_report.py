@@ -1,141 +1,90 @@
-"""The figures of a demo and the page that shows them."""
+"""The page of the demo: what can be heard comes first, then training, figures and times."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import latentune
-from latentune.pipelines.measure.codecs.evaluate import evaluate_tokenizer
-from latentune.pipelines.measure.codecs.systems import silence, untrained
-from latentune.pipelines.measure.results import summary_records
+from latentune.demos.walkthrough_codecs import CODECS
+from latentune.demos.walkthrough_exhibits import Clip
+from latentune.demos.walkthrough_generation import CAPTIONS, EDITS, SPEECH, STREAM, TRAINED
+from latentune.pipelines.measure.results.audio import AudioCell
 from latentune.pipelines.measure.results.page import Report
-from latentune.tokenizers.base import STREAMS
 
 if TYPE_CHECKING:
     from latentune.demos.walkthrough import DemoConfig, DemoResult
 
 INTRODUCTION = """\
-Real audio was encoded into latents and tokens, both kinds of generator were trained on them for a short while, \
-generators were asked for samples, and everything was decoded and measured. The networks are small and were \
-trained briefly: this page shows that every step works, not how good the result can sound."""
+A codec turns audio into latents or tokens and back; a generator makes new ones from a caption. Everything on this \
+page was computed just now, on this machine. The models that ship are small and were trained for minutes on a CPU: \
+they show what each step does, and not how good it can sound."""
+SECTIONS = {
+    CODECS: "Some recordings, and what a codec gives back. Spectrograms of a row have the same axes and the same 0 dB.",
+    CAPTIONS: "The generators were trained with captions of this kind. They make textures of a style, not songs.",
+    EDITS: "A generator hears a part of a recording and samples the rest.",
+    STREAM: "A causal generator gives audio while it is sampled, so that its prompt can be changed on the way.",
+    SPEECH: "A generator of one voice, which knows how long each sentence takes.",
+    TRAINED: "A very small generator saw the first codec's recordings above, and nothing else. It begins to learn them "
+    "by heart: each caption is that of a recording.",
+}
 READING = """\
-Mel and STFT distance: 0 is perfect, lower is better. SI-SDR: higher is better; a codec that generates \
-details scores low. The rows of silence and of an untrained network put the figures into proportion."""
-
-FEW = "A meaningful distance takes hundreds of samples; compare only distances on the same number of windows."
+Mel distance: 0 is perfect. Level: how much louder than the original, where 0 is right. A Fréchet distance takes \
+hundreds of windows of audio to mean something, and a demo has a few: use the command latentune evaluate for it."""
 
 
-def measure(
-    config: DemoConfig, result: DemoResult, source: Path, folder: Path, tokenizer: latentune.AudioTokenizer
-) -> None:
-    """Measures reconstructions and samples and adds the figures to `result`."""
-    reconstruction = evaluate_tokenizer(
-        tokenizer,
-        source,
-        options={_label(config): config.decode_options},
-        baselines={"silence": silence},
-        untrained=untrained(tokenizer, config.seed),
-        seed=config.seed,
-    )
-    num_files = reconstruction.facts["num_files"]
-    result.reconstruction = [{**row, "num_files": num_files} for row in summary_records(reconstruction)]
-    result.warnings += [f"left out: {one['path']}: {one['reason']}" for one in reconstruction.failures]
-    embedder = latentune.load_embedder("musicnn")
-    for place in [*sorted((folder / "decoded").iterdir()), *sorted((folder / "samples").iterdir())]:
-        wanted = latentune.EvaluateConfig(reference=str(source), generated=str(place), device="cpu")
-        name = str(place.relative_to(folder))
-        try:
-            found = latentune.evaluate(wanted, embedder=embedder)
-        except ValueError as error:  # too little audio: the rest of the report is still worth reading
-            result.warnings.append(f"no distance of {name}: {error}")
-            continue
-        result.distances.append(
-            {
-                "set": name,
-                "metric": found.metric,
-                "value": found.value,
-                "num_files": found.facts["generated"]["num_files"],
-                "num_windows": found.facts["generated"]["num_windows"],
-                "notes": found.warnings,
-            }
-        )
-
-
-def write_report(config: DemoConfig, result: DemoResult, source: Path, folder: Path) -> None:
+def write_report(config: DemoConfig, result: DemoResult, folder: Path) -> None:
     """Writes the HTML page `result.report`."""
     report = Report("Latentune demo")
     report.add_text(INTRODUCTION)
-    _add_figures(report, result)
-    _add_training(report, result)
-    report.add_heading("Samples")
-    report.add_text(f"They are from {result.sampled_from}.")
-    for name, records in result.samples.items():
-        for record in records:
-            path = folder / "samples" / name / record["file"]
-            _add_file(report, f"{name}: {record['prompt']}", path, f"seed {record['seed']}, row {record['row']}")
-    report.add_heading("Reconstructions")
-    decoded = {stream: _decoded(folder / "decoded" / stream) for stream in STREAMS}
-    label = ", ".join(filter(None, ["from {}", _label(config)]))
-    for item in latentune.find_audio(source):
-        text = str(item.metadata.get("text", ""))
-        _add_file(report, f"{item.name}: original", Path(str(item.path)), text)
-        for stream, files in decoded.items():
-            for path in files.get(item.name, []):  # a long file has several parts, a failed one none
-                _add_file(report, f"{item.name}: {label.format(stream)}", path)
+    count = f"{len(result.warnings)} parts were left out" if len(result.warnings) > 1 else "1 part was left out"
+    report.add_warnings(count, result.warnings)
+    for section, text in SECTIONS.items():
+        exhibits = [one for one in result.exhibits if one.section == section]
+        if not exhibits and not (section == TRAINED and result.training):
+            continue
+        report.add_heading(section)
+        report.add_text(text)
+        if section == TRAINED:
+            _add_curves(report, result)
+        for one in exhibits:
+            cells = [_cell(clip, folder) for clip in one.clips]
+            report.add_audio_row(one.caption, cells, text=one.text, codec="flac")
+    _add_figures(report, config, result)
     report.write(result.report)
 
 
-def _add_figures(report: Report, result: DemoResult) -> None:
-    report.add_heading("Figures")
-    figures = ("mel_distance", "stft_distance", "si_sdr_db")
-    report.add_table(
-        "Reconstruction, means over the files",
-        ["system", "files", "mel distance", "STFT distance", "SI-SDR (dB)"],
-        [[row["system"], row["num_files"], *(row[figure] for figure in figures)] for row in result.reconstruction],
-    )
-    report.add_text(READING)
-    metric = result.distances[0]["metric"] if result.distances else "distance"
-    report.add_table(
-        "Fréchet distance to the original audio",
-        ["set", metric, "files", "windows"],
-        [[row["set"], row["value"], row["num_files"], row["num_windows"]] for row in result.distances],
-    )
-    notes: dict[str, list[str]] = {}
-    for row in result.distances:
-        for note in row["notes"]:
-            notes.setdefault(note, []).append(row["set"])
-    if notes:
-        report.add_warning("The samples are few and short, so the distances say little. " + FEW)
-        report.add_text("\n".join(f"{note} ({', '.join(sets)})" for note, sets in notes.items()))
-    for line in result.warnings:
-        report.add_warning(line)
-    report.add_table("Time", ["stage", "seconds"], [[name, seconds] for name, seconds in result.stages_s.items()])
+def _cell(clip: Clip, folder: Path) -> AudioCell:
+    audio, sample_rate = latentune.read_audio(folder / clip.file)
+    return AudioCell(clip.label, audio[:2], sample_rate, tuple(clip.marks))
 
 
-def _add_training(report: Report, result: DemoResult) -> None:
-    report.add_heading("Training")
+def _add_curves(report: Report, result: DemoResult) -> None:
     for name, run in result.training.items():
         steps, losses = zip(*run["curve"], strict=True)
-        report.add_curve(
-            f"{name}: {run['steps']} steps in {run['seconds']:.0f} s", {"loss": (steps, losses)}, "step", "loss"
-        )
+        caption = f"{name}: loss over {run['steps']} steps, {run['seconds']:.0f} s"
+        report.add_curve(caption, {"loss": (steps, losses)}, "step", "loss")
 
 
-def _add_file(report: Report, caption: str, path: Path, text: str = "") -> None:
-    audio, sample_rate = latentune.read_audio(path)
-    report.add_audio(caption, audio, sample_rate, text=text, codec="ogg")
-
-
-def _decoded(folder: Path) -> dict[str, list[Path]]:
-    """Decoded files by the name of the original audio file."""
-    places: dict[str, list[Path]] = {}
-    for record in json.loads((folder / "decode.json").read_text(encoding="utf-8"))["items"]:
-        places.setdefault(record["path"], []).append(folder / record["file"])
-    return places
-
-
-def _label(config: DemoConfig) -> str:
-    """The decoding options as text, such as `steps=3`; empty for the codec's defaults."""
-    return ", ".join(f"{name}={value}" for name, value in config.decode_options.items())
+def _add_figures(report: Report, config: DemoConfig, result: DemoResult) -> None:
+    report.add_heading("Figures")
+    options = ", ".join(f"{name}={value}" for name, value in config.decode_options.items())
+    report.add_table(
+        f"Reconstruction{f' with {options}' if options else ''}: means over all recordings",
+        ["codec", "stream", "kbit/s", "files", "mel distance", "of silence", "level (dB)"],
+        [
+            [
+                row["codec"],
+                row["stream"],
+                None if row["bit_rate_bps"] is None else row["bit_rate_bps"] / 1000,
+                row["files"],
+                row.get("mel_distance"),
+                row.get("mel_distance_of_silence"),
+                row.get("level_difference_db"),
+            ]
+            for row in result.reconstruction
+        ],
+    )
+    report.add_text(READING)
+    times = [f"{seconds:6.1f} s  {name}" for name, seconds in result.stages_s.items()]
+    report.add_folded(f"Time: {result.seconds:.0f} s in all", "\n".join(times))

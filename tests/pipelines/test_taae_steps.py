@@ -17,6 +17,7 @@ from latentune.core.config import build_config
 from latentune.core.errors import ConfigError, MismatchError
 from latentune.core.settings import load_settings
 from latentune.demos.walkthrough import DemoConfig, run_demo
+from latentune.demos.walkthrough_generation import TRAINED
 from latentune.pipelines.data.checkpoints import run_weights
 from latentune.pipelines.data.shards import LatentDataset
 from latentune.pipelines.decode import DecodeConfig, decode_dataset
@@ -200,17 +201,18 @@ def test_the_demo_runs_with_it_and_samples_from_what_it_trained(
         DemoConfig(
             output=str(tmp_path / "out"),
             audio=str(audio / "manifest.jsonl"),
-            tokenizer=str(codec_folder),
+            tokenizers=(str(codec_folder),),
+            train_configs=("train/dit-tiny", "train/lm-tiny"),
             overrides=("batch_size=2", "data.crop_s=0.1"),
             prompts=("one", "two"),
             train_steps=2,
             seconds=0.1,
         )
     )
-    assert set(result.samples) == {"train_dit-tiny", "train_lm-tiny"}
-    assert "none ship" in result.sampled_from
-    assert {row["system"] for row in result.reconstruction} == {"latents", "tokens", "silence", "untrained"}
-    assert "none ship" in Path(result.report).read_text()
+    trained = [one.caption for one in result.exhibits if one.section == TRAINED]
+    assert trained == ["train/dit-tiny after 2 steps", "train/lm-tiny after 2 steps"]
+    assert {row["stream"] for row in result.reconstruction} == {"latents", "tokens"}
+    assert TRAINED in Path(result.report).read_text()
 
 
 def test_a_model_becomes_causal_and_is_fine_tuned(tiny_taae: TAAE, audio: Path, tmp_path: Path) -> None:

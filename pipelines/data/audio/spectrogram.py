@@ -5,8 +5,9 @@ Shape letters: C channels, N samples.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
@@ -14,6 +15,10 @@ from torch import Tensor
 
 from ....core.figures import new_figure, save_png
 from ....layers.mel import hz_to_mel, magnitudes, mel_filters
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 RANGE_DB = 80.0  # anything further below the loudest point is black
 NUM_MELS = 128
@@ -36,8 +41,27 @@ def spectrogram_png(target: str | Path | BinaryIO, audio: Tensor, sample_rate: i
     level_db, duration_s = mel_levels(audio, sample_rate)
     figure = new_figure(8.0, 2.6)
     axes = figure.subplots()
-    top_hz = sample_rate / 2
-    top_mel = float(hz_to_mel(np.array(top_hz)))
+    image = draw_levels(axes, level_db, duration_s, sample_rate / 2)
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
+    figure.colorbar(image, ax=axes, label="dB re peak", pad=0.01)
+    save_png(figure, target)
+
+
+def draw_levels(
+    axes: Axes, level_db: np.ndarray, duration_s: float, top_hz: float, ticks_hz: Sequence[int] = TICKS_HZ
+) -> AxesImage:
+    """Draws mel levels with a scale in Hz.
+
+    Args:
+        axes: to draw on.
+        level_db: [mel bands, columns], at most 0.
+        duration_s: of the columns.
+        top_hz: of the mel bands.
+        ticks_hz: frequencies that are labeled, as far as they lie below `top_hz`.
+
+    Returns:
+        The image.
+    """
     image = axes.imshow(
         level_db,
         origin="lower",
@@ -45,17 +69,36 @@ def spectrogram_png(target: str | Path | BinaryIO, audio: Tensor, sample_rate: i
         cmap="magma",
         vmin=-RANGE_DB,
         vmax=0.0,
-        extent=(0.0, duration_s, 0.0, top_mel),
+        extent=(0.0, duration_s, 0.0, float(hz_to_mel(np.array(top_hz)))),
     )
-    ticks = [hz for hz in TICKS_HZ if hz <= top_hz]
+    ticks = [hz for hz in ticks_hz if hz <= top_hz]
     axes.set_yticks(hz_to_mel(np.array(ticks, float)), [f"{hz:,}".replace(",", " ") for hz in ticks])
-    axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
-    figure.colorbar(image, ax=axes, label="dB re peak", pad=0.01)
-    save_png(figure, target)
+    return image
 
 
-def mel_levels(audio: Tensor, sample_rate: int) -> tuple[np.ndarray, float]:
-    """Returns mel levels [mel bands, columns] in dB re the loudest point (at least -80), and the duration in s."""
+def mel_levels(audio: Tensor, sample_rate: int, peak: float | None = None) -> tuple[np.ndarray, float]:
+    """Returns mel levels [mel bands, columns] in dB (at least -80), and the duration in s.
+
+    Args:
+        audio: [C, N] or [N]; NaN and inf are silence.
+        sample_rate: in Hz.
+        peak: power at 0 dB, as `mel_power` has it; by default that of the loudest point.
+
+    Raises:
+        ValueError: audio of another shape, or empty.
+    """
+    mel = mel_power(audio, sample_rate)
+    reference = max(float(mel.max()) if peak is None else peak, 1e-10)
+    level = 10.0 * torch.log10((mel / reference).clamp_min(10.0 ** (-RANGE_DB / 10.0)))
+    return level.numpy(), audio.shape[-1] / sample_rate
+
+
+def mel_power(audio: Tensor, sample_rate: int) -> Tensor:
+    """Returns the power [mel bands, columns] of audio [C, N] or [N], averaged over channels.
+
+    Raises:
+        ValueError: audio of another shape, or empty.
+    """
     audio = torch.as_tensor(audio).detach().cpu().float()
     audio = audio[None] if audio.ndim == 1 else audio
     if audio.ndim != 2 or audio.shape[-1] < 1 or audio.shape[0] < 1:
@@ -65,7 +108,4 @@ def mel_levels(audio: Tensor, sample_rate: int) -> tuple[np.ndarray, float]:
     hop = max(window // 4, -(-audio.shape[-1] // MAX_COLUMNS))
     power = magnitudes(audio, window, hop).square().mean(0)
     bands = min(NUM_MELS, window // 8)
-    mel = mel_filters(sample_rate, window, bands).float() @ power
-    peak = mel.max().clamp_min(1e-10)
-    level = 10.0 * torch.log10((mel / peak).clamp_min(10.0 ** (-RANGE_DB / 10.0)))
-    return level.numpy(), audio.shape[-1] / sample_rate
+    return mel_filters(sample_rate, window, bands).float() @ power

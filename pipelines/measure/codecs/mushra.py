@@ -68,11 +68,12 @@ def _write_trial(folder: Path, number: int, row: AudioRow) -> dict[str, Any]:
     """Writes the audio of one trial; returns its page."""
     name = f"{number:02d}"
     (folder / name).mkdir(exist_ok=True)
-    (_, reference, rate), *cells = row.cells
+    original, *cells = row.cells
+    reference, rate = original.audio, original.sample_rate
     stimuli = {key: low_pass(reference, rate, hz) for key, hz in ANCHORS_HZ.items() if hz + TRANSITION_HZ < rate / 2}
-    for cell, (system, audio, _) in enumerate(cells, start=1):
-        key = slug(system)
-        stimuli[f"{key}-{cell}" if key in stimuli else key] = audio
+    for number_of_cell, cell in enumerate(cells, start=1):
+        key = slug(cell.label)
+        stimuli[f"{key}-{number_of_cell}" if key in stimuli else key] = cell.audio
     for key, audio in {"reference": reference, **stimuli}.items():
         write_audio(folder / name / f"{key}.wav", audio, rate)
     place = f"{PLACE}/{name}"

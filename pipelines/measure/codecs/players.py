@@ -28,9 +28,9 @@ class Players:
         if (kept := self._files.get(case.item.name)) is not None:
             end = max(1, round(self.seconds * case.sample_rate))
             if not kept:
-                kept.append((ORIGINAL, case.reference[:, :end].clone(), case.sample_rate))
+                kept.append(AudioCell(ORIGINAL, case.reference[:, :end].clone(), case.sample_rate))
             if case.system != ORIGINAL:  # which is not shown twice
-                kept.append((case.system, case.estimate[:, :end].clone(), case.sample_rate))
+                kept.append(AudioCell(case.system, case.estimate[:, :end].clone(), case.sample_rate))
         return {}
 
     def rows(self) -> list[AudioRow]:

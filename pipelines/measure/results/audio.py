@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,15 @@ MIME = {"flac": "audio/flac", "ogg": "audio/ogg"}
 OGG_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz that Opus works at
 
 Codec = Literal["flac", "ogg"]
-AudioCell = tuple[str, Tensor, int]  # label, audio [C, N], rate in Hz
+
+
+class AudioCell(NamedTuple):
+    """One player with its spectrogram."""
+
+    label: str
+    audio: Tensor  # [C, N]
+    sample_rate: int  # Hz
+    marks: tuple[tuple[float, float], ...] = ()  # (start, end) in seconds of parts that are marked in the spectrogram
 
 
 @dataclass(frozen=True, kw_only=True)

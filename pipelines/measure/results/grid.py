@@ -42,21 +42,21 @@ def heading(name: str, facts: FigureFacts) -> str:
 
 
 def number_text(value: Any) -> str:
-    """A cell as text: numbers with four significant digits, None as -."""
+    """A cell as text: numbers with three significant digits or all of their integer part, None as -."""
     if value is None:
         return "-"
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)
-        return f"{value:.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return str(value)
 
 
 def interval_text(found: Estimate | Difference) -> str | None:
     """A figure with its interval; None where it has no value."""
     if found.value is None or found.low is None or found.high is None:
-        return None if found.value is None else f"{found.value:.4g}"
-    return f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+        return None if found.value is None else number_text(found.value)
+    return f"{number_text(found.value)} [{number_text(found.low)}, {number_text(found.high)}]"
 
 
 def comparison(

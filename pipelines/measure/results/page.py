@@ -1,26 +1,25 @@
 """Results as one HTML file that needs nothing else: tables, plots, spectrograms and players are inside.
 
+It follows the reader's choice of light or dark, and fits a phone.
+
 Shape letters: C channels, N samples.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ....core.extras import import_extra
 from ....core.files import write_text
-from ...data.audio.spectrogram import spectrogram_png
 from .audio import MIME, AudioCell, AudioRow, Codec, encode_audio
 from .grid import Grid, number_text
 from .plots import curve_svg, intervals_svg
+from .spectrograms import shared_spectrograms
 
 
 class Report:
@@ -38,12 +37,22 @@ class Report:
         """Adds a paragraph; line breaks are kept."""
         self._blocks.append({"kind": "text", "text": text})
 
-    def add_warning(self, text: str) -> None:
-        """Adds a paragraph that stands out."""
-        self._blocks.append({"kind": "warning", "text": text})
+    def add_warnings(self, summary: str, lines: Sequence[str]) -> None:
+        """Adds a line that stands out, and unfolds to further ones; nothing where there are no lines.
+
+        Args:
+            summary: the line.
+            lines: what it unfolds to.
+        """
+        if lines:
+            self._blocks.append({"kind": "warnings", "summary": summary, "lines": list(lines)})
+
+    def add_folded(self, summary: str, text: str) -> None:
+        """Adds a line that unfolds to a text; line breaks and spaces of the text are kept."""
+        self._blocks.append({"kind": "folded", "summary": summary, "text": text})
 
     def add_table(self, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Adds a table. Numbers are shown with four significant digits, None as -.
+        """Adds a table. Numbers are rounded to three significant digits, None is shown as -.
 
         Args:
             caption: above the table.
@@ -95,41 +104,28 @@ class Report:
         self._add_picture(caption, "image/png", png)
 
     def add_audio_row(self, caption: str, cells: Sequence[AudioCell], text: str = "", codec: Codec = "ogg") -> None:
-        """Adds players with spectrograms next to each other.
+        """Adds players next to each other, with spectrograms that share their axes.
 
         Args:
             caption: above the row.
-            cells: (label, audio [C, N], rate in Hz) of each player.
+            cells: the players.
             text: a line below the caption.
             codec: `flac` (16 bit, lossless) or `ogg` (Opus, about a tenth of the size).
 
         Raises:
             ValueError: audio of another shape, or empty.
         """
-        players = [_player(label, audio, rate, codec) for label, audio, rate in cells]
+        pictures = shared_spectrograms(cells)
+        players = [_player(caption, *both, codec) for both in zip(cells, pictures, strict=True)]
         self._blocks.append({"kind": "row", "caption": caption, "text": text, "cells": players})
-
-    def add_audio(self, caption: str, audio: Tensor, sample_rate: int, text: str = "", codec: Codec = "flac") -> None:
-        """Adds a player with its spectrogram below.
-
-        Args:
-            caption: above the player.
-            audio: [C, N].
-            sample_rate: in Hz.
-            text: a line below the caption, such as the prompt.
-            codec: as in `add_audio_row`.
-
-        Raises:
-            ValueError: audio of another shape, or empty.
-        """
-        self._blocks.append({"kind": "audio", "text": text, **_player(caption, audio, sample_rate, codec)})
 
     def render(self) -> str:
         """The page as text; everything added is escaped."""
         jinja2 = import_extra("jinja2", "report", "a report")
         template = (files(__package__) / "page.html.j2").read_text(encoding="utf-8")
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-        return str(environment.from_string(template).render(title=self.title, blocks=self._blocks))
+        sections = [block["text"] for block in self._blocks if block["kind"] == "heading"]
+        return str(environment.from_string(template).render(title=self.title, blocks=self._blocks, sections=sections))
 
     def write(self, path: str | Path) -> None:
         """Writes the page atomically; the folder must exist."""
@@ -160,13 +156,13 @@ def results_page(
         grids: the figures.
         lead: a sentence above them.
         notes: lines below them.
-        warnings: what makes the figures unreliable.
+        warnings: what makes the figures unreliable, as one line that unfolds.
         draw: adds plots to the page.
         players: audio to listen to.
         appendix: further tables, such as all rows.
         methods: sentences on how it was measured, such as the models of figures.
         failures: files that were left out, each with `path` and `reason`, and whatever else is known of them.
-        facts: settings and identities, shown as JSON.
+        facts: settings and identities, folded in as JSON.
 
     Returns:
         The page, which `write` makes a file.
@@ -178,8 +174,8 @@ def results_page(
         report.add_grid(grid)
     if notes:
         report.add_text("\n".join(notes))
-    for text in warnings:
-        report.add_warning(text)
+    count = f"{len(warnings)} warnings" if len(warnings) > 1 else "1 warning"
+    report.add_warnings(f"{count} about these figures", warnings)
     if draw is not None:
         draw(report)
     if players:
@@ -196,18 +192,17 @@ def results_page(
     for text in methods:
         report.add_text(text)
     if facts is not None:
-        report.add_text(json.dumps(facts, indent=2, ensure_ascii=False))
+        report.add_folded("Settings and identities", json.dumps(facts, indent=2, ensure_ascii=False))
     return report
 
 
-def _player(caption: str, audio: Tensor, sample_rate: int, codec: Codec) -> dict[str, str]:
-    picture = io.BytesIO()
-    spectrogram_png(picture, audio, sample_rate)
+def _player(row: str, cell: AudioCell, picture: bytes, codec: Codec) -> dict[str, str]:
     return {
-        "caption": caption,
+        "caption": cell.label,
+        "name": f"{row}: {cell.label}" if row and cell.label else row or cell.label,
         "mime": MIME[codec],
-        "audio": _base64(encode_audio(audio, sample_rate, codec)),
-        "picture": _base64(picture.getvalue()),
+        "audio": _base64(encode_audio(cell.audio, cell.sample_rate, codec)),
+        "picture": _base64(picture),
     }
 
 

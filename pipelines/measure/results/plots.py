@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....core.figures import new_figure, save_png
+from ....core.figures import adapt_to_page, new_figure, save_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +43,7 @@ def curve_svg(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_l
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
     axes.legend()
+    adapt_to_page(figure)
     return _svg(figure)
 
 
@@ -68,6 +69,7 @@ def intervals_svg(rows: Mapping[str, tuple[float | None, float | None, float | N
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
     axes.grid(alpha=0.3, axis="x")
+    adapt_to_page(figure)
     return _svg(figure)
 
 

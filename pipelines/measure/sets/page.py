@@ -87,7 +87,7 @@ def _players(sources: Mapping[str, Source], num_players: int, player_s: float) -
             except (AudioError, ValueError) as error:
                 missing.append(str(error))
             else:  # at most two channels, which is what players and codecs take
-                cells.append((f"{name}: {item.name}", audio[:2], rate))
+                cells.append(AudioCell(f"{name}: {item.name}", audio[:2], rate))
         if cells:
             found.append(AudioRow(caption=caption, cells=cells, note="; ".join(missing)))
     return found

@@ -14,7 +14,7 @@ from latentune.core.errors import ConfigError
 from latentune.pipelines.data.audio import read_audio
 from latentune.pipelines.measure.codecs.mushra import PLACE, low_pass, write_mushra
 from latentune.pipelines.measure.codecs.run import run_experiment
-from latentune.pipelines.measure.results.audio import AudioRow
+from latentune.pipelines.measure.results.audio import AudioCell, AudioRow
 
 RATE = 48_000
 
@@ -39,7 +39,8 @@ def test_an_anchor_keeps_what_is_below_its_edge_and_nothing_above(edge_hz: float
 
 def test_every_file_that_the_page_names_is_there(tmp_path: Path) -> None:
     audio = 0.1 * torch.randn(2, 4800, generator=torch.Generator().manual_seed(0))
-    cells = [("original", audio, RATE), ("latents, 1 step", 0.5 * audio, RATE), ("Latents (1 step)", audio, RATE)]
+    heard = {"original": audio, "latents, 1 step": 0.5 * audio, "Latents (1 step)": audio}
+    cells = [AudioCell(label, one, RATE) for label, one in heard.items()]
     rows = [AudioRow(caption=name, cells=cells) for name in ("a.wav", "b.wav")]
     folder = write_mushra(tmp_path, rows, "a test")
     test = yaml.safe_load((folder / "mushra.yaml").read_text())
@@ -56,7 +57,7 @@ def test_every_file_that_the_page_names_is_there(tmp_path: Path) -> None:
 
 
 def test_an_anchor_beyond_the_rate_is_left_out(tmp_path: Path) -> None:
-    cells = [("original", torch.ones(1, 800), 8000), ("tokens", torch.ones(1, 800), 8000)]
+    cells = [AudioCell(label, torch.ones(1, 800), 8000) for label in ("original", "tokens")]
     folder = write_mushra(tmp_path, [AudioRow(caption="a", cells=cells)], "a test")
     assert {path.name for path in (folder / "01").iterdir()} == {"reference.wav", "anchor35.wav", "tokens.wav"}
 
