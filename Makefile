@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.setup-done
 PEERS := $(VENV)/.peers-done
-EXTRAS := adapters,dev,docs,ray,report,serve,tensorboard,torchaudio
+EXTRAS := adapters,dev,docs,ray,report,serve,tensorboard,torchaudio,web
 # Installed without their requirements, which conflict with ours; the parts that are compared do not need them.
 BARE_PEERS := laion-clap stable-audio-tools alias-free-torch einops-exts encodec torchvggish frechet-audio-distance fadtk kadtk
 # The official NeuCodec needs versions that conflict with all others, so its packages get a folder of their own, which

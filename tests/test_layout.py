@@ -18,7 +18,7 @@ LINKED = ("tokenizers", "generators", "pipelines", "configs", "demos")
 SOURCES = (*(ROOT / name for name in LINKED[:3]), ROOT / "src/latentune/core", ROOT / "src/latentune/layers")
 MAX_TEST_LINES = 350
 # what `make setup` installs
-TESTED_EXTRAS = ("adapters", "dev", "docs", "ray", "report", "serve", "tensorboard", "torchaudio")
+TESTED_EXTRAS = ("adapters", "dev", "docs", "ray", "report", "serve", "tensorboard", "torchaudio", "web")
 CODE = sorted(path for folder in SOURCES for path in folder.rglob("*.py"))
 
 

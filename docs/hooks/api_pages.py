@@ -23,7 +23,17 @@ PAGES = {
             "generators/continuous",
         ),
     ),
-    "pipelines": ("Pipelines", ("pipelines/*.py", "pipelines/generation", "pipelines/training", "pipelines/engines")),
+    "pipelines": (
+        "Pipelines",
+        (
+            "pipelines/*.py",
+            "pipelines/generation",
+            "pipelines/training",
+            "pipelines/engines",
+            "pipelines/hosting",
+            "pipelines/serve",
+        ),
+    ),
     "data": ("Audio files and latent shards", ("pipelines/data/audio", "pipelines/data/shards", "pipelines/data/*.py")),
     "measure": ("Measuring", ("pipelines/measure/*",)),
     "core": ("Core", ("core/*.py",)),

@@ -27,6 +27,7 @@ VERBS = (
     "info",
     "list",
     "demo",
+    "web",
     "serve",
 )
 RENAMED = {"robustness": "experiment robustness", "probe": "experiment probe"}

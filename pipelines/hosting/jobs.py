@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -63,8 +63,11 @@ class Jobs:
         """The number of jobs that have a place."""
         return len(self._admitted)
 
-    def admit(self) -> Job:
+    def admit(self, watch: Callable[[int, int], None] | None = None) -> Job:
         """Returns a job with a place in the queue, which it has until it is closed.
+
+        Args:
+            watch: called with (steps done, steps in all) while it runs.
 
         Raises:
             QueueFullError: all places are taken.
@@ -72,7 +75,7 @@ class Jobs:
         with self._changed:
             if len(self._admitted) >= self.limit:
                 raise QueueFullError(self.limit, math.ceil(self._mean_s * max(1, len(self._waiting))))
-            job = Job(self)
+            job = Job(self, watch)
             self._admitted.add(job)
             return job
 
@@ -80,8 +83,8 @@ class Jobs:
 class Job:
     """A place in the queue; use it as a context manager, so that the place is freed. Made by `Jobs.admit`."""
 
-    def __init__(self, jobs: Jobs):
-        self._jobs = jobs
+    def __init__(self, jobs: Jobs, watch: Callable[[int, int], None] | None = None):
+        self._jobs, self._watch = jobs, watch
         self._cancelled = False
         self._began_s = time.monotonic()
         self._deadline_s = self._began_s + jobs.timeout_s
@@ -130,6 +133,8 @@ class Job:
     def progress(self, done: int, total: int) -> None:
         """Checks the job: a callback for a pipeline, which ends the sampling between two steps."""
         self.check()
+        if self._watch is not None:
+            self._watch(done, total)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -37,7 +37,7 @@ class ByteStream:
         self._pieces, self._job = pieces, job
         self._encoder = AudioEncoder(format, sample_rate, channels)
         self._lock = threading.Lock()  # held while a piece is made
-        self._ended = False
+        self.ended = False
 
     def next_bytes(self) -> bytes | None:
         """Makes the next piece; returns its bytes, which may be none yet, or None at the end.
@@ -45,20 +45,20 @@ class ByteStream:
         Raises:
             JobCancelledError, JobTimeoutError: of the job.
         """
-        if self._ended:
+        if self.ended:
             return None
         with self._lock, self._job.turn():
             audio = next(self._pieces, None)
         self._job.extend()
         if audio is None:
-            self._ended = True
+            self.ended = True
             return self._encoder.flush()
         self.made_s += audio.shape[-1] / self.sample_rate
         return self._encoder.push(audio)
 
     def close(self) -> None:
         """Gives up the place in the queue; a piece that is being made is the last one."""
-        self._ended = True
+        self.ended = True
         self._job.cancel()
         self._job.close()
 

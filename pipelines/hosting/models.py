@@ -90,7 +90,18 @@ class Models:
         self._compute = compute
         self.pipelines: Named[GenerationPipeline] = Named("pipeline", pipelines, self._pipeline)
         self.tokenizers: Named[AudioTokenizer] = Named("tokenizer", tokenizers, self._tokenizer)
+        self._others: dict[str, AudioTokenizer] = {}  # tokenizers of datasets, by source
         self.datasets: Named[LatentDataset] = Named("dataset", datasets, LatentDataset)
+
+    def tokenizer_of(self, dataset: str) -> AudioTokenizer:
+        """Returns the tokenizer that a dataset names as its own; one of the server's if it is that."""
+        source = str(self.datasets[dataset].info["tokenizer"]["source"])
+        for name, known in self.tokenizers.sources.items():
+            if known == source:
+                return self.tokenizers[name]
+        if source not in self._others:
+            self._others[source] = self._tokenizer(source)
+        return self._others[source]
 
     def _pipeline(self, source: str) -> GenerationPipeline:
         pipeline = load_pipeline(source)

@@ -14,6 +14,12 @@ from ..data.audio.read import AudioFile
 from .config import HostConfig
 
 
+def check_decodable(duration_s: float, config: HostConfig) -> None:
+    """Raises ValueError for an item that is longer than the server decodes at once."""
+    if duration_s > config.max_seconds:
+        raise ValueError(f"the item has {duration_s:.1f} s, allowed are {config.max_seconds:g}: see --max-seconds")
+
+
 def read_upload(path: str | Path | None, config: HostConfig) -> tuple[Tensor, int]:
     """Reads a recording that was sent.
 

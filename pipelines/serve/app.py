@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from ...core.errors import LatentuneError
@@ -24,6 +24,7 @@ from ..hosting.generate import Made, generate
 from ..hosting.jobs import Job, Jobs
 from ..hosting.live import ByteStream, LiveStream
 from ..hosting.models import Models, can_stream
+from ..hosting.responses import LiveResponse
 from ..hosting.speak import Voice, can_speak, speak, spoken_stream
 from .bodies import DEFAULT_VOICE, GenerateBody, SpeechBody, StreamBody, body_schema, read_body
 from .config import ServeConfig
@@ -31,26 +32,6 @@ from .errors import RequestError, handle_error
 
 T = TypeVar("T")
 POLL_S = 0.1  # between two looks at whether the client is still there
-
-
-class LiveResponse(StreamingResponse):
-    """The bytes of a stream, which is closed at its end, or when the client goes away or stops reading.
-
-    Args:
-        live: the stream.
-        pieces: its bytes.
-        options: of a response.
-    """
-
-    def __init__(self, live: ByteStream, pieces: AsyncIterator[bytes], **options: Any):
-        super().__init__(pieces, **options)
-        self.live = live
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self.live.close()
 
 
 class Service:
@@ -157,7 +138,7 @@ class Service:
             job.close()
             raise
         headers = _headers(live.seed, live.sample_rate)
-        return LiveResponse(live, self._pieces(live), media_type=FORMATS[format].mime, headers=headers)
+        return LiveResponse(live, self.threads, media_type=FORMATS[format].mime, headers=headers)
 
     async def _audio(self, request: Request, work: Callable[[Job], Made], format: AudioFormat) -> Response:
         """Returns the response with the audio that `work` makes in a thread; a client that goes away ends it."""
@@ -189,11 +170,6 @@ class Service:
             job.cancel()
             if not running.done():
                 await asyncio.wait({running})
-
-    async def _pieces(self, live: ByteStream) -> AsyncIterator[bytes]:
-        while (data := await self._in_thread(live.next_bytes)) is not None:
-            if data:
-                yield data
 
     def _pipeline(
         self, name: str | None, able: Callable[[GenerationPipeline], bool] | None = None, to: str = ""

@@ -17,6 +17,7 @@ COMMANDS = (
     "info",
     "list",
     "demo",
+    "web",
     "serve",
 )
 EXPERIMENTS = (

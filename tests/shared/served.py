@@ -19,7 +19,8 @@ from plain_codec import PlainCodec
 from latentune.core.compute import ComputeConfig
 from latentune.generators.base import Generated, TokenizerBinding, TrainedOn
 from latentune.generators.language import TokenLM, TokenLMConfig
-from latentune.pipelines.generation.pipeline import AudioOutput, GenerationPipeline
+from latentune.pipelines.generation.decoded import AudioOutput
+from latentune.pipelines.generation.pipeline import GenerationPipeline
 from latentune.pipelines.generation.saved import PipelineDefaults
 from latentune.pipelines.hosting.models import Models, Named
 
@@ -104,9 +105,10 @@ def speaking_pipeline() -> GenerationPipeline:
     """A pipeline that speaks."""
     codec = LoudCodec().eval()
     generator: Any = NoiseGenerator(NoiseConfig(binding=binding_of(codec))).eval()
-    generator.condition_encoder = SimpleNamespace(transcript="transcript")
+    pipeline = Speaker(codec, generator)
+    generator.condition_encoder = SimpleNamespace(transcript="transcript", conditioners={}, request=lambda given: None)
     generator.duration_of = lambda text, speed: 0.1 * len(text.split()) / speed
-    return Speaker(codec, generator)
+    return pipeline
 
 
 def models_of(**pipelines: GenerationPipeline) -> Models:

@@ -1,0 +1,42 @@
+"""The command `latentune web`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+import click
+
+from ...core.extras import import_extra
+from .options import ConfigCommand
+from .tools import Outcome
+
+if TYPE_CHECKING:
+    from ..web.config import WebConfig
+
+UPLOADS = "GRADIO_TEMP_DIR"  # where gradio puts uploads and results
+
+
+def web(config: WebConfig) -> Outcome:
+    """Open a page in the browser: tokenize, generate, stream, speak, browse datasets and compare codecs."""
+    for module in ("gradio", "matplotlib"):
+        import_extra(module, "web", "latentune web")
+    with tempfile.TemporaryDirectory(prefix="latentune-web-") as folder:
+        os.environ[UPLOADS] = folder  # before gradio is imported; removed with all files at the end
+        from ..hosting.models import Models
+        from ..hosting.server import run_server
+        from ..web.app import build_app
+
+        models = Models(
+            pipelines=config.pipeline_sources,
+            tokenizers=config.tokenizer_sources,
+            datasets=config.datasets,
+            compute=config,
+        )
+        app = build_app(config, models)
+        run_server(app, config, "web", started=lambda address: click.echo(f"open {address} in a browser", err=True))
+    return Outcome(facts={"stopped": True}, text="the server was stopped")
+
+
+command = ConfigCommand(web, "pipelines.web.config:WebConfig", resume="the page was stopped while it started")
