@@ -51,7 +51,8 @@ class EncodedConditions:
     def rows(self, rows: slice | Tensor) -> EncodedConditions:
         """Returns the conditions of some items, by their numbers [N] or as a slice."""
         parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return EncodedConditions(**{name: None if part is None else part[rows] for name, part in parts.items()})
+        chosen: dict[str, Any] = {name: None if part is None else part[rows] for name, part in parts.items()}
+        return EncodedConditions(**chosen)
 
     def laid_out(self, lengths: Tensor, num_frames: int) -> Tensor | None:
         """Returns what is spread as vectors [B, T, W] of frames; None where nothing is.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
@@ -31,7 +33,7 @@ def check_reference(dataset: LatentDataset | MixedDataset, name: str, column: st
         raise ConfigError(
             f"the condition {name} reads latents, and dataset {dataset.path} has none: encode it with them"
         )
-    theirs = conditioner.latent_dim  # type: ignore[attr-defined]  # takes_latents promises it
+    theirs: Any = conditioner.latent_dim  # takes_latents promises it
     if theirs != dataset.spec.latent_dim:
         raise ConfigError(
             f"the condition {name} has latent_dim {theirs}, the codec of {dataset.path} {dataset.spec.latent_dim}: set "
@@ -58,7 +60,8 @@ class References:
 
     def __init__(self, dataset: LatentDataset, name: str, column: str, conditioner: Conditioner):
         self.dataset, self.name = dataset, name
-        self.chunks = max(1, conditioner.max_frames // dataset.spec.chunk_latents)  # type: ignore[attr-defined]
+        most: Any = conditioner.max_frames
+        self.chunks = max(1, int(most) // dataset.spec.chunk_latents)
         self._members: list[np.ndarray] = []  # indices of the items of each voice
         self._voice = np.arange(len(dataset))  # number of each item's voice
         if column != AUDIO:
