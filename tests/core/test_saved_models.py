@@ -8,7 +8,7 @@ import pytest
 import torch
 from noise_generator import NoiseConfig, NoiseGenerator, binding_of
 
-from latentune.core.errors import OutputError
+from latentune.core.errors import CheckpointError, OutputError
 from latentune.tokenizers.base import AudioTokenizer
 from latentune.tokenizers.load import load_tokenizer
 
@@ -78,3 +78,13 @@ def test_a_failed_save_leaves_the_former_model(
         other.save_pretrained(tmp_path / "model")
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_is_not_there_is_not_asked_for_at_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*arguments: object, **options: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("diffusers.models.modeling_utils.ModelMixin.from_pretrained", asked)
+    for name in ("nowhere", "./no/where", "a/b/c"):
+        with pytest.raises(CheckpointError, match="there is no such folder"):
+            NoiseGenerator.from_pretrained(name)

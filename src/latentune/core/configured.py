@@ -21,7 +21,7 @@ from .device import as_dtype, mapped_device
 from .errors import CheckpointError
 from .files import let_others_read
 from .folders import atomic_folder, refuse_strangers
-from .hub import HUB_OPTIONS, shortened
+from .hub import HUB_OPTIONS, is_hub_id, shortened
 from .model_card import CARD_FILE, UNKNOWN, make_card, push_with_card, written_by_hand
 from .objective import Objective
 from .registry import OWN_PACKAGE, class_path, find_class
@@ -159,6 +159,8 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
                 (named).
         """
         refuse_unknown(options, [*OPTIONS, *DIFFUSERS_OPTIONS], f"{cls.__name__}.from_pretrained")
+        if not is_hub_id(path) and not Path(path).exists():  # which the hub would be asked for, five times
+            raise CheckpointError(f"cannot load {cls.__name__} from {path}: there is no such folder")
         options.setdefault("low_cpu_mem_usage", False)
         card = written_by_hand(Path(path) / (options.get("subfolder") or ""))
         dtype, device_map = options.pop("torch_dtype", None), options.pop("device_map", None)

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from latentune.core.objective import frozen
 from latentune.tokenizers.parts.adversarial import (
     CriticOutput,
     feature_matching,
-    frozen,
     hinge_critic_loss,
     hinge_model_loss,
     split_output,
