@@ -87,7 +87,7 @@ class Decoding:
             draw_seed(noise)
         generated, row = self.generated, slice(index, index + 1)
         pieces = self.tokenizer.decode_pieces(
-            latents=generated.latents[row] if generated.tokens is None else None,
+            latents=None if generated.latents is None or generated.tokens is not None else generated.latents[row],
             tokens=None if generated.tokens is None else generated.tokens[row],
             lengths_samples=generated.lengths_samples[row],
             gain_db=None if self.gain_db is None else self.gain_db[row],

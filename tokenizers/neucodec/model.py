@@ -34,7 +34,7 @@ from .stream import StreamDecoder, StreamEncoder
 from .training import TrainingPass, hear, training_pass
 
 
-class NeuCodec(FusedEncoders, FrameTokenizer):
+class NeuCodec(FrameTokenizer, FusedEncoders):
     """Both streams of NeuCodec: 16 kHz in, 24 kHz out, 50 tokens per second of one codebook.
 
     The spec counts at the decoder's rate: `sample_rate` is 24 kHz, a hop 480 samples. Audio of any rate is resampled

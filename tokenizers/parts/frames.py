@@ -74,7 +74,7 @@ class FrameTokenizer(AudioTokenizer):
         return finished_pieces(self.value_pieces(values, **options), num_samples, gain_db)
 
     @abstractmethod
-    def value_pieces(self, values: Tensor, **options: Any) -> Iterable[Tensor]:
+    def value_pieces(self, values: Tensor, *_: Any, **options: Any) -> Iterable[Tensor]:
         """Decodes the values of one item, or of several of one length, in pieces that bound the memory.
 
         Args:
