@@ -24,6 +24,7 @@ from .given_audio import Audio, Regions, given_of
 from .items import lengths_in_samples, per_item, places, repeat, values_per_item
 from .references import encode_references
 from .saved import PipelineDefaults, read_pipeline, write_pipeline
+from .speech import Speech
 from .stream import StreamSession
 
 __all__ = ["AudioOutput", "GenerationPipeline", "Prompt"]
@@ -31,7 +32,7 @@ __all__ = ["AudioOutput", "GenerationPipeline", "Prompt"]
 Prompt = str | Sequence[str]
 
 
-class GenerationPipeline(AudioEdits):
+class GenerationPipeline(AudioEdits, Speech):
     """Samples one stream of a codec and decodes it.
 
     Args:
