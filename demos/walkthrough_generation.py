@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -176,7 +176,7 @@ def _edit(
     output: Path,
     config: DemoConfig,
     extend: float | None = None,
-    **edit: tuple[str, ...],
+    **edit: Any,
 ) -> None:
     wanted = EditConfig(
         audio=str(recording),

@@ -83,7 +83,7 @@ class Speech(ABC):
         texts = [text] if isinstance(text, str) else list(text)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        asked = {"voice": voice, "speed": speed, "conditions": conditions, "labels": labels}
+        asked: dict[str, Any] = {"voice": voice, "speed": speed, "conditions": conditions, "labels": labels}
         batches = self._batches(texts, batch_size, generator, call, **asked)
         total = sum(len(self.pieces(text, speed)) for text in texts)
         parts: list[list[Tensor]] = [[] for _ in texts]
@@ -127,7 +127,7 @@ class Speech(ABC):
             ValueError: as for `say`.
             TypeError: as for `say`.
         """
-        asked = {"voice": voice, "speed": speed, "conditions": conditions, "labels": labels}
+        asked: dict[str, Any] = {"voice": voice, "speed": speed, "conditions": conditions, "labels": labels}
         batches = self._batches([text], 1, generator, call, **asked)
         return (audio for batch in batches for _, audio in batch)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ class AudioEncoder:
         self._file: Any = av.open(self._ready if sink is None else sink, "w", format=facts.container)
         rate = next((known for known in facts.rates if known >= sample_rate), max(facts.rates, default=sample_rate))
         layout = "mono" if channels == 1 else "stereo"
-        self._stream: Any = self._file.add_stream(facts.codec, rate=rate, layout=layout)
+        self._stream = cast(Any, self._file.add_stream(facts.codec, rate=rate, layout=layout))
         if facts.bits_per_s is not None:
             self._stream.bit_rate = facts.bits_per_s * channels
         self._place = 0  # samples so far
