@@ -29,7 +29,7 @@ def test_all_shipped_weights_together_are_small() -> None:
     root = Path(str(files("latentune")))
     weights = [path for room in ("tokenizers", "pipelines") for path in (root / room).rglob("weights/**/*.safetensors")]
     assert len(weights) >= len(SHIPPED_CARDS)
-    assert sum(path.stat().st_size for path in weights) <= 70_000_000
+    assert sum(path.stat().st_size for path in weights) <= 80_000_000
 
 
 @pytest.mark.parametrize("name", SHIPPED_CARDS)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
+from latentune.tokenizers.codicodec.autoregressive import TIME_PROMPT
 from latentune.tokenizers.codicodec.consistency import preconditioning
 from latentune.tokenizers.codicodec.envelope import VALUE_DEVIATION, from_columns, to_columns
 from latentune.tokenizers.codicodec.spectrum import audio_to_spectrogram, magnitudes
@@ -78,7 +79,7 @@ def test_an_untrained_codec_with_a_start_follows_its_input(codec: CoDiCodec, ste
 def test_the_live_decoder_of_such_a_codec_is_the_autoregressive_one(codec: CoDiCodec) -> None:
     encoded = codec.encode(noises(1, seed=4, chunks=3), 16000)
     whole = codec.decode(latents=encoded.latents, mode="autoregressive", generator=torch.Generator().manual_seed(1))
-    stream = StreamDecoder(codec, torch.Generator().manual_seed(1), steps=2)
+    stream = StreamDecoder(codec, torch.Generator().manual_seed(1), steps=2, time_prompt=TIME_PROMPT)
     live = torch.cat([stream.push(part) for part in encoded.latents.split(codec.spec.chunk_latents, dim=1)], dim=-1)
     torch.testing.assert_close(live[..., : whole.shape[-1]], whole, atol=1e-5, rtol=0)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,7 @@ def test_a_run_that_was_killed_while_it_grew_ends_with_the_same_bytes(
         shutil.copytree(tmp_path / "copy", tmp_path / "dataset")
         whole, calls = type(codec).encode, [0]
 
+        @wraps(whole)
         def dies(self, *arguments, whole=whole, calls=calls, allowed=allowed, **options):
             calls[0] += 1
             if calls[0] > allowed:
