@@ -291,8 +291,8 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
         """
         raise ValueError(f"a {type(self).__name__} cannot stream: it makes whole items only")
 
-    def graph(self) -> Graph:
-        """Returns the repeated part of sampling, for export.
+    def graphs(self) -> list[Graph]:
+        """Returns the networks that sampling repeats, for export.
 
         Raises:
             ValueError: this kind of generator has none that can be exported; the message says why.

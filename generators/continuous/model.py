@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.config import option
+from ...core.graphs import Graph
 from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
 from ..conditioning.fuse import Drop
@@ -21,6 +22,7 @@ from ..conditions import Conditions, PreparedConditions
 from ..parts.prefix import left_padded
 from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
+from .graph import flow_graph
 from .head import FlowHead
 from .rollout import open_rollout, sample_chunks
 from .sampling import ContinuousSampling
@@ -170,6 +172,10 @@ class ContinuousAR(LatentGenerator):
         windows = padded.unfold(1, count, 1).transpose(2, 3)  # [B, n, recent, C]
         seen: Tensor = self.from_recent(windows.flatten(2))
         return seen
+
+    def graphs(self) -> list[Graph]:
+        """Returns the small network alone: the transformer keeps a cache of another kind between its calls."""
+        return [flow_graph(self)]
 
     def make_items(
         self,

@@ -249,9 +249,9 @@ class DiffusionTransformer(LatentGenerator):
             )
         return open_rollout(self, conditions, sampling, generator)
 
-    def graph(self) -> Graph:
+    def graphs(self) -> list[Graph]:
         if self.settings.attention == "chunk_causal":
             raise ValueError(
                 "the step of a chunk-causal transformer is not exported: it keeps a cache between its calls"
             )
-        return velocity_graph(self)
+        return [velocity_graph(self)]

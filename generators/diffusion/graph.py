@@ -79,7 +79,7 @@ def velocity_graph(model: DiffusionTransformer) -> Graph:
         network=step,
         make_inputs=make_inputs,
         free_axes={name: axes[name] for name in step.names},
-        output="velocity",
+        outputs=("velocity",),
         frame_multiple=spec.chunk_latents,
         most_frames=model.settings.max_frames,
     )

@@ -60,6 +60,7 @@ class Context:
         self._past = torch.zeros(len(conditions), self.window, num_digits, dtype=torch.int64, device=model.device)
         self._count = 0  # patches of the window that are past
         self._cache: SlotCache | None = None
+        self._read_part: tuple[tuple[int, int], SlotCache] | None = None
         self.ask(conditions, options)
 
     def ask(self, conditions: Conditions, options: TokenSampling) -> None:
@@ -76,12 +77,12 @@ class Context:
         self._start = self._begin()
 
     @torch.no_grad()
-    def draw(self, uniform: Tensor, known: Tensor) -> Tensor:
+    def draw(self, uniform: Tensor, known: Tensor | None = None) -> Tensor:
         """Draws the next patch.
 
         Args:
             uniform: [N', K] numbers in [0, 1) for the first N' items; the others have ended.
-            known: [N', K] digits that are given, -1 where one is to be drawn.
+            known: [N', K] digits that are given, -1 where one is to be drawn; None: all are drawn.
 
         Returns:
             Digits [N', K] int64.
@@ -93,12 +94,11 @@ class Context:
         digits: Tensor
         digits, self._x, self.end_logits = self.model.step(
             self.weights,
-            cache.rows(rows),
+            self._part(cache, rows, (self._filled // BLOCK + 1) * BLOCK),
             x,
             self._slots[self._filled : self._filled + 1],
             self._turns,
             self._bias[:rows],
-            (self._filled // BLOCK + 1) * BLOCK,
             self.model.embed_place(self._count),
             uniform,
             known,
@@ -109,6 +109,12 @@ class Context:
         self._count += 1
         self._filled += 1
         return digits
+
+    def _part(self, cache: SlotCache, rows: int, slots: int) -> SlotCache:
+        """Returns what a step reads of the cache, which is the same for many steps."""
+        if self._read_part is None or self._read_part[0] != (rows, slots):
+            self._read_part = (rows, slots), cache.part(rows, slots)
+        return self._read_part[1]
 
     def _move_window(self) -> None:
         step = self.model.settings.window_step
@@ -152,7 +158,7 @@ class Context:
                 bias = bias.expand(rows, -1, -1, -1).masked_fill(hidden[:rows, None, None, :end], -torch.inf)
                 bias.diagonal(begin, -2, -1).zero_()  # padding, which nothing else sees, sees itself
             slots, turns = self._slots[begin:end], self._turns[begin:end].unsqueeze(0)
-            run_trunk(self.weights.trunk, cache.rows(rows), x[:, begin:end], slots, turns, bias)
+            run_trunk(self.weights.trunk, cache.part(rows, end), x[:, begin:end], slots, turns, bias)
         self._bias = x.new_full((len(start), 1, 1, cache.capacity), -torch.inf)
         self._bias[..., : self._filled] = 0.0
         if hidden is not None:
@@ -166,7 +172,7 @@ class Context:
         capacity = -(-(start.shape[1] + self.window) // BLOCK) * BLOCK
         shape = (len(start), settings.heads, capacity, head_dim)
         if self._cache is None or self._cache.keys[0].shape != shape:
-            self._cache = SlotCache.allocate(settings.depth, shape, start)
+            self._cache, self._read_part = SlotCache.allocate(settings.depth, shape, start), None
             self._slots = torch.arange(capacity, device=start.device)
             turned = self.model.rotary_dim
             self._turns = rotary_turns(capacity, turned, head_dim, settings.rotary_base, start)

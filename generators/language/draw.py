@@ -50,9 +50,8 @@ class HeadWeights(NamedTuple):
     """A `DigitHead` for drawing: gains multiplied into matrices, which are stored input first, one entry per digit."""
 
     from_hidden: Tensor  # [W, D]
-    from_hidden_bias: Tensor  # [D]
-    earlier: tuple[Tensor, ...]  # [levels, D] of each digit
-    places: tuple[Tensor, ...]  # [D]
+    from_hidden_bias: Tensor  # [D], the vector of the first place included
+    earlier: tuple[Tensor, ...]  # [levels, D] of each digit but the last, the step to the next place included
     up: Tensor  # [D, 4 D]
     up_bias: Tensor  # [4 D]
     down: Tensor  # [4 D, D]
@@ -71,12 +70,12 @@ def head_weights(head: DigitHead) -> HeadWeights:
     scale = width**0.5
     weight = head.weight
     absent = head.bias.float().masked_fill(head.absent, IMPOSSIBLE)
+    earlier = head.earlier.table.weight.split(list(head.levels))
     hidden_size = head.from_hidden.in_features
     return HeadWeights(
         from_hidden=input_first(head.from_hidden, hidden_size, up.weight).contiguous(),
-        from_hidden_bias=head.from_hidden.bias.clone(),
-        earlier=tuple(part.clone() for part in head.earlier.table.weight.split(list(head.levels))),
-        places=tuple(head.place.clone()),
+        from_hidden_bias=head.from_hidden.bias + head.place[0],
+        earlier=tuple(part + step for part, step in zip(earlier[:-1], head.place.diff(dim=0), strict=True)),
         up=((norm.weight * scale)[:, None] * input_first(up, width, up.weight)).contiguous(),
         up_bias=up.bias.clone(),
         down=input_first(down, 4 * width, up.weight).contiguous(),
@@ -109,22 +108,22 @@ def draw_digits(
         Digits [N, K] int64, and the logits [N, K, L] float32 that each was drawn from, before temperature and filters.
     """
     state = torch.addmm(head.from_hidden_bias, hidden, head.from_hidden)
+    numbers = uniform.clamp_max(BELOW_ONE).unbind(1)
     free = None if known is None else known < 0
     drawn, scores = [], []
-    for k, (place, out, out_bias) in enumerate(zip(head.places, head.out, head.out_bias, strict=True)):
-        x = state + place
-        inner = F.silu(torch.addmm(head.up_bias, unit(x, head.floor), head.up))
-        x = x + torch.addmm(head.down_bias, inner, head.down)
+    for k, (out, out_bias) in enumerate(zip(head.out, head.out_bias, strict=True)):
+        inner = F.silu(torch.addmm(head.up_bias, unit(state, head.floor), head.up))
+        x = state + torch.addmm(head.down_bias, inner, head.down)
         logits = torch.addmm(out_bias, unit(x, head.floor).float(), out)
         if guidance is not None:
             branches = torch.log_softmax(logits, -1).unflatten(0, (-1, len(guidance)))  # [N, G, L]
             logits = (branches * guidance[:, None]).sum(1)
-        digit = draw_digit(logits, uniform[:, k], filters)
+        digit = draw_digit(logits, numbers[k], filters)
         if known is not None and free is not None:
             digit = torch.where(free[:, k], digit, known[:, k])
         drawn.append(digit)
         scores.append(logits)
-        if k + 1 < len(head.places):
+        if k < len(head.earlier):
             earlier = F.embedding(digit, head.earlier[k])
             state = state + (earlier if guidance is None else earlier.repeat_interleave(len(guidance), 0))
     return torch.stack(drawn, -1), torch.stack(scores, 1)
@@ -135,7 +134,7 @@ def draw_digit(logits: Tensor, uniform: Tensor, filters: DigitFilter) -> Tensor:
 
     Args:
         logits: [N, L] float32.
-        uniform: [N] numbers in [0, 1), one per frame.
+        uniform: [N] numbers of at most `BELOW_ONE`, one per frame.
         filters: temperature, `top_k`, `top_p` and `min_p`.
 
     Returns:
@@ -147,6 +146,6 @@ def draw_digit(logits: Tensor, uniform: Tensor, filters: DigitFilter) -> Tensor:
         likely = (p.cumsum(-1) - p < filters.top_p) & (p >= filters.min_p * p[:, :1])
         p = p * (likely & (torch.arange(p.shape[-1], device=p.device) < filters.top_k))
     cumulative = p.cumsum(-1)
-    target = uniform.clamp_max(BELOW_ONE).unsqueeze(-1) * cumulative[:, -1:]
+    target = uniform.unsqueeze(-1) * cumulative[:, -1:]
     place = (cumulative <= target).sum(-1, keepdim=True)
     return levels.gather(-1, place).squeeze(-1)

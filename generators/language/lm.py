@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from x_transformers import Decoder
 
 from ...core.config import option
+from ...core.graphs import Graph
 from ...layers.rotary import rotary_for_x_transformers
 from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
 from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
@@ -29,6 +30,7 @@ from ..stream import GeneratorStream
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
 from .documents import decode_documents, serve_documents
 from .ends import EndHead
+from .graph import step_graphs
 from .sampling import TokenSampling, sample_tokens
 from .step import SamplingStep
 from .stream import TokenStream
@@ -250,6 +252,9 @@ class TokenLM(LatentGenerator):
         rotary = rotary_for_x_transformers(x.shape[1], self.rotary_dim, self.settings.rotary_base, x)
         hidden: Tensor = self.decoder(x.to(self.bos.dtype), self_attn_kv_mask=seen, rotary_pos_emb=rotary)
         return hidden
+
+    def graphs(self) -> list[Graph]:
+        return step_graphs(self)
 
     @property
     def compiled_parts(self) -> Sequence[nn.Module]:

@@ -158,11 +158,14 @@ def _draw_all(
     are computed until the last one stops.
     """
     digits, num_patches = known.clamp_min(0), patches[0]
+    given = (known >= 0).any(2).any(0).tolist()  # whether anything is given of a patch
     context.feed(digits[:, :first])
     for patch in range(first, num_patches):
         active = sum(end > patch for end in patches)
         count = len(patches) if model.step.is_compiled else active
-        digits[:count, patch] = context.draw(uniform[:count, patch - first], known[:count, patch])
+        digits[:count, patch] = context.draw(
+            uniform[:count, patch - first], known[:count, patch] if given[patch] else None
+        )
         if ends is not None and context.end_logits is not None:
             ends.see(patch, context.end_logits, given=(known[:count, patch] >= 0).all(-1))
             if ends.have_ended(active):

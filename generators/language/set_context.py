@@ -66,7 +66,8 @@ class SetContext:
         if mask is not None:
             self.bias[..., : self.first].masked_fill_(~item_by_item(mask, count)[:, None, None], -torch.inf)
         slots, turns = self.slots[: self.first], self.turns[: self.first].unsqueeze(0)
-        run_trunk(self.weights.trunk, self.cache, start, slots, turns, self.bias[..., : self.first])
+        cache = self.cache.part(len(start), self.first)
+        run_trunk(self.weights.trunk, cache, start, slots, turns, self.bias[..., : self.first])
 
     def draw(self, known: Tensor, chunk: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Draws all unknown tokens of a chunk, each without the others.
@@ -104,8 +105,10 @@ class SetContext:
         end = self.filled + self.size
         self.bias[..., self.filled : end] = 0.0
         # a compiled pass reads all slots, since another number of them would be compiled again
-        bias = self.bias if self.model.set_pass.is_compiled else self.bias[..., :end]
+        reach = self.cache.capacity if self.model.set_pass.is_compiled else end
         self.passes += 1
         slots = self.slots[self.filled : end]
-        hidden: Tensor = self.model.set_pass(self.weights.trunk, self.cache, x, slots, turns, bias)
+        hidden: Tensor = self.model.set_pass(
+            self.weights.trunk, self.cache.part(len(x), reach), x, slots, turns, self.bias[..., :reach]
+        )
         return hidden

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from x_transformers import Encoder
 
+from ...core.graphs import Graph
 from ...layers.rotary import rotary_for_x_transformers
-from ..base import Generated, SamplingConfig
+from ..base import Generated, LatentGenerator, SamplingConfig
 from ..conditioning import EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
@@ -143,6 +144,9 @@ class TokenSetLM(TokenLM):
         among = (rank[:, None] == rank[..., None]) & real[:, None]
         upper = torch.cat([to_clean, to_clean.new_zeros(*to_clean.shape[:2], real.shape[1])], 2)
         return torch.cat([upper, torch.cat([to_earlier, among], 2)], 1)
+
+    def graphs(self) -> list[Graph]:
+        return LatentGenerator.graphs(self)  # refuses
 
     def make_items(  # type: ignore[override]  # options of its own
         self,

@@ -61,10 +61,9 @@ class SamplingStep(FixedStep):
         slot: Tensor,
         turns: Tensor,
         bias: Tensor,
-        reach: int,
         place: Tensor,
         uniform: Tensor,
-        known: Tensor,
+        known: Tensor | None,
         filters: DigitFilter,
         guidance: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -72,15 +71,14 @@ class SamplingStep(FixedStep):
 
         Args:
             weights: of the model.
-            cache: of R rows.
+            cache: of R rows, with as many slots as are read.
             x: [R, W] embeddings of the frame before.
             slot: [1] int64 of that frame in the cache.
             turns: [slots, 1, E / 2, 2] of all slots.
             bias: [1 or R, 1, 1, slots] 0 where a slot is seen and -inf elsewhere; `slot` is shown here.
-            reach: number of slots that are read.
             place: [W] added to the embedding of the drawn frame.
             uniform: [N, K] numbers in [0, 1).
-            known: [N, K] digits that are given, -1 where one is to be drawn.
+            known: [N, K] digits that are given, -1 where one is to be drawn; None: all are drawn.
             filters: which digits are drawn.
             guidance: [G] weights of the branches; None: there is one.
 
@@ -90,7 +88,7 @@ class SamplingStep(FixedStep):
         """
         bias.index_fill_(3, slot, 0.0)
         turn = turns.index_select(0, slot).unsqueeze(0)
-        hidden = run_trunk(weights.trunk, cache, x.unsqueeze(1), slot, turn, bias[..., :reach]).squeeze(1)
+        hidden = run_trunk(weights.trunk, cache, x.unsqueeze(1), slot, turn, bias[..., : cache.capacity]).squeeze(1)
         digits, _ = draw_digits(weights.head, hidden, uniform, filters, guidance, known)
         embedded = F.embedding(digits + weights.first_row, weights.table).sum(1) + place
         if guidance is not None:

@@ -67,8 +67,7 @@ class TokenStream(GeneratorStream):
         patches = range(self._patch, self._patch + -(-num_frames // self.model.settings.patch_frames))
         self._patch = patches.stop
         uniform = draw_uniform(self.model, self._seeds, patches)
-        nothing = torch.full_like(uniform[:, 0], -1, dtype=torch.int64)
-        return torch.stack([self._context.draw(uniform[:, patch], nothing) for patch in range(len(patches))], 1)
+        return torch.stack([self._context.draw(numbers) for numbers in uniform.unbind(1)], 1)
 
     def _take_changes(self) -> None:
         if (self.conditions, self.sampling) != self._asked:

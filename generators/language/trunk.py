@@ -110,7 +110,10 @@ def rotary_turns(num_positions: int, rotary_dim: int, head_dim: int, base: float
 
 def unit(x: Tensor, floor: Tensor) -> Tensor:
     """Returns x [..., W] at length 1; `floor` keeps a vector of zeros finite."""
-    return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), floor)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    if torch.compiler.is_exporting():  # ONNX has no hypot
+        return x / (length.square() + floor.square()).sqrt()
+    return x / torch.hypot(length, floor)
 
 
 def run_trunk(weights: TrunkWeights, cache: SlotCache, x: Tensor, slots: Tensor, turns: Tensor, bias: Tensor) -> Tensor:
@@ -118,15 +121,13 @@ def run_trunk(weights: TrunkWeights, cache: SlotCache, x: Tensor, slots: Tensor,
 
     Args:
         weights: of the decoder.
-        cache: of R rows.
+        cache: of R rows, all of whose S slots are read.
         x: [R, n, W] embeddings.
         slots: [n] int64, where the keys and values of the new positions are written.
         turns: [1 or R, n, 1, E / 2, 2] of the new positions.
-        bias: [1 or R, 1, 1 or n, S'] 0 where a new position sees a slot and -inf elsewhere, for the first S' slots,
-            which are all that are read.
+        bias: [1 or R, 1, 1 or n, S] 0 where a new position sees a slot and -inf elsewhere.
     """
     rows, count, width = x.shape
-    reach = bias.shape[-1]
     x = x.reshape(rows * count, width)
     for layer, keys, values in zip(weights.layers, cache.keys, cache.values, strict=True):
         heads = len(layer.qk_gain) // 2
@@ -135,7 +136,7 @@ def run_trunk(weights: TrunkWeights, cache: SlotCache, x: Tensor, slots: Tensor,
         q, k = qk.transpose(1, 2).split(heads, 1)
         keys.index_copy_(2, slots, k)
         values.index_copy_(2, slots, v.transpose(1, 2))
-        seen = attend(q, keys[:, :, :reach], values[:, :, :reach], bias=bias)
+        seen = attend(q, keys, values, bias=bias)
         x = torch.addmm(x, seen.transpose(1, 2).reshape(rows * count, -1), layer.out)
         up, gate = torch.addmm(layer.up_bias, unit(x, weights.floor), layer.up).chunk(2, -1)
         x = torch.addmm(x, up * F.silu(gate), layer.down)

@@ -135,10 +135,11 @@ def test_what_does_not_fit_is_refused() -> None:
         KVCache(2, 3, 16, 0)
 
 
-def test_slots_are_written_by_number_and_rows_are_views() -> None:
+def test_slots_are_written_by_number_and_parts_are_views() -> None:
     cache = SlotCache.allocate(2, (3, 1, 8, 4), torch.zeros(()))
     assert (cache.capacity, len(cache.keys), len(cache.values)) == (8, 2, 2)
-    first = cache.rows(2)
+    first = cache.part(2, 6)
+    assert first.keys[0].shape == (2, 1, 6, 4)
     first.keys[1].index_copy_(2, torch.tensor([5]), torch.ones(2, 1, 1, 4))
     assert cache.keys[1][:2, :, 5].eq(1).all()
     assert sum(float(t.sum()) for t in (*cache.keys, *cache.values)) == 8

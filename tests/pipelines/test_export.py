@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from fake_binding import CONDITIONING, LATENT_BINDING
+from fake_binding import CONDITIONING, LATENT_BINDING, TOKEN_BINDING
 from torch import nn
 
 from latentune import load_tokenizer
@@ -15,11 +15,16 @@ from latentune.core.config import ConfigError, build_config
 from latentune.core.errors import CheckpointError
 from latentune.core.folders import refuse_strangers
 from latentune.core.graphs import Graph
+from latentune.generators.conditions import Conditions
 from latentune.generators.continuous import ContinuousAR, ContinuousARConfig
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
-from latentune.pipelines import export
-from latentune.pipelines.export import OWN, ExportConfig, decoder_graph, export_graph, export_model
+from latentune.generators.language import TokenLM, TokenLMConfig, TokenSetLM, TokenSetLMConfig
+from latentune.generators.language.digits import tokens_to_digits
+from latentune.pipelines.export import OWN, ExportConfig, export_model
+from latentune.pipelines.generation import graph_files
+from latentune.pipelines.generation.graph_files import GraphError, export_graph
 from latentune.tokenizers.base import AudioTokenizer
+from latentune.tokenizers.graph import decoder_graph
 from latentune.tokenizers.load import tokenizer_class
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "tokenizers"
@@ -54,7 +59,7 @@ def test_a_decoder_in_one_pass_is_what_decode_gives(name: str) -> None:
 
 def test_the_inputs_of_a_step_are_those_of_the_network() -> None:
     model = transformer(average_velocity=True)
-    graph = model.graph()
+    [graph] = model.graphs()
     inputs = graph.make_inputs(8)
     assert list(inputs) == ["latents", "times", "condition", "spans", "condition_tokens", "condition_mask"]
     made = graph.network(*inputs.values())
@@ -72,9 +77,73 @@ def test_what_has_no_graph_says_why() -> None:
     with pytest.raises(ValueError, match="not one pass of a network"):
         decoder_graph(tiny("codicodec-tiny"))
     with pytest.raises(ValueError, match="keeps a cache"):
-        transformer(attention="chunk_causal").graph()
+        transformer(attention="chunk_causal").graphs()
     with pytest.raises(ValueError, match="keeps a state between its calls"):
-        ContinuousAR(ContinuousARConfig(binding=LATENT_BINDING, width=16, depth=1, heads=2)).graph()
+        TokenSetLM(TokenSetLMConfig(binding=TOKEN_BINDING, width=32, depth=1, heads=2)).graphs()
+
+
+def language_model(**changes: Any) -> TokenLM:
+    torch.manual_seed(0)
+    config = TokenLMConfig(
+        binding=TOKEN_BINDING,
+        width=32,
+        depth=2,
+        heads=2,
+        digit_width=16,
+        max_frames=16,
+        conditioning=CONDITIONING,
+        **changes,
+    )
+    model = TokenLM(config).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.7)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("patch_frames", [1, 2])
+def test_the_graphs_of_a_language_model_give_the_logits_of_training(patch_frames: int) -> None:
+    model = language_model(patch_frames=patch_frames)
+    embed, step, digits = (graph.network for graph in model.graphs())
+    conditions = model.condition_encoder(Conditions.of(["a", "b"], 1.0))
+    sizes = torch.tensor(TOKEN_BINDING.spec.codebook_sizes)
+    tokens = (torch.rand(2, 8, len(sizes), generator=torch.Generator().manual_seed(1)) * sizes).long()
+    wanted = model(tokens, conditions=conditions)
+    patches = model.to_patches(tokens_to_digits(tokens, TOKEN_BINDING.spec.levels))
+    start, mask = model.start_embeddings(conditions)
+    first, slots = start.shape[1], start.shape[1] + patches.shape[1]
+    seen = torch.zeros(2, slots)
+    cache = [torch.zeros(2, 2, 2, slots, 16) for _ in range(2)]
+    made = []
+    for slot in range(slots - 1):
+        past = slot - first
+        x = start[:, slot] if past < 0 else embed(patches[:, past], torch.tensor([past]))
+        hidden, *cache = step(x, torch.tensor([slot]), seen, *cache)
+        seen[:, slot] = 1.0 if mask is None or slot >= first else mask[:, slot].float()
+        if past >= -1:
+            made.append(digits(hidden, patches[:, past + 1]))
+    logits = model.to_frames(torch.stack(made, 1))
+    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
+def test_the_step_of_a_language_model_is_right_with_caches_of_other_sizes(tmp_path: Path) -> None:
+    for graph in language_model().graphs():
+        facts = export_graph(graph, tmp_path, 6)
+        assert max(facts["largest_error"].values()) < 1e-4, graph.name
+        if graph.name == "step":
+            assert facts["inputs"]["keys"]["shape"] == [2, "batch", 2, "frames", 16]
+            assert facts["lengths_checked"] == [6, 7, 18]
+            assert facts["outputs"] == ["hidden", "new_keys", "new_values"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
+def test_the_small_network_of_continuous_autoregression_is_exported(tmp_path: Path) -> None:
+    model = ContinuousAR(ContinuousARConfig(binding=LATENT_BINDING, width=16, depth=1, heads=2)).eval()
+    nn.init.normal_(model.head.to_velocity.weight)
+    [graph] = model.graphs()
+    assert max(export_graph(graph, tmp_path, 4)["largest_error"].values()) < 1e-4
 
 
 @pytest.fixture
@@ -104,15 +173,15 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("runtimes")
 def test_a_step_is_right_at_other_sizes(tmp_path: Path) -> None:
-    graph = transformer(average_velocity=True).graph()
+    [graph] = transformer(average_velocity=True).graphs()
     facts = export_graph(graph, tmp_path, 8)
     assert facts["inputs"]["latents"] == {"dtype": "float32", "shape": ["batch", "frames", 3]}
     assert facts["lengths_checked"] == [8, 10, 24]
-    run = export._runtime(tmp_path / "step.onnx")
-    with pytest.raises(export._ExportError, match="more than its 64"):
+    run = graph_files._runtime(tmp_path / "step.onnx")
+    with pytest.raises(GraphError, match="more than its 64"):
         export_graph(graph, tmp_path, 66)
     one = [value[:1] for value in graph.make_inputs(16).values()]
-    torch.testing.assert_close(run(one), graph.network(*one).detach(), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(run(one)[0], graph.network(*one).detach(), atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.slow
@@ -137,7 +206,7 @@ def test_a_decoder_is_exported_and_the_codec_works_as_before(tmp_path: Path, nam
 @pytest.mark.usefixtures("runtimes")
 def test_a_graph_that_is_wrong_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny("melcodec-tiny").save_pretrained(tmp_path / "codec")
-    monkeypatch.setattr(export, "_error", lambda graph, frames, run: 0.5)
+    monkeypatch.setattr(graph_files, "_error", lambda graph, frames, run: 0.5)
     with pytest.raises(CheckpointError, match=r"differ from PyTorch's by 0\.5"):
         export_model(ExportConfig(model=str(tmp_path / "codec"), output=str(tmp_path / "out"), seconds=0.2))
     assert not (tmp_path / "out").exists()
@@ -149,7 +218,7 @@ def test_the_error_is_relative_and_no_number_is_the_largest() -> None:
         network=nn.Identity(),
         make_inputs=lambda frames: {"x": torch.full((2, frames), 4.0)},
         free_axes={},
-        output="y",
+        outputs=("y",),
     )
-    assert export._error(graph, 3, lambda values: values[0] + 1.0) == 0.25
-    assert export._error(graph, 3, lambda values: values[0] * float("nan")) == float("inf")
+    assert graph_files._error(graph, 3, lambda values: values[0] + 1.0) == 0.25
+    assert graph_files._error(graph, 3, lambda values: values[0] * float("nan")) == float("inf")

@@ -17,6 +17,6 @@ class Graph:
     make_inputs: Callable[[int], dict[str, Tensor]]  # of a length in latent frames, a multiple of `frame_multiple`
     # input -> axis -> name of a size that may be another in each call; `frames` and `batch` are those of all inputs
     free_axes: Mapping[str, Mapping[int, str]]
-    output: str  # name of the result
+    outputs: tuple[str, ...]  # names of the results
     frame_multiple: int = 1
     most_frames: int = 2**14

@@ -187,9 +187,12 @@ class SlotCache(NamedTuple):
         """Number of slots, S."""
         return self.keys[0].shape[2]
 
-    def rows(self, count: int) -> SlotCache:
-        """Returns the first `count` items: views."""
-        return SlotCache(tuple(k[:count] for k in self.keys), tuple(v[:count] for v in self.values))
+    def part(self, rows: int, slots: int) -> SlotCache:
+        """Returns the first slots of the first items, as views: what is written into one is written into the other."""
+        return SlotCache(
+            tuple(keys[:rows, :, :slots] for keys in self.keys),
+            tuple(values[:rows, :, :slots] for values in self.values),
+        )
 
 
 @torch.inference_mode(False)

@@ -14,7 +14,7 @@ from torch._dynamo.testing import CompileCounter
 from latentune.generators.conditions import Conditions
 from latentune.generators.language import TokenLM, TokenLMConfig, step
 from latentune.generators.language.digits import tokens_to_digits
-from latentune.generators.language.draw import DigitFilter, draw_digit
+from latentune.generators.language.draw import BELOW_ONE, DigitFilter, draw_digit
 from latentune.generators.language.sampling import TokenSampling
 from latentune.tokenizers.base import Encoded
 
@@ -90,7 +90,7 @@ def test_filters_keep_the_likeliest_and_their_proportions() -> None:
 
 def test_a_digit_without_probability_is_never_drawn_even_at_the_edges() -> None:
     logits = torch.tensor([-1e9, 0.0, 0.0, -1e9]).expand(3, -1)
-    edges = torch.tensor([0.0, 0.5, 1.0 - 2**-24])
+    edges = torch.tensor([0.0, 0.5, BELOW_ONE])
     assert set(draw_digit(logits, edges, DigitFilter.of(TokenSampling(), logits)).tolist()) <= {1, 2}
 
 
