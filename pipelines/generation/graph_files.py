@@ -92,7 +92,7 @@ def _program(graph: Graph, inputs: dict[str, Tensor]) -> tuple[Any, bool]:
 
 def _trace(graph: Graph, inputs: dict[str, Tensor], shapes: Any) -> Any:
     values = tuple(inputs.values())
-    wanted = None if shapes is None else (shapes if len(shapes) == 1 and not _variadic(graph) else (shapes,))
+    wanted = (shapes,) if shapes is not None and _variadic(graph) else shapes
     return torch.export.export(graph.network.eval(), values, dynamic_shapes=wanted, strict=False)
 
 
