@@ -130,7 +130,8 @@ class CompareTab:
 def _title(name: str) -> str:
     facts = PAIR_FIGURES[name].facts
     unit = f", {facts.unit}" if facts.unit else ""
-    return f"{facts.title}{unit} ({ARROWS[facts.better]})"
+    direction = "" if facts.better is None else f" ({ARROWS[facts.better]})"
+    return f"{facts.title}{unit}{direction}"
 
 
 def _audio(made: Tensor | Reconstruction) -> Tensor:
