@@ -14,6 +14,8 @@ from .page import Page, facts_text, read_seed, seed_field
 
 LEAD_S = 3.0  # of audio that is made ahead of the player, so that a change is soon heard
 STREAM_PATH = "/live"
+# Gradio parses the HTML twice, and with `autoplay` an element outside of the page would fetch the stream first
+PLAY = "() => { setTimeout(() => document.getElementById('live-player')?.play(), 100); }"
 
 
 class LiveTab:
@@ -54,7 +56,7 @@ class LiveTab:
             job.close()
             raise
         source = f"{STREAM_PATH}/{self.page.streams.add(live)}"
-        player = f'<audio id="live-player" controls autoplay src="{escape(source)}"></audio>'
+        player = f'<audio id="live-player" controls preload="none" src="{escape(source)}"></audio>'
         facts = facts_text(seed=live.seed, pipeline=name, longest=f"{self.page.config.max_stream_s:g} s")
         return live, player, facts
 
@@ -106,7 +108,9 @@ class LiveTab:
             player, facts = gr.HTML(), gr.Markdown()
             name.change(inputs=[name], outputs=self.form.components, **page.quick(self.form.updates))
             inputs = [name, prompt, seed, *self.form.components]
-            start.click(inputs=[state, *inputs], outputs=[state, player, facts], **page.quick(self.start))
+            start.click(inputs=[state, *inputs], outputs=[state, player, facts], **page.quick(self.start)).success(
+                fn=None, js=PLAY, api_visibility="private"
+            )
             changed = {"inputs": [state, name, prompt, *self.form.components], "outputs": [facts]}
             change.click(**changed, **page.quick(self.change))
             prompt.submit(**changed, **page.quick(self.change))
