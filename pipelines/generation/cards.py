@@ -34,4 +34,12 @@ PIPELINE_CARDS = {
         conditions="text, seconds",
         licence="Apache-2.0",
     ),
+    "melcodec-speech-say": PipelineCard(
+        place="pipelines/generation/weights/melcodec-speech-say",
+        class_name="DiffusionTransformer",
+        tokenizer="melcodec-speech",
+        parameters_m=4.1,
+        conditions="transcript",
+        licence="Apache-2.0",
+    ),
 }

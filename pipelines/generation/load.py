@@ -48,9 +48,9 @@ def load_pipeline(
     """Loads a tokenizer and a generator together.
 
     Args:
-        path: a shipped name (`melcodec-music-dit`, `melcodec-music-lm`), a folder that `save_pretrained` wrote, the
-            hub id (`owner/name`) of one, a training run or one of its checkpoints (the averaged weights), or a
-            generator's own folder.
+        path: a shipped name (`melcodec-music-dit`, `melcodec-music-lm`, `melcodec-speech-say`), a folder that
+            `save_pretrained` wrote, the hub id (`owner/name`) of one, a training run or one of its checkpoints (the
+            averaged weights), or a generator's own folder.
         tokenizer: which tokenizer to decode with, where the folder does not name one or the one it names has moved.
         adapters: folder of each adapter of the generator, or run or checkpoint that trained it -> its weight.
         device: of both networks; by default the CPU.

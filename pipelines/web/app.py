@@ -73,7 +73,7 @@ def build_app(config: WebConfig, models: Models) -> FastAPI:
         return LiveResponse(found, threads, lead_s=LEAD_S, media_type="audio/mpeg")
 
     app.add_api_route(f"{STREAM_PATH}/{{token}}", live, methods=["GET"], response_model=None)
-    app = gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         app,
         blocks,
         path="/",
@@ -91,4 +91,4 @@ def build_app(config: WebConfig, models: Models) -> FastAPI:
     )
     # mounting leaves this False, and gradio then reads whatever file of this machine a client names as its upload
     blocks.has_launched = True
-    return app
+    return mounted

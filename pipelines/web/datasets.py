@@ -132,8 +132,8 @@ class DatasetsTab:
                 label="Codebooks",
             )
             rates = gr.Markdown()
-            listing = {"inputs": [name, number], "outputs": [table, facts]}
-            playing = {"inputs": [name, index], "outputs": [sound, drawn, frames, about]}
+            listing: dict[str, Any] = {"inputs": [name, number], "outputs": [table, facts]}
+            playing: dict[str, Any] = {"inputs": [name, index], "outputs": [sound, drawn, frames, about]}
             for trigger in (name.change, number.submit):
                 trigger(**listing, **page.quick(self.items))
             table.select(inputs=[name, number], outputs=[index], **page.quick(picked)).then(

@@ -111,7 +111,7 @@ class LiveTab:
             start.click(inputs=[state, *inputs], outputs=[state, player, facts], **page.quick(self.start)).success(
                 fn=None, js=PLAY, api_visibility="private"
             )
-            changed = {"inputs": [state, name, prompt, *self.form.components], "outputs": [facts]}
+            changed: dict[str, Any] = {"inputs": [state, name, prompt, *self.form.components], "outputs": [facts]}
             change.click(**changed, **page.quick(self.change))
             prompt.submit(**changed, **page.quick(self.change))
             stop.click(inputs=[state], outputs=[state, player, facts], **page.quick(self.stop))
