@@ -110,7 +110,7 @@ def rotary_turns(num_positions: int, rotary_dim: int, head_dim: int, base: float
 
 def unit(x: Tensor, floor: Tensor) -> Tensor:
     """Returns x [..., W] at length 1; `floor` keeps a vector of zeros finite."""
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     if torch.compiler.is_exporting():  # ONNX has no hypot
         return x / (length.square() + floor.square()).sqrt()
     return x / torch.hypot(length, floor)

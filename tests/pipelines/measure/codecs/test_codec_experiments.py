@@ -190,7 +190,7 @@ def test_distances_of_reconstructions_have_intervals(folder: Path, tiny_codec) -
     assert found.table.facts["frechet"]["metric"] == "fad_levels"
     for name, cell in zip(("latents", "tokens"), found.grids[0].rows[-1][1:], strict=True):
         one = found.table.estimate(name, "fad_levels")
-        assert cell == f"{one.value:.4g} [{one.low:.4g}, {one.high:.4g}]"
+        assert cell == f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]"
         assert 0 <= one.low < one.high  # type: ignore[operator]
 
 

@@ -42,9 +42,9 @@ def test_the_page_lets_one_hear_every_system(folder: Path, tmp_path: Path, tiny_
     result = run_experiment("reconstruction", settings, tiny_taae)
     assert [row.caption for row in result.players] == ["a.wav", "b.wav"]
     cells = result.players[0].cells
-    assert [label for label, _, _ in cells] == ["original", "latents", "tokens"]
-    assert [tuple(audio.shape) for _, audio, _ in cells] == [(1, 1600)] * 3
-    original, latents, tokens = (audio for _, audio, _ in cells)
+    assert [cell.label for cell in cells] == ["original", "latents", "tokens"]
+    assert [tuple(cell.audio.shape) for cell in cells] == [(1, 1600)] * 3
+    original, latents, tokens = (cell.audio for cell in cells)
     assert torch.isclose(original.std(), torch.tensor(0.1 / 2**0.5 / 3**0.5), rtol=0.2), "mono at 16 kHz"
     assert not torch.equal(latents, tokens)
     page = (tmp_path / "reconstruction.html").read_text()
@@ -91,7 +91,7 @@ def test_the_original_as_a_system_is_not_heard_twice() -> None:
         players.measure(heard("a.wav", system, audio, estimate))
     players.measure(heard("b.wav", "latents", audio, audio))
     [row] = players.rows()
-    assert (row.caption, [label for label, _, _ in row.cells]) == ("a.wav", ["original", "latents"])
+    assert (row.caption, [cell.label for cell in row.cells]) == ("a.wav", ["original", "latents"])
     assert torch.equal(row.cells[0][1], audio[:, :50])
     assert torch.equal(row.cells[1][1], audio[:, :50] + 1)
 
@@ -99,7 +99,7 @@ def test_the_original_as_a_system_is_not_heard_twice() -> None:
 def test_of_a_file_at_least_a_sample_is_heard() -> None:
     players = Players([AudioItem(path=Path("a.wav"), name="a.wav")], seconds=1e-5)
     players.measure(heard("a.wav", "latents", torch.ones(1, 100), torch.zeros(1, 100)))
-    assert [audio.shape for _, audio, _ in players.rows()[0].cells] == [(1, 1), (1, 1)]
+    assert [cell.audio.shape for cell in players.rows()[0].cells] == [(1, 1), (1, 1)]
 
 
 def test_reference_systems_are_measured_on_the_same_files(
