@@ -26,7 +26,8 @@ sys.meta_path[:] = map(WithoutHidden, sys.meta_path)
 IMPORT_NAMES = {"import_linter": "importlinter", "onnx_asr": "onnx_asr", "mkdocs_material": "material"}
 LOAD = {
     "tokenizers": "codec = latentune.load_tokenizer(name); codec.decode_encoded(codec.encode(AUDIO, 16000))",
-    "pipelines": "latentune.load_pipeline(name)('calm piano', duration_s=0.1)",
+    "pipelines": "pipe = latentune.load_pipeline(name); "
+    "pipe('calm piano', duration_s=0.1) if 'text' in row['conditions'].split(', ') else pipe.say('Hello.')",
     "embedders": "latentune.load_embedder(name).embed(AUDIO[0, 0])",
 }
 
