@@ -52,7 +52,7 @@ def export_model(config: ExportConfig) -> dict[str, Any]:
 
     Raises:
         MissingPackageError: a package of the extra `export` is missing.
-        CheckpointError: there is no model of this name, or none of its parts can be exported.
+        CheckpointError: no model has this name, or none of its parts can be exported.
         ValueError: the output holds something else.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):

@@ -109,7 +109,7 @@ def agreement(bench: Bench, name: str, precision: str, codec: AudioTokenizer, to
     if precision == "fp32":
         bench.kept[name] = tokens
     if name not in bench.kept:
-        return {"failed": "there are no tokens of fp32 to compare with"}
+        return {"failed": "fp32 gave no tokens to compare with"}
     whole = bench.kept[name]
     same = digits(tokens, codec) == digits(whole, codec)
     return {"tokens_equal": (tokens == whole).float().mean().item(), "digits_equal": same.float().mean().item()}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...core.config import option
 from ...core.objective import Objective
+from ...tokenizers.base import TokenizerSpec
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
 from .digits import check_tokens, tokens_to_digits
@@ -28,23 +29,28 @@ class NextTokenConfig:
             raise ValueError(f"cond_drop_prob is a probability, got {self.cond_drop_prob}")
 
 
-class NextTokenObjective(Objective):
+class TokenObjective(Objective):
+    """An objective over the tokens of a batch, which uses all parameters and counts token frames."""
+
+    uses_all_parameters = True
+
+    def weight(self, batch: LatentBatch) -> float:
+        """Returns the number of real token frames."""
+        return float(len(batch) if batch.token_mask is None else batch.token_mask.sum())
+
+
+class NextTokenObjective(TokenObjective):
     """loss = mean over real tokens of -log p(token | tokens before it, conditions), in nats per token, exact.
 
     A model that learns where items end adds -log p(end), of items that end inside the crop.
     """
 
     config_class = NextTokenConfig
-    uses_all_parameters = True
     trains_given = True  # each token is predicted from those before it, so that every prefix is
 
     def __init__(self, config: NextTokenConfig, settings: TokenLMConfig):
         self.config, self.spec, self.conditioning = config, settings.binding.spec, settings.conditioning
         self.ends, self.patch_frames = settings.ends, settings.patch_frames
-
-    def weight(self, batch: LatentBatch) -> float:
-        """Returns the number of real token frames."""
-        return float(len(batch) if batch.token_mask is None else batch.token_mask.sum())
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
@@ -54,16 +60,7 @@ class NextTokenObjective(Objective):
         Raises:
             ValueError: no tokens, tokens of another codec, or an item without a real token.
         """
-        if batch.tokens is None:
-            raise ValueError("a language model needs tokens, but the batch has none: encode the dataset with tokens")
-        check_tokens(batch.tokens, self.spec)
-        tokens = batch.tokens.long()
-        mask = batch.token_mask
-        if mask is None:
-            mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        if not mask.any(1).all():
-            raise ValueError("an item of the batch has no real token: its mask is False throughout")
-        tokens = tokens.masked_fill(~mask[..., None], 0)
+        tokens, mask = real_tokens(batch, self.spec)
         weights = mask / mask.sum()
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(tokens), generator, weights)
         made = model(tokens, conditions=batch.conditions, mask=mask, drop_mask=drop, with_ends=self.ends)
@@ -90,3 +87,20 @@ def frame_nats(logits: Tensor, digits: Tensor) -> Tensor:
     log_probabilities = torch.log_softmax(logits.float(), -1)
     nats: Tensor = -log_probabilities.gather(-1, digits.unsqueeze(-1)).squeeze(-1).sum(-1)
     return nats
+
+
+def real_tokens(batch: LatentBatch, spec: TokenizerSpec) -> tuple[Tensor, Tensor]:
+    """Returns the tokens [B, T', Q] of a batch, zero where they are not real, and the mask [B, T'] of those that are.
+
+    Raises:
+        ValueError: no tokens, tokens of another codec, or an item without a real token.
+    """
+    if batch.tokens is None:
+        raise ValueError("a language model needs tokens, but the batch has none: encode the dataset with tokens")
+    check_tokens(batch.tokens, spec)
+    tokens, mask = batch.tokens.long(), batch.token_mask
+    if mask is None:
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    if not mask.any(1).all():
+        raise ValueError("an item of the batch has no real token: its mask is False throughout")
+    return tokens.masked_fill(~mask[..., None], 0), mask

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ...core.config import option
-from ...core.objective import Objective
 from ...core.random import rand
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
 from ..parts.keep import KeepPatterns, draw_keep
-from .digits import check_tokens, tokens_to_digits
-from .objective import frame_nats
+from .digits import tokens_to_digits
+from .objective import TokenObjective, frame_nats, real_tokens
 from .set_lm import TokenSetLMConfig
 
 
@@ -35,22 +34,17 @@ class MaskedSetConfig:
                 raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
 
 
-class MaskedSetObjective(Objective):
+class MaskedSetObjective(TokenObjective):
     """loss = mean over masked tokens of -log p(token | tokens of its chunk that are not masked, chunks before it).
 
     In each chunk a random number of tokens is masked, from 1 to all, each number as often. In nats per token.
     """
 
     config_class = MaskedSetConfig
-    uses_all_parameters = True
 
     def __init__(self, config: MaskedSetConfig, settings: TokenSetLMConfig):
         self.config, self.spec, self.conditioning = config, settings.binding.spec, settings.conditioning
         self.trains_given = config.keep_patterns.any_given
-
-    def weight(self, batch: LatentBatch) -> float:
-        """Returns the number of real token frames."""
-        return float(len(batch) if batch.token_mask is None else batch.token_mask.sum())
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, *, step: int, generator: torch.Generator
@@ -60,16 +54,7 @@ class MaskedSetObjective(Objective):
         Raises:
             ValueError: no tokens, tokens of another codec, or an item without a real token.
         """
-        if batch.tokens is None:
-            raise ValueError("a language model needs tokens, but the batch has none: encode the dataset with tokens")
-        check_tokens(batch.tokens, self.spec)
-        tokens, size = batch.tokens.long(), self.spec.chunk_tokens
-        mask = batch.token_mask
-        if mask is None:
-            mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        if not mask.any(1).all():
-            raise ValueError("an item of the batch has no real token: its mask is False throughout")
-        tokens = tokens.masked_fill(~mask[..., None], 0)
+        (tokens, mask), size = real_tokens(batch, self.spec), self.spec.chunk_tokens
         num_chunks = mask.unflatten(1, (-1, size)).any(-1).sum(1)
         keep = draw_keep(self.config.keep_patterns, num_chunks, tokens.shape[1] // size, generator)
         masked = self.draw_masked(mask, generator) & ~keep.repeat_interleave(size, 1) & mask

@@ -51,8 +51,8 @@ class LatentSource:
         where: keep the items whose metadata has these values; a list allows any of its values.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: the source is a URL or a file. While it is gone through, or at the end: there are no latents, or
+        FileNotFoundError: the folder does not exist.
+        ValueError: the source is a URL or a file. While it is gone through, or at the end: no latents are found, or
             `where` names a column or values that no item has.
     """
 

@@ -64,7 +64,7 @@ class BorderDistances:
         self._references: set[str] = set()  # files whose original was added
 
     def measure(self, case: Case) -> dict[str, Any]:
-        """See `metrics.Metric`; there is no figure of one file."""
+        """See `metrics.Metric`; a single file has no figure."""
         try:
             originals, made = self._split(case.reference), self._split(case.estimate)
         except Undefined:

@@ -162,7 +162,7 @@ def split_at_borders(audio: Tensor, chunk_samples: int, lead_samples: int) -> tu
         Half a chunk around each border, end to end [C, n]; and the half a chunk after each of these pieces, end to end.
 
     Raises:
-        Undefined: there is no border with half a chunk after it.
+        Undefined: no border has half a chunk after it.
     """
     quarter = chunk_samples // 4
     borders = range(chunk_samples - lead_samples, audio.shape[-1] - 3 * quarter + 1, chunk_samples)
