@@ -2,9 +2,8 @@
 
     make bench        or        python demos/bench/codicodec_speed.py --seconds 30 --steps 5 --repeats 3
 
-Both run encode and parallel decode at equal precision (fp32), then each at its best: ours in bfloat16, the official
-package with its default autocast to fp16. The order alternates; the ratio of medians is reported. Needs the extra
-`peers`.
+Both run encode and parallel decode at equal precision; the official package's own default, autocast to fp16, is made
+for GPUs. The order alternates; the ratio of medians is reported. Needs the extra `peers`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from typing import Any
 
 import torch
 from official_codicodec import official_modules, official_network, save_official, test_audio
-from timing import median_seconds
+from timing import add_precision, median_seconds, official_autocast
 from torch import Tensor
 
+from latentune.core.device import DTYPES
 from latentune.core.files import write_json
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
 
@@ -30,7 +30,7 @@ Contender = Callable[[], Tensor]
 
 
 def official_contenders(
-    models: Any, audio_module: Any, network: Any, audio: Tensor, steps: int, autocast: bool
+    models: Any, audio_module: Any, network: Any, audio: Tensor, steps: int, precision: str
 ) -> dict[str, Contender]:
     """Encode and parallel decode as the official inference code runs them, in batches of its default sizes."""
     config = models
@@ -39,7 +39,7 @@ def official_contenders(
 
     @torch.no_grad()
     def run(function: Contender) -> Tensor:
-        with torch.autocast("cpu", torch.float16, enabled=autocast):
+        with official_autocast(precision):
             return function()
 
     def encode() -> Tensor:
@@ -51,7 +51,9 @@ def official_contenders(
     latents = torch.nn.functional.pad(latents, (0, 0, 0, -latents.shape[1] % (2 * config.num_latents)))
 
     def decode() -> Tensor:
-        return audio_module.to_waveform(network.decode_single_parallel(latents, denoising_steps=steps).float())
+        with official_autocast(precision):
+            frames = network.decode_single_parallel(latents, denoising_steps=steps)
+        return audio_module.to_waveform(frames.float())
 
     return {"encode": lambda: run(encode), "decode": lambda: run(decode)}
 
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the audio")
     parser.add_argument("--steps", type=int, default=5, help="denoising steps")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--skip-best", action="store_true", help="fp32 against fp32 only")
+    add_precision(parser)
     parser.add_argument("--output", type=Path, default=Path("bench_out/codicodec.json"))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -89,22 +91,18 @@ def main() -> None:
     audio = test_audio(int(arguments.seconds * 48000), seed=1)
     with tempfile.TemporaryDirectory() as folder:
         save_official(network, Path(folder) / "codicodec.pt")
-        codec = CoDiCodec.from_official(folder)
+        codec = CoDiCodec.from_official(folder, torch_dtype=DTYPES[arguments.precision])
     short = audio[..., : 3 * 48000]  # the first calls pay for threads, kernels and memory
     for warm_up in (
         our_contenders(codec, short, 1),
-        official_contenders(models, audio_module, network, short, 1, autocast=False),
+        official_contenders(models, audio_module, network, short, 1, arguments.precision),
     ):
         for function in warm_up.values():
             function()
     threads = torch.get_num_threads()
     result: dict[str, object] = {"seconds": arguments.seconds, "steps": arguments.steps, "threads": threads}
-    theirs = official_contenders(models, audio_module, network, audio, arguments.steps, autocast=False)
-    result["fp32"] = compare(our_contenders(codec, audio, arguments.steps), theirs, arguments.repeats)
-    if not arguments.skip_best:
-        theirs = official_contenders(models, audio_module, network, audio, arguments.steps, autocast=True)
-        fast = our_contenders(codec.to(torch.bfloat16), audio, arguments.steps)
-        result["each_at_its_best"] = compare(fast, theirs, arguments.repeats)
+    theirs = official_contenders(models, audio_module, network, audio, arguments.steps, arguments.precision)
+    result[arguments.precision] = compare(our_contenders(codec, audio, arguments.steps), theirs, arguments.repeats)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(arguments.output, result)
     logger.info("%s", json.dumps(result, indent=2))

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 from official_taae import give_window, official_network, save_official
-from timing import median_seconds
+from timing import add_precision, median_seconds, official_autocast
 from torch import Tensor, nn
 
+from latentune.core.device import DTYPES
 from latentune.core.files import write_json
 from latentune.tokenizers.taae import TAAE, TAAEConfig
 
@@ -29,16 +30,18 @@ logger = logging.getLogger("taae_speed")
 Contender = Callable[[], Tensor]
 
 
-def official_contenders(network: nn.Module, audio: Tensor) -> dict[str, Contender]:
+def official_contenders(network: nn.Module, audio: Tensor, precision: str) -> dict[str, Contender]:
     """Encoder output before the bottleneck, and its decoding without rounding, as ours does with latents."""
 
     @torch.no_grad()
+    @official_autocast(precision)
     def encode() -> Tensor:
         return network.encoder(network.pretransform.encode(audio))  # type: ignore[operator, union-attr]
 
     values = torch.tanh(encode())
 
     @torch.no_grad()
+    @official_autocast(precision)
     def decode() -> Tensor:
         return network.pretransform.decode(network.decoder(values))  # type: ignore[operator, union-attr]
 
@@ -66,7 +69,9 @@ def compare(ours: dict[str, Contender], official: dict[str, Contender], seconds:
         made = {name: function() for name, function in contenders.items()}  # also the warm-up
         # ours clamps audio to [-1, 1] and latents to what tanh can distinguish
         limit = 1.0 if job == "decode" else 6.0
-        difference = (made["ours"].clamp(-limit, limit) - made["official"].clamp(-limit, limit)).abs().max().item()
+        difference = (
+            (made["ours"].clamp(-limit, limit) - made["official"].float().clamp(-limit, limit)).abs().max().item()
+        )
         rtf = {name: taken / seconds for name, taken in median_seconds(contenders, repeats).items()}
         result[job] = {
             "ours_rtf": rtf["ours"],
@@ -85,6 +90,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--as-released", action="store_true", help="leave the official classes without their window")
     parser.add_argument("--output", type=Path, default=Path("bench_out/taae.json"))
+    add_precision(parser)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = TAAEConfig.preset(arguments.size)
@@ -93,13 +99,17 @@ def main() -> None:
         network = give_window(network)
     with tempfile.TemporaryDirectory() as folder:
         save_official(network, config, Path(folder))
-        codec = TAAE.from_official(folder)
-    result: dict[str, object] = {"size": arguments.size, "threads": torch.get_num_threads(), "precision": "fp32"}
+        codec = TAAE.from_official(folder, torch_dtype=DTYPES[arguments.precision])
+    result: dict[str, object] = {
+        "size": arguments.size,
+        "threads": torch.get_num_threads(),
+        "precision": arguments.precision,
+    }
     for seconds in arguments.seconds:
         # whole hops, which is all that the official classes take
         num_samples = round(seconds * config.sample_rate) // config.hop_samples * config.hop_samples
         audio = 0.1 * torch.randn(1, 1, num_samples, generator=torch.Generator().manual_seed(1))
-        contenders = our_contenders(codec, audio), official_contenders(network, audio)
+        contenders = our_contenders(codec, audio), official_contenders(network, audio, arguments.precision)
         result[f"{seconds:g} s"] = compare(*contenders, seconds, arguments.repeats)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(arguments.output, result)

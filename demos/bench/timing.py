@@ -1,9 +1,14 @@
 """How the benchmarks take times: all contenders in turn in one run, so that a slow moment of the machine hits each."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
+
+from latentune.core.device import DTYPES
 
 
 def median_seconds(
@@ -17,3 +22,13 @@ def median_seconds(
             contenders[name]()
             seconds[name].append(clock() - start)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """`--precision`, in which both contenders compute."""
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of both contenders")
+
+
+def official_autocast(precision: str) -> torch.autocast:
+    """How official code computes in `precision`: its own weights under torch's autocast, a decorator or a context."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=DTYPES[precision] is torch.bfloat16)
