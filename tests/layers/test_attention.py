@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentune.layers.attention import Causal, ChunkCausal, KeyPadding, Mask, Pattern, SlidingWindow, attend, flex
@@ -150,6 +151,15 @@ def test_a_bias_is_added_to_the_scores(padded: bool, pattern: Pattern | None, sh
     mask: Mask | None = KeyPadding.from_lengths(torch.tensor([150, 40]), 150, pattern) if padded else pattern
     out = attend(q, k, v, mask, bias=bias)
     torch.testing.assert_close(out, reference(q, k, v, visible(mask, 150, 150), bias), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (5, 7), (2, 5, 7), (1, 5, 7), (3, 2, 5, 7)])
+def test_a_bias_of_any_shape_is_served_by_the_fused_kernel(shape: tuple[int, ...]) -> None:
+    q, k, v = torch.randn(3, 2, 5, 8), torch.randn(3, 2, 7, 8), torch.randn(3, 2, 7, 8)
+    bias = torch.randn(shape)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION), torch.inference_mode():  # fails where it does not serve
+        fused = attend(q, k, v, bias=bias)
+    torch.testing.assert_close(fused, torch.softmax(q @ k.mT * 8**-0.5 + bias, -1) @ v)
 
 
 @pytest.mark.parametrize("pattern", [SlidingWindow(10, 7), Causal(), ChunkCausal(40)])

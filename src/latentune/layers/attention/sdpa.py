@@ -133,6 +133,8 @@ def _additive_mask(
 def _tensor_mask(table: Tensor | None, seen: Tensor | None, bias: Tensor | None) -> Tensor | None:
     """Joins a table [n, m], real keys [B, m] and a bias that broadcasts to [B, H, n, m] to one mask, or None."""
     added = table if bias is None else bias if table is None else table + bias
+    while added is not None and added.ndim in (0, 1, 3):
+        added = added[None]  # torch's fused kernels take masks of two or four dimensions
     if seen is None:
         return added
     keys = seen[:, None, None]  # [B, 1, 1, m]
