@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..core.config import build_config, nearest_hint, option
 from ..core.configured import ConfiguredModel
-from ..tokenizers.base import TokenizerSpec
+from .batch import LatentBatch
+from .binding import TokenizerBinding
 from .conditioning import ConditionEncoder, EncodedConditions
 from .conditioning.durations import DurationModel
 from .conditioning.fuse import Drop
@@ -31,44 +32,7 @@ if TYPE_CHECKING:
     from .stream import GeneratorStream
 
 
-@dataclass(kw_only=True)
-class LatentBatch:
-    """A training batch out of a shard dataset. Either stream may be absent; masks are True where an item is real."""
-
-    latents: Tensor | None  # [B, T, D], as the codec gives them (not normalised)
-    latent_mask: Tensor | None  # [B, T] bool
-    tokens: Tensor | None  # [B, T', Q] int64
-    token_mask: Tensor | None  # [B, T'] bool
-    conditions: Conditions | PreparedConditions
-    ids: list[str] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def to(self, device: torch.device | str) -> LatentBatch:
-        """Returns the same batch with its tensors on `device`."""
-
-        def move(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.to(device, non_blocking=True)
-
-        return LatentBatch(
-            latents=move(self.latents),
-            latent_mask=move(self.latent_mask),
-            tokens=move(self.tokens),
-            token_mask=move(self.token_mask),
-            conditions=self.conditions.to(device),
-            ids=self.ids,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerBinding:
-    """The codec whose streams a generator was made for; part of every generator's config."""
-
-    spec: TokenizerSpec
-    fingerprint: str  # AudioTokenizer.fingerprint() of the codec that encoded the training data
-    latent_mean: tuple[float, ...] = ()  # [D] of the training data, to normalise; empty: no latent stream
-    latent_std: tuple[float, ...] = ()  # [D]
+__all__ = ["Generated", "LatentBatch", "LatentGenerator", "SamplingConfig", "TokenizerBinding", "TrainedOn"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,18 +9,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .pretrained import PretrainedTokenizer
-from .spec import TokenizerSpec
+from .spec import STREAMS, Stream, TokenizerSpec
 
 __all__ = ["STREAMS", "AudioTokenizer", "Encoded", "Stream", "StreamState", "TokenizerSpec"]
-
-Stream = Literal["latents", "tokens"]
-STREAMS: tuple[Stream, ...] = ("latents", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)

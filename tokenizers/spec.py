@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ..layers.bits import entry_bits
+
+Stream = Literal["latents", "tokens"]
+STREAMS: tuple[Stream, ...] = ("latents", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...layers.fsq import digits_to_indices, indices_to_digits
 from ...layers.norm import RMSNorm
-from ...tokenizers.base import TokenizerSpec
+from ...tokenizers.spec import TokenizerSpec
 
 IMPOSSIBLE = -1e9  # logit of a level that a digit does not have; finite, so that guidance can subtract
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...core.config import option
 from ...core.objective import Objective
-from ...tokenizers.base import TokenizerSpec
+from ...tokenizers.spec import TokenizerSpec
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
 from .digits import check_tokens, tokens_to_digits

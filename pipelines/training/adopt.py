@@ -7,8 +7,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ...core.configured import ConfiguredModel, describe_keys
+from ...core.configured import ConfiguredModel
 from ...core.job_log import job_logger
+from ...core.weights import describe_keys
 from ...generators.base import LatentGenerator
 
 

@@ -16,7 +16,7 @@ from ...core.random import keyed_integers
 from ...generators.base import LatentBatch
 from ...generators.conditioning import ConditionEncoder
 from ...generators.conditions import SECONDS, Conditions
-from ...tokenizers.base import STREAMS
+from ...tokenizers.spec import STREAMS
 from ..data.shards import LatentDataset, MixedDataset, MixtureSampler, ResumableSampler
 from ..data.shards.gather import gather, num_chunks_of
 from ..data.shards.verify import verify_dataset

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from ...core.configured import describe_keys
 from ...core.errors import CheckpointError
 from ...core.hub import Source, is_hub_id
 from ...core.pickles import load_state_pickle
+from ...core.weights import describe_keys
 from ..parts.official import TRANSFORMERS_WEIGHTS, read_json, read_weights
 from .config import CodecConfig, DistillNeuCodecConfig, NeuCodecConfig
 from .distil_semantic import distil_semantic_state

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.configured import describe_keys
 from ...core.errors import CheckpointError
 from ...core.hub import Source
 from ...core.pickles import load_state_pickle
+from ...core.weights import describe_keys
 
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .pretrained import hash_weights
+from ....core.weights import hash_weights
 
 
 class FrozenEncoder(ABC):

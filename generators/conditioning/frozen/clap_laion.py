@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ....core.configured import describe_keys
 from ....core.errors import CheckpointError, MissingPackageError
 from ....core.extras import install_command
+from ....core.weights import describe_keys
 from .clap_audio import HOP_SAMPLES, MEL_RANGE_HZ, NUM_MELS, SAMPLE_RATE, WINDOW_SAMPLES
 from .clap_weights import FUSION, audio_side, fetch, read_checkpoint
 

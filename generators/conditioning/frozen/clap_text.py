@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....core.errors import CheckpointError
+from ....core.weights import hash_weights
 from .clap_weights import fetch, model_state, read_checkpoint, text_config, text_side
-from .pretrained import hash_weights, load_pretrained
+from .pretrained import load_pretrained
 
 logger = logging.getLogger(__name__)
 

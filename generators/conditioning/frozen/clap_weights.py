@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ....core.configured import describe_keys
 from ....core.errors import CheckpointError
 from ....core.hub import fetch_file
 from ....core.pickles import load_pickle
+from ....core.weights import describe_keys
 
 ENCODER = "audio_model.audio_encoder."
 # not read by any embedding, or computed again

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from ....core.configured import describe_keys
 from ....core.errors import CheckpointError
+from ....core.weights import describe_keys
 
 
 def load_pretrained(model_class: Any, source: str | Path, what: str, *, may_lack: tuple[str, ...] = ()) -> Any:
@@ -38,12 +34,3 @@ def load_pretrained(model_class: Any, source: str | Path, what: str, *, may_lack
     if missing:
         raise CheckpointError(f"{source} holds no {what}: {describe_keys('missing', missing)}")
     return network
-
-
-def hash_weights(network: nn.Module) -> str:
-    """Hex SHA-256 of names and values of a network's weights and buffers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ....core.storage import place_of
-from ....tokenizers.base import TokenizerSpec
+from ....tokenizers.spec import TokenizerSpec
 from ..audio.find import file_names, filter_items
 from ..audio.item import AudioItem
 from ..audio.manifest import json_values

@@ -11,9 +11,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ....generators.base import LatentBatch
+from ....generators.batch import LatentBatch
 from ....generators.conditions import SECONDS, Conditions
-from ....tokenizers.base import TokenizerSpec
+from ....tokenizers.spec import TokenizerSpec
 from .read import LatentItem, Silence
 
 # condition -> metadata column with its values, where the caller names none

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ....core.errors import DatasetError
-from ....tokenizers.base import TokenizerSpec
+from ....tokenizers.spec import TokenizerSpec
 from .columns import REBUILD
 from .read import LatentDataset
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ....tokenizers.base import TokenizerSpec
+from ....tokenizers.spec import TokenizerSpec
 from ..audio.item import AudioItem
 from .earlier import EarlierPlan
 from .ids import name_items

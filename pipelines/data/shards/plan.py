@@ -18,7 +18,7 @@ import numpy as np
 
 from ....core.errors import DatasetError
 from ....core.files import atomic_path
-from ....tokenizers.base import TokenizerSpec
+from ....tokenizers.spec import TokenizerSpec
 
 if TYPE_CHECKING:
     import pyarrow

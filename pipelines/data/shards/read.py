@@ -18,14 +18,15 @@ from torch.utils.data import Dataset
 from ....core.config import build_config
 from ....core.errors import ConfigError, DatasetError, MismatchError
 from ....core.storage import is_url, place_of
-from ....generators.base import TokenizerBinding
-from ....tokenizers.base import AudioTokenizer, TokenizerSpec
+from ....generators.binding import TokenizerBinding
+from ....tokenizers.spec import TokenizerSpec
 from .columns import INDEX_FILE, ItemColumns
 from .remote import fetch_dataset
 from .shard import REPAIR, ShardFile, shard_name
 from .statistics import latent_statistics
 
 if TYPE_CHECKING:
+    from ....tokenizers.base import AudioTokenizer
     from .mixture import MixedDataset
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import torch
 
 from ....core.config import option
 from ....layers.audio import Resampler
-from ....tokenizers.base import STREAMS
+from ....tokenizers.spec import STREAMS
 from ..audio.convert import ChannelPolicy
 
 LatentsAre = Literal["values", "atanh"]  # bounded values of a bottleneck, or their atanh, its input

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ....core.errors import DatasetError
 from ....core.files import atomic_path
-from ....tokenizers.base import TokenizerSpec
+from ....tokenizers.spec import TokenizerSpec
 from .open_maps import map_file, open_maps
 from .plan import Failure, PlannedItem, json_text, token_bytes
 from .settings import ShardSettings

@@ -14,7 +14,6 @@ from ....core.files import file_sha256
 from ..audio.find import find_audio
 from ..audio.places import AudioPath, content_hash
 from ..importers.pre_encoded import LatentSource
-from .codec_check import codec_problems
 from .columns import INDEX_FILE, REBUILD, ItemColumns, ShardColumns, index_totals, make_index
 from .read import DATASET_FILE, DATASET_VERSION, LatentDataset
 from .shard import FILE_HASH, REPAIR, ShardFile
@@ -53,6 +52,8 @@ def verify_dataset(path: str | Path, progress: Callable[[int, int], None] | None
         shard.unmap()
         if progress is not None:
             progress(done, len(dataset.shards))
+    from .codec_check import codec_problems  # late: it brings the codecs, which a dataset can be read without
+
     problems += [*corrupt, *_file_problems(dataset), *codec_problems(dataset)]
     if corrupt or not dataset.complete:
         return problems

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ....core.compute import ComputeConfig
 from ....core.config import option
 from ....core.errors import ConfigError
-from ....tokenizers.base import STREAMS
+from ....tokenizers.spec import STREAMS
 from .figures.catalog import ALL_FIGURES, check_figures
 from .lengths import LENGTH_EDGES_S, check_edges
 from .references import ALL_REFERENCES, check_references

@@ -14,7 +14,7 @@ from torch import Tensor
 from ....layers.bits import entry_bits
 from ....layers.fsq import check_indices
 from ....layers.residual import nearest_entries, sum_of_entries
-from ....tokenizers.base import TokenizerSpec
+from ....tokenizers.spec import TokenizerSpec
 
 KMEANS_STEPS = 20
 EMA_PASSES = 5  # over all vectors, after k-means has placed the entries

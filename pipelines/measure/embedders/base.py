@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ....core.device import PRECISIONS
 from ....core.errors import ConfigError
-from ....generators.conditioning.frozen.pretrained import hash_weights
+from ....core.weights import hash_weights
 from ..windows import DEFAULT_OVERLAP, check_overlap, spans
 
 

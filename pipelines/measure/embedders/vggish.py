@@ -15,9 +15,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from ....core.configured import describe_keys
 from ....core.errors import CheckpointError
 from ....core.pickles import load_pickle
+from ....core.weights import describe_keys
 from . import audioset_mel
 from .base import Embedder
 

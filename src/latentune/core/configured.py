@@ -25,6 +25,7 @@ from .hub import HUB_OPTIONS, is_hub_id, shortened
 from .model_card import CARD_FILE, UNKNOWN, make_card, push_with_card, written_by_hand
 from .objective import Objective
 from .registry import OWN_PACKAGE, class_path, find_class
+from .weights import describe_keys
 
 WEIGHTS = "diffusion_pytorch_model"  # how the names of weights begin
 # files next to a model that stay when it is replaced
@@ -340,23 +341,6 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
             value = value.float() if value.is_floating_point() else value
             digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
-
-
-def describe_keys(kind: str, keys: list[str], most: int = 8) -> str:
-    """Returns a short list of state-dict keys for an error message, such as `missing 3 (a, b, c)`.
-
-    Args:
-        kind: the kind of the keys, which begins the text.
-        keys: all of them.
-        most: how many are named.
-
-    Returns:
-        The text.
-    """
-    if not keys:
-        return f"{kind} none"
-    more = f", and {len(keys) - most} more" if len(keys) > most else ""
-    return f"{kind} {len(keys)} ({', '.join(keys[:most])}{more})"
 
 
 @contextmanager

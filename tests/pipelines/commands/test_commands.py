@@ -28,16 +28,23 @@ def test_every_command_has_help(command: str) -> None:
     assert "Usage" in call(command, "--help").stdout
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "light"),
+    [(["--help"], ["torch", "numpy"]), (["info", "--help"], ["torch", "numpy"]), (["list"], []), (["info"], [])],
+    ids=" ".join,
+)
+def test_what_shows_facts_loads_nothing_heavy(arguments: list[str], light: list[str], dataset: Path) -> None:
+    given = [*arguments, str(dataset)] if arguments == ["info"] else arguments
     script = (
         "import sys\n"
         "from latentune.pipelines.commands.main import app\n"
-        "try: app(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'diffusers', 'accelerate', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        f"try: app({given!r})\n"
+        "except SystemExit as done: assert not done.code\n"
+        f"heavy = {{'diffusers', 'transformers', 'accelerate', 'matplotlib', 'scipy', *{light!r}}} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_encode_info_and_decode_work_together(dataset: Path, codec_folder: Path, tmp_path: Path) -> None:

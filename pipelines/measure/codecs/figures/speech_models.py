@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from .....core.errors import CheckpointError
 from .....core.files import file_sha256
 from .....core.hub import fetch_file
-from .....generators.conditioning.frozen.pretrained import hash_weights, load_pretrained
+from .....core.weights import hash_weights
+from .....generators.conditioning.frozen.pretrained import load_pretrained
 from .common import Undefined, require_package
 from .speech import SPEECH_RATE, OpinionPredictor, SpeakerEmbedder, Transcriber
 
