@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import latentune
-from latentune.core.config import config_to_dict, option
+from latentune.core.config import config_to_dict
 from latentune.core.extras import check_report_packages
 from latentune.core.files import write_json
 from latentune.core.outputs import prepare_output
 from latentune.demos.walkthrough_codecs import KINDS, TOKENIZERS, Codec, codec_exhibits, codec_figures, decode, encode
+from latentune.demos.walkthrough_config import DemoConfig
 from latentune.demos.walkthrough_exhibits import Exhibit
 from latentune.demos.walkthrough_generation import (
     CAPTIONS,
@@ -36,6 +36,7 @@ from latentune.demos.walkthrough_generation import (
     stream,
 )
 from latentune.demos.walkthrough_report import write_report
+from latentune.pipelines.data.audio.fixtures import find_fixtures
 from latentune.pipelines.generation.load import shipped_pipelines
 from latentune.tokenizers.inputs import check_decode_options
 
@@ -46,65 +47,6 @@ Stage = Callable[[str, str], AbstractContextManager[None]]  # (name, line of pro
 STATE = "demo.json"  # marks a folder as the demo's own, and holds its figures at the end
 OWN_FOLDERS = ("latents", "decoded", "runs", "samples", "edits", "streams", "speech")
 MOST_TRAINED_PROMPTS = 2  # texts of recordings that a generator trained here is asked for
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoConfig:
-    """The recordings and models of a demo, and how much of each step."""
-
-    output: str = option(
-        "demo_out", "Folder for everything, report.html included. An earlier demo in it is replaced.", positional=True
-    )
-    audio: str | None = option(
-        None,
-        "Audio to work on: a file, folder or manifest. By default four short recordings that are installed, of which "
-        "each shipped codec gets those of its kind.",
-    )
-    tokenizers: tuple[str, ...] = option(
-        (),
-        "Tokenizer to use: a shipped or official name, a folder, or a hub id; repeat it for several. By default all "
-        "that ship.",
-        name="tokenizer",
-    )
-    generators: tuple[str, ...] = option(
-        (),
-        "Pipeline to sample from; repeat it for several. By default those that ship for the tokenizers.",
-        name="generator",
-    )
-    train_configs: tuple[str, ...] = option(
-        ("train/dit-tiny",), "Config of a generator to train on the first tokenizer; repeat it.", name="train-config"
-    )
-    overrides: tuple[str, ...] = option((), "KEY=VALUE for each training; repeat it.", name="train-override")
-    train_steps: int = option(300, "Number of steps of each training.")
-    prompts: tuple[str, ...] = option(
-        ("calm orchestral music", "fast techno", "metal with a female voice", "dark electronic soundtrack"),
-        "Text to sample from; repeat it for several. A stream changes from the first to the last.",
-        name="prompt",
-        short="p",
-    )
-    texts: tuple[str, ...] = option(
-        ("Hello there, how are you today?", "This sentence was read by a very small model."),
-        "Text to say, for a pipeline that speaks; repeat it for several.",
-        name="say",
-    )
-    seconds: float = option(5.0, "Length of each sample, of a continuation, and of each half of a stream in seconds.")
-    num: int = option(1, "Number of samples per prompt and pipeline.")
-    decode_options: dict[str, Any] = option(
-        factory=dict, help="Options of each tokenizer's own `decode`, such as steps=3.", name="decode-option"
-    )
-    seed: int = option(0, "Seed of training and of all sampling.")
-
-    def __post_init__(self) -> None:
-        for name in ("train_steps", "num"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.seconds > 0:
-            raise ValueError(f"seconds must be a positive number, got {self.seconds}")
-        if not self.prompts:
-            raise ValueError("prompts is empty: name at least one, which may be empty for samples without a prompt")
-        names = [Path(name).name for name in (*self.tokenizers, *self.generators)]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two tokenizers or generators have the same name: {', '.join(sorted(names))}")
 
 
 @dataclass(kw_only=True)
@@ -124,11 +66,6 @@ class DemoResult:
         return sum(self.stages_s.values())
 
 
-def find_fixtures() -> Path:
-    """Returns the manifest of the recordings that are part of the package."""
-    return Path(str(files("latentune.demos") / "fixtures" / "manifest.jsonl"))
-
-
 def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = None) -> DemoResult:
     """Encodes and decodes audio with each codec, samples from generators that ship, and trains one for a short while.
 
@@ -141,13 +78,20 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
 
     Raises:
         ValueError: the folder holds other files, or there is no audio to work on.
+        CheckpointError, ConfigError: a tokenizer, a generator or a config that cannot be loaded; nothing is written.
         MissingPackageError: the packages of the report are not installed.
         OSError: it cannot be written to.
     """
     check_report_packages("the demo's report")
     source = find_fixtures() if config.audio is None else Path(config.audio)
     latentune.find_audio(source)  # refuses what holds no audio, before the output is touched
-    folder = _fresh_folder(config.output)
+    folder = Path(config.output).expanduser()
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
+        raise ValueError(f"{folder} holds other files: choose a new folder for the demo")
+    codecs = [_codec(name, config, folder) for name in config.tokenizers or TOKENIZERS]
+    generators = _generators(config, codecs)
+    trainings = {name: _train_config(config, name, codecs[0]) for name in config.train_configs}
+    _make_fresh(folder)
     result = DemoResult(report=str(folder / "report.html"))
 
     @contextmanager
@@ -159,17 +103,16 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
         result.stages_s[name] = time.monotonic() - begun_s
         logger.info("%s took %.1f s", name, result.stages_s[name])
 
-    codecs = [_codec(name, config, folder) for name in config.tokenizers or TOKENIZERS]
     for codec in codecs:
         with stage(f"codec {codec.short_name}", f"encoding and decoding with {codec.short_name}"):
             encode(codec, source)
             decode(codec, config)
             result.exhibits += codec_exhibits(codec, source)
             result.reconstruction += codec_figures(codec, source)
-    _generate(config, codecs, source, result, stage)
-    for name in config.train_configs:
+    _generate(config, generators, codecs[0], source, result, stage)
+    for name, training in trainings.items():
         with stage(f"train {name}", f"training {name} for {config.train_steps} steps"):
-            result.training[name] = _train(config, name, codecs[0])
+            result.training[name] = _train(training)
         with stage(f"sample {name}", f"sampling from {name}, as it is now"):
             _sample_trained(config, name, codecs[0], source, result)
     with stage("report", f"writing {result.report}"):
@@ -178,16 +121,12 @@ def run_demo(config: DemoConfig, *, progress: Callable[[str], None] | None = Non
     return result
 
 
-def _fresh_folder(output: str) -> Path:
-    """The output folder, without what an earlier demo left in it."""
-    folder = Path(output).expanduser()
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
-        raise ValueError(f"{folder} holds other files: choose a new folder for the demo")
+def _make_fresh(folder: Path) -> None:
+    """Creates the output folder, and removes what an earlier demo left in it."""
     prepare_output(folder)
     for name in OWN_FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
     write_json(folder / STATE, {"finished": False})
-    return folder
 
 
 def _codec(name: str, config: DemoConfig, folder: Path) -> Codec:
@@ -197,18 +136,23 @@ def _codec(name: str, config: DemoConfig, folder: Path) -> Codec:
     return Codec(name=name, tokenizer=tokenizer, where=where, folder=folder)
 
 
+def _generators(config: DemoConfig, codecs: Sequence[Codec]) -> list[Generation]:
+    """Returns the generators that are asked for, or those that ship for the codecs."""
+    names = config.generators or [name for codec in codecs for name in shipped_pipelines(codec.tokenizer)]
+    return [Generation(name=name, pipeline=latentune.load_pipeline(name)) for name in names]
+
+
 def _generate(
     config: DemoConfig,
-    codecs: Sequence[Codec],
+    loaded: Sequence[Generation],
+    codec: Codec,
     source: Path,
     result: DemoResult,
     stage: Stage,
 ) -> None:
-    """Samples, edits, streams and speaks with the requested generators, or those that ship for the codecs."""
-    names = config.generators or [name for codec in codecs for name in shipped_pipelines(codec.tokenizer)]
-    loaded = [Generation(name=name, pipeline=latentune.load_pipeline(name)) for name in names]
-    players = [one for one in loaded if not one.speaks]
-    folder, where = Path(config.output).expanduser(), codecs[0].where
+    """Samples, edits, streams and speaks; edits are of a recording of `codec`."""
+    players = [one for one in loaded if not one.pipeline.can_speak]
+    folder, where = codec.folder, codec.where
     for one in players:
         count = len(config.prompts) * config.num
         with stage(f"sample {one.short_name}", f"sampling {count} x {config.seconds:g} s with {one.short_name}"):
@@ -227,13 +171,13 @@ def _generate(
             result.exhibits += [found] if found is not None else []
             result.warnings += [warning] if warning else []
     for one in loaded:
-        if one.speaks:
+        if one.pipeline.can_speak:
             with stage(f"speak {one.short_name}", f"saying {len(config.texts)} sentences with {one.short_name}"):
                 result.exhibits.append(say(one, config.texts, config, folder))
 
 
-def _train(config: DemoConfig, name: str, codec: Codec) -> dict[str, Any]:
-    """Trains one generator; returns its figures and its loss curve."""
+def _train_config(config: DemoConfig, name: str, codec: Codec) -> latentune.TrainConfig:
+    """Returns the config of the training of one generator on the codec's recordings."""
     output = codec.folder / "runs" / name.replace("/", "_")
     paths = {"data.source": str(codec.latents), "data.tokenizer": codec.name, "output": str(output)}
     overrides = [f"{key}={json.dumps(value)}" for key, value in paths.items()]  # JSON is YAML: any path survives
@@ -245,8 +189,13 @@ def _train(config: DemoConfig, name: str, codec: Codec) -> dict[str, Any]:
         "validate_every": 0,
     }
     overrides += [f"{key}={value}" for key, value in figures.items()]
-    settings = latentune.load_settings(name, [*overrides, *config.overrides])
-    summary = latentune.train(latentune.train_config(settings), resume=None)
+    return latentune.train_config(latentune.load_settings(name, [*overrides, *config.overrides]))
+
+
+def _train(config: latentune.TrainConfig) -> dict[str, Any]:
+    """Trains one generator; returns its figures and its loss curve."""
+    summary = latentune.train(config, resume=None)
+    output = Path(config.output)
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
         "steps": summary.steps,

@@ -17,12 +17,13 @@ from latentune.pipelines.data.audio.find import choose_items
 from latentune.pipelines.measure.codecs.figures.distances import mel_distance
 from latentune.pipelines.measure.codecs.figures.listening import level_difference_db
 from latentune.tokenizers.base import STREAMS, Stream
+from latentune.tokenizers.cards import SHIPPED_CARDS
 
 if TYPE_CHECKING:
-    from latentune.demos.walkthrough import DemoConfig
+    from latentune.demos.walkthrough_config import DemoConfig
 
 CODECS = "Codecs"
-TOKENIZERS = ("melcodec-music", "melcodec-speech", "codicodec-mini")  # those that ship, best first
+TOKENIZERS = tuple(SHIPPED_CARDS)  # best first
 MOST_SHOWN = 2  # recordings of a codec
 KINDS = {"melcodec-music": "music", "melcodec-speech": "speech"}  # label of the fixtures that a shipped codec is for
 
@@ -82,7 +83,7 @@ def decode(codec: Codec, config: DemoConfig) -> None:
 def codec_exhibits(codec: Codec, source: Path) -> list[Exhibit]:
     """Returns some recordings, each next to what each stream of the codec gives back."""
     spec = codec.tokenizer.spec
-    labels = {"tokens": f"from tokens, {spec.bitrate_bps / 1000:.2g} kbit/s" if spec.levels else ""}
+    labels = {"tokens": f"from tokens, {spec.bitrate_bps / 1000:.3g} kbit/s" if spec.levels else ""}
     labels["latents"] = f"from latents, {spec.latent_dim} numbers at {spec.latent_rate_hz:.3g} Hz"
     parts = {stream: _parts(codec.decoded(stream)) for stream in codec.streams}
     found = []

@@ -19,7 +19,7 @@ from latentune.demos.walkthrough_exhibits import Clip, Exhibit
 from latentune.pipelines.edit import EditConfig, edit_audio
 
 if TYPE_CHECKING:
-    from latentune.demos.walkthrough import DemoConfig
+    from latentune.demos.walkthrough_config import DemoConfig
 
 CAPTIONS = "Music from captions"
 EDITS = "Edits of a recording"
@@ -41,12 +41,6 @@ class Generation:
     def short_name(self) -> str:
         """The last part of the name, for folders and captions."""
         return Path(self.name).name
-
-    @property
-    def speaks(self) -> bool:
-        """Whether it reads transcripts."""
-        encoder = getattr(self.pipeline.generator, "condition_encoder", None)
-        return getattr(encoder, "transcript", None) is not None
 
 
 def sample(

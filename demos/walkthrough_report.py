@@ -13,12 +13,13 @@ from latentune.pipelines.measure.results.audio import AudioCell
 from latentune.pipelines.measure.results.page import Report
 
 if TYPE_CHECKING:
-    from latentune.demos.walkthrough import DemoConfig, DemoResult
+    from latentune.demos.walkthrough import DemoResult
+    from latentune.demos.walkthrough_config import DemoConfig
 
 INTRODUCTION = """\
 A codec turns audio into latents or tokens and back; a generator makes new ones from a caption. Everything on this \
-page was computed just now, on this machine. The models that ship are small and were trained for minutes on a CPU: \
-they show what each step does, and not how good it can sound."""
+page was computed just now, on this machine. The models that ship are small, so that they fit into the package: they \
+show what each step does, and not how good it can sound."""
 SECTIONS = {
     CODECS: "Some recordings, and what a codec gives back. Spectrograms of a row have the same axes and the same 0 dB.",
     CAPTIONS: "The generators were trained with captions of this kind. They make textures of a style, not songs.",

@@ -13,7 +13,7 @@ from .. import __version__
 from ..core.config import config_to_dict
 from ..core.extras import check_report_packages
 from ..core.files import json_text, write_json, write_text
-from ..core.outputs import prepare_output, rescued
+from ..core.outputs import prepare_output, prepare_output_file, rescued
 from ..core.processes import Place
 from .engines import RayConfig, build_engine
 from .measure.embedders import Embedder
@@ -144,7 +144,7 @@ def _prepare_outputs(config: EvaluateConfig) -> None:
         check_report_packages("an HTML page")
     for target in (config.output, config.save_statistics, config.csv, config.html):
         if target is not None:
-            prepare_output(Path(target).expanduser().absolute().parent)
+            prepare_output_file(target)
     if config.cache_dir is not None:
         prepare_output(config.cache_dir)
 

@@ -40,13 +40,13 @@ STABILITY = "Stability AI Community License"
 
 # tokenizers whose weights are part of the package
 SHIPPED_CARDS = {
-    "codicodec-mini": TokenizerCard(
-        class_name="CoDiCodec",
-        place="tokenizers/codicodec/weights/mini",
-        parameters_m=7.9,
-        audio="16 kHz mono",
-        latents="32 at 15.6 Hz",
-        tokens="125 Hz of 14641, 1730 bit/s",
+    "melcodec-music": TokenizerCard(
+        class_name="MelCodec",
+        place="tokenizers/melcodec/weights/music",
+        parameters_m=7.0,
+        audio="24 kHz mono",
+        latents="24 at 46.9 Hz",
+        tokens="46.875 Hz of 65536 and 65536 and 65536, 2250 bit/s",
         licence=OWN_LICENCE,
     ),
     "melcodec-speech": TokenizerCard(
@@ -58,13 +58,13 @@ SHIPPED_CARDS = {
         tokens="50 Hz of 65536, 800 bit/s",
         licence=OWN_LICENCE,
     ),
-    "melcodec-music": TokenizerCard(
-        class_name="MelCodec",
-        place="tokenizers/melcodec/weights/music",
-        parameters_m=7.0,
-        audio="24 kHz mono",
-        latents="24 at 46.9 Hz",
-        tokens="46.875 Hz of 65536 and 65536 and 65536, 2250 bit/s",
+    "codicodec-mini": TokenizerCard(
+        class_name="CoDiCodec",
+        place="tokenizers/codicodec/weights/mini",
+        parameters_m=7.9,
+        audio="16 kHz mono",
+        latents="32 at 15.6 Hz",
+        tokens="125 Hz of 14641, 1730 bit/s",
         licence=OWN_LICENCE,
     ),
 }

@@ -24,4 +24,4 @@ def demo(config: Any) -> Outcome:
     return Outcome(facts=asdict(result), text=f"{result.report}: written in {result.seconds:.0f} s")
 
 
-command = ConfigCommand(demo, f"{WALKTHROUGH}:DemoConfig")
+command = ConfigCommand(demo, f"{WALKTHROUGH}_config:DemoConfig")

@@ -79,7 +79,10 @@ def regions_in_samples(regions: Regions, num_samples: int, sample_rate: int) -> 
         start, stop = round(start_s * sample_rate), round(stop_s * sample_rate)
         if not 0 <= start < stop <= num_samples:
             end_s = num_samples / sample_rate
-            raise ValueError(f"the region {start_s:g} to {stop_s:g} s must lie within the audio, 0 to {end_s:g} s")
+            raise ValueError(
+                f"the region {start_s:g} to {stop_s:g} s must lie within the audio, 0 to {end_s:g} s, with its start "
+                "before its end"
+            )
         found.append((start, stop))
     return sorted(found)
 

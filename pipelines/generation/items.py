@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ...generators.base import TrainedOn
 from ...generators.conditioning.frozen.clap import is_audio
 from ...generators.conditions import SECONDS
-from ...tokenizers.base import TokenizerSpec
+from ...tokenizers.spec import TokenizerSpec
 
 T = TypeVar("T")
 MAX_SECONDS = 86_400  # of an item: a day; more is a mistake that would fill the memory before it fails

@@ -15,13 +15,14 @@ from .prompts import PromptLine, read_prompts
 from .sample_config import SampleConfig
 
 FILE = "file:"  # before the path of a recording that is the value of a condition
+MOST_SAMPLES = 1_000_000  # of one call, whose record lists them all
 
 
 class Request:
     """The request of a config.
 
     Raises:
-        ValueError: a file without a line, or of another kind.
+        ValueError: a file without a line, or of another kind, or more samples than a call makes.
         AudioError, OSError: a recording that cannot be read.
     """
 
@@ -29,6 +30,11 @@ class Request:
         self.config = config
         texts, file = (config.say, config.say_file) if config.says else (config.prompts, config.prompts_file)
         self.lines = read_prompts(texts, file)
+        if (count := len(self.lines) * config.num) > MOST_SAMPLES:
+            raise ValueError(
+                f"{count:,} samples are too many for one folder: ask for at most {MOST_SAMPLES:,}, and for more with "
+                "another seed and folder"
+            )
         self.prefix = None if config.continue_from is None else read_audio(config.continue_from)
         self.voice = None if config.voice is None else read_audio(config.voice)
 
@@ -39,7 +45,10 @@ class Request:
         call = self.call(self.lines, pipeline)
         prompts = call.get("prompt", [""] * len(self.lines))
         asked = Conditions.of(prompts, call.get("duration_s", 1.0), call["labels"])
-        pipeline.check_conditions(asked.replaced(**with_recordings(call["conditions"], pipeline)))
+        asked = asked.replaced(**with_recordings(call["conditions"], pipeline))
+        if pipeline.spoken is not None and not self.config.says and not all(asked.values.get(pipeline.spoken, [""])):
+            raise ValueError("this pipeline speaks, and has no text to say: give one with say or say_file")
+        pipeline.check_conditions(asked)
 
     def call(self, batch: Sequence[PromptLine], pipeline: GenerationPipeline) -> dict[str, Any]:
         """Returns the arguments of the call for some of the lines."""

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from latentune.core.errors import LatentuneError, OutputError
 from latentune.core.files import atomic_path, output_error, write_text
-from latentune.core.outputs import prepare_output, remove_unused, rescued
+from latentune.core.outputs import prepare_output, prepare_output_file, remove_unused, rescued
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,16 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         prepare_output(tmp_path / "file")
     with pytest.raises(OutputError, match=r"cannot write .*/nowhere/a.txt"):
         write_text(tmp_path / "nowhere" / "a.txt", "a")
+
+
+def test_a_file_that_cannot_be_written_is_named_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert prepare_output_file(tmp_path / "new" / "a.json").parent.is_dir()
+    assert prepare_output_file(tmp_path / "file").is_file()
+    with pytest.raises(OutputError, match=r"cannot write .*/new \(Is a directory\): name a file in it"):
+        prepare_output_file(tmp_path / "new")
+    with pytest.raises(OutputError, match=r"cannot write to the folder .*/file"):
+        prepare_output_file(tmp_path / "file" / "a.json")
 
 
 def test_folders_that_stay_empty_are_removed(tmp_path: Path) -> None:

@@ -10,14 +10,16 @@ import soundfile
 import torch
 
 from latentune.core.config import build_config
-from latentune.core.errors import ConfigError, MissingPackageError
+from latentune.core.errors import ConfigError, LatentuneError, MissingPackageError
 from latentune.core.settings import load_settings
-from latentune.demos.walkthrough import STATE, DemoConfig, DemoResult, find_fixtures, run_demo
+from latentune.demos.walkthrough import STATE, DemoConfig, DemoResult, run_demo
 from latentune.demos.walkthrough_codecs import CODECS
 from latentune.demos.walkthrough_codecs import TOKENIZERS as DEFAULT_TOKENIZERS
-from latentune.demos.walkthrough_generation import CAPTIONS, EDITS, SPEECH, STREAM, TRAINED, Generation
+from latentune.demos.walkthrough_generation import CAPTIONS, EDITS, SPEECH, STREAM, TRAINED
 from latentune.generators.base import TokenizerBinding
+from latentune.generators.diffusion import DiffusionTransformer
 from latentune.generators.load import generator_class
+from latentune.pipelines.data.audio.fixtures import find_fixtures
 from latentune.pipelines.generation.pipeline import AudioOutput, GenerationPipeline
 
 
@@ -129,7 +131,8 @@ def test_a_pipeline_that_speaks_gets_a_section_of_its_own(
     def say(pipeline: GenerationPipeline, text: str, *, generator: torch.Generator, **options: Any) -> AudioOutput:
         return pipeline("", duration_s=0.1 * len(text), generator=generator, **options)
 
-    monkeypatch.setattr(Generation, "speaks", property(lambda one: one.short_name == "dit-tiny"))
+    is_dit = property(lambda pipeline: isinstance(pipeline.generator, DiffusionTransformer))
+    monkeypatch.setattr(GenerationPipeline, "can_speak", is_dit)
     monkeypatch.setattr(GenerationPipeline, "say", say, raising=False)
     result = demo(tmp_path, **{**parts, "train_configs": [], "texts": ["Hello", "Hello you"]})
     [spoken] = [one for one in result.exhibits if one.section == SPEECH]
@@ -164,6 +167,13 @@ def test_bad_settings_are_refused_before_anything_is_written(tmp_path: Path) -> 
         demo(tmp_path / "out", tokenizers=["a/x", "b/x"])
     with pytest.raises(FileNotFoundError, match="nowhere"):
         demo(tmp_path / "out", audio=str(tmp_path / "nowhere"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("asked", [{"tokenizers": ["nope"]}, {"generators": ["nope"]}, {"train_configs": ["nope"]}])
+def test_a_wrong_name_leaves_no_state(parts: dict[str, Any], tmp_path: Path, asked: dict[str, Any]) -> None:
+    with pytest.raises(LatentuneError, match="nope"):
+        demo(tmp_path / "out", **{**parts, **asked})
     assert not (tmp_path / "out").exists()
 
 

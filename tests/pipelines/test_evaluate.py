@@ -215,6 +215,9 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write"):
         run(real, real, output=str(tmp_path / "file" / "result.json"))
+    for settings in ({"output": str(tmp_path)}, {"csv": str(tmp_path)}, {"html": str(tmp_path)}):
+        with pytest.raises(OSError, match="Is a directory"):
+            run(tmp_path / "nothing is read before", real, **settings)
 
 
 def test_musicnn_is_the_default_and_orders_degradations(tmp_path: Path) -> None:

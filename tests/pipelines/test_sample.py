@@ -205,6 +205,12 @@ def test_bad_configs_are_refused(tmp_path: Path, values: dict[str, Any]) -> None
         config(tmp_path, **values)
 
 
+def test_more_samples_than_a_record_lists_are_refused_at_once(pipe: GenerationPipeline, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"2,000,000,000 samples are too many .* at most 1,000,000"):
+        sample_to_folder(config(tmp_path, num=10**9, prompts=("x", "y")), pipeline=pipe)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_output_that_cannot_be_written_is_found_before_sampling(pipe: GenerationPipeline, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -62,6 +62,7 @@ def metrics(output: Path) -> list[dict[str, Any]]:
 
 
 def test_a_codec_trains_and_its_run_holds_what_it_should(audio: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
     seen: list[tuple[int, int]] = []
     summary = run(
         "train/codicodec-tiny",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -39,6 +40,20 @@ def prepare_output(folder: str | Path) -> Path:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
+    return path
+
+
+def prepare_output_file(path: str | Path) -> Path:
+    """Creates the folder of a file, with its parents, and checks that the file can be written.
+
+    Raises:
+        OutputError: it cannot be written; the message names the path and the reason.
+        ValueError: the path is a URL.
+    """
+    path = Path(path).expanduser()
+    prepare_output(path.absolute().parent)
+    if path.is_dir():
+        raise OutputError(errno.EISDIR, f"cannot write {path} ({os.strerror(errno.EISDIR)}): name a file in it")
     return path
 
 

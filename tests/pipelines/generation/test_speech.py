@@ -186,6 +186,16 @@ def test_a_pipeline_that_reads_no_transcripts_is_refused(tiny_codec: Any, tmp_pa
         sample_to_folder(SampleConfig(pipeline="p", output=str(tmp_path / "out"), say=("abc",)), pipeline=mute)
 
 
+def test_a_pipeline_that_speaks_is_not_sampled_without_a_text(pipe: GenerationPipeline, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"pipeline": "p", "output": str(tmp_path / "out")}
+    for asked in ({}, {"conditions": {"transcript": ""}}):
+        with pytest.raises(ValueError, match="has no text to say: give one with say or say_file"):
+            sample_to_folder(SampleConfig(**config, **asked), pipeline=pipe)
+    assert not (tmp_path / "out").exists()
+    said = SampleConfig(**config, conditions={"transcript": "abc"}, seconds=0.1, options={"steps": 1})
+    assert len(sample_to_folder(said, pipeline=pipe)) == 1
+
+
 def test_texts_are_said_to_a_folder(pipe: GenerationPipeline, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("Abcd. Ef.\n\nGhi.\n")
     config = SampleConfig(
