@@ -11,6 +11,8 @@ from .options import ConfigCommand
 from .tools import Outcome
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from ..serve.config import ServeConfig
 
 STOPPED = "the server was stopped"
@@ -23,11 +25,12 @@ def serve(config: ServeConfig) -> Outcome:
     from ..hosting.server import run_server
     from ..serve.app import build_app
 
-    models = Models(pipelines=config.sources, compute=config)
-    for name in models.pipelines:
-        models.pipelines[name]  # what cannot be loaded is known before the first request
-    app = build_app(config, models)
-    run_server(app, config, "serve", started=lambda address: click.echo(f"serving at {address}", err=True))
+    def make_app() -> FastAPI:
+        models = Models(pipelines=config.sources, compute=config)
+        models.load()
+        return build_app(config, models)
+
+    run_server(make_app, config, "serve", started=lambda address: click.echo(f"serving at {address}", err=True))
     return Outcome(facts={"stopped": True}, text=STOPPED)
 
 

@@ -13,6 +13,8 @@ from .options import ConfigCommand
 from .tools import Outcome
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from ..web.config import WebConfig
 
 UPLOADS = "GRADIO_TEMP_DIR"  # where gradio puts uploads and results
@@ -28,14 +30,20 @@ def web(config: WebConfig) -> Outcome:
         from ..hosting.server import run_server
         from ..web.app import build_app
 
-        models = Models(
-            pipelines=config.pipeline_sources,
-            tokenizers=config.tokenizer_sources,
-            datasets=config.datasets,
-            compute=config,
-        )
-        app = build_app(config, models)
-        run_server(app, config, "web", started=lambda address: click.echo(f"open {address} in a browser", err=True))
+        def make_app() -> FastAPI:
+            models = Models(
+                pipelines=config.pipeline_sources,
+                tokenizers=config.tokenizer_sources,
+                datasets=config.datasets,
+                compute=config,
+            )
+            models.load()
+            return build_app(config, models)
+
+        def started(address: str) -> None:
+            click.echo(f"open {address} in a browser", err=True)
+
+        run_server(make_app, config, "web", started=started)
     return Outcome(facts={"stopped": True}, text="the server was stopped")
 
 

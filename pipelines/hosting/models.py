@@ -93,6 +93,16 @@ class Models:
         self._others: dict[str, AudioTokenizer] = {}  # tokenizers of datasets, by source
         self.datasets: Named[LatentDataset] = Named("dataset", datasets, LatentDataset)
 
+    def load(self) -> None:
+        """Loads all of it, so that a wrong name is known before the first request.
+
+        Raises:
+            CheckpointError, ConfigError, DatasetError: one of the sources cannot be loaded.
+        """
+        for named in (self.datasets, self.tokenizers, self.pipelines):
+            for name in named:
+                named[name]
+
     def tokenizer_of(self, dataset: str) -> AudioTokenizer:
         """Returns the tokenizer that a dataset names as its own; one of the server's if it is that."""
         source = str(self.datasets[dataset].info["tokenizer"]["source"])

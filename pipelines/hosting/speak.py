@@ -6,12 +6,12 @@ Shape letters: C channels, N samples.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..data.audio.encoded import AudioFormat
+from ..generation.pipeline import GenerationPipeline
 from .config import HostConfig
 from .generate import Made
 from .jobs import Job
@@ -21,14 +21,8 @@ from .seeds import chosen_seed
 Voice = tuple[Tensor, int]  # a recording [C, N] and its rate in Hz
 
 
-def can_speak(pipeline: Any) -> bool:
-    """Returns whether a pipeline says texts."""
-    encoder = getattr(pipeline.generator, "condition_encoder", None)
-    return getattr(encoder, "transcript", None) is not None
-
-
 def speak(
-    pipeline: Any,
+    pipeline: GenerationPipeline,
     config: HostConfig,
     job: Job,
     *,
@@ -71,7 +65,7 @@ def speak(
 
 
 def spoken_stream(
-    pipeline: Any,
+    pipeline: GenerationPipeline,
     config: HostConfig,
     job: Job,
     *,
@@ -106,7 +100,7 @@ def spoken_stream(
     return ByteStream(pieces, pipeline.spec.sample_rate, pipeline.spec.channels, format, job, chosen)
 
 
-def check_length(pipeline: Any, text: str, speed: float, largest_s: float) -> None:
+def check_length(pipeline: GenerationPipeline, text: str, speed: float, largest_s: float) -> None:
     """Checks how long it takes to say a text.
 
     Args:

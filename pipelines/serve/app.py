@@ -25,7 +25,7 @@ from ..hosting.jobs import Job, Jobs
 from ..hosting.live import ByteStream, LiveStream
 from ..hosting.models import Models, can_stream
 from ..hosting.responses import LiveResponse
-from ..hosting.speak import Voice, can_speak, speak, spoken_stream
+from ..hosting.speak import Voice, speak, spoken_stream
 from .bodies import DEFAULT_VOICE, GenerateBody, SpeechBody, StreamBody, body_schema, read_body
 from .config import ServeConfig
 from .errors import RequestError, handle_error
@@ -80,7 +80,7 @@ class Service:
 
         def work(job: Job) -> Made:
             return generate(
-                self._pipeline(body.model),
+                self._pipeline(body.model, _follows_prompts, "follow a prompt"),
                 self.config,
                 job,
                 prompt=body.prompt,
@@ -119,11 +119,10 @@ class Service:
         said: dict[str, Any] = {"text": body.input, "voice": voice, "speed": body.speed, "seed": body.seed}
 
         def begin(job: Job) -> ByteStream:
-            pipeline = self._pipeline(body.model, can_speak, "speak")
-            return spoken_stream(pipeline, self.config, job, format=body.response_format, **said)
+            return spoken_stream(self._speaker(body.model), self.config, job, format=body.response_format, **said)
 
         def work(job: Job) -> Made:
-            return speak(self._pipeline(body.model, can_speak, "speak"), self.config, job, **said)
+            return speak(self._speaker(body.model), self.config, job, **said)
 
         if body.stream:
             return await self._live(begin, body.response_format)
@@ -182,6 +181,9 @@ class Service:
                 return pipeline
         raise RequestError(400, f"none of the pipelines here can {to}", param="model", code="model_not_found")
 
+    def _speaker(self, name: str | None) -> GenerationPipeline:
+        return self._pipeline(name, lambda one: one.can_speak, "speak")
+
     def _voice(self, name: str) -> Voice | None:
         """Returns the recording of a voice; None for the generator's own."""
         if name == DEFAULT_VOICE:
@@ -237,6 +239,10 @@ async def _read(request: Request, cls: type[T]) -> T:
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON ({error})") from error
     return read_body(cls, values)
+
+
+def _follows_prompts(pipeline: GenerationPipeline) -> bool:
+    return not pipeline.can_speak
 
 
 def _headers(seed: int, sample_rate: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ from ...core.config import build_config, option
 from ...core.errors import ConfigError
 from ...core.fields import fields_of, help_text, is_required, part_of
 from ..data.audio.encoded import AudioFormat
+from ..generation.speakable import SPEEDS
 
 T = TypeVar("T")
 DEFAULT_VOICE = "default"
@@ -70,8 +71,8 @@ class SpeechBody(AudioBody):
         check_text("input", self.input)
         if not self.input.strip():
             raise ValueError("input is empty: give a text to speak")
-        if not 0.25 <= self.speed <= 4.0:
-            raise ValueError(f"speed must lie in 0.25..4, got {self.speed:g}")
+        if not SPEEDS[0] <= self.speed <= SPEEDS[1]:
+            raise ValueError(f"speed must lie in {SPEEDS[0]:g}..{SPEEDS[1]:g}, got {self.speed:g}")
 
 
 def check_text(name: str, text: str) -> None:

@@ -28,10 +28,12 @@ FONT = ("system-ui", "sans-serif")  # those of the system: a page of this machin
 MONO = ("ui-monospace", "monospace")
 CACHE_S = (600, 3600)  # between two looks for old files, and their age
 CSS = """
-.gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1200px !important; margin: 0 auto !important; }
+[data-testid="status-tracker"]:has(.error) { display: none; } /* the message says it; this would cover the result */
 #live-player { width: 100%; }
 .gradio-container .prose table td, .gradio-container .prose table th { padding: 0.2rem 0.6rem; font-weight: 400; }
 .gradio-container .prose table td:first-child, .gradio-container .prose table th:first-child { white-space: nowrap; }
+@media (max-width: 600px) { .tab-wrapper button { padding: 0 0.45rem; font-size: 0.85rem; } }
 .picture [data-testid="block-label"] { position: static; }
 """
 

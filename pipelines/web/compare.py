@@ -11,7 +11,7 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from ...tokenizers.base import STREAMS, Stream
+from ...tokenizers.spec import STREAMS, Stream
 from ..data.audio.convert import resample, to_channels
 from ..hosting.jobs import Job
 from ..hosting.uploads import read_upload
@@ -19,12 +19,13 @@ from ..measure.codecs.figures.catalog import PAIR_FIGURES, split_available
 from ..measure.codecs.figures.common import Undefined
 from ..measure.codecs.references import REFERENCES, fit_length, reference_systems
 from ..measure.codecs.systems import CodecSystems, Reconstruction
-from .page import Page, picture, playable, player
+from .page import Page, picture, playable, player, recording_field, unfold
 from .pictures import spectrogram
 
 FIGURES = ("multi_resolution_mel_distance", "si_sdr_db", "stoi", "pesq_wb", "loudness_error_lu", "envelope_correlation")
 NO_VALUE = "-"
-ARROWS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
+BEST = {"lower": "lowest", "higher": "highest", "zero": "0", None: NO_VALUE}
+WIDTHS = ("34%", "24%", "24%", "18%")
 
 
 class CompareTab:
@@ -63,13 +64,16 @@ class CompareTab:
             made = [self._run(job, name, audio, rate) for name in (one, other)]
         common = min(rate, *(sample_rate for _, sample_rate in made))
         original = resample(audio, rate, common)
-        rows = [[name] for name in ("bit rate, kbit/s", *(_title(name) for name in self.figures))]
+        facts = [PAIR_FIGURES[name].facts for name in self.figures]
+        rows = [["bit rate, kbit/s"], *([f"{one.title}, {one.unit}" if one.unit else one.title] for one in facts)]
         for name, (sound, sample_rate) in zip((one, other), made, strict=True):
             column = [self._kbps(name), *self._measured(original, resample(sound, sample_rate, common), common)]
             rows = [[*row, value] for row, value in zip(rows, column, strict=True)]
+        best = [NO_VALUE, *(BEST[one.better] for one in facts)]
+        rows = [[*row, value] for row, value in zip(rows, best, strict=True)]
         sounds = [(audio, rate), *made]
         players = [value for sound in sounds for value in (playable(*sound), spectrogram(*sound))]
-        table = gr.Dataframe(value=rows, headers=[f"at {common} Hz", one, other])
+        table = gr.Dataframe(value=rows, headers=[f"at {common} Hz", one, other, "best"])
         return *players, table
 
     @property
@@ -112,26 +116,24 @@ class CompareTab:
         names = self.names
         with gr.Tab("Compare", id="compare"):
             with gr.Row():
-                recording = gr.Audio(type="filepath", label="Recording", elem_id="compare-recording")
-                with gr.Column():
+                with gr.Column(min_width=320):
+                    recording = recording_field(self.page, "Recording", "compare-recording")
+                with gr.Column(min_width=320):
                     one = gr.Dropdown(names, value=names[1], label="System A")
                     other = gr.Dropdown(names, value=names[3] if len(names) > 3 else names[0], label="System B")
                     run = gr.Button("Compare", variant="primary")
             outputs: list[Any] = []
-            with gr.Row():
-                for label in ("Original", "System A", "System B"):
-                    with gr.Column(min_width=280):
-                        outputs += [player(label), picture(f"{label}: spectrogram")]
-            table = gr.Dataframe(interactive=False, wrap=True, label="Figures against the original")
+            with gr.Column(visible=False) as compared:
+                with gr.Row():
+                    for label in ("Original", "System A", "System B"):
+                        with gr.Column(min_width=280):
+                            outputs += [player(label), picture(f"{label}: spectrogram")]
+                table = gr.Dataframe(
+                    column_widths=list(WIDTHS), interactive=False, wrap=True, label="Figures against the original"
+                )
             inputs = [recording, one, other]
-            run.click(inputs=inputs, outputs=[*outputs, table], **self.page.event(self.compare))
-
-
-def _title(name: str) -> str:
-    facts = PAIR_FIGURES[name].facts
-    unit = f", {facts.unit}" if facts.unit else ""
-    direction = "" if facts.better is None else f" ({ARROWS[facts.better]})"
-    return f"{facts.title}{unit}{direction}"
+            done = run.click(inputs=inputs, outputs=[*outputs, table], **self.page.event(self.compare))
+            unfold(done, self.page, parts=[compared])
 
 
 def _audio(made: Tensor | Reconstruction) -> Tensor:

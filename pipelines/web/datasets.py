@@ -11,13 +11,14 @@ from ..data.shards.decode import choose_stream, decode_item
 from ..data.shards.read import check_tokenizer
 from ..hosting.uploads import check_decodable
 from ..measure.codecs.figures.tokens import FEW_TOKENS, analyse_dataset, too_few_tokens
-from .page import Page, facts_text, picture, playable, player
+from .page import Page, facts_text, picture, playable, player, unfold
 from .pictures import spectrogram, stream
 from .tokenize import digits_of
 
 PAGE_ITEMS = 50
-USAGE = ("codebook", "used", "entropy, bits", "normalised entropy")
-HEADERS = ("number", "id", "seconds", "label", "text")
+USAGE = ("codebook", "used", "entropy, bits", "normalized entropy")
+HEADERS = ("no.", "id", "seconds", "label", "text")
+WIDTHS = ("60px", "170px", "95px", "90px", "260px")
 
 
 class DatasetsTab:
@@ -117,30 +118,32 @@ class DatasetsTab:
             with gr.Row():
                 name = gr.Dropdown(names, value=names[0], label="Dataset")
                 number = gr.Number(1, label="Page", precision=0, minimum=1)
+                index = gr.Number(0, label="Item", precision=0, minimum=0)
             facts = gr.Markdown()
             table = gr.Dataframe(
-                headers=list(HEADERS), interactive=False, wrap=True, label="Items: click one to hear it"
-            )
-            index = gr.Number(0, label="Item", precision=0, minimum=0)
-            with gr.Row():
-                sound, drawn, frames = player("Decoded"), picture("Spectrogram"), picture("Its stream")
-            about = gr.Markdown()
-            count = gr.Button("Count the use of the codebooks")
-            used = gr.Dataframe(
-                headers=list(USAGE),
+                headers=list(HEADERS),
+                column_widths=list(WIDTHS),
                 interactive=False,
-                label="Codebooks",
+                wrap=True,
+                label="Items: click one to hear it",
             )
-            rates = gr.Markdown()
+            with gr.Column(visible=False) as heard:
+                about = gr.Markdown()
+                with gr.Row():
+                    sound, drawn, frames = player("Decoded"), picture("Spectrogram"), picture("Its stream")
+            count = gr.Button("Count the use of the codebooks")
+            with gr.Column(visible=False) as counted:
+                used = gr.Dataframe(headers=list(USAGE), interactive=False, label="Codebooks")
+                rates = gr.Markdown()
             listing: dict[str, Any] = {"inputs": [name, number], "outputs": [table, facts]}
             playing: dict[str, Any] = {"inputs": [name, index], "outputs": [sound, drawn, frames, about]}
             for trigger in (name.change, number.submit):
                 trigger(**listing, **page.quick(self.items))
-            table.select(inputs=[name, number], outputs=[index], **page.quick(picked)).then(
-                **playing, **page.event(self.play)
-            )
-            index.submit(**playing, **page.event(self.play))
-            count.click(inputs=[name], outputs=[used, rates], **page.quick(self.usage))
+            clicked = table.select(inputs=[name, number], outputs=[index], **page.quick(picked))
+            for trigger in (clicked.then, index.submit):
+                unfold(trigger(**playing, **page.event(self.play)), page, parts=[heard])
+            usage = count.click(inputs=[name], outputs=[used, rates], **page.quick(self.usage))
+            unfold(usage, page, parts=[counted])
             page.on_load.append((self.items, listing))
 
 

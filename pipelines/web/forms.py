@@ -76,10 +76,11 @@ class OptionForm:
     def _component(self, name: str, chosen: str) -> Any:
         field, hint = self.fields[name]
         part = part_of(hint)
-        text = str(field.metadata.get("help", ""))
+        text, label = str(field.metadata.get("help", "")), name.replace("_", " ").capitalize()
+        info = text.partition(". ")[0] if name in MAIN else text
         shared = {
-            "label": name.replace("_", " ").capitalize(),
-            "info": (text.partition(". ")[0] if name in MAIN else text) or None,
+            "label": label,
+            "info": None if info in ("", label) else info,
             "visible": name in options_of(self.pipelines[chosen]),
             "value": self._default(name, chosen),
             "elem_id": f"option-{name}",

@@ -14,7 +14,7 @@ from ..hosting.generate import Made, checked_options, checked_seconds, generate
 from ..hosting.jobs import Job
 from ..hosting.uploads import read_upload
 from .forms import OptionForm
-from .page import Page, facts_text, picture, playable, player, read_seed, seed_field, watched
+from .page import Page, facts_text, picture, playable, player, read_seed, recording_field, seed_field, watched
 from .pictures import WIDTH, spectrogram
 
 NEW, CONTINUE, REPLACE, VARY, LOOP = "New", "Continue", "Replace a part", "Vary", "Loop"
@@ -30,7 +30,8 @@ class GenerateTab:
 
     def __init__(self, page: Page):
         self.page = page
-        self.form = OptionForm(page.models.pipelines)
+        self.pipelines = {name: one for name, one in page.models.pipelines.items() if not one.can_speak}
+        self.form = OptionForm(self.pipelines)
 
     def generate(
         self,
@@ -64,7 +65,7 @@ class GenerateTab:
         Raises:
             ValueError, AudioError: what the pipeline cannot do, or is not allowed.
         """
-        pipeline = self.page.models.pipelines[name]
+        pipeline = self.pipelines[name]
         options = self.form.read(name, values)
         with self.page.jobs.admit(watched(progress, "sampling")) as job:
             if mode == NEW:
@@ -160,31 +161,32 @@ class GenerateTab:
         return min(start, place), max(start, place)
 
     def build(self) -> None:
-        """Adds the tab to the page."""
-        names = list(self.page.models.pipelines)
+        """Adds the tab to the page, if any pipeline follows prompts."""
+        names, page = list(self.pipelines), self.page
+        if not names:
+            return
         with gr.Tab("Generate", id="generate"), gr.Row():
             with gr.Column(scale=1, min_width=320):
                 name = gr.Dropdown(names, value=names[0], label="Pipeline")
                 mode = gr.Radio(list(MODES), value=NEW, label="What to make")
                 prompt = gr.Textbox(label="Prompt", placeholder="calm orchestral music", lines=2, max_length=10_000)
-                with gr.Group(visible=False) as given:
-                    recording = gr.Audio(type="filepath", label="Recording", elem_id="generate-recording")
-                with gr.Group(visible=False) as region:
+                with gr.Column(visible=False) as given:
+                    recording = recording_field(page, "Recording", "generate-recording")
+                with gr.Column(visible=False) as region:
                     shown = picture("Click to move the nearer end of the part")
                     start = gr.Slider(0, 1, value=0, step=0.01, label="Start of the part in seconds")
                     end = gr.Slider(0, 1, value=1, step=0.01, label="End of the part in seconds")
                 strength = gr.Slider(0.05, 1, value=0.6, step=0.05, label="Strength of the variation", visible=False)
                 with gr.Row():
-                    longest = self.page.config.max_seconds
+                    longest = page.config.max_seconds
                     default = min(5.0, longest)
                     seconds = gr.Number(default, label="Seconds", minimum=0.1, maximum=longest, step=0.5)
                     seed = seed_field()
-                self.form.render(names[0])
                 run = gr.Button("Generate", variant="primary")
+                self.form.render(names[0])
             with gr.Column(scale=1, min_width=320):
                 outputs = [player("Result"), picture("Spectrogram"), gr.Markdown()]
             duration_s = gr.State(0.0)
-            page = self.page
             name.change(inputs=[name], outputs=self.form.components, **page.quick(self.form.updates))
             mode.change(inputs=[mode], outputs=[given, region, strength, seconds], **page.quick(mode_updates))
             changed = [shown, duration_s, start, end]

@@ -5,28 +5,32 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import gradio as gr
 import numpy as np
 from torch import Tensor
 
 from ...core.errors import LatentuneError
+from ..data.audio.fixtures import fixtures_by_text
 from ..hosting.jobs import Jobs
 from ..hosting.live import LiveStream
 from ..hosting.models import Models
 from ..hosting.seeds import chosen_seed
 from .config import WebConfig
 
+if TYPE_CHECKING:
+    from gradio.events import Dependency
+
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 DEVICE = "device"  # events of this name run one at a time
-ERROR_S = 20  # that a message stays
+ERROR_S = 10  # that a message stays
 FETCH_S = 30.0  # within which a browser must ask for a stream
 
 
@@ -97,10 +101,48 @@ def shown(handler: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def unfold(event: Dependency, page: Page, *, parts: Sequence[Any], placeholder: Any = None) -> None:
+    """Shows parts of the page once an event has filled them.
+
+    Args:
+        event: that was registered.
+        page: what the tabs share.
+        parts: of the page, hidden before.
+        placeholder: a part that is hidden in turn.
+    """
+    updates = {part: gr.update(visible=True) for part in parts}
+    if placeholder is not None:
+        updates[placeholder] = gr.update(visible=False)
+    event.success(outputs=list(updates), **page.quick(lambda: updates))
+
+
 def playable(audio: Tensor, sample_rate: int) -> tuple[int, np.ndarray]:
     """Returns audio [C, N] as players of the page take it: rate in Hz and samples [N, C] int16, at their own level."""
     clipped = audio.float().clamp(-1.0, 1.0).cpu().numpy().T
     return sample_rate, np.round(clipped * 32767).astype(np.int16)
+
+
+def recording_field(page: Page, label: str, elem_id: str) -> gr.Audio:
+    """Returns a field for a recording, below which those that are part of the package can be chosen."""
+    recording = gr.Audio(type="filepath", label=label, elem_id=elem_id, buttons=["download"])
+    chosen = gr.Dropdown(list(fixtures_by_text()), value=None, label="Or take one of these", elem_id=f"{elem_id}-ours")
+    chosen.input(inputs=[chosen], outputs=[recording], **page.quick(chosen_recording))
+    return recording
+
+
+def chosen_recording(text: str) -> tuple[int, np.ndarray]:
+    """Returns a recording of the package as players take it.
+
+    Args:
+        text: what it is.
+
+    Raises:
+        ValueError: there is no such recording.
+    """
+    known = fixtures_by_text()
+    if text not in known:
+        raise ValueError(f"no recording is called {text!r} here: choose one of the list")
+    return playable(*known[text].read())
 
 
 def player(label: str, **options: Any) -> gr.Audio:
@@ -122,7 +164,7 @@ def picture(label: str, **options: Any) -> gr.Image:
 
 def seed_field() -> gr.Textbox:
     """Returns the field of a seed."""
-    return gr.Textbox("", label="Seed", placeholder="drawn, and shown with the result", max_length=20)
+    return gr.Textbox("", label="Seed", placeholder="drawn if empty", max_length=20)
 
 
 def read_seed(text: str) -> int:

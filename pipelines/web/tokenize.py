@@ -16,9 +16,11 @@ from ..data.audio.convert import resample, to_channels
 from ..hosting.uploads import read_upload
 from ..measure.channel.channel import binary_symmetric
 from ..measure.channel.labelling import Labelling
-from .page import Page, facts_text, picture, playable, player, read_seed, seed_field
+from .page import Page, facts_text, picture, playable, player, read_seed, recording_field, seed_field, unfold
 from .pictures import spectrogram, stream, waveform
 
+EMPTY = "Encode a recording: its two streams appear here, and below them how they sound, and with flipped bits."
+CHANNELS = {1: "mono", 2: "stereo"}
 TOKEN_FIELDS = ("Frame", "Codebook", "New token")
 
 
@@ -167,34 +169,37 @@ class TokenizeTab:
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
                     name = gr.Dropdown(names, value=names[0], label="Tokenizer")
-                    recording = gr.Audio(type="filepath", label="Recording", elem_id="tokenize-recording")
+                    recording = recording_field(self.page, "Recording", "tokenize-recording")
                     encode = gr.Button("Encode", variant="primary")
-                    facts = gr.Markdown("Upload or record something, and see what a codec makes of it.")
+                    facts = gr.Markdown()
                 with gr.Column(scale=2, min_width=320):
-                    pictures = [
-                        picture("Waveform"),
-                        picture("Spectrogram"),
-                        picture("Latents: one row per dimension"),
-                        picture("Tokens: one row per digit"),
-                    ]
-            with gr.Row():
-                sounds = [player("Decoded from latents"), player("Decoded from tokens")]
-            gr.Markdown("### Change the tokens")
-            with gr.Row():
-                token = [gr.Number(0, label=label, precision=0, minimum=0) for label in TOKEN_FIELDS]
-                change = gr.Button("Change the token")
-            with gr.Row():
-                percent = gr.Slider(0, 50, value=1, step=0.1, label="Bits to flip, in percent")
-                seed = seed_field()
-            with gr.Row():
-                flip = gr.Button("Flip bits")
-                undo = gr.Button("Undo all changes")
-            changed = gr.Markdown()
-            with gr.Row():
-                edited = [state, changed, player("Decoded from the changed tokens"), picture("Its spectrogram")]
+                    empty = gr.Markdown(EMPTY)
+                    with gr.Column(visible=False) as drawn:
+                        pictures = [
+                            picture("Waveform"),
+                            picture("Spectrogram"),
+                            picture("Latents: one row per dimension"),
+                            picture("Tokens: one row per digit"),
+                        ]
+            with gr.Column(visible=False) as heard:
+                with gr.Row():
+                    sounds = [player("Decoded from latents"), player("Decoded from tokens")]
+                with gr.Accordion("Change the tokens", open=False):
+                    with gr.Row():
+                        percent = gr.Slider(0, 50, value=1, step=0.1, label="Bits to flip, in percent")
+                        seed = seed_field()
+                        flip = gr.Button("Flip bits")
+                    with gr.Row():
+                        token = [gr.Number(0, label=label, precision=0, minimum=0) for label in TOKEN_FIELDS]
+                        change = gr.Button("Change the token")
+                    undo = gr.Button("Undo all changes")
+                    changed = gr.Markdown()
+                    with gr.Row():
+                        edited = [state, changed, player("Decoded from the changed tokens"), picture("Its spectrogram")]
             shown = [state, facts, *pictures, *sounds, *token]
             event, edited = self.page.event, [*edited, pictures[3]]
-            encode.click(inputs=[name, recording], outputs=shown, **event(self.encode))
+            encoded = encode.click(inputs=[name, recording], outputs=shown, **event(self.encode))
+            unfold(encoded, self.page, parts=[drawn, heard], placeholder=empty)
             change.click(inputs=[state, *token], outputs=edited, **event(self.change))
             flip.click(inputs=[state, percent, seed], outputs=edited, **event(self.flip))
             undo.click(inputs=[state], outputs=edited, **event(self.undo))
@@ -217,8 +222,9 @@ def stream_facts(spec: TokenizerSpec, duration_s: float, encoded: Encoded, took_
     """
     latents, tokens = encoded.latents.shape[1:], encoded.tokens.shape[1:]
     size = spec.packed_bitrate_bps * duration_s / 8
+    channels = CHANNELS.get(spec.channels, f"{spec.channels} channels")
     rows = {
-        "audio": f"{duration_s:.2f} s at {spec.sample_rate} Hz, {spec.channels} channel(s)",
+        "audio": f"{duration_s:.2f} s at {spec.sample_rate} Hz, {channels}",
         "latents": f"{latents[0]} x {latents[1]}, {spec.latent_rate_hz:.4g} per second",
         "tokens": f"{tokens[0]} x {tokens[1]}, {spec.token_rate_hz * spec.tokens_per_frame:.4g} per second",
         "codebooks": ", ".join(f"{size:,}" for size in spec.codebook_sizes),

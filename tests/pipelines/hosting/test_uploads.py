@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from latentune.core.errors import AudioError, OutputError
+from latentune.core.compute import ComputeConfig
+from latentune.core.errors import AudioError, LatentuneError
 from latentune.pipelines.data.audio.write import write_audio
 from latentune.pipelines.hosting.config import HostConfig
-from latentune.pipelines.hosting.models import Named, UnknownNameError
-from latentune.pipelines.hosting.server import run_server
+from latentune.pipelines.hosting.models import Models, Named, UnknownNameError
+from latentune.pipelines.hosting.server import AddressError, run_server
 from latentune.pipelines.hosting.uploads import read_upload
 
 LIMITS = HostConfig(max_seconds=1.0, max_upload_mb=0.1)
@@ -60,14 +62,24 @@ def test_things_are_loaded_once_by_the_last_part_of_their_place() -> None:
         Named("pipeline", ["a/one", "b/one"], str)
 
 
-def test_a_taken_port_is_one_line() -> None:
+def test_a_wrong_source_is_known_before_the_first_request(tmp_path: Path) -> None:
+    for kind in ("pipelines", "tokenizers", "datasets"):
+        models = Models(compute=ComputeConfig(device="cpu"), **{kind: [str(tmp_path / "nowhere")]})
+        with pytest.raises(LatentuneError, match="nowhere"):
+            models.load()
+
+
+def test_a_taken_port_is_one_line_before_anything_is_loaded() -> None:
+    def too_early() -> Any:
+        raise AssertionError("the application was loaded")
+
     pytest.importorskip("uvicorn")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(OutputError, match=f"cannot listen on 127.0.0.1:{port} .*: choose another"):
-            run_server(None, HostConfig(port=port), "serve", started=lambda address: None)  # type: ignore[arg-type]
+        with pytest.raises(AddressError, match=f"cannot listen on 127.0.0.1:{port} .*: choose another"):
+            run_server(too_early, HostConfig(port=port), "serve", started=lambda address: None)
 
 
 @pytest.mark.parametrize(
