@@ -1,4 +1,4 @@
-"""What a pipeline can say, with which voice, and in which pieces.
+"""The texts that a pipeline can say, with which voice, and in which pieces.
 
 Shape letters: C audio channels, N audio samples.
 """
@@ -26,7 +26,7 @@ SPEEDS = (0.25, 4.0)  # lowest and highest
 
 
 class Speakable(ABC):
-    """What a pipeline can say."""
+    """The part of a pipeline that knows which texts it can say, and how it cuts them."""
 
     generator: LatentGenerator
     _checks: RequestChecks

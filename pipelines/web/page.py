@@ -123,7 +123,13 @@ def playable(audio: Tensor, sample_rate: int) -> tuple[int, np.ndarray]:
 
 
 def recording_field(page: Page, label: str, elem_id: str) -> gr.Audio:
-    """Returns a field for a recording, below which those that are part of the package can be chosen."""
+    """Returns a field for a recording, below which those that are part of the package can be chosen.
+
+    Args:
+        page: what the tabs share.
+        label: of the field.
+        elem_id: of the field in the document.
+    """
     recording = gr.Audio(type="filepath", label=label, elem_id=elem_id, buttons=["download"])
     chosen = gr.Dropdown(list(fixtures_by_text()), value=None, label="Or take one of these", elem_id=f"{elem_id}-ours")
     chosen.input(inputs=[chosen], outputs=[recording], **page.quick(chosen_recording))

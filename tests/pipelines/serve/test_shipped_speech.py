@@ -50,7 +50,8 @@ def test_a_sentence_lasts_as_long_as_its_words_and_can_be_heard(client: TestClie
 
 
 def test_a_stream_is_the_whole_and_two_users_get_their_own(client: TestClient) -> None:
-    bodies = [{"text": text, "seed": seed, "response_format": "pcm"} for seed, text in enumerate(("Hello.", "I am well."))]
+    texts = ("Hello.", "I am well.")
+    bodies = [{"text": text, "seed": seed, "response_format": "pcm"} for seed, text in enumerate(texts)]
     alone = [say(client, **body).content for body in bodies]
     assert len(set(alone)) == 2
     with ThreadPoolExecutor(4) as threads:

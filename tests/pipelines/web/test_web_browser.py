@@ -8,6 +8,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import soundfile
 pytest.importorskip("gradio")
 from served import post, running
 
+from latentune.core.compute import ComputeConfig
 from latentune.pipelines.hosting.limits import RequestLimits
+from latentune.pipelines.hosting.models import Models
+from latentune.pipelines.web.speak import EXAMPLE
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -26,16 +30,38 @@ WAIT_MS = 120_000
 
 
 @pytest.fixture(scope="module")
-def address(models: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for what the pages of this module are sent and make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield
+
+
+@contextmanager
+def served(models: Any, **limits: float) -> Iterator[str]:
     """The address of a page that is served on the loopback."""
     from latentune.pipelines.web.app import build_app
     from latentune.pipelines.web.config import WebConfig
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        config = WebConfig(max_seconds=2.0, max_stream_s=3.0, max_upload_mb=0.2)
-        with running(RequestLimits(build_app(config, models), config)) as (address, _):
-            yield address
+    config = WebConfig(**limits)  # type: ignore[arg-type]
+    with running(RequestLimits(build_app(config, models), config)) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def address(models: Any, files: None) -> Iterator[str]:
+    with served(models, max_seconds=2.0, max_stream_s=3.0, max_upload_mb=0.2) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def shipped(files: None) -> Iterator[tuple[str, Models]]:
+    """The address of a page of models that ship, and these."""
+    models = Models(
+        pipelines=["melcodec-speech-say"], tokenizers=["melcodec-speech"], compute=ComputeConfig(device="cpu")
+    )
+    with served(models) as address:
+        yield address, models
 
 
 @pytest.fixture
@@ -145,6 +171,38 @@ def test_a_text_is_spoken(browser: Any, address: str) -> None:
     user.fill("Text", "One two. Three.")
     user.press("Speak")
     assert "length 0.30 s" in user.sees("made in")
+
+
+def test_the_pipeline_that_ships_speaks_at_a_click(browser: Any, shipped: tuple[str, Models]) -> None:
+    address, models = shipped
+    user = User(browser, address, "Speak")
+    assert user.page.get_by_role("tab", name="Generate", exact=True).count() == 0, "it follows no prompts"
+    assert not user.page.locator("#speak-voice").is_visible(), "it has a single voice"
+    user.press("Speak")
+    user.sees("made in")
+    audio, rate = user.hears()
+    generator = models.pipelines["melcodec-speech-say"].generator
+    assert len(audio) == round(generator.duration_of(EXAMPLE) * rate)
+    assert 0.01 < (audio**2).mean() ** 0.5 < 0.5
+    user.fill("Text", "...")
+    user.press("Speak")
+    user.sees("at least one letter or digit")
+    assert not user.page.get_by_test_id("status-tracker").locator(".error").locator("visible=true").count()
+
+
+def test_a_recording_of_the_package_is_chosen_and_its_streams_unfold(browser: Any, shipped: tuple[str, Models]) -> None:
+    user = User(browser, shipped[0], "Tokenize")
+    streams = user.page.get_by_text("Tokens: one row per digit")
+    assert not streams.is_visible()
+    user.page.get_by_label("Or take one of these").locator("visible=true").first.click()
+    user.page.get_by_role("option", name="he was not an ill disposed young man").click()
+    user.page.locator("#tokenize-recording").get_by_label("Play", exact=True).wait_for()
+    user.press("Encode")
+    user.sees("encoded in")
+    streams.wait_for()
+    user.page.get_by_text("Change the tokens").click()
+    user.press("Flip bits")
+    user.sees("bits flipped")
 
 
 @pytest.mark.parametrize("place", ["/etc/passwd", str(Path(__file__)), "../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd"])
