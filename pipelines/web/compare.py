@@ -24,7 +24,7 @@ from .pictures import spectrogram
 
 FIGURES = ("multi_resolution_mel_distance", "si_sdr_db", "stoi", "pesq_wb", "loudness_error_lu", "envelope_correlation")
 NO_VALUE = "-"
-BEST = {"lower": "lowest", "higher": "highest", "zero": "0", None: NO_VALUE}
+BETTER = {"lower": "low", "higher": "high", "zero": "0", None: NO_VALUE}
 WIDTHS = ("34%", "24%", "24%", "18%")
 
 
@@ -69,11 +69,11 @@ class CompareTab:
         for name, (sound, sample_rate) in zip((one, other), made, strict=True):
             column = [self._kbps(name), *self._measured(original, resample(sound, sample_rate, common), common)]
             rows = [[*row, value] for row, value in zip(rows, column, strict=True)]
-        best = [NO_VALUE, *(BEST[one.better] for one in facts)]
-        rows = [[*row, value] for row, value in zip(rows, best, strict=True)]
+        better = [NO_VALUE, *(BETTER[one.better] for one in facts)]
+        rows = [[*row, value] for row, value in zip(rows, better, strict=True)]
         sounds = [(audio, rate), *made]
         players = [value for sound in sounds for value in (playable(*sound), spectrogram(*sound))]
-        table = gr.Dataframe(value=rows, headers=[f"at {common} Hz", one, other, "best"])
+        table = gr.Dataframe(value=rows, headers=[f"at {common} Hz", one, other, "better"])
         return *players, table
 
     @property
