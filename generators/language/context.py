@@ -16,6 +16,7 @@ from ...layers.cache import SlotCache
 from ..conditions import Conditions
 from ..parts.guidance import guidance_branches
 from .draw import DigitFilter
+from .repetition import Repetition
 from .step import StepWeights
 from .trunk import rotary_turns, run_trunk
 
@@ -50,6 +51,7 @@ class Context:
     _bias: Tensor  # [R, 1, 1, slots] 0 where a slot is seen, -inf elsewhere
     _filters: DigitFilter
     _guidance: Tensor | None
+    _repetition: Repetition | None
 
     def __init__(self, model: TokenLM, conditions: Conditions, options: TokenSampling, num_patches: int | None = None):
         self.model, self.weights = model, StepWeights.of(model)
@@ -104,6 +106,7 @@ class Context:
             known,
             self._filters,
             self._guidance,
+            None if self._repetition is None else self._repetition.rows(items),
         )
         self._past[:items, self._count] = digits
         self._count += 1
@@ -135,6 +138,8 @@ class Context:
         count, dtype = len(branches.weights), self.model.bos.dtype
         self._filters = DigitFilter.of(self.options, start)
         self._guidance = torch.tensor(branches.weights, device=start.device) if count > 1 else None
+        frames = self.model.to_frames(self._past[:, : self._count])
+        self._repetition = Repetition.of(self.options, self.model.binding.spec.levels, frames)
         return item_by_item(start.to(dtype), count), None if mask is None else item_by_item(mask, count)
 
     def _read(self, items: int) -> tuple[Tensor, SlotCache]:

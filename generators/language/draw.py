@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .digits import IMPOSSIBLE, DigitHead
+from .repetition import Repetition
 from .trunk import input_first, unit
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def draw_digits(
     filters: DigitFilter,
     guidance: Tensor | None,
     known: Tensor | None = None,
+    repetition: Repetition | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draws the digits of frames.
 
@@ -103,6 +105,7 @@ def draw_digits(
         filters: which digits are drawn.
         guidance: [G] weights of the branches; None: there is one.
         known: [N, K] digits that are given, -1 where one is to be drawn; None: all are drawn.
+        repetition: what was drawn lately; None: it has no effect.
 
     Returns:
         Digits [N, K] int64, and the logits [N, K, L] float32 that each was drawn from, before temperature and filters.
@@ -118,6 +121,8 @@ def draw_digits(
         if guidance is not None:
             branches = torch.log_softmax(logits, -1).unflatten(0, (-1, len(guidance)))  # [N, G, L]
             logits = (branches * guidance[:, None]).sum(1)
+        cost = None if repetition is None else repetition.nats(drawn, logits.shape[-1])
+        logits = logits if cost is None else logits - cost
         digit = draw_digit(logits, numbers[k], filters)
         if known is not None and free is not None:
             digit = torch.where(free[:, k], digit, known[:, k])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -55,6 +55,23 @@ class TokenSampling(DigitSampling):
         "Whether an item ends where a generator that learned ends (model.config.ends) expects it; the length that is "
         "asked for is then the longest. Streams have no end.",
     )
+    repetition_penalty: float = option(
+        1.0, "Divisor of the probability of what occurred lately, once for each time that it did; 1 turns it off."
+    )
+    repetition_window: int = option(64, "Token frames before the present one in which occurrences count.")
+    repetition_of: Literal["token", "digit"] = option(
+        "token", "What occurrences are of: whole tokens of a codebook, or single digits, which is much stronger."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty >= 1):
+            raise ValueError(f"repetition_penalty must be 1 or more, got {self.repetition_penalty}: 1 turns it off")
+        if self.repetition_window < 1:
+            raise ValueError(
+                f"repetition_window must be at least 1 token frame, got {self.repetition_window}: set "
+                "repetition_penalty to 1 to turn it off"
+            )
 
 
 def sample_tokens(

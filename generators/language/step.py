@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...layers.cache import SlotCache
 from .draw import DigitFilter, HeadWeights, draw_digits, head_weights
+from .repetition import Repetition
 from .trunk import TrunkWeights, run_trunk, trunk_weights
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class SamplingStep(FixedStep):
         known: Tensor | None,
         filters: DigitFilter,
         guidance: Tensor | None,
+        repetition: Repetition | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Draws a frame of each item.
 
@@ -81,6 +83,7 @@ class SamplingStep(FixedStep):
             known: [N, K] digits that are given, -1 where one is to be drawn; None: all are drawn.
             filters: which digits are drawn.
             guidance: [G] weights of the branches; None: there is one.
+            repetition: what was drawn lately, to which the frame is added; None: it has no effect.
 
         Returns:
             Digits [N, K] int64, their embeddings [R, W], and the logits [N] float32 that the frame is the last of its
@@ -89,7 +92,9 @@ class SamplingStep(FixedStep):
         bias.index_fill_(3, slot, 0.0)
         turn = turns.index_select(0, slot).unsqueeze(0)
         hidden = run_trunk(weights.trunk, cache, x.unsqueeze(1), slot, turn, bias[..., : cache.capacity]).squeeze(1)
-        digits, _ = draw_digits(weights.head, hidden, uniform, filters, guidance, known)
+        digits, _ = draw_digits(weights.head, hidden, uniform, filters, guidance, known, repetition)
+        if repetition is not None:
+            repetition.keep(digits)
         embedded = F.embedding(digits + weights.first_row, weights.table).sum(1) + place
         if guidance is not None:
             embedded = embedded.repeat_interleave(len(guidance), 0)
