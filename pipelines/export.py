@@ -15,7 +15,6 @@ from ..core.folders import atomic_folder, refuse_strangers
 from ..core.graphs import Graph
 from ..generators.base import LatentGenerator
 from ..tokenizers.base import AudioTokenizer
-from ..tokenizers.graph import decoder_graph
 from ..tokenizers.load import load_tokenizer
 from .generation.graph_files import GraphError, export_graph
 from .generation.load import load_pipeline
@@ -33,10 +32,13 @@ class ExportConfig:
     seconds: float = option(
         1.0, "Length of the example in seconds. It is the only length of a graph that cannot take another."
     )
+    steps: int | None = option(None, "Denoising steps of CoDiCodec's decoder. By default those of parallel decoding.")
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= 60:
             raise ValueError(f"seconds must be above 0 and at most 60, got {self.seconds}")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
 
 
 def export_model(config: ExportConfig) -> dict[str, Any]:
@@ -54,6 +56,7 @@ def export_model(config: ExportConfig) -> dict[str, Any]:
         MissingPackageError: a package of the extra `export` is missing.
         CheckpointError: no model has this name, or none of its parts can be exported.
         ValueError: the output holds something else.
+        TypeError: `steps` of a codec whose decoder takes none.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         import_extra(package, "export", "an export")
@@ -64,7 +67,7 @@ def export_model(config: ExportConfig) -> dict[str, Any]:
     frames = spec.nearest_chunks(config.seconds) * spec.chunk_latents
     with atomic_folder(config.output) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch's own serialization
-        for name, graph in _graphs(tokenizer, generator):
+        for name, graph in _graphs(tokenizer, generator, {} if config.steps is None else {"steps": config.steps}):
             if isinstance(graph, str):
                 made["refused"][name] = graph
                 continue
@@ -92,10 +95,12 @@ def _load(name: str) -> tuple[AudioTokenizer, LatentGenerator | None]:
     return pipeline.tokenizer, pipeline.generator
 
 
-def _graphs(tokenizer: AudioTokenizer, generator: LatentGenerator | None) -> Iterator[tuple[str, Graph | str]]:
+def _graphs(
+    tokenizer: AudioTokenizer, generator: LatentGenerator | None, decoder_options: dict[str, Any]
+) -> Iterator[tuple[str, Graph | str]]:
     """Yields the name of each part with its graph, or with the reason that there is none."""
     try:
-        yield "decoder", decoder_graph(tokenizer)
+        yield "decoder", tokenizer.decoder_graph(**decoder_options)
     except ValueError as error:
         yield "decoder", str(error)
     if generator is None:

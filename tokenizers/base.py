@@ -9,13 +9,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .pretrained import PretrainedTokenizer
 from .spec import STREAMS, Stream, TokenizerSpec
+
+if TYPE_CHECKING:
+    from ..core.graphs import Graph
 
 __all__ = ["STREAMS", "AudioTokenizer", "Encoded", "Stream", "StreamState", "TokenizerSpec"]
 
@@ -166,6 +169,22 @@ class AudioTokenizer(PretrainedTokenizer):
             ValueError: the decoder is not one pass of a network.
         """
         raise ValueError(f"the decoder of {type(self).__name__} is not exported: it is not one pass of a network")
+
+    def decoder_graph(self, **options: Any) -> Graph:
+        """Returns the decoder as a graph for other runtimes: latents [B, T, D] of whole items to audio [B, C, N].
+
+        Args:
+            options: of the codec.
+
+        Raises:
+            ValueError: the decoder is not one pass of a network.
+            TypeError: an option that the codec does not have.
+        """
+        from .graph import one_pass_graph
+        from .inputs import refuse_options
+
+        refuse_options(options, self.decoder_graph)
+        return one_pass_graph(self)
 
     def decode_encoded(
         self,

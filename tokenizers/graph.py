@@ -1,4 +1,7 @@
-"""The decoder of a codec as a graph. Shape letters: B batch, T latent frames, D latent width, C channels, N samples."""
+"""A decoder that is one pass of a network, as a graph.
+
+Shape letters: B batch, T latent frames, D latent width, C channels, N samples.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class _Decoder(nn.Module):
         return audio
 
 
-def decoder_graph(codec: AudioTokenizer) -> Graph:
+def one_pass_graph(codec: AudioTokenizer) -> Graph:
     """Returns the graph of a codec's decoder: latents [B, T, D] to audio [B, C, N].
 
     Raises:

@@ -29,7 +29,7 @@ from .config import DiffusionTransformerConfig
 from .frame_times import FrameTimes, spread
 from .graph import velocity_graph
 from .packing import packed_frames, packed_tokens
-from .past import FrameCache, Past, View, doubled_view, plain_view
+from .past import EarlierFrames, Past, View, doubled_view, plain_view
 from .sampling import sample_latents
 from .sampling_config import DiffusionSampling
 
@@ -115,7 +115,7 @@ class DiffusionTransformer(LatentGenerator):
         mask: Tensor | None = None,
         drop_mask: Drop | None = None,
         past: Past | None = None,
-        cache: FrameCache | None = None,
+        cache: EarlierFrames | None = None,
         store: bool = False,
     ) -> Tensor:
         """Returns the velocity [B, T, D], averaged over the spans of the times where they have any.
@@ -142,7 +142,7 @@ class DiffusionTransformer(LatentGenerator):
         )
         times = t if isinstance(t, FrameTimes) else FrameTimes.of(t)
         start = 0 if cache is None else cache.position
-        index = torch.arange(start, start + noisy.shape[1], device=noisy.device)  # of frames
+        index = torch.arange(noisy.shape[1], device=noisy.device) + start  # of frames
         if past is not None:
             noisy, index = torch.cat([past.latents, noisy], 1), index.repeat(2)
             times = past.t.then(times, past.latents.shape[1])
@@ -179,7 +179,7 @@ class DiffusionTransformer(LatentGenerator):
         t: Tensor | FrameTimes,
         conditions: Sized,
         past: Past | None,
-        cache: FrameCache | None,
+        cache: EarlierFrames | None,
     ) -> None:
         check_latents(noisy, self.binding)
         if noisy.shape[1] > self.settings.max_frames:
@@ -199,7 +199,7 @@ class DiffusionTransformer(LatentGenerator):
             raise ValueError("this generator gives no average velocity: train it with objective.kind=mean_flow")
 
     def _embed(
-        self, noisy: Tensor, index: Tensor, encoded: EncodedConditions, mask: Tensor | None, cache: FrameCache | None
+        self, noisy: Tensor, index: Tensor, encoded: EncodedConditions, mask: Tensor | None, cache: EarlierFrames | None
     ) -> Tensor:
         """Returns hidden states [B, T, W] of latents [B, T, D] that are the frames `index` [T] of their items."""
         dtype, place = self.to_velocity.weight.dtype, index % len(self.frame_embedding)
@@ -209,12 +209,13 @@ class DiffusionTransformer(LatentGenerator):
             if given < needed or (given > needed and cache is None):
                 raise ValueError(f"conditions of {given} frames for {needed} latent frames")
             x = x + self.from_frames(encoded.frames[:, index].to(dtype))
-        lengths = index.new_full((len(x),), len(index)) if mask is None else mask.sum(1)
+        # `len` would fix the sizes in an exported graph
+        lengths = index.new_full(x.shape[:1], index.shape[0]) if mask is None else mask.sum(1)
         laid = encoded.laid_out(lengths, x.shape[1])
         return x if laid is None else x + self.from_frames(laid.to(dtype))
 
     def _views(
-        self, mask: Tensor | None, past: Past | None, cache: FrameCache | None, store: bool, x: Tensor
+        self, mask: Tensor | None, past: Past | None, cache: EarlierFrames | None, store: bool, x: Tensor
     ) -> list[View]:
         """Returns what the frames x [B, T or 2 T, W] see of each other, one view per layer."""
         if cache is not None:
@@ -250,8 +251,4 @@ class DiffusionTransformer(LatentGenerator):
         return open_rollout(self, conditions, sampling, generator)
 
     def graphs(self) -> list[Graph]:
-        if self.settings.attention == "chunk_causal":
-            raise ValueError(
-                "the step of a chunk-causal transformer is not exported: it keeps a cache between its calls"
-            )
         return [velocity_graph(self)]

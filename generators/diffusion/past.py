@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...layers.attention import ChunkCausal, KeyPadding, Mask
@@ -33,14 +34,32 @@ class Past:
     t: FrameTimes  # of the frames, 0 where they are clean
 
 
+class EarlierKeys(Protocol):
+    """Keys and values of earlier frames in one layer."""
+
+    def followed_by(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns keys and values [B, H, S + T, E], at their end those of T more frames."""
+        ...
+
+
+class StoredKeys(NamedTuple):
+    """A cache to which the keys and values that follow are added."""
+
+    cache: KVCache
+
+    def followed_by(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds keys and values [B, H, T, E]; returns all."""
+        self.cache.append(k, v)
+        return self.cache.keys, self.cache.values
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """The keys and values that frames see in the self-attention of one layer."""
 
     mask: Mask | None = None  # None: all that there is
     bias: Tensor | tuple[Tensor, ...] | None = None  # added to the scores; several: one for each packed item
-    cache: KVCache | None = None  # of earlier frames
-    store: bool = False  # whether the frames' own keys and values are added to the cache
+    earlier: EarlierKeys | None = None
 
     def bias_as(self, dtype: torch.dtype) -> Tensor | tuple[Tensor, ...] | None:
         """Returns the bias in the dtype of the keys."""
@@ -50,12 +69,20 @@ class View:
 
     def keys_and_values(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what is attended to, of the frames' own keys and values [B, H, T, E]."""
-        if self.cache is None:
-            return k, v
-        if not self.store:
-            return self.cache.followed_by(k, v)
-        self.cache.append(k, v)
-        return self.cache.keys, self.cache.values
+        return (k, v) if self.earlier is None else self.earlier.followed_by(k, v)
+
+
+class EarlierFrames(Protocol):
+    """The frames of finished blocks, as the next block sees them."""
+
+    @property
+    def position(self) -> int | Tensor:
+        """Number of the first frame of the next block, perhaps as a tensor [1]."""
+        ...
+
+    def views(self, mask: Tensor | None, store: bool) -> list[View]:
+        """Returns what frames with a mask [B, T] see, one view per layer; `store` adds them to what is kept."""
+        ...
 
 
 class FrameCache:
@@ -92,11 +119,11 @@ class FrameCache:
             layer.drop_before(self.position - self.window)
 
     def views(self, mask: Tensor | None, store: bool) -> list[View]:
-        """Returns what frames with a mask [B, T] see, one view per layer."""
+        """Returns what frames see; see `EarlierFrames`."""
         padding = None
         if mask is not None:
-            padding = KeyPadding(torch.nn.functional.pad(mask, (len(self), 0), value=True))
-        return [View(mask=padding, cache=layer, store=store) for layer in self.layers]
+            padding = KeyPadding(F.pad(mask, (len(self), 0), value=True))
+        return [View(mask=padding, earlier=StoredKeys(layer) if store else layer) for layer in self.layers]
 
 
 def chunk_pattern(config: DiffusionTransformerConfig) -> ChunkCausal | None:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from .lm import TokenLM
 
 BATCH = 2  # of the examples; a size of 1 would be taken for a fixed one
+CACHE_AXES = {
+    "seen": {0: "batch", 1: "frames"},
+    "keys": {1: "batch", 3: "frames"},
+    "values": {1: "batch", 3: "frames"},
+}
 
 
 class EmbedNetwork(nn.Module):
@@ -35,7 +40,7 @@ class EmbedNetwork(nn.Module):
 
 
 class TrunkNetwork(nn.Module):
-    """One position through the layers, with the cache as an input and an output."""
+    """Positions through the layers, with the cache as an input and an output."""
 
     def __init__(self, model: TokenLM, num_slots: int):
         super().__init__()
@@ -45,6 +50,31 @@ class TrunkNetwork(nn.Module):
         turns = rotary_turns(num_slots, model.rotary_dim, head_dim, settings.rotary_base, model.bos)
         self.turns: Tensor
         self.register_buffer("turns", turns, persistent=False)
+
+    def run(
+        self, x: Tensor, slots: Tensor, positions: Tensor, seen: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the hidden states [B, n, W] of positions that see each other, and the cache with them.
+
+        Args:
+            x: [B, n, W] embeddings.
+            slots: [n] int64, where the keys and values are stored.
+            positions: [1 or B, n] int64 in the sequence.
+            seen: [B, S] float32, 1 where a slot before them is seen and 0 elsewhere.
+            keys: [layers, B, H, S, E].
+            values: [layers, B, H, S, E].
+        """
+        cache = SlotCache(
+            tuple(part.clone() for part in keys.unbind(0)), tuple(part.clone() for part in values.unbind(0))
+        )
+        themselves = (torch.arange(seen.shape[1], device=slots.device)[:, None] == slots).any(1)
+        bias = torch.where((seen > 0) | themselves, 0.0, -torch.inf)[:, None, None]
+        hidden = run_trunk(self.weights, cache, x, slots, self.turns[positions], bias)
+        return hidden, torch.stack(cache.keys), torch.stack(cache.values)
+
+
+class StepNetwork(TrunkNetwork):
+    """One position at a time."""
 
     def forward(
         self, embedding: Tensor, slot: Tensor, seen: Tensor, keys: Tensor, values: Tensor
@@ -58,14 +88,8 @@ class TrunkNetwork(nn.Module):
             keys: [layers, B, H, S, E].
             values: [layers, B, H, S, E].
         """
-        cache = SlotCache(
-            tuple(part.clone() for part in keys.unbind(0)), tuple(part.clone() for part in values.unbind(0))
-        )
-        itself = torch.arange(seen.shape[1], device=slot.device) == slot
-        bias = torch.where((seen > 0) | itself, 0.0, -torch.inf)[:, None, None]
-        turns = self.turns.index_select(0, slot).unsqueeze(0)
-        hidden = run_trunk(self.weights, cache, embedding.unsqueeze(1), slot, turns, bias).squeeze(1)
-        return hidden, torch.stack(cache.keys), torch.stack(cache.values)
+        hidden, *cache = self.run(embedding.unsqueeze(1), slot, slot.unsqueeze(0), seen, keys, values)
+        return hidden.squeeze(1), cache[0], cache[1]
 
 
 class DigitNetwork(nn.Module):
@@ -83,35 +107,17 @@ class DigitNetwork(nn.Module):
 
 def step_graphs(model: TokenLM) -> list[Graph]:
     """Returns the graphs `embed`, `step` and `digits`, which together draw a frame."""
-    settings, levels = model.settings, torch.tensor(model.head.levels)
-    start = model.condition_encoder.num_tokens + 2  # vector, tokens, BOS
-    most = start + settings.window_patches
-    shape = (settings.depth, BATCH, settings.heads), settings.width // settings.heads
-
-    def digits_of(random: torch.Generator) -> Tensor:
-        return (torch.rand(BATCH, len(levels), generator=random) * levels).long()
+    most = num_positions(model)
 
     def embed_inputs(frames: int) -> dict[str, Tensor]:
-        return {"digits": digits_of(torch.Generator().manual_seed(frames)), "frame": torch.tensor([frames])}
+        return {"digits": some_digits(model, BATCH, seed=frames), "frame": torch.tensor([frames])}
 
     def step_inputs(slots: int) -> dict[str, Tensor]:
         random = torch.Generator().manual_seed(slots)
-        cache = [torch.randn(*shape[0], slots, shape[1], generator=random) for _ in range(2)]
-        seen = (torch.arange(slots) < slots // 2).float().expand(BATCH, -1).contiguous()
-        return {
-            "embedding": torch.randn(BATCH, settings.width, generator=random),
-            "slot": torch.tensor([slots // 2]),
-            "seen": seen,
-            "keys": cache[0],
-            "values": cache[1],
-        }
-
-    def digit_inputs(frames: int) -> dict[str, Tensor]:
-        random = torch.Generator().manual_seed(frames)
-        return {"hidden": torch.randn(BATCH, settings.width, generator=random), "digits": digits_of(random)}
+        embedding = torch.randn(BATCH, model.settings.width, generator=random)
+        return {"embedding": embedding, "slot": torch.tensor([slots // 2]), **some_cache(model, slots, random)}
 
     batch = {0: "batch"}
-    cache_axes = {1: "batch", 3: "frames"}
     return [
         Graph(
             name="embed",
@@ -122,22 +128,52 @@ def step_graphs(model: TokenLM) -> list[Graph]:
         ),
         Graph(
             name="step",
-            network=TrunkNetwork(model, most),
+            network=StepNetwork(model, most),
             make_inputs=step_inputs,
-            free_axes={
-                "embedding": batch,
-                "seen": {0: "batch", 1: "frames"},
-                "keys": cache_axes,
-                "values": cache_axes,
-            },
+            free_axes={"embedding": batch, **CACHE_AXES},
             outputs=("hidden", "new_keys", "new_values"),
             most_frames=most,
         ),
-        Graph(
-            name="digits",
-            network=DigitNetwork(model),
-            make_inputs=digit_inputs,
-            free_axes={"hidden": batch, "digits": batch},
-            outputs=("logits",),
-        ),
+        digits_graph(model),
     ]
+
+
+def digits_graph(model: TokenLM) -> Graph:
+    """Returns the graph `digits`: the logits of the digits of frames, given their hidden states."""
+
+    def make_inputs(frames: int) -> dict[str, Tensor]:
+        random = torch.Generator().manual_seed(frames)
+        hidden = torch.randn(BATCH, model.settings.width, generator=random)
+        return {"hidden": hidden, "digits": some_digits(model, BATCH, seed=frames)}
+
+    batch = {0: "batch"}
+    return Graph(
+        name="digits",
+        network=DigitNetwork(model),
+        make_inputs=make_inputs,
+        free_axes={"hidden": batch, "digits": batch},
+        outputs=("logits",),
+    )
+
+
+def num_positions(model: TokenLM) -> int:
+    """Returns the most positions of a sequence: vector and tokens of the conditions, BOS and the window."""
+    return model.condition_encoder.num_tokens + 2 + model.settings.window_patches
+
+
+def some_digits(model: TokenLM, *sizes: int, seed: int) -> Tensor:
+    """Returns random digits [*sizes, K] int64."""
+    levels = torch.tensor(model.head.levels)
+    return (torch.rand(*sizes, len(levels), generator=torch.Generator().manual_seed(seed)) * levels).long()
+
+
+def some_cache(model: TokenLM, slots: int, random: torch.Generator) -> dict[str, Tensor]:
+    """Returns random keys and values in all slots of a cache, the first half of which is seen."""
+    settings = model.settings
+    shape = settings.depth, BATCH, settings.heads, slots, settings.width // settings.heads
+    seen = (torch.arange(slots) < slots // 2).float().expand(BATCH, -1).contiguous()
+    return {
+        "seen": seen,
+        "keys": torch.randn(*shape, generator=random),
+        "values": torch.randn(*shape, generator=random),
+    }

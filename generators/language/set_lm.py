@@ -21,7 +21,7 @@ from x_transformers import Encoder
 
 from ...core.graphs import Graph
 from ...layers.rotary import rotary_for_x_transformers
-from ..base import Generated, LatentGenerator, SamplingConfig
+from ..base import Generated, SamplingConfig
 from ..conditioning import EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
@@ -30,6 +30,7 @@ from ..stream import GeneratorStream
 from .digits import check_tokens, tokens_to_digits
 from .lm import TokenLM, TokenLMConfig
 from .set_context import SetPass
+from .set_graph import pass_graphs
 from .set_sampling import SetSampling, sample_sets
 from .set_stream import SetStream
 
@@ -146,7 +147,7 @@ class TokenSetLM(TokenLM):
         return torch.cat([upper, torch.cat([to_earlier, among], 2)], 1)
 
     def graphs(self) -> list[Graph]:
-        return LatentGenerator.graphs(self)  # refuses
+        return pass_graphs(self)
 
     def make_items(  # type: ignore[override]  # options of its own
         self,

@@ -68,15 +68,14 @@ def export_graph(graph: Graph, folder: Path, frames: int) -> dict[str, Any]:
 
 def _program(graph: Graph, inputs: dict[str, Tensor]) -> tuple[Any, bool]:
     """Returns the exported program, and whether its free axes are free."""
-    dims: dict[str, Any] = {}
-    for axes in graph.free_axes.values():
-        for name in axes.values():
-            if name == "frames" and graph.frame_multiple > 1:
-                chunks = torch.export.Dim("chunks", min=2, max=graph.most_frames // graph.frame_multiple)
-                dims.setdefault(name, graph.frame_multiple * chunks)
-            else:
-                most = graph.most_frames if name == "frames" else MOST_ITEMS
-                dims.setdefault(name, torch.export.Dim(name, min=1 if name == "batch" else 2, max=most))
+    dims: dict[str, Any] = {"batch": torch.export.Dim("batch", min=1, max=MOST_ITEMS)}
+    if graph.frame_multiple == 1:
+        dims["frames"] = torch.export.Dim("frames", min=2, max=graph.most_frames)
+    else:
+        dims["units"] = torch.export.Dim("units", min=2, max=graph.most_frames // graph.frame_multiple)
+        dims["frames"] = graph.frame_multiple * dims["units"]
+    for name in {name for axes in graph.free_axes.values() for name in axes.values()} - dims.keys():
+        dims[name] = torch.export.Dim(name, min=2, max=MOST_ITEMS)
     shapes = tuple(
         {axis: dims[name] for axis, name in graph.free_axes.get(value, {}).items()} or None for value in inputs
     )

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from fake_binding import CONDITIONING, LATENT_BINDING, TOKEN_BINDING
+from plain_codec import PlainCodec
 from torch import nn
 
 from latentune import load_tokenizer
@@ -24,7 +25,6 @@ from latentune.pipelines.export import OWN, ExportConfig, export_model
 from latentune.pipelines.generation import graph_files
 from latentune.pipelines.generation.graph_files import GraphError, export_graph
 from latentune.tokenizers.base import AudioTokenizer
-from latentune.tokenizers.graph import decoder_graph
 from latentune.tokenizers.load import tokenizer_class
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "tokenizers"
@@ -74,12 +74,17 @@ def test_the_inputs_of_a_step_are_those_of_the_network() -> None:
 
 
 def test_what_has_no_graph_says_why() -> None:
+    codec = PlainCodec()
     with pytest.raises(ValueError, match="not one pass of a network"):
-        decoder_graph(tiny("codicodec-tiny"))
-    with pytest.raises(ValueError, match="keeps a cache"):
-        transformer(attention="chunk_causal").graphs()
-    with pytest.raises(ValueError, match="keeps a state between its calls"):
-        TokenSetLM(TokenSetLMConfig(binding=TOKEN_BINDING, width=32, depth=1, heads=2)).graphs()
+        codec.decoder_graph()
+    with pytest.raises(TypeError, match="steps"):
+        tiny("melcodec-tiny").decoder_graph(steps=2)
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        tiny("codicodec-tiny").decoder_graph(steps=0)
+    model = transformer()
+    model.condition_encoder.parts["label"].gives_frames = True
+    with pytest.raises(ValueError, match="condition label has a value for each frame"):
+        model.graphs()
 
 
 def language_model(**changes: Any) -> TokenLM:
@@ -139,6 +144,56 @@ def test_the_step_of_a_language_model_is_right_with_caches_of_other_sizes(tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("runtimes")
+def test_the_passes_over_sets_take_other_sizes(tmp_path: Path) -> None:
+    config = TokenSetLMConfig(
+        binding=TOKEN_BINDING, width=32, depth=2, heads=2, digit_width=16, max_frames=24, conditioning=CONDITIONING
+    )
+    for graph in TokenSetLM(config).eval().graphs():
+        facts = export_graph(graph, tmp_path, 6)
+        assert max(facts["largest_error"].values()) < 1e-4, graph.name
+        if graph.name == "step":
+            assert facts["inputs"]["embeddings"]["shape"] == ["batch", "tokens", 32]
+            assert facts["lengths_checked"] == [6, 7, 18]
+            run = graph_files._runtime(tmp_path / "step.onnx")
+            values = graph.make_inputs(12)
+            values |= {name: torch.cat([values[name]] * 2, 1)[:, :5] for name in ("embeddings", "positions")}
+            values["slots"] = torch.arange(5)
+            wanted = graph.network(*values.values())[0].detach()
+            torch.testing.assert_close(run(list(values.values()))[0], wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
+def test_a_block_behind_a_past_of_any_length_is_exported(tmp_path: Path) -> None:
+    [graph] = transformer(attention="chunk_causal", block_chunks=2).graphs()
+    facts = export_graph(graph, tmp_path, 6)
+    assert max(facts["largest_error"].values()) < 1e-4
+    assert facts["inputs"]["keys"]["shape"] == [1, "batch", 2, "frames", 8]
+    assert facts["lengths_checked"] == [6, 7, 18]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
+@pytest.mark.parametrize("steps", [None, 2])
+def test_the_decoder_of_codicodec_is_exported_with_its_noise_as_an_input(tmp_path: Path, steps: int | None) -> None:
+    codec = tiny("codicodec-tiny")
+    codec.save_pretrained(tmp_path / "codec")
+    made = export_model(ExportConfig(model=str(tmp_path / "codec"), output=str(tmp_path / "out"), steps=steps))
+    noise = made["graphs"]["decoder"]["inputs"]["noise"]["shape"]
+    assert noise[:4] == [steps or 5, "batch", "units", 2]
+    assert max(made["graphs"]["decoder"]["largest_error"].values()) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
+def test_the_pipeline_that_speaks_is_exported(tmp_path: Path) -> None:
+    made = export_model(ExportConfig(model="melcodec-speech-say", output=str(tmp_path / "out")))
+    assert made["refused"] == {}
+    assert made["graphs"]["step"]["inputs"]["spread"]["shape"] == ["batch", "symbols", 128]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runtimes")
 def test_the_small_network_of_continuous_autoregression_is_exported(tmp_path: Path) -> None:
     model = ContinuousAR(ContinuousARConfig(binding=LATENT_BINDING, width=16, depth=1, heads=2)).eval()
     nn.init.normal_(model.head.to_velocity.weight)
@@ -164,9 +219,8 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     with pytest.raises(ValueError, match=r"notes\.txt"):
         export_model(ExportConfig(model="melcodec-speech", output=str(tmp_path / "mine")))
-    tiny("codicodec-tiny").save_pretrained(tmp_path / "codec")
-    with pytest.raises(CheckpointError, match=r"no part of .* not one pass"):
-        export_model(ExportConfig(model=str(tmp_path / "codec"), output=str(tmp_path / "out")))
+    with pytest.raises(TypeError, match="steps"):
+        export_model(ExportConfig(model="melcodec-speech", output=str(tmp_path / "out"), steps=2))
     assert not (tmp_path / "out").exists()
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
+from ...core.graphs import Graph
 from ...core.hub import Source
 from ...layers import fsq
 from ...layers.audio import Resampler
@@ -24,6 +25,7 @@ from ..inputs import (
 )
 from .autoregressive import TIME_PROMPT, check_time_prompt, decode_autoregressive
 from .config import CoDiCodecConfig
+from .graph import parallel_graph
 from .network import Denoiser, Encoder, Upsampler
 from .noise import Noise, SeededNoise
 from .parallel import decode_parallel
@@ -330,6 +332,20 @@ class CoDiCodec(AudioTokenizer):
         if max_chunks is not None and max_chunks < 1:
             raise ValueError(f"max_chunks must be at least 1, got {max_chunks}")
         return max_chunks
+
+    def decoder_graph(self, *, steps: int = PARALLEL_STEPS, **options: Any) -> Graph:
+        """Returns parallel decoding as a graph, with its noise as an input; see `AudioTokenizer.decoder_graph`.
+
+        Args:
+            steps: denoising steps.
+            options: none exist; a wrong name is refused.
+
+        Raises:
+            ValueError: fewer than 1 step.
+            TypeError: an option that does not exist.
+        """
+        refuse_options(options, self.decoder_graph)
+        return parallel_graph(self, steps)
 
     # ------------------------------------------------------------------ training
 

@@ -15,7 +15,8 @@ class Graph:
     name: str  # of its files
     network: nn.Module  # called with the inputs in their order
     make_inputs: Callable[[int], dict[str, Tensor]]  # of a length in latent frames, a multiple of `frame_multiple`
-    # input -> axis -> name of a size that may be another in each call; `frames` and `batch` are those of all inputs
+    # input -> axis -> name of a size that may be another in each call; `frames`, `units` (frames / frame_multiple) and
+    # `batch` are those of all inputs
     free_axes: Mapping[str, Mapping[int, str]]
     outputs: tuple[str, ...]  # names of the results
     frame_multiple: int = 1
