@@ -5,7 +5,8 @@
 Both sample at temperature 1 from a vocabulary of 14,641 tokens, for which the Llama has a table and ours four digits of
 11 levels, with the hidden width of the MLP that is ours by default. The Llama has transformers' static cache. All run
 in turn in one run, with one thread, in fp32; seconds are those of the process, so that other programs count less.
-`--patch` adds our model with that many token frames per step, and `--positions` the time of a step there.
+`--patch` adds our model with that many token frames per step, and `--positions` the time of a step there. `--compile`
+compiles both: the Llama by `torch.compile`, ours as `compile: true` does.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from timing import median_seconds
 from torch import nn
 
+from latentune.core.compute import compile_model
 from latentune.generators.base import TokenizerBinding
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.conditions import Conditions
@@ -118,6 +120,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--positions", type=int, nargs="*", default=[32, 1000, 1900])
+    parser.add_argument(
+        "--compile", action="store_true", help="all models, which takes minutes before the first figure"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
@@ -126,6 +131,10 @@ def main() -> None:
     llama, plain, patched = theirs(*sizes), ours(*sizes), ours(*sizes, patch=args.patch)
     for name, model in (("llama", llama), ("ours", plain)):
         logger.info("%s: %.1f M parameters", name, sum(p.numel() for p in model.parameters()) / 1e6)
+    if args.compile:
+        llama.forward = torch.compile(llama.forward, dynamic=False)
+        for model in (plain, patched):
+            compile_model(model)
     found: dict[str, dict[str, float]] = {}
     for batch in args.batches:
         calls: dict[str, Callable[[], None]] = {
