@@ -1,4 +1,4 @@
-"""What was drawn lately is made less likely: control of repetitions.
+"""Control of repetitions: digits and tokens that were drawn lately become less likely.
 
 Shape letters: N items, M token frames that are remembered, K digits of a token frame, L most levels of a digit, C token
 frames of a patch.

@@ -97,7 +97,7 @@ def test_only_the_last_digit_of_a_token_that_occurred_has_a_cost() -> None:
 def test_no_token_comes_again_inside_the_window(patch_frames: int, guidance_scale: float) -> None:
     model, options = made(patch_frames), {"guidance_scale": guidance_scale, "temperature": 0.5}
     assert repeats(draw(model, **options), 1) > 5
-    # each codebook has a last digit of at least two levels, so that one frame can always be told from the next
+    # each codebook has a last digit of at least two levels, so that one frame can always differ from the next
     assert repeats(draw(model, **options, repetition_penalty=NEVER, repetition_window=1), 1) == 0
     digits = draw(model, **options, repetition_penalty=NEVER, repetition_window=1, repetition_of="digit")
     assert repeats(digits, 1) == 0
