@@ -1,6 +1,7 @@
 """Language models over FSQ tokens: token after token, or the set of a chunk in parallel."""
 
-from .lm import TokenLM, TokenLMConfig
+from .config import TokenLMConfig
+from .lm import TokenLM
 from .objective import NextTokenConfig, NextTokenObjective
 from .set_lm import TokenSetLM, TokenSetLMConfig
 

@@ -17,7 +17,6 @@ from ..conditions import Conditions
 from ..parts.guidance import guidance_branches
 from .draw import DigitFilter
 from .repetition import Repetition
-from .step import StepWeights
 from .trunk import rotary_turns, run_trunk
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class Context:
     crops do.
 
     Args:
-        model: the language model, whose weights are copied.
+        model: the language model.
         conditions: of N items.
         options: of the sampler.
         num_patches: of the longest item; None: there is no end.
@@ -54,7 +53,7 @@ class Context:
     _repetition: Repetition | None
 
     def __init__(self, model: TokenLM, conditions: Conditions, options: TokenSampling, num_patches: int | None = None):
-        self.model, self.weights = model, StepWeights.of(model)
+        self.model, self.weights = model, model.packed_weights.of(model)
         settings = model.settings
         self.window = min(settings.window_patches, num_patches or settings.window_patches)
         num_digits = len(model.head.levels)

@@ -168,7 +168,13 @@ def some_digits(model: TokenLM, *sizes: int, seed: int) -> Tensor:
 
 
 def some_cache(model: TokenLM, slots: int, random: torch.Generator) -> dict[str, Tensor]:
-    """Returns random keys and values in all slots of a cache, the first half of which is seen."""
+    """Returns random keys and values in all slots of a cache, the first half of which is seen.
+
+    Args:
+        model: the language model.
+        slots: S.
+        random: source of the numbers.
+    """
     settings = model.settings
     shape = settings.depth, BATCH, settings.heads, slots, settings.width // settings.heads
     seen = (torch.arange(slots) < slots // 2).float().expand(BATCH, -1).contiguous()

@@ -6,9 +6,7 @@ P positions of the conditions before the sequence, n patches of C token frames e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,17 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from x_transformers import Decoder
 
-from ...core.config import option
 from ...core.graphs import Graph
 from ...layers.rotary import rotary_for_x_transformers
-from ..base import Generated, LatentGenerator, SamplingConfig, TokenizerBinding, TrainedOn
-from ..conditioning import ConditionEncoder, ConditioningConfig, EncodedConditions
+from ..base import Generated, LatentGenerator, SamplingConfig
+from ..conditioning import ConditionEncoder, EncodedConditions
 from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
 from ..parts.packing import Packing
 from ..parts.prefix import left_padded
 from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
+from .config import TokenLMConfig
 from .digits import DigitEmbedding, DigitHead, check_tokens, tokens_to_digits
 from .documents import decode_documents, serve_documents
 from .ends import EndHead
@@ -34,60 +32,7 @@ from .graph import step_graphs
 from .sampling import TokenSampling, sample_tokens
 from .step import SamplingStep
 from .stream import TokenStream
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenLMConfig:
-    """Sizes of a token language model."""
-
-    binding: TokenizerBinding = option(help="Codec whose tokens are modelled. Training fills it in.")
-    width: int = option(512, "Width of the network.")
-    depth: int = option(12, "Number of transformer layers.")
-    heads: int = option(8, "Number of attention heads.")
-    mlp_ratio: float = option(2.75, "Hidden width of the gated MLP, in units of the width.")
-    digit_width: int = option(128, "Width of the small network that gives the digits of a token one after the other.")
-    conditioning: ConditioningConfig = option(factory=ConditioningConfig, help="Conditions that can be asked for.")
-    max_frames: int = option(
-        4096, "Length of the context in token frames. Longer items are sampled with a window that moves on."
-    )
-    patch_frames: int = option(
-        1, "Token frames that one step of the network gives. More make sampling faster and the model weaker."
-    )
-    rotary_base: float = option(10_000.0, "Base of the rotary positions.")
-    ends: bool = option(
-        False, "Whether the network also learns where items end, which sampling then decides; such as for speech."
-    )
-    trained_on: TrainedOn = option(factory=TrainedOn, help="Facts about the training data. Training fills them in.")
-
-    def __post_init__(self) -> None:
-        sizes = (self.width, self.depth, self.heads, self.digit_width)
-        if min(sizes) < 1 or self.mlp_ratio <= 0:
-            raise ValueError("width, depth, heads, mlp_ratio and digit_width must be positive")
-        if self.width % self.heads or self.width // self.heads % 4:
-            raise ValueError(f"heads {self.heads} must divide width {self.width} into multiples of 4")
-        if self.patch_frames < 1:
-            raise ValueError(f"patch_frames must be at least 1, got {self.patch_frames}")
-        if self.max_frames < self.unit_frames:
-            raise ValueError(
-                f"max_frames must hold {self.unit_frames} token frames, which are whole chunks of "
-                f"{self.binding.spec.chunk_tokens} and whole patches of {self.patch_frames}, got {self.max_frames}"
-            )
-
-    @property
-    def unit_frames(self) -> int:
-        """The fewest token frames that are whole chunks and whole patches."""
-        return math.lcm(self.binding.spec.chunk_tokens, self.patch_frames)
-
-    @property
-    def window_patches(self) -> int:
-        """Patches of the context, in whole chunks."""
-        return self.max_frames // self.unit_frames * self.unit_frames // self.patch_frames
-
-    @property
-    def window_step(self) -> int:
-        """Patches by which a full window moves on: half of it, in whole chunks."""
-        units = max(1, self.max_frames // self.unit_frames // 2)
-        return units * self.unit_frames // self.patch_frames
+from .weights import PackedWeights
 
 
 class TokenLM(LatentGenerator):
@@ -135,7 +80,7 @@ class TokenLM(LatentGenerator):
         self.head = DigitHead(width, digit_levels, config.digit_width)
         if config.ends:
             self.end_head = EndHead(width)
-        self.step = SamplingStep()
+        self.step, self.packed_weights = SamplingStep(), PackedWeights()
 
     @property
     def can_pack(self) -> bool:

@@ -13,9 +13,9 @@ from ...core.objective import Objective
 from ...tokenizers.spec import TokenizerSpec
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
+from .config import TokenLMConfig
 from .digits import check_tokens, tokens_to_digits
 from .ends import end_nats
-from .lm import TokenLMConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from ..parts.guidance import guidance_branches
 from .context import item_by_item
 from .draw import DigitFilter, draw_digits
 from .objective import frame_nats
-from .step import FixedStep, StepWeights
+from .step import FixedStep
 from .trunk import TrunkWeights, rotary_turns, run_trunk
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ class SetContext:
     """Keys and values of conditions, BOS and the chunks so far, in the order in which they were made.
 
     Args:
-        model: the language model, whose weights are copied.
+        model: the language model.
         conditions: of B items.
         options: of the sampler.
         num_chunks: of the longest item.
     """
 
     def __init__(self, model: TokenSetLM, conditions: Conditions, options: SetSampling, num_chunks: int):
-        self.model, self.weights, settings = model, StepWeights.of(model), model.settings
+        self.model, self.weights, settings = model, model.packed_weights.of(model), model.settings
         branches = guidance_branches(model.condition_encoder, conditions, options)
         count = len(branches.weights)
         start, mask = model.start_embeddings(branches.encoded)

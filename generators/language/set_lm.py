@@ -27,8 +27,9 @@ from ..conditioning.fuse import Drop
 from ..conditions import Conditions, PreparedConditions
 from ..parts.request import SampleRequest
 from ..stream import GeneratorStream
+from .config import TokenLMConfig
 from .digits import check_tokens, tokens_to_digits
-from .lm import TokenLM, TokenLMConfig
+from .lm import TokenLM
 from .set_context import SetPass
 from .set_graph import pass_graphs
 from .set_sampling import SetSampling, sample_sets

@@ -6,40 +6,14 @@ frame, W width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.cache import SlotCache
-from .draw import DigitFilter, HeadWeights, draw_digits, head_weights
+from .draw import DigitFilter, draw_digits
 from .repetition import Repetition
-from .trunk import TrunkWeights, run_trunk, trunk_weights
-
-if TYPE_CHECKING:
-    from .lm import TokenLM
-
-
-class StepWeights(NamedTuple):
-    """All weights of a step."""
-
-    trunk: TrunkWeights
-    head: HeadWeights
-    table: Tensor  # [levels of all digits, W] embeddings
-    first_row: Tensor  # [K] of each digit in the table
-    end: tuple[Tensor, Tensor] | None  # [1, W] and [1], of the logit that a frame is the last; None: not learned
-
-    @classmethod
-    def of(cls, model: TokenLM) -> StepWeights:
-        """Returns those of a language model, valid until it is changed or moved."""
-        embedding, end = model.digit_embedding, model.end_head.to_logit if model.settings.ends else None
-        return cls(
-            trunk_weights(model.decoder),
-            head_weights(model.head),
-            embedding.table.weight.detach(),
-            embedding.first_row,
-            None if end is None else (end.weight.detach(), end.bias.detach()),
-        )
+from .trunk import run_trunk
+from .weights import StepWeights
 
 
 class FixedStep(nn.Module):
