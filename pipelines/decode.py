@@ -18,8 +18,9 @@ from ..tokenizers.load import load_tokenizer
 from .data.audio.record import RecordedFolder
 from .data.audio.write import write_audio
 from .data.shards import LatentDataset
+from .data.shards.dataset_files import refuse_dataset
 from .data.shards.decode import choose_stream, decode_item_pieces
-from .data.shards.read import check_tokenizer, refuse_dataset
+from .data.shards.read import check_tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from ..tokenizers.inputs import check_decode_options
 from .data.audio.read import read_audio
 from .data.audio.record import RecordedFolder
 from .data.audio.write import write_audio
-from .data.shards.read import refuse_dataset
+from .data.shards.dataset_files import refuse_dataset
 from .generation.load import build_pipeline, load_pipeline
 from .generation.options import sampling_options
 from .generation.pipeline import AudioOutput, GenerationPipeline

@@ -22,7 +22,7 @@ from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.cards import SHIPPED_CARDS as SHIPPED_TOKENIZERS
 from ...tokenizers.load import load_tokenizer
 from ..data.checkpoints import STATE_FILE, last_checkpoint, read_progress
-from ..data.shards.read import read_dataset_json
+from ..data.shards.dataset_files import read_dataset_json
 from .cards import PIPELINE_CARDS
 from .pipeline import GenerationPipeline
 from .saved import INSIDE, MANIFEST, PipelineDefaults, read_manifest
@@ -55,7 +55,8 @@ def load_pipeline(
         adapters: folder of each adapter of the generator, or run or checkpoint that trained it -> its weight.
         device: of both networks; by default the CPU.
         torch_dtype: of both networks; by default float32.
-        precision: the same by name, `fp32`, `bf16` or `fp16`, or `auto` (fp32 on the CPU, bf16 on a GPU that has it).
+        precision: the same by name, `fp32`, `bf16` or `fp16` (on a GPU), or `auto` (fp32 on the CPU, bf16 on a GPU that
+            has it).
         device_map: the same as `device`, which may also be {"": device}.
         compile: compile both networks with torch.compile, in their first calls.
         hub_options: where the files are: `revision`, `subfolder`, `cache_dir`, `token`, `local_files_only`,

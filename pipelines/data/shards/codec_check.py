@@ -12,8 +12,9 @@ from ....core.errors import CheckpointError, ConfigError
 from ....tokenizers.base import AudioTokenizer
 from ....tokenizers.cards import SHIPPED_CARDS
 from ....tokenizers.load import load_tokenizer
+from .dataset_files import DATASET_FILE, SILENCE_FILE
 from .encode_items import silence_of
-from .read import DATASET_FILE, SILENCE_FILE, LatentDataset
+from .read import LatentDataset
 from .settings import ShardSettings
 
 logger = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from ....core.leftovers import is_temporary
 from ....core.locks import LOCKS
 from ....tokenizers.base import AudioTokenizer
 from ..audio.item import AudioItem
+from .dataset_files import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, read_dataset_json
 from .earlier import EarlierPlan
 from .embeddings import FOLDER as EMBEDDINGS
 from .embeddings import remove_audio_stores
@@ -24,7 +25,6 @@ from .index import PLAN_FILE
 from .make_plan import make_plan
 from .plan import Failure, Plan
 from .progress import ProgressReport
-from .read import DATASET_FILE, DATASET_FORMAT, DATASET_VERSION, read_dataset_json
 from .settings import ShardSettings
 from .shard import shard_name
 from .source_state import source_digest

@@ -14,7 +14,8 @@ from torch import Tensor
 from ....generators.batch import LatentBatch
 from ....generators.conditions import SECONDS, Conditions
 from ....tokenizers.spec import TokenizerSpec
-from .read import LatentItem, Silence
+from .dataset_files import Silence
+from .read import LatentItem
 
 # condition -> metadata column with its values, where the caller names none
 COLUMNS: Mapping[str, str] = {"text": "text", "label": "label"}

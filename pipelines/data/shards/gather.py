@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ....core.errors import DatasetError
 from ....tokenizers.spec import TokenizerSpec
-from .columns import REBUILD
+from .index_table import REBUILD
 from .read import LatentDataset
 
 

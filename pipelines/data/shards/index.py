@@ -11,9 +11,9 @@ from typing import Any
 
 from ....core.files import file_sha256, write_json, write_text
 from ....core.leftovers import is_abandoned
-from .columns import INDEX_FILE, ShardColumns, index_totals, make_index, write_index
+from .dataset_files import DATASET_FILE, SILENCE_FILE
+from .index_table import INDEX_FILE, ShardColumns, index_totals, make_index, write_index
 from .plan import Failure, Plan
-from .read import DATASET_FILE, SILENCE_FILE
 from .shard import SHARD_FILE, ShardFile
 from .statistics import LatentStatistics
 

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from ....core.errors import MismatchError
 from ....core.random import keyed_generator
-from .read import LatentDataset, LatentItem, Silence
+from .dataset_files import Silence
+from .read import LatentDataset, LatentItem
 from .sampler import ResumableSampler
 
 BLOCK = 256  # draws, in which every dataset has its share to one draw

@@ -17,11 +17,11 @@ from ....core.locks import LOCKS, Holder, Locks
 from ....core.outputs import prepare_output
 from ...engines import Engine, MakeWorker
 from ..audio.concerns import Concerns
+from .dataset_files import read_dataset_json
 from .index import finalise, is_finalised
 from .job import ShardJob
 from .plan import Plan
 from .progress import ProgressReport
-from .read import read_dataset_json
 from .shard import ShardFile
 from .worker import ShardProgress, ShardTask
 

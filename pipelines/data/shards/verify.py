@@ -14,8 +14,10 @@ from ....core.files import file_sha256
 from ..audio.find import find_audio
 from ..audio.places import AudioPath, content_hash
 from ..importers.pre_encoded import LatentSource
-from .columns import INDEX_FILE, REBUILD, ItemColumns, ShardColumns, index_totals, make_index
-from .read import DATASET_FILE, DATASET_VERSION, LatentDataset
+from .columns import ItemColumns
+from .dataset_files import DATASET_FILE, DATASET_VERSION
+from .index_table import INDEX_FILE, REBUILD, ShardColumns, index_totals, make_index
+from .read import LatentDataset
 from .shard import FILE_HASH, REPAIR, ShardFile
 from .statistics import LatentStatistics
 

@@ -23,8 +23,9 @@ from ....tokenizers.load import load_tokenizer
 from ...data.audio.find import find_audio
 from ...data.audio.places import content_hash
 from ...data.audio.record import check_records
+from ...data.shards.dataset_files import DATASET_FILE
 from ...data.shards.decode import choose_stream, decode_item
-from ...data.shards.read import DATASET_FILE, LatentDataset, check_tokenizer
+from ...data.shards.read import LatentDataset, check_tokenizer
 
 DECODE_SEED = 0  # with an item's number it determines the noise of a codec that draws some
 

@@ -11,7 +11,9 @@ import pytest
 from latentune.core.errors import DatasetError
 from latentune.pipelines.data.audio.find import matches
 from latentune.pipelines.data.shards import LatentDataset
-from latentune.pipelines.data.shards.columns import Column, ItemColumns, ShardColumns, make_index, write_index
+from latentune.pipelines.data.shards.column import Column
+from latentune.pipelines.data.shards.columns import ItemColumns
+from latentune.pipelines.data.shards.index_table import ShardColumns, make_index, write_index
 
 ROWS: list[dict[str, Any]] = [
     {"n": 1, "mixed": 1, "list": ["x"], "odd": {"k": 1}, "big": 2**70, "lists": [1], "empty": None, "flag": True},

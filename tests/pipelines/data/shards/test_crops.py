@@ -7,7 +7,8 @@ import torch
 
 from latentune.pipelines.data.shards import collate
 from latentune.pipelines.data.shards.crops import crop, num_item_chunks, pad
-from latentune.pipelines.data.shards.read import LatentItem, Silence
+from latentune.pipelines.data.shards.dataset_files import Silence
+from latentune.pipelines.data.shards.read import LatentItem
 
 SILENCE = Silence(latents=torch.full((4, 3), -7.0), tokens=torch.full((2, 2), 9))
 
