@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import ModelMixin
-from diffusers.configuration_utils import ConfigMixin
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
@@ -22,9 +19,10 @@ from .errors import CheckpointError
 from .files import let_others_read
 from .folders import atomic_folder, refuse_strangers
 from .hub import HUB_OPTIONS, is_hub_id, shortened
-from .model_card import CARD_FILE, UNKNOWN, make_card, push_with_card, written_by_hand
-from .objective import Objective
-from .registry import OWN_PACKAGE, class_path, find_class
+from .model_card import CARD_FILE, written_by_hand
+from .published import PublishedModel
+from .registry import OWN_PACKAGE, class_path
+from .trainable import TrainableModel
 from .weights import describe_keys
 
 WEIGHTS = "diffusion_pytorch_model"  # how the names of weights begin
@@ -42,15 +40,16 @@ DIFFUSERS_OPTIONS = (
     "use_safetensors",
     "variant",
 )
-# of config.json, in addition to the config dataclass: facts about the weights
+# of `save_pretrained`, which go to `push_to_hub`
 PUSH_OPTIONS = ("push_to_hub", "repo_id", "commit_message", "private", "create_pr", "token")
+# of config.json, in addition to the config dataclass: facts about the weights
 KEPT_KEYS = (
     "_licence",
     "_rounded_from",  # fingerprint of weights that were rounded to another dtype -> of those before
 )
 
 
-class ConfiguredModel(ModelMixin, ConfigMixin):
+class ConfiguredModel(TrainableModel, PublishedModel):
     """`ModelMixin` + `ConfigMixin` with a dataclass config.
 
     A subclass sets `config_class` and is built as `Model(config)`. `from_pretrained` (local folder or hub id),
@@ -58,12 +57,6 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
     """
 
     config_class: ClassVar[type]
-    # what the model can be trained with, the default first: name -> `module:Class`, relative to this class's package
-    objectives: ClassVar[Mapping[str, str]] = {}
-    settings: Any  # the config, an instance of `config_class`
-    card_tags: ClassVar[Sequence[str]] = ()  # of the model card
-    card_loader: ClassVar[str] = "load_model"  # function of the package that loads it, for the model card
-    _card: tuple[str, str] | None = None  # fingerprint of the weights that a card lay next to, and its text
     config_name = "config.json"  # type: ignore[assignment]
 
     def __init__(self, config: Any):
@@ -76,19 +69,6 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
             self.__module__ = OWN_PACKAGE
         self.register_to_config(**config_to_dict(config))
 
-    @property
-    def repeated_blocks(self) -> Sequence[nn.Module]:
-        """The blocks that the network consists of for the most part: the units of gradient checkpointing and sharding,
-        and those whose matrices Muon trains. By default there are none.
-        """
-        return ()
-
-    @property
-    def compiled_parts(self) -> Sequence[nn.Module]:
-        """The modules whose calls are compiled where that is asked for. By default it is the whole network."""
-        network: Any = self  # the lazy imports of diffusers hide it from type checkers
-        return [network]
-
     def register_to_config(self, **values: Any) -> None:
         """Adds values to what `config.json` holds."""
         super().register_to_config(**values)  # type: ignore[no-untyped-call]
@@ -97,26 +77,6 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         """Replaces values of the config that the network was not built from, such as facts about training data."""
         self.settings = replace(self.settings, **values)
         self.register_to_config(**{key: config_to_dict(self.settings)[key] for key in values})
-
-    @classmethod
-    def objective_class(cls, kind: str | None = None) -> type[Objective]:
-        """Returns the training objective called `kind`: a name in `objectives`, or `module:Class`.
-
-        Args:
-            kind: by default the first one in `objectives`.
-
-        Raises:
-            ConfigError: an unknown name (with the nearest known one), or a path that leads to no objective.
-            ValueError: no name is given and the class has no objective of its own.
-        """
-        if kind is None:
-            if not cls.objectives:
-                raise ValueError(f"{cls.__name__} has no training objective: name one in model.objective.kind")
-            kind = next(iter(cls.objectives))
-        owner = next(base for base in cls.__mro__ if "objectives" in vars(base))
-        package = owner.__module__.rpartition(".")[0] or None
-        base: type[Objective] = Objective  # type: ignore[type-abstract]
-        return find_class(kind, cls.objectives, base, what=f"training objective of {cls.__name__}", package=package)
 
     @classmethod
     def upgrade(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,12 +166,6 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
             self.register_to_config(_rounded_from={own: before})
         self._card = None if card is None else (own, card)
 
-    def _own_card(self) -> str | None:
-        """Returns the card that was next to the weights when they were loaded; None where they are others now."""
-        if self._card is not None and self._card[0] != self._own_fingerprint():
-            self._card = None
-        return None if self._card is None else self._card[1]
-
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:
         """Returns advice about weights that lack these keys, for the end of an error message; it may be empty."""
@@ -247,63 +201,6 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         if push.pop("push_to_hub", False):
             self.push_to_hub(push.pop("repo_id", folder.name), **push)
 
-    def make_card(self) -> str:
-        """Returns a model card, Markdown with YAML front matter: that next to the weights, or what is known of them."""
-        if (card := self._own_card()) is not None:
-            return card
-        facts = {"class": type(self).__name__, "parameters": f"{sum(p.numel() for p in self.parameters()) / 1e6:.1f} M"}
-        return make_card(
-            type(self).__name__,
-            licence=getattr(self, "licence", UNKNOWN),
-            tags=("audio", *self.card_tags),
-            facts=facts | self.card_facts(),
-            usage=f"import latentune\n\nlatentune.{self.card_loader}(PATH_OR_HUB_ID)",
-            pipeline_tag=None,
-        )
-
-    def card_facts(self) -> dict[str, str]:
-        """Returns further rows of the table in the model card."""
-        return {}
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        commit_message: str | None = None,
-        private: bool | None = None,
-        token: str | None = None,
-        create_pr: bool = False,
-        subfolder: str | None = None,
-        **options: Any,
-    ) -> Any:
-        """Uploads the model with its card; a card that somebody wrote for the repository stays.
-
-        Args:
-            repo_id: the repository, which is created if there is none.
-            commit_message: of the upload.
-            private: whether a repository that is created is private.
-            token: of the user; by default that of `hf auth login`.
-            create_pr: upload as a pull request.
-            subfolder: place inside the repository, which then gets no card.
-            options: of `save_pretrained`, such as `variant`.
-
-        Returns:
-            What the hub says of the upload.
-        """
-        return push_with_card(
-            lambda folder: self._save_with_card(folder, **options),
-            self._upload_folder,
-            repo_id,
-            subfolder=subfolder,
-            private=private,
-            token=token,
-            commit_message=commit_message,
-            create_pr=create_pr,
-        )
-
-    def _save_with_card(self, folder: Path, **options: Any) -> None:
-        self.save_pretrained(folder, **options)
-        (folder / CARD_FILE).write_text(self.make_card(), encoding="utf-8")
-
     @classmethod
     def check_target(cls, path: str | Path) -> None:
         """Raises ValueError if a folder holds anything but a model of this class, which saving would remove."""
@@ -321,26 +218,6 @@ class ConfiguredModel(ModelMixin, ConfigMixin):
         """Returns the contents of `config.json`; a class from outside the package is named as `module:Class`."""
         values = {**json.loads(super().to_json_string()), "_class_name": class_path(type(self))}
         return json.dumps(values, indent=2, sort_keys=True) + "\n"
-
-    def fingerprint(self) -> str:
-        """Returns the hex SHA-256 of config and weights: equal if and only if two models are the same.
-
-        Weights that were rounded to another dtype when they were loaded (`place`) count as those before, also after
-        they are saved and loaded again.
-        """
-        own, rounded_from = self._own_fingerprint(), self.config.get("_rounded_from", {})
-        fingerprint: str = rounded_from.get(own, own)
-        return fingerprint
-
-    def _own_fingerprint(self) -> str:
-        """Returns the fingerprint of the weights as they are, in float32."""
-        digest = hashlib.sha256(json.dumps(config_to_dict(self.settings), sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            value = tensor.detach().cpu()
-            value = value.float() if value.is_floating_point() else value
-            digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
 
 
 @contextmanager
