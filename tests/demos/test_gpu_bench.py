@@ -15,6 +15,7 @@ from bench_scripts import BENCH
 from torch._dynamo.testing import CompileCounter
 
 from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
+from latentune.tokenizers.codicodec.decoding import decode_values
 
 
 @pytest.fixture
@@ -70,7 +71,8 @@ def test_decoding_with_codicodec_waits_for_nothing(
     values = torch.zeros(2, 7, config.num_summaries, len(config.levels), device="meta")
     pieces: list[Any] = []
     with torch.no_grad():
-        decode = lambda: pieces.extend(codec._pieces(values, [7, 4], None, mode=mode, steps=3, max_chunks=3))  # noqa: E731
+        options: dict[str, Any] = {"mode": mode, "steps": 3, "max_chunks": 3}
+        decode = lambda: pieces.extend(decode_values(codec, values, [7, 4], None, **options))  # noqa: E731
         assert script.host_reads(decode, "meta") == 0
     assert len(pieces) == 2 + 7 + 4
 

@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ...core.graphs import Graph
 from ...core.hub import Source
-from ...layers import fsq
 from ...layers.audio import Resampler
 from ...layers.loudness import decoded_level
-from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import (
-    check_latents,
-    check_tokens,
-    finished_pieces,
-    prepare_audio,
-    prepare_item,
-    prepare_streams,
-    refuse_options,
-)
-from .autoregressive import TIME_PROMPT, check_time_prompt, decode_autoregressive
+from ..base import Encoded
+from ..inputs import prepare_audio, prepare_streams, refuse_options
+from .autoregressive import TIME_PROMPT, check_time_prompt
+from .batching import MaxChunks, chunk_bound
 from .config import CoDiCodecConfig
+from .decoding import AUTOREGRESSIVE_STEPS, PARALLEL_STEPS, Mode, decode_values
 from .graph import parallel_graph
 from .network import Denoiser, Encoder, Upsampler
-from .noise import Noise, SeededNoise
-from .parallel import decode_parallel
-from .pieces import Piece, joined
+from .noise import Noise
 from .spectrum import audio_to_spectrogram
 from .stream import StreamDecoder, StreamEncoder
+from .summaries import SummaryTokenizer
 from .training import TrainingPass, training_pass
 
-Mode = Literal["parallel", "autoregressive"]
 
-PARALLEL_STEPS = 5  # default denoising steps; the paper finds the elbow at 3 to 4
-AUTOREGRESSIVE_STEPS = 2
-# Default bound of the chunks that are processed together. On a GPU 32 take about 1 GB for the official size. On a CPU
-# more than a few chunks do not fit its caches: 4 are encoded and decoded up to a third faster than 32.
-MAX_CHUNKS = {"cpu": 4, "cuda": 32}
-
-
-class CoDiCodec(AudioTokenizer):
-    """Both streams of CoDiCodec from one encoder; parallel, autoregressive and live decoding.
-
-    A chunk's summaries are an unordered set for the network, regrouped into `latents_per_chunk` frames.
-    """
+class CoDiCodec(SummaryTokenizer):
+    """Both streams of CoDiCodec from one encoder; parallel, autoregressive and live decoding."""
 
     config_class = CoDiCodecConfig
     objectives: ClassVar[Mapping[str, str]] = {
@@ -75,63 +56,9 @@ class CoDiCodec(AudioTokenizer):
         return read_codec(cls, source, config)
 
     @property
-    def spec(self) -> TokenizerSpec:
-        c = self.settings
-        return TokenizerSpec(
-            name="codicodec",
-            sample_rate=c.sample_rate,
-            channels=c.channels,
-            hop_samples=c.chunk_samples // c.latents_per_chunk,
-            latent_dim=c.num_summaries // c.latents_per_chunk * len(c.levels),
-            levels=(c.levels,),
-            token_hop_samples=c.chunk_samples // c.num_summaries,
-            chunk_latents=c.latents_per_chunk,
-            chunk_tokens=c.num_summaries,
-            overlap_samples=-c.stft_hop_samples if c.edge_padding else c.stft_hop_samples,
-        )
-
-    @property
     def lead_samples(self) -> int:
         """Samples of silence that are put before the audio, which decoding removes again."""
         return self.settings.stft_hop_samples if self.settings.edge_padding else 0
-
-    # ------------------------------------------------------------------ both streams
-
-    def values_to_latents(self, values: Tensor) -> Tensor:
-        """Returns latents [M, latents_per_chunk, D] of values [M, summaries, d] in [-1, 1]."""
-        frames = self.settings.latents_per_chunk
-        return fsq.values_to_latents(values, self.settings.latent_scale).reshape(len(values), frames, -1)
-
-    def latents_to_values(self, latents: Tensor) -> Tensor:
-        """Returns the values of each chunk, [B, K, summaries, d], of latents [B, T, D]."""
-        check_latents(self.spec, latents)
-        values = fsq.latents_to_values(latents.float(), self.settings.latent_scale)
-        return values.reshape(len(latents), -1, self.settings.num_summaries, len(self.settings.levels))
-
-    def tokens_to_values(self, tokens: Tensor) -> Tensor:
-        """Returns the quantised values of each chunk, [B, K, summaries, d], of tokens [B, T', 1]."""
-        check_tokens(self.spec, tokens)
-        digits = fsq.indices_to_digits(tokens[..., 0], self.settings.levels)
-        values = fsq.digits_to_values(digits, self.settings.levels)
-        return values.reshape(len(tokens), -1, self.settings.num_summaries, len(self.settings.levels))
-
-    def values_to_tokens(self, values: Tensor) -> Tensor:
-        """Returns the nearest tokens [...] of values [..., d]."""
-        levels = self.settings.levels
-        return fsq.digits_to_indices(fsq.values_to_digits(values.float(), levels), levels)
-
-    def tokens_to_latents(self, tokens: Tensor) -> Tensor:
-        values = self.tokens_to_values(tokens)
-        return self.values_to_latents(values.flatten(0, 1)).reshape(len(tokens), -1, self.spec.latent_dim)
-
-    def latents_to_tokens(self, latents: Tensor) -> Tensor:
-        return self.values_to_tokens(self.latents_to_values(latents)).flatten(1).unsqueeze(-1)
-
-    def bound(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns z [..., d] bounded in level units, and the level units that are 1."""
-        levels = self.settings.levels
-        bounded = fsq.bound(z.float(), levels, self.settings.fsq_eps)
-        return bounded, fsq.half_widths(levels, bounded)
 
     def encode_chunks(self, spectrogram: Tensor) -> Tensor:
         """Returns bounded, unquantised values [M, summaries, d] in float32 of spectrogram chunks [M, 2C, F, L]."""
@@ -147,7 +74,7 @@ class CoDiCodec(AudioTokenizer):
         sample_rate: int,
         lengths: Tensor | None = None,
         *,
-        max_chunks: int | Literal["auto"] | None = "auto",
+        max_chunks: MaxChunks = "auto",
         resampler: Resampler = "soxr",
         **options: Any,
     ) -> Encoded:
@@ -184,7 +111,7 @@ class CoDiCodec(AudioTokenizer):
         values = torch.cat(
             [
                 self.encode_chunks(audio_to_spectrogram(windows[part[:, 0], :, part[:, 1]], config))
-                for part in owned.split(self._chunk_bound(max_chunks) or len(owned))
+                for part in owned.split(chunk_bound(max_chunks, self.device) or len(owned))
             ]
         )
         latents[item, chunk] = self.values_to_latents(values)
@@ -203,7 +130,7 @@ class CoDiCodec(AudioTokenizer):
         mode: Mode = "parallel",
         steps: int | None = None,
         time_prompt: float | None = None,
-        max_chunks: int | Literal["auto"] | None = "auto",
+        max_chunks: MaxChunks = "auto",
         noise: Noise | None = None,
         **options: Any,
     ) -> Tensor:
@@ -235,7 +162,8 @@ class CoDiCodec(AudioTokenizer):
         refuse_options(options, self.decode)
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
         ends = lengths.tolist()
-        pieces = self._pieces(
+        pieces = decode_values(
+            self,
             values,
             counts,
             generator,
@@ -251,50 +179,10 @@ class CoDiCodec(AudioTokenizer):
             audio[item, :, start : start + own.shape[-1]] = own
         return decoded_level(audio, gain_db)
 
-    def decode_pieces(
-        self,
-        *,
-        latents: Tensor | None = None,
-        tokens: Tensor | None = None,
-        lengths_samples: Tensor | None = None,
-        gain_db: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        **options: Any,
-    ) -> Iterator[Tensor]:
-        """Decodes one item to pieces of audio [C, n], a chunk each; see `AudioTokenizer.decode_pieces` and `decode`."""
-        refuse_options(options, self.decode, f"{type(self).__name__}.decode_pieces")
-        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
-        pieces = self._pieces(values, [values.shape[1]], generator, **options)
-        return finished_pieces((piece[None] for _, _, piece in pieces), num_samples, gain_db)
-
-    def _pieces(
-        self,
-        values: Tensor,
-        counts: Sequence[int],
-        generator: torch.Generator | None,
-        *,
-        mode: Mode = "parallel",
-        steps: int | None = None,
-        time_prompt: float | None = None,
-        max_chunks: int | Literal["auto"] | None = "auto",
-        noise: Noise | None = None,
-    ) -> Iterator[Piece]:
-        """Checks the options of `decode`; returns the audio of values [B, K, summaries, d] in pieces that abut."""
-        if mode not in ("parallel", "autoregressive"):
-            raise ValueError(f"mode must be 'parallel' or 'autoregressive', got {mode!r}")
-        default = PARALLEL_STEPS if mode == "parallel" else AUTOREGRESSIVE_STEPS
-        steps = default if steps is None else steps
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
-        noise = SeededNoise(self.settings, len(values), generator) if noise is None else noise
-        work = self, values, counts, noise, steps, self._chunk_bound(max_chunks)
-        if mode == "autoregressive":
-            made = decode_autoregressive(*work, TIME_PROMPT if time_prompt is None else check_time_prompt(time_prompt))
-        elif time_prompt is None:
-            made = decode_parallel(*work)
-        else:
-            raise ValueError("time_prompt is of the mode autoregressive: parallel decoding has no previous chunk")
-        return joined(made, self.settings.stft_hop_samples, self.lead_samples)
+    def item_pieces(self, values: Tensor, generator: torch.Generator | None, **options: Any) -> Iterator[Tensor]:
+        """Decodes values [1, K, summaries, d], a chunk a piece; see `PieceTokenizer.item_pieces`."""
+        pieces = decode_values(self, values, [values.shape[1]], generator, **options)
+        return (piece[None] for _, _, piece in pieces)
 
     def stream_encoder(self, **options: Any) -> StreamEncoder:
         """Returns a live encoder: push audio [B, C, n] at the codec's rate, get `Encoded` of complete chunks."""
@@ -323,15 +211,6 @@ class CoDiCodec(AudioTokenizer):
         """
         refuse_options(options, self.stream_decoder)
         return StreamDecoder(self, generator, steps, check_time_prompt(time_prompt))
-
-    def _chunk_bound(self, max_chunks: int | str | None) -> int | None:
-        if isinstance(max_chunks, str):
-            if max_chunks != "auto":
-                raise ValueError(f"max_chunks must be a number, None or 'auto', got {max_chunks!r}")
-            return MAX_CHUNKS.get(self.device.type, MAX_CHUNKS["cuda"])
-        if max_chunks is not None and max_chunks < 1:
-            raise ValueError(f"max_chunks must be at least 1, got {max_chunks}")
-        return max_chunks
 
     def decoder_graph(self, *, steps: int = PARALLEL_STEPS, **options: Any) -> Graph:
         """Returns parallel decoding as a graph, with its noise as an input; see `AudioTokenizer.decoder_graph`.

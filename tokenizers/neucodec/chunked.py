@@ -8,12 +8,14 @@ samples of an item, K hops of it when padded, T frames, D latent width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
+from ...layers.audio import Resampler
+from ..inputs import prepare_audio
 from ..parts.chunking import Chunk, ChunkStream, plan_chunks
 from .framing import pad_to_hops, padded_hops
 
@@ -69,6 +71,31 @@ class Chunking:
         if self.num_frames is None:
             raise ValueError("a live signal is processed in chunks: set chunk_s in seconds, not to None")
         return ChunkStream(self.num_frames, self.overlap_frames)
+
+
+def heard_items(
+    codec: NeuCodec, audio: Tensor, sample_rate: int, lengths: Tensor | None, resampler: Resampler
+) -> tuple[list[Tensor], Tensor]:
+    """Converts audio to what the encoders hear.
+
+    Args:
+        codec: the codec.
+        audio: [B, C, N].
+        sample_rate: of the audio, in Hz.
+        lengths: [B] valid samples of each item; None: all.
+        resampler: see `layers.audio.to_rate`.
+
+    Returns:
+        Each item [N] at the encoders' rate, and lengths [B] at the decoder's.
+
+    Raises:
+        ValueError: as of `prepare_audio`.
+    """
+    heard_spec = replace(codec.spec, sample_rate=codec.encoder_rate)
+    heard, heard_lengths = prepare_audio(heard_spec, audio, sample_rate, lengths, codec.device, resampler)
+    given = [audio.shape[-1]] * len(audio) if lengths is None else lengths.tolist()
+    items = [item[0, :length] for item, length in zip(heard, heard_lengths.tolist(), strict=True)]
+    return items, torch.tensor([codec.spec.resampled_length(length, sample_rate) for length in given])
 
 
 def encode_items(codec: NeuCodec, items: Sequence[Tensor], chunking: Chunking) -> list[Tensor]:

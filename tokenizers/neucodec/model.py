@@ -6,35 +6,33 @@ of the fused ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ...core.hub import Source
 from ...layers import fsq
 from ...layers.audio import Resampler
 from ...layers.loudness import decoded_level
-from ..base import AudioTokenizer, Encoded, TokenizerSpec
-from ..inputs import finished, prepare_audio, prepare_streams, refuse_options
+from ..base import Encoded, TokenizerSpec
+from ..inputs import finished, prepare_streams, refuse_options
 from ..parts.frames import FrameTokenizer
 from ..parts.init import keep_variance_
 from .adapter import Adapter
-from .chunked import CHUNK_S, OVERLAP_S, Chunking, decode_items, decode_pieces, encode_items
+from .chunked import CHUNK_S, OVERLAP_S, Chunking, decode_items, decode_pieces, encode_items, heard_items
 from .config import CodecConfig, NeuCodecConfig
 from .decoder import Decoder
 from .framing import official_frames
 from .fusion import FusedEncoders
 from .quantiser import Quantiser
+from .released import ReleasedWeights
 from .residual import ResidualQuantiser
 from .stream import StreamDecoder, StreamEncoder
 from .training import TrainingPass, hear, training_pass
 
 
-class NeuCodec(FrameTokenizer, FusedEncoders):
+class NeuCodec(ReleasedWeights, FrameTokenizer, FusedEncoders):
     """Both streams of NeuCodec: 16 kHz in, 24 kHz out, 50 tokens per second of one codebook.
 
     The spec counts at the decoder's rate: `sample_rate` is 24 kHz, a hop 480 samples. Audio of any rate is resampled
@@ -50,7 +48,6 @@ class NeuCodec(FrameTokenizer, FusedEncoders):
     config_class: ClassVar[type] = NeuCodecConfig
     objectives: ClassVar[Mapping[str, str]] = {"neucodec": ".objective:NeuCodecObjective"}
     semantic_lag: ClassVar[int] = 1  # frames that the semantic encoder has fewer than the acoustic one
-    semantic_hub_id: ClassVar[str] = "facebook/w2v-bert-2.0"  # of its weights, which official files do not contain
     settings: CodecConfig
 
     def __init__(self, config: CodecConfig):
@@ -68,50 +65,6 @@ class NeuCodec(FrameTokenizer, FusedEncoders):
         if config.predict_semantic:
             self.semantic_out = nn.Linear(config.fused_width, width)
             self.semantic_decoder = Adapter(width, config.adapter_width, semantic_features)
-
-    @classmethod
-    def from_official(cls, path: str | Path, semantic: str | Path | None = None, **options: Any) -> Self:
-        """Loads official weights; see `AudioTokenizer.from_official`, and `read_official` for `semantic`."""
-        return super().from_official(path, semantic=semantic, **options)
-
-    @classmethod
-    def read_official(
-        cls, source: Source, semantic: str | Path | None = None, config: CodecConfig | None = None
-    ) -> Self:
-        """Reads a `pytorch_model.bin`, or the weights of transformers' `NeuCodecModel` with their config.
-
-        Args:
-            source: where they are.
-            semantic: folder or hub id of the semantic encoder, whose weights `pytorch_model.bin` does not contain;
-                None: the folder `semantic` next to it if that exists, else `semantic_hub_id`. The options of the hub,
-                such as `cache_dir` and `token`, count for it as well, but for `revision` and `subfolder`.
-            config: for a `pytorch_model.bin` of another size than the released one.
-
-        Returns:
-            The tokenizer in float32 on the CPU.
-
-        Raises:
-            CheckpointError: as there; or no semantic encoder (the message says which).
-        """
-        from .official import read_codec
-
-        return read_codec(cls, source, semantic, config)
-
-    @classmethod
-    def official_version(cls, source: Source) -> type[AudioTokenizer]:
-        from .official import official_version
-
-        return official_version(source)
-
-    @classmethod
-    def missing_hint(cls, missing: Sequence[str]) -> str:
-        if not any(key.startswith("semantic_encoder.") for key in missing):
-            return ""
-        return (
-            f". The semantic encoder ({cls.semantic_hub_id} in the released codec) is part of what save_pretrained "
-            "writes: copy that folder whole, or make one of the official weights (hf download "
-            f"{cls.semantic_hub_id} --local-dir FOLDER, then latentune convert SOURCE OUTPUT semantic=FOLDER)"
-        )
 
     @property
     def spec(self) -> TokenizerSpec:
@@ -180,7 +133,7 @@ class NeuCodec(FrameTokenizer, FusedEncoders):
         """
         refuse_options(options, self.encode)
         chunking = self._chunking(chunk_s, overlap_s)
-        items, lengths = self._prepare(audio, sample_rate, lengths, resampler)
+        items, lengths = heard_items(self, audio, sample_rate, lengths, resampler)
         if official_length:
             hop = self.encoder_hop_samples
             frames = [official_frames(len(item), hop, semantic_lag=self.semantic_lag) for item in items]
@@ -193,16 +146,6 @@ class NeuCodec(FrameTokenizer, FusedEncoders):
             [fsq.values_to_latents(item, self.settings.latent_scale) for item in values], batch_first=True
         )
         return Encoded(latents=latents, tokens=self.latents_to_tokens(latents), lengths_samples=lengths)
-
-    def _prepare(
-        self, audio: Tensor, sample_rate: int, lengths: Tensor | None, resampler: Resampler
-    ) -> tuple[list[Tensor], Tensor]:
-        """Returns each item [N] at the encoders' rate, and lengths [B] at the decoder's."""
-        heard_spec = replace(self.spec, sample_rate=self.encoder_rate)
-        heard, heard_lengths = prepare_audio(heard_spec, audio, sample_rate, lengths, self.device, resampler)
-        given = [audio.shape[-1]] * len(audio) if lengths is None else lengths.tolist()
-        items = [item[0, :length] for item, length in zip(heard, heard_lengths.tolist(), strict=True)]
-        return items, torch.tensor([self.spec.resampled_length(length, sample_rate) for length in given])
 
     # ------------------------------------------------------------------ audio out
 

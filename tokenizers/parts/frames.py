@@ -6,15 +6,15 @@ Shape letters: B batch, T frames, D latent width, Q codebooks, C audio channels.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ...layers import fsq
-from ..base import AudioTokenizer
-from ..inputs import check_latents, check_tokens, finished_pieces, prepare_item, refuse_options
+from ..inputs import check_latents, check_tokens
+from .pieces import PieceTokenizer
 
 
 class Codebooks(Protocol):
@@ -31,7 +31,7 @@ class Codebooks(Protocol):
         """Returns the nearest tokens [B, T, Q] of values [B, T, D]."""
 
 
-class FrameTokenizer(AudioTokenizer):
+class FrameTokenizer(PieceTokenizer):
     """A codec whose latent is atanh(value) / `latent_scale` of its config, and whose tokens are those of `codebooks`.
 
     Its decoder draws no noise, and gives pieces of an item that do not depend on how many are asked for.
@@ -58,20 +58,9 @@ class FrameTokenizer(AudioTokenizer):
     def latents_to_tokens(self, latents: Tensor) -> Tensor:
         return self.codebooks.values_to_tokens(self.latents_to_values(latents))
 
-    def decode_pieces(
-        self,
-        *,
-        latents: Tensor | None = None,
-        tokens: Tensor | None = None,
-        lengths_samples: Tensor | None = None,
-        gain_db: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        **options: Any,
-    ) -> Iterator[Tensor]:
-        """Decodes one item to pieces of audio [C, n]; see `AudioTokenizer.decode_pieces`, and `decode` for options."""
-        refuse_options(options, self.decode, f"{type(self).__name__}.decode_pieces")
-        values, num_samples = prepare_item(self, latents, tokens, lengths_samples, gain_db)
-        return finished_pieces(self.value_pieces(values, **options), num_samples, gain_db)
+    def item_pieces(self, values: Tensor, generator: torch.Generator | None, **options: Any) -> Iterable[Tensor]:
+        """Decodes values [1, T, D] in pieces; nothing is drawn from `generator`. See `PieceTokenizer.item_pieces`."""
+        return self.value_pieces(values, **options)
 
     @abstractmethod
     def value_pieces(self, values: Tensor, *_: Any, **options: Any) -> Iterable[Tensor]:

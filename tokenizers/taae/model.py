@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
@@ -10,26 +9,23 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from ...core.config import config_to_dict
 from ...core.hub import Source
 from ...layers import fsq
 from ...layers.audio import Resampler
 from ...layers.loudness import apply_gain, decoded_level
-from ..base import Encoded, TokenizerSpec
-from ..inputs import check_latents, finished, prepare_audio, prepare_streams, refuse_options
-from ..parts.frames import FrameTokenizer
-from .bottleneck import Bottleneck, BottleneckConfig
+from ..base import Encoded
+from ..inputs import finished, prepare_audio, prepare_streams, refuse_options
+from .bottleneck import Bottleneck
 from .bounded import MAX_FRAMES, OVERLAP_FRAMES, Bounds, Side
 from .config import TAAEConfig
 from .level import gains_db
 from .network import Decoder, Encoder
 from .patching import audio_to_patches, patches_to_audio
 from .stream import StreamDecoder, StreamEncoder
+from .tokens import BottleneckTokenizer
 
-Z_LIMIT = math.atanh(fsq.ATANH_LIMIT)  # encoder output is clamped to this: beyond it tanh is 1 for every quantiser
 
-
-class TAAE(FrameTokenizer):
+class TAAE(BottleneckTokenizer):
     """Both streams of TAAE from one encoder. The decoder is deterministic and draws no noise.
 
     One network serves several kinds of tokens (`use_preset`); its latents are the same for all of them. A causal model
@@ -58,47 +54,6 @@ class TAAE(FrameTokenizer):
 
         return read_codec(cls, source, ema)
 
-    @property
-    def spec(self) -> TokenizerSpec:
-        c = self.settings
-        return TokenizerSpec(
-            name="taae",
-            sample_rate=c.sample_rate,
-            channels=c.channels,
-            hop_samples=c.hop_samples,
-            latent_dim=c.latent_dim,
-            levels=self.bottleneck.levels,
-            token_hop_samples=c.hop_samples,
-        )
-
-    @property
-    def codebooks(self) -> Bottleneck:
-        return self.bottleneck
-
-    # ------------------------------------------------------------------ which tokens, which variant
-
-    def use_preset(self, name: str) -> Self:
-        """Makes tokens as preset `name` does, such as `2x15625_700bps` or `native`; returns self.
-
-        Weights and latents stay as they are; config, spec and fingerprint change.
-
-        Raises:
-            ValueError: the levels that the network was trained with do not allow it; the message lists those that they
-                allow.
-        """
-        return self.use_bottleneck(self.bottleneck.with_preset(name).config)
-
-    def use_bottleneck(self, config: BottleneckConfig) -> Self:
-        """Makes tokens as `config` specifies: other levels, stages or partition, changed after training; returns self.
-
-        Raises:
-            ValueError: it is made for another number of dimensions.
-        """
-        self.bottleneck = Bottleneck(config, self.settings.latent_dim)
-        self.settings = replace(self.settings, bottleneck=config)
-        self.register_to_config(**config_to_dict(self.settings))
-        return self
-
     def to_causal(self) -> TAAE:
         """Returns a causal model with copies of these weights, to be fine-tuned (appendix A.4).
 
@@ -115,16 +70,6 @@ class TAAE(FrameTokenizer):
         causal.licence = self.licence
         ready: TAAE = causal.train(self.training)
         return ready
-
-    # ------------------------------------------------------------------ both streams
-
-    def z_to_latents(self, z: Tensor) -> Tensor:
-        """Returns latents of encoder output z [B, T, D]: atanh(tanh(z)) / scale, z itself up to clamp and scale."""
-        return z.float().clamp(-Z_LIMIT, Z_LIMIT) / self.settings.latent_scale
-
-    def latents_to_tokens(self, latents: Tensor) -> Tensor:
-        check_latents(self.spec, latents)
-        return self.bottleneck.z_to_tokens(latents.float() * self.settings.latent_scale)
 
     # ------------------------------------------------------------------ audio in, audio out
 
