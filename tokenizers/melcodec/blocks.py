@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..parts.init import keep_variance_
-from .stages import Stage
+from .stages import StatelessStage
 
 
-class ConvNeXtBlock(Stage):
+class ConvNeXtBlock(StatelessStage):
     """Frames [B, T, W] plus depthwise convolution, LayerNorm and a two-layer network, each frame by itself."""
 
     def __init__(self, width: int, kernel_frames: int, expansion: int, *, causal: bool, branch_gain: float):
@@ -40,7 +40,7 @@ class ConvNeXtBlock(Stage):
         return convolved[:, :, 0].mT
 
 
-class FrameLinear(Stage):
+class FrameLinear(StatelessStage):
     """A linear layer on each frame, after an optional LayerNorm."""
 
     def __init__(self, in_width: int, out_width: int, *, norm: bool = False, gain: float = 1.0):

@@ -15,7 +15,7 @@ from ...layers.stft import hann_window, mean_log_magnitudes
 from .blocks import ConvNeXtBlock, FrameLinear
 from .config import MelCodecConfig
 from .excitation import ExcitationState, harmonic_excitation
-from .stages import Stage
+from .stages import Stage, StatelessStage
 
 HARMONIC_LOG = -1.5  # log magnitude of the harmonic part at the start, compared with the free part's
 HEAD_GAIN = 0.3  # of the last layer at the start
@@ -75,7 +75,7 @@ class Synthesis(Stage):
         return torch.polar(log_magnitude.clamp_max(math.log(self.window_samples)).exp(), phase)
 
 
-class OverlapAdd(Stage):
+class OverlapAdd(StatelessStage):
     """Pieces [B, T, window + 1] of `Spectra` to audio [B, T, hop]: added, and divided by the windows' energy.
 
     The middle of a piece lies in the middle of its hop.

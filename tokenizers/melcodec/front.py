@@ -14,14 +14,14 @@ from torch import Tensor
 from ...layers.mel import mel_filters_on
 from ...layers.stft import stft
 from .config import NUM_LAGS, MelCodecConfig, SpectrumConfig
-from .stages import Stage
+from .stages import StatelessStage
 
 COMPRESSION = 0.7  # exponent of the magnitudes that are correlated
 CORRELATION_GAIN = 5.0  # brings correlations to about the deviation of log mel magnitudes
 MEL_FLOOR = 1e-5  # mel magnitudes below it count as it
 
 
-class Front(Stage):
+class Front(StatelessStage):
     """Audio [B, N] of whole hops to normalized log mel spectra [B, N / hop, F], in float32.
 
     Spectra are spread evenly over a frame, each centred on its share of it, or ending with it if the codec is causal.

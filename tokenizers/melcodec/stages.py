@@ -8,6 +8,7 @@ Shape letters: B batch, S steps.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,28 +17,40 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Stage(nn.Module):
+class Stage(nn.Module, ABC):
     """A layer from steps [B, S, ...] to frames [B, S / frame_steps, ...]."""
 
     def __init__(self, left: int = 0, right: int = 0, frame_steps: int = 1):
         super().__init__()
         self.left, self.right, self.frame_steps = left, right, frame_steps
 
-    def valid(self, segment: Tensor) -> Tensor:
-        """Steps [B, left + n * frame_steps + right, ...] to the n frames in the middle."""
-        raise NotImplementedError
-
     def begin(self) -> Any:
         """The state of a stage at a signal's start, beyond the frames around it; None: there is no state."""
         return None
 
+    @abstractmethod
     def resume(self, segment: Tensor, state: Any) -> Tensor:
-        """As `valid`, for a stage that remembers: `state` is what `begin` gave, and is moved on."""
-        return self.valid(segment)
+        """Steps [B, left + n * frame_steps + right, ...] to the n frames in the middle.
+
+        Args:
+            segment: the steps.
+            state: what `begin` gave, which is moved on.
+        """
 
     def forward(self, steps: Tensor) -> Tensor:
         """A whole signal."""
         return self.resume(pad_steps(steps, self.left, self.right), self.begin())
+
+
+class StatelessStage(Stage):
+    """A stage that remembers nothing but the steps around a frame."""
+
+    @abstractmethod
+    def valid(self, segment: Tensor) -> Tensor:
+        """Steps [B, left + n * frame_steps + right, ...] to the n frames in the middle."""
+
+    def resume(self, segment: Tensor, state: None) -> Tensor:
+        return self.valid(segment)
 
 
 def pad_steps(steps: Tensor, left: int, right: int) -> Tensor:

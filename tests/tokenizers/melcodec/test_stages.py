@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentune.tokenizers.melcodec.stages import ChainStream, Stage, StageStream, run_stages
+from latentune.tokenizers.melcodec.stages import ChainStream, Stage, StageStream, StatelessStage, run_stages
 
 
-class Window(Stage):
+class Window(StatelessStage):
     """Sums of `left + frame_steps + right` steps with weights of their own."""
 
     def __init__(self, left: int, right: int, frame_steps: int = 1):
