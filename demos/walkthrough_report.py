@@ -50,7 +50,7 @@ def write_report(config: DemoConfig, result: DemoResult, folder: Path) -> None:
             _add_curves(report, result)
         for one in exhibits:
             cells = [_cell(clip, folder) for clip in one.clips]
-            report.add_audio_row(one.caption, cells, text=one.text, codec="flac")
+            report.add_audio_row(one.caption, cells, text=one.text, format="flac")
     _add_figures(report, config, result)
     report.write(result.report)
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from ....core.extras import import_extra
 from ....core.files import write_text
-from .audio import MIME, AudioCell, AudioRow, Codec, encode_audio
+from ...data.audio.encoded import FORMATS, AudioFormat, audio_bytes
+from .audio import AudioCell, AudioRow
 from .grid import Grid, number_text
 from .plots import curve_svg, intervals_svg
 from .spectrograms import shared_spectrograms
@@ -103,20 +104,22 @@ class Report:
         """Adds a picture that was drawn before."""
         self._add_picture(caption, "image/png", png)
 
-    def add_audio_row(self, caption: str, cells: Sequence[AudioCell], text: str = "", codec: Codec = "ogg") -> None:
+    def add_audio_row(
+        self, caption: str, cells: Sequence[AudioCell], text: str = "", format: AudioFormat = "opus"
+    ) -> None:
         """Adds players next to each other, with spectrograms that share their axes.
 
         Args:
             caption: above the row.
             cells: the players.
             text: a line below the caption.
-            codec: `flac` (16 bit, lossless) or `ogg` (Opus, about a tenth of the size).
+            format: of the audio, such as `flac` (lossless) or `opus` (about a tenth of the size).
 
         Raises:
             ValueError: audio of another shape, or empty.
         """
         pictures = shared_spectrograms(cells)
-        players = [_player(caption, *both, codec) for both in zip(cells, pictures, strict=True)]
+        players = [_player(caption, *both, format) for both in zip(cells, pictures, strict=True)]
         self._blocks.append({"kind": "row", "caption": caption, "text": text, "cells": players})
 
     def render(self) -> str:
@@ -196,12 +199,12 @@ def results_page(
     return report
 
 
-def _player(row: str, cell: AudioCell, picture: bytes, codec: Codec) -> dict[str, str]:
+def _player(row: str, cell: AudioCell, picture: bytes, format: AudioFormat) -> dict[str, str]:
     return {
         "caption": cell.label,
         "name": f"{row}: {cell.label}" if row and cell.label else row or cell.label,
-        "mime": MIME[codec],
-        "audio": _base64(encode_audio(cell.audio, cell.sample_rate, codec)),
+        "mime": FORMATS[format].mime,
+        "audio": _base64(audio_bytes(cell.audio, cell.sample_rate, format)),
         "picture": _base64(picture),
     }
 
