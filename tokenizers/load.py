@@ -52,9 +52,9 @@ def load_tokenizer(
         name_or_path: a shipped name (`codicodec-mini`), an official name (`codicodec`) or its hub id, a folder, a file
             of official weights, or the hub id of such a folder.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one; None: the CPU.
-        precision: `fp32`, `bf16`, `fp16`, or `auto` (fp32 on the CPU, bf16 on a GPU that supports it); None: fp32.
-            Half precision is faster and changes the result: of the tokens of the shipped codecs, 72 to 99 % stay the
-            same in bf16 and 95 to 99 % in fp16.
+        precision: `fp32`, `bf16`, `fp16` (on a GPU), or `auto` (fp32 on the CPU, bf16 on a GPU that supports it); None:
+            fp32. Half precision is faster and changes the result: of the tokens of the shipped codecs, 72 to 99 % stay
+            the same in bf16 and 95 to 99 % in fp16.
         class_name: of the codec, where official weights do not say it.
         options: of `from_pretrained`: `torch_dtype`, `device_map`, those of the hub (`revision`, `subfolder`,
             `cache_dir`, `token`, `local_files_only`, `force_download`), and those of official weights, such as

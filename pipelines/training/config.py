@@ -145,8 +145,8 @@ class TrainConfig:
     ema_decay: float = option(0.999, "Decay of the averaged weights; it is lower in the first steps.")
     precision: Precision = option(
         "auto",
-        "Number format of the forward pass: fp32, bf16, fp16, or auto, which is fp32 on a CPU and bf16 on a GPU that "
-        "has it. Weights and optimizer stay fp32.",
+        "Number format of the forward pass: fp32, bf16, fp16 (on a GPU), or auto, which is fp32 on a CPU and bf16 on a "
+        "GPU that has it. Weights and optimizer stay fp32.",
     )
     compile: bool = option(False, "Compile the model with torch.compile.")
     shard: bool = option(

@@ -67,15 +67,14 @@ def make_accelerator(config: TrainConfig) -> Any:
     from accelerate.state import AcceleratorState
 
     device = pick_device(config.device)
-    if config.precision == "fp16" and device.type != "cuda":
-        raise ValueError("precision fp16 needs a CUDA device: use bf16 or fp32")
+    dtype = pick_dtype(config.precision, device)
     if device.type == "cuda" and config.precision != "fp32":
         torch.set_float32_matmul_precision("high")
     # the state outlives a run and would refuse a second run with another precision in the same process
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     cpu = {"cpu": True} if config.device == "cpu" else {}
     group = InitProcessGroupKwargs(timeout=timedelta(minutes=config.process_timeout_min))
-    return Accelerator(mixed_precision=MIXED[pick_dtype(config.precision, device)], kwargs_handlers=[group], **cpu)
+    return Accelerator(mixed_precision=MIXED[dtype], kwargs_handlers=[group], **cpu)
 
 
 @contextmanager

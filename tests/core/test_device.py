@@ -13,11 +13,14 @@ def test_auto_is_fp32_on_the_cpu_and_half_precision_on_a_gpu_that_has_it(monkeyp
         assert pick_dtype("auto", torch.device("cuda:0")) == dtype
 
 
-def test_a_named_precision_holds_everywhere() -> None:
+def test_a_named_precision_holds_everywhere_but_fp16_on_a_cpu() -> None:
     for device in ("cpu", "cuda"):
         assert pick_dtype("fp32", device) == torch.float32
         assert pick_dtype("bf16", device) == torch.bfloat16
-        assert pick_dtype("fp16", device) == torch.float16
+    assert pick_dtype("fp16", "cuda") == torch.float16
+    for cpu in ("cpu", torch.device("cpu")):
+        with pytest.raises(ValueError, match=r"fp16 needs a GPU.*use bf16 or fp32"):
+            pick_dtype("fp16", cpu)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -193,7 +193,7 @@ def test_an_empty_choice_of_items_is_an_error(dataset: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("precision=fp16", "fp16 needs a CUDA device"),
+        ("precision=fp16", "fp16 needs a GPU"),
         ("device=cuda", "there is no CUDA device available"),
     ],
 )

@@ -73,8 +73,9 @@ class EvaluateConfig(EngineConfig):
     )
     precision: Precision = option(
         "fp32",
-        "Number format in which embedders compute: fp32, bf16, fp16, or auto, which is bf16 on a GPU that has it. Half "
-        "precision is faster and changes figures a little, so that figures of different formats are not compared.",
+        "Number format in which embedders compute: fp32, bf16, fp16 (on a GPU), or auto, which is bf16 on a GPU that "
+        "has it. Half precision is faster and changes figures a little, so that figures of different formats are not "
+        "compared.",
     )
     batch_size: int = option(16, "Number of windows per batch. It changes results by float32 rounding only.")
     num_threads: int = option(2, "Number of threads that decode audio in the background.")

@@ -21,8 +21,8 @@ class ComputeConfig:
     device: str = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1 and so on.")
     precision: Precision = option(
         "auto",
-        "Number format of the networks: fp32, bf16, fp16, or auto, which is fp32 on a CPU and bf16 on a GPU that has "
-        "it. Half precision is faster and changes the result a little.",
+        "Number format of the networks: fp32, bf16, fp16 (on a GPU), or auto, which is fp32 on a CPU and bf16 on a GPU "
+        "that has it. Half precision is faster and changes the result a little.",
     )
     compile: bool = option(
         False, "Compile the networks with torch.compile. It takes minutes and pays off in long jobs."

@@ -39,16 +39,22 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(precision: Precision, device: torch.device | str) -> torch.dtype:
     """Returns the dtype in which a network computes on `device`.
 
-    `auto` is fp32 on the CPU, so that tokens do not depend on the machine, and on a GPU bf16 if it supports that.
+    `auto` is fp32 on the CPU, so that tokens do not depend on the machine, and on a GPU bf16 if it supports that. A CPU
+    gains nothing from fp16, and oneDNN's convolutions in it do not return on some processors.
 
     Raises:
-        ValueError: the precision is unknown.
+        ValueError: the precision is unknown, or it is fp16 on a CPU.
     """
     if precision == "auto":
         half = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if half else torch.float32
     if precision not in DTYPES:
         raise ValueError(f"unknown precision {precision!r}: {nearest_hint(precision, ['auto', *DTYPES])}")
+    if precision == "fp16" and torch.device(device).type == "cpu":
+        raise ValueError(
+            "precision fp16 needs a GPU: on a CPU it is no faster than fp32, and some processors hang in it; "
+            "use bf16 or fp32"
+        )
     return DTYPES[precision]
 
 

@@ -271,6 +271,8 @@ def test_options_that_the_codec_does_not_have_are_refused_before_the_work(encode
     options = {"tokenizer_options": {"semantik": "x"}, "tokenizer": "melcodec-music"}
     with pytest.raises(TypeError, match="has no option semantik"):
         encode_dataset(EncodeConfig(source=str(tmp_path), output=str(tmp_path / "out"), **options))
+    with pytest.raises(ValueError, match="fp16 needs a GPU"):
+        encode_dataset(EncodeConfig(source=str(tmp_path), output=str(tmp_path / "out"), precision="fp16", device="cpu"))
     assert not (tmp_path / "out").exists()
 
 
