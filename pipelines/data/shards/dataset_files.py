@@ -1,4 +1,4 @@
-"""The files of a dataset beside its index: `dataset.json`, the shards, and a chunk of silence."""
+"""The files of a dataset other than its index: `dataset.json`, the shards, and a chunk of silence."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def pick_dtype(precision: Precision, device: torch.device | str) -> torch.dtype:
         raise ValueError(f"unknown precision {precision!r}: {nearest_hint(precision, ['auto', *DTYPES])}")
     if precision == "fp16" and torch.device(device).type == "cpu":
         raise ValueError(
-            "precision fp16 needs a GPU: on a CPU it is no faster than fp32, and some processors hang in it; "
+            "precision fp16 needs a GPU: on a CPU it is not faster than fp32, and some processors hang in it; "
             "use bf16 or fp32"
         )
     return DTYPES[precision]

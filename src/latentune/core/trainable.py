@@ -1,4 +1,4 @@
-"""What training and compilation need to know about a model."""
+"""The facts about a model that training and compilation need: its objectives, and the parts with a role in them."""
 
 from __future__ import annotations
 
