@@ -72,7 +72,8 @@ def export_model(config: ExportConfig) -> dict[str, Any]:
                 made["refused"][name] = graph
                 continue
             try:
-                made["graphs"][name] = export_graph(graph, folder, max(frames, 2 * graph.frame_multiple))
+                units = max(2, -(-frames // graph.frame_multiple))
+                made["graphs"][name] = export_graph(graph, folder, units * graph.frame_multiple)
             except GraphError as error:
                 made["refused"][name] = str(error)
                 for path in folder.glob(f"{name}.*"):  # what was written of it

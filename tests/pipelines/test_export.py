@@ -211,6 +211,8 @@ def runtimes() -> None:
 def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seconds must be above 0"):
         ExportConfig(model="x", output="y", seconds=0)
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        ExportConfig(model="x", output="y", steps=0)
     with pytest.raises(ConfigError, match="did you mean 'seconds'"):
         build_config(ExportConfig, {"model": "x", "output": "y", "second": 1.0})
     with pytest.raises(CheckpointError, match="neither a pipeline nor a tokenizer"):

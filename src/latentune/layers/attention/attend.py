@@ -102,9 +102,11 @@ def _check_documents(q: Tensor, k: Tensor, documents: Documents, seen: Tensor | 
 
 
 def _best_backend(q: Tensor, k: Tensor, pattern: Pattern | None, seen: Tensor | None, biased: bool) -> Backend:
-    # without a pattern, torch chooses among its own fused kernels
-    other_keys = q.shape[2] != k.shape[2] and not isinstance(pattern, Documents)
-    if not q.is_cuda or pattern is None or biased or other_keys:
+    # without a pattern, torch chooses among its own fused kernels; lengths are compared after that, since a graph with
+    # free lengths would be bound to the answer
+    if not q.is_cuda or pattern is None or biased:
+        return "sdpa"
+    if q.shape[2] != k.shape[2] and not isinstance(pattern, Documents):
         return "sdpa"
     if q.dtype in HALF and seen is None and flash_serves(pattern) and _installed("flash_attn"):
         return "flash"
