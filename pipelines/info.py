@@ -120,7 +120,7 @@ def _token_tables(analysis: dict[str, Any]) -> list[Any]:
         used = f"{figures['num_used']} of {figures['size']} ({figures['used_share']:.2%})"
         return used, f"{figures['entropy_bits']:.3f}", f"{figures['normalised_entropy']:.3f}"
 
-    common = ("used", "entropy, bits", "normalised entropy")
+    common = ("used", "entropy, bits", "normalized entropy")
     books = Table("codebook", "tokens", *common, "Huffman, bits", title="codebooks", title_justify="left", box=None)
     digits = Table("codebook", "digit", *common, title="digits", title_justify="left", box=None)
     for q, book in enumerate(analysis["codebooks"]):
