@@ -40,8 +40,8 @@ class Encoding:
     cross: Tensor | None = None  # [B, S, W], for cross-attention or before a sequence
     cross_mask: Tensor | None = None  # [B, S] bool, True where `cross` is real; None: all is
     frames: Tensor | None = None  # [B, T, W], one vector per latent frame
-    spread: Tensor | None = None  # [B, S, W], in order, to be laid out evenly over the frames of each item
-    spread_mask: Tensor | None = None  # [B, S] bool, True where `spread` is real, which comes first
+    spread: Tensor | None = None  # [B, S, W], in order, to be laid out over the frames of each item
+    spread_weights: Tensor | None = None  # [B, S], their lengths relative to each other; 0 where there is none
 
 
 class Conditioner(nn.Module, ABC):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.config import option
+from .numbers import check_language, spell_numbers
 from .symbols import SymbolConditioner, SymbolConfig
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-&%$+/"
@@ -26,6 +27,9 @@ class CharacterConfig(SymbolConfig):
     """The alphabet of characters, and the encoder's sizes."""
 
     alphabet: str = option(ALPHABET, "Characters that differ from each other, in lower case; any other one is unknown.")
+    numbers: str | None = option(
+        None, "Language in which numbers are read as words, a code of num2words such as en; by default digits stay."
+    )
 
 
 class CharacterConditioner(SymbolConditioner):
@@ -36,8 +40,17 @@ class CharacterConditioner(SymbolConditioner):
     """
 
     config_class = CharacterConfig
+    config: CharacterConfig
+
+    def __init__(self, width: int, config: CharacterConfig):
+        super().__init__(width, config)
+        if config.numbers is not None:
+            check_language(config.numbers)
 
     def symbols(self, texts: Sequence[str]) -> list[str]:
+        language = self.config.numbers
+        if language is not None:
+            texts = [spell_numbers(text, language) for text in texts]
         return [plain_characters(text, self.config.alphabet) for text in texts]
 
 

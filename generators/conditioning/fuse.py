@@ -27,7 +27,7 @@ class EncodedConditions:
     mask: Tensor | None = None  # [B, S] bool, True where a token is real; None: all are
     frames: Tensor | None = None  # [B, T, W]
     spread: Tensor | None = None  # [B, S', W], to be laid out over the frames of each item
-    spread_mask: Tensor | None = None  # [B, S'] bool, where `spread` is
+    spread_weights: Tensor | None = None  # [B, S'], their lengths relative to each other; 0 where there is none
 
     def __len__(self) -> int:
         return len(self.global_vector)
@@ -45,7 +45,7 @@ class EncodedConditions:
             mask=torch.cat([self.full_mask(), other.full_mask()]) if ragged else None,
             frames=both(self.frames, other.frames),
             spread=both(self.spread, other.spread),
-            spread_mask=both(self.spread_mask, other.spread_mask),
+            spread_weights=both(self.spread_weights, other.spread_weights),
         )
 
     def rows(self, rows: slice | Tensor) -> EncodedConditions:
@@ -61,9 +61,9 @@ class EncodedConditions:
             lengths: [B] frames of each item.
             num_frames: T, of the longest item.
         """
-        if self.spread is None or self.spread_mask is None:
+        if self.spread is None or self.spread_weights is None:
             return None
-        return lay_out(self.spread, self.spread_mask, lengths, num_frames)
+        return lay_out(self.spread, self.spread_weights, lengths, num_frames)
 
     def full_mask(self) -> Tensor:
         """Returns the mask [B, S] bool, also where `mask` is None."""
@@ -205,7 +205,7 @@ def _fuse(vector: Tensor, encodings: list[Encoding]) -> EncodedConditions:
     of_frames = {
         "frames": torch.stack(frames).sum(0) if frames else None,
         "spread": spread.spread,
-        "spread_mask": spread.spread_mask,
+        "spread_weights": spread.spread_weights,
     }
     crossed = [(encoding.cross, encoding.cross_mask) for encoding in encodings if encoding.cross is not None]
     if not crossed:

@@ -1,4 +1,4 @@
-"""Symbols of a text laid out evenly over the frames of an item.
+"""Symbols of a text laid out over the frames of an item, each as long as its weight says.
 
 Shape letters: B batch, S symbols, T frames, W width.
 """
@@ -9,42 +9,42 @@ import torch
 from torch import Tensor
 
 
-def frame_shares(counts: Tensor, lengths: Tensor, num_symbols: int, num_frames: int) -> Tensor:
-    """Returns how much of each frame belongs to each symbol where all symbols of an item last equally long.
+def frame_shares(weights: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
+    """Returns how much of each frame belongs to each symbol.
 
     The frames and the symbols of an item are two divisions of one line; a share is how far a symbol covers a frame. So
-    every symbol has frames, also where there are more symbols than frames, and their order is kept.
+    every symbol has frames, also where there are more symbols than frames, and their order is kept. Shares have a
+    gradient with respect to the weights.
 
     Args:
-        counts: [B] symbols of each item, at least 1.
+        weights: [B, S] lengths of symbols relative to each other, 0 where there is none, which come last.
         lengths: [B] frames of each item.
-        num_symbols: S, of the longest text.
         num_frames: T, of the longest item.
 
     Returns:
         Shares [B, T, S] float32. Those of a frame add up to 1, beyond the end of an item to 0.
     """
-    device = counts.device
-    pace = (counts / lengths.clamp_min(1))[:, None, None]  # symbols per frame
-    frame = torch.arange(num_frames, device=device)[:, None] * pace  # where it begins, in symbols
-    symbol = torch.arange(num_symbols, device=device)
-    covered = torch.minimum(frame + pace, symbol + 1.0) - torch.maximum(frame, symbol.float())
-    inside = (torch.arange(num_frames, device=device) < lengths[:, None])[..., None]
-    real = symbol < counts[:, None, None]
-    shares: Tensor = (covered.clamp_min(0.0) / pace).masked_fill(~(inside & real), 0.0)
+    until = weights.float().cumsum(1)
+    # an item ends exactly with its last frame, whatever the rounding of sums
+    ends = until / until[:, -1:] * lengths[:, None]
+    starts = torch.nn.functional.pad(ends[:, :-1], (1, 0))
+    frame = torch.arange(num_frames, device=weights.device, dtype=ends.dtype)[:, None]
+    covered = torch.minimum(frame + 1.0, ends[:, None]) - torch.maximum(frame, starts[:, None])
+    inside = (torch.arange(num_frames, device=weights.device) < lengths[:, None])[..., None]
+    real = (weights > 0)[:, None]
+    shares: Tensor = covered.clamp_min(0.0).masked_fill(~(inside & real), 0.0)
     return shares
 
 
-def lay_out(symbols: Tensor, mask: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
-    """Returns vectors of frames [B, T, W], each the mean of the symbols that cover it (ZipVoice, arXiv 2506.13053).
+def lay_out(symbols: Tensor, weights: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
+    """Returns vectors of frames [B, T, W], each the mean of the symbols that cover it.
 
-    Even lengths are wrong for every single symbol, but near enough that a small network learns the rest quickly.
+    With equal weights this is the average upsampling of ZipVoice (arXiv 2506.13053).
 
     Args:
         symbols: [B, S, W].
-        mask: [B, S] bool, True where a symbol is real; real ones come first, at least one per item.
+        weights: [B, S], as of `frame_shares`; at least one per item is above 0.
         lengths: [B] frames of each item.
         num_frames: T, of the longest item.
     """
-    shares = frame_shares(mask.sum(1), lengths, symbols.shape[1], num_frames)
-    return shares.to(symbols.dtype) @ symbols
+    return frame_shares(weights, lengths, num_frames).to(symbols.dtype) @ symbols

@@ -19,6 +19,7 @@ from .fourier import feature_network, fourier_features
 
 logger = logging.getLogger(__name__)
 
+LONGEST_LOG = 3.0  # natural logarithm of the length of a symbol, at most, where 0 is that of an average one
 UNKNOWN, FIRST = 0, 1  # rows of the embedding: of any symbol outside the alphabet, and of the alphabet's first
 
 
@@ -32,8 +33,8 @@ class SymbolConfig(ConditionerConfig):
     max_symbols: int = option(1024, "Symbols of the longest text.")
     spread: bool = option(
         True,
-        "Lay the symbols out evenly over the frames of the item, for a diffusion transformer with full attention; else "
-        "they are tokens for cross-attention, or before the sequence of an autoregressive generator.",
+        "Lay the symbols out over the frames of the item, for a diffusion transformer with full attention; else they "
+        "are tokens for cross-attention, or before the sequence of an autoregressive generator.",
     )
 
     def __post_init__(self) -> None:
@@ -50,7 +51,9 @@ class SymbolConfig(ConditionerConfig):
 class SymbolConditioner(Conditioner):
     """An embedding of each symbol and convolutions over its neighbors. An item is one whole text.
 
-    An empty text is one that is not given: a single learned symbol.
+    An empty text is one that is not given: a single learned symbol. Symbols that are spread stand between two of edges,
+    which take the silence before and after; how long each is relative to the others is learned from the generator's
+    loss, from equal lengths on.
     """
 
     config_class = SymbolConfig
@@ -64,12 +67,18 @@ class SymbolConditioner(Conditioner):
         self.num_unknown = 0  # symbols outside the alphabet since this object was made
         # tokens are near the size of other conditions' vectors; what is added to each frame is near that of a frame
         self.gain = 1.0 if config.spread else width**-0.5
-        self.embedding = nn.Embedding(len(config.alphabet) + FIRST, width)
+        end = len(config.alphabet) + FIRST
+        self.edges = [end, end + 1] if config.spread else []  # rows of the embedding
+        self.embedding = nn.Embedding(end + len(self.edges), width)
         self.blocks = nn.ModuleList(SymbolBlock(width, config.kernel) for _ in range(config.layers))
         self.norm = RMSNorm(width)
         self.null = nn.Parameter(torch.randn(width) * self.gain)
         nn.init.normal_(self.embedding.weight, std=1.0)
-        if not config.spread:
+        if config.spread:
+            self.log_length = nn.Linear(width, 1)
+            nn.init.zeros_(self.log_length.weight)
+            nn.init.zeros_(self.log_length.bias)
+        else:
             self.from_place = feature_network(width)
 
     @abstractmethod
@@ -84,7 +93,7 @@ class SymbolConditioner(Conditioner):
         return "".join(dict.fromkeys(symbol for symbol in symbols if symbol not in self.index))
 
     def prepare(self, values: Sequence[Any]) -> dict[str, Tensor]:
-        """Returns `symbols` [B, S] int64 and their `mask` [B, S]; S is a power of two up to `max_symbols`.
+        """Returns `symbols` [B, S] int64 and their `mask` [B, S]; S is a power of two up to `max_symbols` and edges.
 
         Raises:
             ValueError: a text of more symbols than `max_symbols`.
@@ -97,11 +106,12 @@ class SymbolConditioner(Conditioner):
                     f"a text of {len(text)} symbols, but max_symbols is {most}: split {text[:30]!r}... into sentences"
                 )
         self._count_unknown(found)
-        length = padded_length(max(map(len, found)), most)
-        symbols = torch.zeros(len(found), length, dtype=torch.int64)
-        for row, text in zip(symbols, found, strict=True):
-            row[: len(text)] = torch.tensor([self.index.get(symbol, UNKNOWN) for symbol in text], dtype=torch.int64)
-        return {"symbols": symbols, "mask": torch.arange(length) < torch.tensor([[len(text)] for text in found])}
+        rows = [self._rows(text) for text in found]
+        length = padded_length(max(map(len, rows)), most + len(self.edges))
+        symbols = torch.zeros(len(rows), length, dtype=torch.int64)
+        for into, row in zip(symbols, rows, strict=True):
+            into[: len(row)] = torch.tensor(row, dtype=torch.int64)
+        return {"symbols": symbols, "mask": torch.arange(length) < torch.tensor([[len(row)] for row in rows])}
 
     def forward(self, prepared: Mapping[str, Tensor], drop: Tensor) -> Encoding:
         """Returns one vector [B, S, W] per symbol and their mask, to be spread or as tokens."""
@@ -118,7 +128,15 @@ class SymbolConditioner(Conditioner):
         x = torch.where(given[..., None], x, self.null.to(x.dtype))
         first = torch.arange(mask.shape[1], device=mask.device) == 0
         mask = torch.where(given, mask, first)
-        return Encoding(spread=x, spread_mask=mask) if self.spreads else Encoding(cross=x, cross_mask=mask)
+        if not self.spreads:
+            return Encoding(cross=x, cross_mask=mask)
+        log_length = LONGEST_LOG * torch.tanh(self.log_length(x)[..., 0].float() / LONGEST_LOG)
+        return Encoding(spread=x, spread_weights=log_length.exp() * mask)
+
+    def _rows(self, text: str) -> list[int]:
+        """The rows of the embedding of a text's symbols, between edges where they are spread."""
+        rows = [self.index.get(symbol, UNKNOWN) for symbol in text]
+        return [*self.edges[:1], *rows, *self.edges[1:]] if rows else []
 
     def _count_unknown(self, texts: Sequence[str]) -> None:
         unknown = "".join(symbol for text in texts for symbol in text if symbol not in self.index)

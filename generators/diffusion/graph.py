@@ -36,7 +36,7 @@ class VelocityStep(nn.Module):
         if encoder.num_tokens:
             self.names += ["condition_tokens", "condition_mask"]
         if encoder.spreads:
-            self.names += ["spread", "spread_mask"]
+            self.names += ["spread", "spread_weights"]
         if model.settings.attention == "chunk_causal":
             self.names += EARLIER
 
@@ -60,7 +60,7 @@ class VelocityStep(nn.Module):
             tokens=tokens,
             mask=given.get("condition_mask"),
             spread=given.get("spread"),
-            spread_mask=given.get("spread_mask"),
+            spread_weights=given.get("spread_weights"),
         )
         times, latents = FrameTimes.of(given["times"], given.get("spans")), given["latents"]
         earlier = None
@@ -84,7 +84,7 @@ def velocity_graph(model: DiffusionTransformer) -> Graph:
     axes = {name: {0: "batch"} for name in step.names}
     for name in ("condition_tokens", "condition_mask"):
         axes.setdefault(name, {})[1] = "tokens"
-    for name in ("spread", "spread_mask"):
+    for name in ("spread", "spread_weights"):
         axes.setdefault(name, {})[1] = "symbols"
     if in_blocks:  # the free length is that of the past
         axes |= {"first_frame": {}, "seen": {0: "batch", 1: "frames"}}
@@ -119,7 +119,7 @@ def _inputs(model: DiffusionTransformer, names: list[str], length: int, frames: 
         "condition_tokens": torch.randn(BATCH, TOKENS, width, generator=generator),
         "condition_mask": mask,
         "spread": torch.randn(BATCH, TOKENS, width, generator=generator),
-        "spread_mask": mask,
+        "spread_weights": mask * torch.rand(BATCH, TOKENS, generator=generator).add(0.1),
         "first_frame": torch.tensor([length // settings.block_frames * settings.block_frames]),
         "seen": (torch.arange(length) < torch.tensor([[length], [length // 2]])).float(),
         "keys": torch.randn(*cache, generator=generator),

@@ -14,6 +14,7 @@ from latentune.generators.conditioning import ConditioningConfig, EncodedConditi
 from latentune.generators.conditioning.characters import ALPHABET, CharacterConditioner, CharacterConfig
 from latentune.generators.conditioning.characters import plain_characters as plain
 from latentune.generators.conditioning.phonemes import PhonemeConditioner, PhonemeConfig, phonemizer_backend
+from latentune.generators.conditioning.spread import lay_out
 from latentune.generators.conditioning.symbols import SymbolConditioner
 from latentune.generators.conditions import Conditions
 from latentune.generators.continuous import ContinuousAR
@@ -65,9 +66,10 @@ def test_symbols_outside_the_alphabet_are_one_symbol_counted_and_logged_once(cap
     assert "'😀한' are outside the alphabet" in record.getMessage()
 
 
-def test_a_text_may_have_max_symbols_and_no_more() -> None:
-    conditioner = characters(max_symbols=20)
-    assert conditioner.prepare(["a" * 20])["mask"].sum() == 20
+@pytest.mark.parametrize("spread", [True, False])
+def test_a_text_may_have_max_symbols_and_no_more(spread: bool) -> None:
+    conditioner = characters(max_symbols=20, spread=spread)
+    assert conditioner.prepare(["a" * 20])["mask"].sum() == (22 if spread else 20)  # two edges
     with pytest.raises(ValueError, match=r"a text of 10000 symbols, but max_symbols is 20: split .* into sentences"):
         conditioner.prepare(["b" * 10_000])
 
@@ -76,8 +78,8 @@ def test_a_text_may_have_max_symbols_and_no_more() -> None:
 def test_dropped_is_the_same_as_not_given(spread: bool) -> None:
     conditioner = characters(spread=spread)
     found = encode(conditioner, "hello", None, "", " ", "hello", drop=[False, False, False, False, True])
-    vectors, mask = (found.spread, found.spread_mask) if spread else (found.cross, found.cross_mask)
-    assert mask.sum(1).tolist() == [5, 1, 1, 1, 1]
+    vectors, mask = (found.spread, found.spread_weights > 0) if spread else (found.cross, found.cross_mask)
+    assert mask.sum(1).tolist() == [7 if spread else 5, 1, 1, 1, 1]  # two edges
     for row in vectors[1:]:
         assert torch.equal(row[0], conditioner.null)
     assert not torch.allclose(vectors[0, 0], conditioner.null)
@@ -89,7 +91,8 @@ def test_a_text_does_not_depend_on_the_others_of_its_batch(spread: bool) -> None
     alone, together = encode(conditioner, "hello"), encode(conditioner, "hello", "x" * 100)
     for one, both in ((alone.spread, together.spread), (alone.cross, together.cross)):
         if one is not None:
-            torch.testing.assert_close(one[0, :5], both[0, :5])
+            count = one.shape[1]
+            torch.testing.assert_close(one[0, :7][:count], both[0, :7][:count])
 
 
 @pytest.mark.parametrize("spread", [True, False])
@@ -98,7 +101,8 @@ def test_every_weight_gets_a_gradient_whatever_is_given(spread: bool) -> None:
     for text in ("hello", None):
         conditioner.zero_grad()
         found = encode(conditioner, text)
-        (found.spread if spread else found.cross).square().sum().backward()
+        used = lay_out(found.spread, found.spread_weights, torch.tensor([9]), 9) if spread else found.cross
+        used.square().sum().backward()
         assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in conditioner.parameters())
 
 
@@ -135,14 +139,15 @@ def transformer(**options: Any) -> DiffusionTransformer:
 
 def test_a_spread_symbol_acts_on_the_frames_that_it_covers() -> None:
     model, x = transformer(), torch.randn(1, 12, 3)
+    nn.init.zeros_(model.condition_encoder.conditioners["transcript"].log_length.weight)  # all equally long
 
     def velocity(text: str) -> torch.Tensor:
         encoded = model.condition_encoder(Conditions(values={"transcript": [text]}))
         return model._embed(x, torch.arange(12), encoded, None, None)
 
-    # one block of kernel 7 reaches 3 symbols to either side, and 12 symbols have one frame each
-    changed = (velocity("aaaaaaaaaaaa") - velocity("aaaaaaaaaaab")).abs().amax((0, 2)) > 1e-6
-    assert changed.tolist() == [False] * 8 + [True] * 4
+    # one block of kernel 7 reaches 3 symbols to either side, and 10 symbols and two edges have one frame each
+    changed = (velocity("aaaaaaaaaa") - velocity("aaaaaaaaab")).abs().amax((0, 2)) > 1e-6
+    assert changed.tolist() == [False] * 7 + [True] * 5
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -180,8 +185,8 @@ def test_branches_of_guidance_keep_what_is_spread() -> None:
     options = model.make_sampling({"guidance_scale": 3.0, "guidance_scales": {"transcript": 2.0}})
     found = guidance_branches(model.condition_encoder, Conditions(values={"transcript": ["hello", "hi"]}), options)
     encoded: EncodedConditions = found.encoded
-    assert encoded.spread_mask is not None
-    assert encoded.spread_mask.sum(1).tolist() == [5, 2, 1, 1, 1, 1]
+    assert encoded.spread_weights is not None
+    assert (encoded.spread_weights > 0).sum(1).tolist() == [7, 4, 1, 1, 1, 1]
 
 
 def test_generators_that_make_frame_after_frame_refuse_what_is_spread() -> None:
@@ -224,7 +229,7 @@ def test_an_alphabet_is_saved_with_its_generator() -> None:
 def test_written_phonemes_need_no_package() -> None:
     conditioner = PhonemeConditioner(8, PhonemeConfig(written=True)).eval()
     prepared = conditioner.prepare(["həlˈoʊ  wˈɜːld", None])
-    assert prepared["mask"].sum(1).tolist() == [13, 0]
+    assert prepared["mask"].sum(1).tolist() == [15, 0]  # two edges
     assert not conditioner.num_unknown
 
 

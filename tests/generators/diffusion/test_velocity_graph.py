@@ -33,10 +33,10 @@ def test_symbols_are_spread_over_the_frames_of_the_graph() -> None:
     model = transformer(conditioning=SPOKEN)
     [graph] = model.graphs()
     inputs = graph.make_inputs(8)
-    assert list(inputs) == ["latents", "times", "condition", "spread", "spread_mask"]
+    assert list(inputs) == ["latents", "times", "condition", "spread", "spread_weights"]
     spoken = model.condition_encoder(Conditions.of(["", ""], 1.0).replaced(transcript=["a longer text", "no"]))
     wanted = model(inputs["latents"], inputs["times"], conditions=spoken)
-    given = spoken.global_vector, spoken.spread, spoken.spread_mask
+    given = spoken.global_vector, spoken.spread, spoken.spread_weights
     made = graph.network(inputs["latents"], inputs["times"], *given)
     torch.testing.assert_close(made, wanted)
     others = graph.network(inputs["latents"], inputs["times"], given[0], given[1].flip(0), given[2])  # type: ignore[union-attr]
