@@ -24,10 +24,10 @@ def frame_shares(weights: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
     Returns:
         Shares [B, T, S] float32. Those of a frame add up to 1, beyond the end of an item to 0.
     """
-    until = weights.float().cumsum(1)
-    # an item ends exactly with its last frame, whatever the rounding of sums
-    ends = until / until[:, -1:] * lengths[:, None]
-    starts = torch.nn.functional.pad(ends[:, :-1], (1, 0))
+    weights = weights.float()
+    until = weights.cumsum(1)
+    frames_per_weight = lengths[:, None] / until[:, -1:]
+    ends, starts = until * frames_per_weight, (until - weights) * frames_per_weight
     frame = torch.arange(num_frames, device=weights.device, dtype=ends.dtype)[:, None]
     covered = torch.minimum(frame + 1.0, ends[:, None]) - torch.maximum(frame, starts[:, None])
     inside = (torch.arange(num_frames, device=weights.device) < lengths[:, None])[..., None]
