@@ -45,7 +45,14 @@ def sample_blocks(
         ValueError: chunks that are given after a block in which something is sampled, or latents of another codec or
             with NaN.
     """
-    _refuse_given_future(request, model)
+    if gives_future(model, request):
+        spec = model.binding.spec
+        block_s = model.settings.block_chunks * spec.chunk_samples / spec.sample_rate
+        raise ValueError(
+            "this generator sees only the past (attention chunk_causal): what is sampled must reach to the end, or lie "
+            f"in one block of {block_s:g} s after which all is sampled. Give nothing after it, or use a generator that "
+            "was trained with model.config.attention=both or full, which fills gaps and makes loops"
+        )
     rollout = open_rollout(model, request.conditions, options, generator, request)
     left, latents, size = max(request.num_chunks), [], model.settings.block_chunks
     total = -(-left // size)
@@ -90,21 +97,15 @@ def open_rollout(
     )
 
 
-def _refuse_given_future(request: SampleRequest, model: DiffusionTransformer) -> None:
-    """Raises ValueError where a block is sampled before one of which something is given without noise."""
+def gives_future(model: DiffusionTransformer, request: SampleRequest) -> bool:
+    """Returns whether something is given, without noise, after a block in which something is sampled."""
     if request.noise_level:
-        return
-    block_chunks, spec = model.settings.block_chunks, model.binding.spec
+        return False
+    block_chunks = model.settings.block_chunks
     ends = torch.tensor(request.num_chunks)
     free = ~request.keep & (torch.arange(request.keep.shape[1]) < ends[:, None])
     padding = (0, -free.shape[1] % block_chunks)
     free, kept = (
         torch.nn.functional.pad(part, padding).unflatten(1, (-1, block_chunks)).any(-1) for part in (free, request.keep)
     )
-    if (kept & (free.cumsum(1) - free.long() > 0)).any():
-        raise ValueError(
-            "this generator sees only the past (attention chunk_causal): what is sampled must reach to the end, or lie "
-            f"in one block of {block_chunks * spec.chunk_samples / spec.sample_rate:g} s after which all is sampled. "
-            "Give nothing after it, or use a generator that was trained with model.config.attention=full, which fills "
-            "gaps and makes loops"
-        )
+    return bool((kept & (free.cumsum(1) - free.long() > 0)).any())

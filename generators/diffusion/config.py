@@ -21,10 +21,12 @@ class DiffusionTransformerConfig:
     mlp_ratio: float = option(2.75, "Hidden width of the gated MLP, in units of the width.")
     conditioning: ConditioningConfig = option(factory=ConditioningConfig, help="Conditions that can be asked for.")
     max_frames: int = option(8192, "Length of the longest item in latent frames.")
-    attention: Literal["full", "chunk_causal"] = option(
-        "full", "Which frames see each other: all, or each block and those before it, which streaming needs."
+    attention: Literal["full", "chunk_causal", "both"] = option(
+        "full",
+        "Which frames see each other: all, or each block and those before it, which streaming needs. `both` is trained "
+        "in turns; it samples like chunk_causal, and like full where something is given after what is sampled.",
     )
-    block_chunks: int = option(1, "Chunks of the codec in a block, which chunk_causal samples together.")
+    block_chunks: int = option(1, "Chunks of the codec in a block, which chunk_causal and both sample together.")
     past_blocks: int | None = option(
         None, "Blocks before its own that a block sees with chunk_causal. By default as many as max_frames holds."
     )
@@ -51,9 +53,10 @@ class DiffusionTransformerConfig:
             raise ValueError(
                 f"block_chunks and past_blocks must be at least 1, got {self.block_chunks} and {self.past_blocks}"
             )
-        if self.attention == "chunk_causal" and self.max_frames < 2 * self.block_frames:
+        if self.attention != "full" and self.max_frames < 2 * self.block_frames:
             raise ValueError(
-                f"max_frames {self.max_frames} must hold two blocks of {self.block_frames} frames with chunk_causal"
+                f"max_frames {self.max_frames} must hold two blocks of {self.block_frames} frames with attention "
+                f"{self.attention}"
             )
         if not len(binding.latent_mean) == len(binding.latent_std) == dim:
             raise ValueError(

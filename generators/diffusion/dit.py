@@ -23,7 +23,7 @@ from ..parts.packing import Packing
 from ..parts.request import SampleRequest
 from ..parts.times import TIME_FEATURES, time_features
 from ..stream import GeneratorStream
-from .block_sampling import open_rollout, sample_blocks
+from .block_sampling import gives_future, open_rollout, sample_blocks
 from .blocks import Block
 from .config import DiffusionTransformerConfig
 from .frame_times import FrameTimes, spread
@@ -128,13 +128,14 @@ class DiffusionTransformer(LatentGenerator):
                 weights used.
             mask: [B, T] bool, True where a frame is real; what lies elsewhere has no effect on these.
             drop_mask: [B] bool, True where the conditions are replaced by "not given"; or such masks by condition.
-            past: with chunk_causal, what each block sees of those before it, for training.
-            cache: with chunk_causal, what the frames, which are the next block, see of those before it, for sampling.
+            past: what each block sees of those before it, for training. With the attention `both`, all frames see each
+                other without it.
+            cache: what the frames, which are the next block, see of those before it, for sampling.
             store: whether the frames are added to the cache.
 
         Raises:
             ValueError: latents of a wrong shape, longer than `max_frames`, times that do not fit them, a past or a
-                cache without chunk_causal, or spans that the network was not trained for.
+                cache with attention full, or spans that the network was not trained for.
         """
         self._check(noisy, t, conditions, past, cache)
         encoded: EncodedConditions = (
@@ -194,7 +195,7 @@ class DiffusionTransformer(LatentGenerator):
         if len(shape) != 1 and shape != noisy.shape[:2] and not (isinstance(t, FrameTimes) and shape[1] == 1):
             raise ValueError(f"times must be [B] or [B, T], got {tuple(shape)} for {tuple(noisy.shape[:2])} frames")
         if self.settings.attention == "full" and (past is not None or cache is not None):
-            raise ValueError("frames see all others with attention 'full': a past needs 'chunk_causal'")
+            raise ValueError("frames see all others with attention 'full': a past needs 'chunk_causal' or 'both'")
         if isinstance(t, FrameTimes) and t.spans is not None and not self.settings.average_velocity:
             raise ValueError("this generator gives no average velocity: train it with objective.kind=mean_flow")
 
@@ -236,7 +237,9 @@ class DiffusionTransformer(LatentGenerator):
         Noise is drawn item after item, so an item does not depend on how many are sampled with it. Any chunks of an
         item can be given; with chunk-causal attention none after a block in which something is sampled.
         """
-        sample_stream = sample_latents if self.settings.attention == "full" else sample_blocks
+        attention = self.settings.attention
+        together = attention == "full" or (attention == "both" and gives_future(self, request))
+        sample_stream = sample_latents if together else sample_blocks
         latents = sample_stream(self, request, sampling, generator=generator, callback=callback)
         return Generated(latents=latents, tokens=None, lengths_samples=request.lengths_samples)
 
@@ -246,7 +249,7 @@ class DiffusionTransformer(LatentGenerator):
         if self.settings.attention == "full":
             raise ValueError(
                 "this generator denoises all frames of an item together and cannot stream: train one with "
-                "model.config.attention=chunk_causal"
+                "model.config.attention=both"
             )
         return open_rollout(self, conditions, sampling, generator)
 

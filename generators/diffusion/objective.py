@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...core.config import option
 from ...core.objective import Objective
-from ...core.random import rand, randn, stratified
+from ...core.random import keyed_generator, rand, randn, stratified
 from ..base import LatentBatch
 from ..conditioning.drops import draw_drops
 from ..parts.keep import KeepPatterns, draw_keep
@@ -55,8 +55,11 @@ class RectifiedFlowConfig:
     keep_patterns: KeepPatterns = option(
         factory=KeepPatterns, help="How often parts of an example are given, for continuation and inpainting."
     )
+    full_share: float = option(
+        0.5, "Share of the training steps of a generator with attention both in which all frames see each other."
+    )
     past_noise: float = option(
-        0.0, "Highest noise level of the past that a block of a chunk_causal generator sees; it makes streams robust."
+        0.0, "Highest noise level of the past that a block sees with chunk_causal or both; it makes streams robust."
     )
     own_past: OwnPast = option(factory=OwnPast, help="Training behind a past that the model made itself.")
 
@@ -66,6 +69,11 @@ class RectifiedFlowConfig:
         if self.logit_std <= 0:
             raise ValueError(f"logit_std must be positive, got {self.logit_std}")
         check_shift(self.time_shift, self.shift_frames)
+        if not 0 < self.full_share < 1:
+            raise ValueError(
+                f"full_share must lie in 0..1, both excluded, got {self.full_share}: choose the attention chunk_causal "
+                "or full for one of them alone"
+            )
         if not 0 <= self.past_noise < 1:
             raise ValueError(f"past_noise must lie in 0..1, 1 excluded, got {self.past_noise}")
 
@@ -85,10 +93,11 @@ class RectifiedFlowObjective(Objective):
             if getattr(settings, flag) and flag != self.trains:
                 raise ValueError(f"this objective would undo what objective.kind={kind} trained: train with that again")
         self.config, self.binding, self.conditioning = config, settings.binding, settings.conditioning
-        self.block = settings.block_frames if settings.attention == "chunk_causal" else 0  # frames; 0: no blocks
+        self.attention = settings.attention
+        self.block = 0 if settings.attention == "full" else settings.block_frames  # frames; 0: no blocks
         for name, value in (("past_noise", config.past_noise), ("own_past", config.own_past.probability)):
             if value and not self.block:
-                raise ValueError(f"{name} is for a generator with attention chunk_causal: leave it out")
+                raise ValueError(f"{name} is for a generator with attention chunk_causal or both: leave it out")
         self.trains_given = config.keep_patterns.any_given
 
     def weight(self, batch: LatentBatch) -> float:
@@ -121,28 +130,37 @@ class RectifiedFlowObjective(Objective):
             ValueError: no latents, latents of another codec, or an item without a real frame.
         """
         clean, mask = training_latents(batch, self.binding)
-        drawn = self.draw_frame_times(clean, generator)
-        drawn = replace(drawn, values=shift_times(drawn.values, self._shift(mask)))
+        block = self._block_in(step)
+        drawn = self.draw_frame_times(clean, block, generator)
+        drawn = replace(drawn, values=shift_times(drawn.values, self._shift(mask, block)))
         noise = randn(clean.shape, generator, clean)
         if self.config.coupling == "minibatch_ot":
             noise = pair_optimally(clean, noise, mask)
         drop = draw_drops(self.conditioning, self.config.cond_drop_prob, len(clean), generator, clean)
-        kept = self.draw_kept_frames(mask, generator)
+        kept = self.draw_kept_frames(mask, block, generator)
         # fused attention kernels take no mask tensor, so a full batch passes none
         padding = None if bool(mask.all()) else mask
         inputs: dict[str, Any] = {"conditions": batch.conditions, "mask": padding, "drop_mask": drop}
-        if self.block:
+        if block:
             inputs["past"] = self._past(self._seen_blocks(model, clean, step, generator, inputs), generator)
         return NoisyBatch(clean=clean, noise=noise, mask=mask, drawn=drawn, kept=kept, inputs=inputs)
 
-    def draw_frame_times(self, clean: Tensor, generator: torch.Generator) -> FrameTimes:
+    def _block_in(self, step: int) -> int:
+        """Returns the frames of a block in training step `step`, the same in all processes; 0: no blocks."""
+        # a validation loss, which has no gradient, is to be compared with those of other runs
+        if self.attention != "both" or not torch.is_grad_enabled():
+            return self.block
+        is_full = float(torch.rand((), generator=keyed_generator("attention", step))) < self.config.full_share
+        return 0 if is_full else self.block
+
+    def draw_frame_times(self, clean: Tensor, block: int, generator: torch.Generator) -> FrameTimes:
         """Returns the times of latents [B, T, D]: one for an item, or one for each of its blocks."""
-        if not self.block:
+        if not block:
             return FrameTimes.of(self.draw_times(clean, generator))
         drawn = [self.draw_times(clean, generator) for _ in range(self._num_blocks(clean))]
         return FrameTimes(torch.stack(drawn, 1), self._block_of_frames(clean))
 
-    def draw_kept_frames(self, mask: Tensor, generator: torch.Generator) -> Tensor | None:
+    def draw_kept_frames(self, mask: Tensor, block: int, generator: torch.Generator) -> Tensor | None:
         """Returns which frames [B, T] bool of items with a mask [B, T] are given; None where none ever is.
 
         With chunk-causal attention all earlier blocks are seen anyway, so that each block has a pattern of its own.
@@ -151,8 +169,8 @@ class RectifiedFlowObjective(Objective):
             return None
         chunk = self.binding.spec.chunk_latents
         chunks, most = mask.sum(1) // chunk, mask.shape[1] // chunk
-        if self.block:
-            size = self.block // chunk
+        if block:
+            size = block // chunk
             starts = torch.arange(0, most, size, device=mask.device)
             counts = (chunks[:, None] - starts).clamp(0, size)  # [B, blocks]
             kept = draw_keep(self.config.keep_patterns, counts.flatten(), size, generator)
@@ -161,11 +179,11 @@ class RectifiedFlowObjective(Objective):
             kept = draw_keep(self.config.keep_patterns, chunks, most, generator)
         return kept.repeat_interleave(chunk, 1)
 
-    def _shift(self, mask: Tensor) -> Tensor | float:
+    def _shift(self, mask: Tensor, block: int) -> Tensor | float:
         """Returns the factor of the time shift: [B, 1] by the real frames of items, or one for all."""
         config = self.config
-        if config.shift_frames is None or self.block:  # blocks all have one length
-            return shift_factor(self.block, config.time_shift, config.shift_frames)
+        if config.shift_frames is None or block:  # blocks all have one length
+            return shift_factor(block, config.time_shift, config.shift_frames)
         return config.time_shift * (mask.sum(1, keepdim=True) / config.shift_frames).sqrt()
 
     def _seen_blocks(

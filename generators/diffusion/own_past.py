@@ -24,7 +24,7 @@ class OwnPast:
     """How often, and how, blocks are trained behind blocks that the model made itself."""
 
     probability: float = option(
-        0.0, "Share of the training steps whose blocks see a past that the model made itself; for chunk_causal."
+        0.0, "Share of the training steps whose blocks see a past that the model made itself; with blocks."
     )
     steps: int = option(2, "Sampling steps of that past. Each costs a forward pass, in those training steps alone.")
     level: float = option(

@@ -128,7 +128,7 @@ class FrameCache:
 
 def chunk_pattern(config: DiffusionTransformerConfig) -> ChunkCausal | None:
     """Returns which frames see each other where no past is handed in; None: all."""
-    return None if config.attention == "full" else ChunkCausal(config.block_frames, config.window_blocks)
+    return ChunkCausal(config.block_frames, config.window_blocks) if config.attention == "chunk_causal" else None
 
 
 def plain_view(config: DiffusionTransformerConfig, mask: Tensor | None) -> View:

@@ -51,7 +51,7 @@ class DiffusionSampling(SamplingConfig):
     )
     guidance_momentum: float = option(0.0, "Weight of the differences of earlier steps in the guidance (APG).")
     past_noise: float = option(
-        0.0, "Noise level at which a chunk_causal generator sees its own past; up to the past_noise of its training."
+        0.0, "Noise level at which blocks see their own past (chunk_causal, both); up to the past_noise of training."
     )
     # from Python alone, in place of a solver's name: any flow-matching scheduler of diffusers
     scheduler: Any = option(None, "Flow-matching scheduler of diffusers, as an object.", hidden=True)

@@ -203,7 +203,8 @@ def test_a_generator_that_sees_only_the_past_replaces_the_end_and_says_what_fill
     assert 0.9 - 2 * pipe.spec.chunk_samples / RATE < start / RATE <= 0.9
     assert stop == recording.shape[1]
     message = (
-        r"reach to the end, .*of [\d.]+ s .*trained with model.config.attention=full, which fills gaps and makes loops"
+        r"reach to the end, .*of [\d.]+ s .*trained with model.config.attention=both or full, "
+        r"which fills gaps and makes loops"
     )
     with pytest.raises(ValueError, match=message):
         pipe.inpaint(recording, RATE, regions=[(0.4, 0.5)], **options)
