@@ -94,6 +94,9 @@ class Conditioner(nn.Module, ABC):
         """
         return []
 
+    def report(self, values: Sequence[Any]) -> None:
+        """Logs which of the values that are asked for have no effect; most conditions know of none."""
+
     def later(self, value: Any, seconds: float) -> Any:
         """Returns the value of an item that is cut at its start by `seconds`; most conditions do not depend on it."""
         return value

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 # kind of conditioner, as written in configs -> module:Class
 CONDITIONERS = {
     "bytes": ".text:ByteTextEncoder",
+    "words": ".words:WordsConditioner",
     "labels": ".labels:LabelConditioner",
     "seconds": ".seconds:SecondsConditioner",
     "number": ".number:NumberConditioner",
@@ -44,8 +45,8 @@ class ConditioningConfig:
     width: int = option(256, "Width of the vectors and tokens of all conditions.")
     conditioners: dict[str, Any] = option(
         factory=lambda: dict(DEFAULT),
-        help="Conditioners by the name of the condition: `kind` (bytes, labels, seconds, number, frozen_text, clap, "
-        "characters, phonemes, reference or module:Class) and the options of that kind. null leaves a condition out.",
+        help="Conditioners by the name of the condition: `kind` (bytes, words, labels, seconds, number, frozen_text, "
+        "clap, characters, phonemes, reference or module:Class) and the options of that kind. null leaves a condition out.",
     )
 
     def __post_init__(self) -> None:

@@ -152,6 +152,8 @@ class ConditionEncoder(nn.Module):
             if name not in self.parts and name != SECONDS and any(map(is_given, values)):
                 has = ", ".join(self.parts) or "none"
                 raise ValueError(f"this generator was made without {name}: leave it out (its conditions: {has})")
+        for name, part in self.conditioners.items():
+            part.report(conditions.values.get(name, ()))
         return self.prepare(conditions)
 
     def later(self, conditions: Conditions, seconds: float) -> Conditions:

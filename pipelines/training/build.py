@@ -155,14 +155,15 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
 def _record_facts(model: LatentGenerator, facts: TrainedOn, *, fresh: bool) -> None:
     """Writes facts about the training data into the model's config, where it has a place for them.
 
-    Conditions that the weights of `init_from` were trained with are added, or all are unknown if those are; given
-    parts that they were trained with count as well.
+    Conditions that the weights of `init_from` were trained with are added where the model still has them, or all are
+    unknown if those are; given parts that they were trained with count as well.
     """
     if not any(field.name == FACTS for field in fields(model.settings)):
         return
     before = model.trained_on
     if not fresh:
-        seen = None if before.conditions is None else tuple(sorted({*(facts.conditions or ()), *before.conditions}))
+        kept = set(before.conditions or ()) & set(model.condition_encoder.conditioners)
+        seen = None if before.conditions is None else tuple(sorted({*(facts.conditions or ()), *kept}))
         facts = replace(facts, conditions=seen, given=facts.given or before.given)
     model.replace_settings(**{FACTS: facts})
 
