@@ -46,7 +46,7 @@ class ConditioningConfig:
     conditioners: dict[str, Any] = option(
         factory=lambda: dict(DEFAULT),
         help="Conditioners by the name of the condition: `kind` (bytes, words, labels, seconds, number, frozen_text, "
-        "clap, characters, phonemes, reference or module:Class) and the options of that kind. null leaves a condition out.",
+        "clap, characters, phonemes, reference or module:Class) and the options of that kind. null leaves one out.",
     )
 
     def __post_init__(self) -> None:

@@ -154,16 +154,27 @@ class RectifiedFlowObjective(Objective):
         return 0 if is_full else self.block
 
     def draw_frame_times(self, clean: Tensor, block: int, generator: torch.Generator) -> FrameTimes:
-        """Returns the times of latents [B, T, D]: one for an item, or one for each of its blocks."""
+        """Returns the times of latents: one for an item, or one for each of its blocks.
+
+        Args:
+            clean: [B, T, D] latents.
+            block: frames of a block; 0: there are no blocks.
+            generator: source of the times.
+        """
         if not block:
             return FrameTimes.of(self.draw_times(clean, generator))
         drawn = [self.draw_times(clean, generator) for _ in range(self._num_blocks(clean))]
         return FrameTimes(torch.stack(drawn, 1), self._block_of_frames(clean))
 
     def draw_kept_frames(self, mask: Tensor, block: int, generator: torch.Generator) -> Tensor | None:
-        """Returns which frames [B, T] bool of items with a mask [B, T] are given; None where none ever is.
+        """Returns which frames [B, T] bool are given; None where none ever is.
 
-        With chunk-causal attention all earlier blocks are seen anyway, so that each block has a pattern of its own.
+        In blocks all earlier ones are seen anyway, so that each block has a pattern of its own.
+
+        Args:
+            mask: [B, T] bool, True where a frame is real.
+            block: frames of a block; 0: there are no blocks.
+            generator: source of the patterns.
         """
         if not self.trains_given:
             return None
