@@ -174,18 +174,6 @@ def test_a_block_behind_a_past_of_any_length_is_exported(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("runtimes")
-@pytest.mark.parametrize("steps", [None, 2])
-def test_the_decoder_of_codicodec_is_exported_with_its_noise_as_an_input(tmp_path: Path, steps: int | None) -> None:
-    codec = tiny("codicodec-tiny")
-    codec.save_pretrained(tmp_path / "codec")
-    made = export_model(ExportConfig(model=str(tmp_path / "codec"), output=str(tmp_path / "out"), steps=steps))
-    noise = made["graphs"]["decoder"]["inputs"]["noise"]["shape"]
-    assert noise[:4] == [steps or 5, "batch", "units", 2]
-    assert max(made["graphs"]["decoder"]["largest_error"].values()) < 1e-4
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("runtimes")
 def test_the_pipeline_that_speaks_is_exported(tmp_path: Path) -> None:
     made = export_model(ExportConfig(model="melcodec-speech-say", output=str(tmp_path / "out")))
     assert made["refused"] == {}
