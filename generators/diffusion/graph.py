@@ -65,7 +65,7 @@ class VelocityStep(nn.Module):
         times, latents = FrameTimes.of(given["times"], given.get("spans")), given["latents"]
         earlier = None
         if EARLIER[0] in given:
-            earlier = GivenFrames(*(given[name] for name in EARLIER), num_frames=latents.shape[1])
+            earlier = GivenFrames(**{name: given[name] for name in EARLIER}, num_frames=latents.shape[1])
         velocity: Tensor = self.model(latents, times, conditions=encoded, cache=earlier)
         return velocity if earlier is None else (velocity, *earlier.own())
 

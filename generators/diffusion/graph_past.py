@@ -30,15 +30,15 @@ class GivenFrames:
     """Earlier frames, as `past.EarlierFrames`. All frames of the block are real.
 
     Args:
-        first: [1] int64, number of the first frame of the block.
+        first_frame: [1] int64, number of the first frame of the block.
         seen: [B, S] float32, 1 where the block sees a slot and 0 elsewhere.
         keys: [layers, B, H, S, E].
         values: [layers, B, H, S, E].
         num_frames: T.
     """
 
-    def __init__(self, first: Tensor, seen: Tensor, keys: Tensor, values: Tensor, num_frames: int):
-        self.position = first
+    def __init__(self, first_frame: Tensor, seen: Tensor, keys: Tensor, values: Tensor, num_frames: int):
+        self.position = first_frame
         self.layers = [GivenKeys(k, v) for k, v in zip(keys.unbind(0), values.unbind(0), strict=True)]
         seen = F.pad(seen, (0, num_frames), value=1.0)
         self.bias = torch.where(seen > 0, 0.0, -torch.inf)[:, None, None]  # [B, 1, 1, S + T]

@@ -113,7 +113,8 @@ def draw_digits(
     state = torch.addmm(head.from_hidden_bias, hidden, head.from_hidden)
     numbers = uniform.clamp_max(BELOW_ONE).unbind(1)
     free = None if known is None else known < 0
-    drawn, scores = [], []
+    drawn: list[Tensor] = []
+    scores: list[Tensor] = []
     for k, (out, out_bias) in enumerate(zip(head.out, head.out_bias, strict=True)):
         inner = F.silu(torch.addmm(head.up_bias, unit(state, head.floor), head.up))
         x = state + torch.addmm(head.down_bias, inner, head.down)

@@ -88,7 +88,8 @@ class PackedWeights(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         self._kept = None
-        return super()._apply(fn, recurse)
+        applied: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return applied
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}

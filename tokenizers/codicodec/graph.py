@@ -80,7 +80,8 @@ def _pairs(x: Tensor, shifted: bool) -> Tensor:
     if shifted:
         empty = torch.zeros_like(x[:, :1])
         x = torch.cat([x[:, :1], empty, x[:, 1:], empty], 1)
-    return x.unflatten(1, (-1, 2)).flatten(0, 1)
+    pairs: Tensor = x.unflatten(1, (-1, 2)).flatten(0, 1)
+    return pairs
 
 
 def parallel_graph(codec: CoDiCodec, steps: int) -> Graph:
