@@ -15,7 +15,9 @@ import pytest
 import soundfile
 from command_line import call
 
+from latentune.pipelines import evaluate
 from latentune.pipelines.generation.pipeline import GenerationPipeline
+from latentune.pipelines.measure.results import ResultsTable
 from latentune.tokenizers.codicodec import CoDiCodec
 
 RATE = 48000
@@ -91,11 +93,16 @@ def test_convert(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_the_figures_of_evaluate_are_kept(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reference is the audio itself, so that its distance is 0; the page is written first."""
+    """The reference is the audio itself, so that its distance is 0. The output becomes a folder during the work."""
+
+    def check_and_spoil(table: ResultsTable) -> None:
+        check_table(table)
+        (tmp_path / "out" / "figures.json").mkdir(parents=True)
+
+    check_table = evaluate._check
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "figures.json").mkdir()  # a folder in place of the file
+    monkeypatch.setattr(evaluate, "_check", check_and_spoil)
     line = call("evaluate", audio, audio, "-o", tmp_path / "out" / "figures.json", code=1).stderr.splitlines()[-1]
     assert "cannot write" in line
     assert "the results are in" in line
