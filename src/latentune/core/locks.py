@@ -157,7 +157,8 @@ class Locks:
             except FileExistsError:
                 return False
             except FileNotFoundError:  # no folder yet, or another process has just removed it
-                self.folder.mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError):  # one that made it meanwhile has removed it again before mkdir looked
+                    self.folder.mkdir(parents=True, exist_ok=True)
                 continue
             with open(file, "wb") as out:
                 out.write(text)
