@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from latentune.core.device import DTYPES
-
 
 def median_seconds(
     contenders: Mapping[str, Callable[[], Any]], repeats: int, clock: Callable[[], float] = time.perf_counter
@@ -31,4 +29,4 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
 
 def official_autocast(precision: str) -> torch.autocast:
     """How official code computes in `precision`: its own weights under torch's autocast, a decorator or a context."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=DTYPES[precision] is torch.bfloat16)
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")

@@ -21,7 +21,7 @@ from .base import Conditioner, ConditionerConfig, Encoding, as_text, padded_leng
 
 logger = logging.getLogger(__name__)
 
-MOST_WORDS = 2**16  # of a text
+PADDED_WORDS = 2**16  # up to which a batch is padded to a power of two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class WordsConfig(ConditionerConfig):
 def words_of(value: Any) -> list[str]:
     """Returns the words of a text in lower case, without signs between them."""
     words: list[str] = re.findall(r"\w+", as_text(value).casefold())
-    return words[:MOST_WORDS]
+    return words
 
 
 class WordsConditioner(Conditioner):
@@ -69,9 +69,10 @@ class WordsConditioner(Conditioner):
         return zlib.crc32(word.encode("utf-8", errors="replace")) % self.rows
 
     def prepare(self, values: Sequence[Any]) -> dict[str, Tensor]:
-        """Returns rows [B, S] int64 of the words and their mask [B, S]; S is a power of two."""
+        """Returns rows [B, S] int64 of the words and their mask [B, S]; S is a power of two up to 65,536."""
         rows = [[self.row(word) for word in words_of(value)] for value in values]
-        length = padded_length(max(map(len, rows)), MOST_WORDS)
+        longest = max(map(len, rows))
+        length = padded_length(longest, max(longest, PADDED_WORDS))
         counts = torch.tensor([len(own) for own in rows])
         return {
             "rows": torch.tensor([[*own, *[0] * (length - len(own))] for own in rows]),

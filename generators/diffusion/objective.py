@@ -158,7 +158,7 @@ class RectifiedFlowObjective(Objective):
 
         Args:
             clean: [B, T, D] latents.
-            block: frames of a block; 0: there are no blocks.
+            block: frames of a block; 0 where the frames are not in blocks.
             generator: source of the times.
         """
         if not block:
@@ -173,7 +173,7 @@ class RectifiedFlowObjective(Objective):
 
         Args:
             mask: [B, T] bool, True where a frame is real.
-            block: frames of a block; 0: there are no blocks.
+            block: frames of a block; 0 where the frames are not in blocks.
             generator: source of the patterns.
         """
         if not self.trains_given:

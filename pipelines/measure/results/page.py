@@ -39,7 +39,7 @@ class Report:
         self._blocks.append({"kind": "text", "text": text})
 
     def add_warnings(self, summary: str, lines: Sequence[str]) -> None:
-        """Adds a line that stands out, and unfolds to further ones; nothing where there are no lines.
+        """Adds a line that stands out, and unfolds to further ones. An empty list adds nothing.
 
         Args:
             summary: the line.

@@ -39,6 +39,11 @@ def test_a_text_is_the_sum_of_its_words_in_any_order(words: WordsConditioner) ->
     torch.testing.assert_close(found[4], 40 * found[2])
 
 
+def test_the_last_word_of_a_very_long_text_counts(words: WordsConditioner) -> None:
+    found = vectors(words, "unknown " * 2**16 + "calm", "calm")
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_an_item_does_not_depend_on_the_longest_text_of_its_batch(words: WordsConditioner) -> None:
     alone, together = vectors(words, "dark techno"), vectors(words, "dark techno", "calm " * 100)
     torch.testing.assert_close(alone[0], together[0])
