@@ -154,6 +154,16 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         Locks(tmp_path / "file" / "locks").take("job")
 
 
+def test_the_file_of_a_living_process_that_tries_outlives_a_release(tmp_path: Path) -> None:
+    dead, tries = tmp_path / "locks" / "job.1", replace(Holder.here(), token="of another")
+    put(dead, replace(Holder.here(), started_s=1.0), age_s=module.STALE_S + 1)
+    with Locks(tmp_path / "locks") as mine:
+        assert mine.take("job") is None
+        put(dead, tries)  # the number was free for a moment
+        mine.release("job")
+        assert [path.name for path in (tmp_path / "locks").iterdir()] == ["job.1"]
+
+
 def test_processes_that_compete_are_never_inside_together(tmp_path: Path) -> None:
     processes = [start(COMPETE, tmp_path) for _ in range(4)]
     counts = [list(map(int, process.communicate(timeout=60)[0].split())) for process in processes]

@@ -109,10 +109,12 @@ class Locks:
         with self._lock:
             mine = self._held.pop(name, None)
         if mine is not None:
-            own = int(mine.suffix[1:])
-            for number, path in self._files(name):  # those of dead processes first, or they would count again
-                if number <= own:
+            for _, path in self._files(name):  # those of dead processes first, or they would count again
+                text = _read(path)
+                # one without a text has just gone, or is of a process that tries to take the lock
+                if text and not self._is_alive(path, text):
                     path.unlink(missing_ok=True)
+            mine.unlink(missing_ok=True)
 
     def holders(self, prefix: str) -> list[Holder]:
         """Returns the living holders of all locks whose names begin with `prefix`, except those held here."""
@@ -126,9 +128,10 @@ class Locks:
         self._closed.set()
         for name in list(self._held):
             self.release(name)
-        for path in self._all():
-            if not self._is_alive(path, _read(path)):
-                path.unlink(missing_ok=True)
+        # taken before they are removed: a file found dead may be that of a living process by the time it is unlinked
+        for name in {path.stem for path in self._all()}:
+            if self.take(name) is None:
+                self.release(name)
         with suppress(OSError):
             self.folder.rmdir()
 
