@@ -32,6 +32,24 @@ def test_a_file_that_is_being_written_is_not_abandoned(tmp_path: Path) -> None:
     assert not is_temporary(tmp_path / "00000.safetensors")
 
 
+def test_every_file_beside_one_that_is_written_has_a_temporary_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process can be killed at any moment, and what it leaves must be known as such."""
+    seen: set[Path] = set()
+    touch = Path.touch
+
+    def note(path: Path, *arguments: int, **options: bool) -> None:
+        touch(path, *arguments, **options)
+        seen.update(tmp_path.iterdir())
+
+    monkeypatch.setattr(Path, "touch", note)
+    with atomic_path(tmp_path / "00000.safetensors") as part:
+        part.write_text("")
+    assert len(seen) == 2
+    assert all(map(is_temporary, seen))
+
+
 def test_a_file_of_a_process_that_ended_is_abandoned(tmp_path: Path) -> None:
     process = subprocess.Popen(["sleep", "60"])
     path = put(of(process.pid, tmp_path / "x"))

@@ -92,7 +92,7 @@ def sync(path: Path) -> None:
 def let_others_read(*paths: Path) -> None:
     """Gives files the permissions of any new file; safetensors makes them readable to their owner only."""
     for path in paths:
-        probe = path.with_name(f".{path.name}.{os.getpid()}.mode")
+        probe = temporary_path(path.with_name(path.name + ".mode"))
         probe.touch()  # the only way to read the umask without changing it for other threads
         try:
             path.chmod(stat.S_IMODE(probe.stat().st_mode))
