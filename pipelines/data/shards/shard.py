@@ -87,7 +87,7 @@ def write_shard(
         settings: of the dataset.
         identity: goes to the header: the codec's `fingerprint`, the `job` of settings and codec, and the `content`.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     metas = [_meta_bytes(entry, spec) for entry in entries]
     tensors = {
@@ -113,7 +113,8 @@ def write_shard(
     }
     # a single key, since safetensors writes several in an undefined order
     with atomic_path(path) as part:
-        save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False)})
+        # save_file would write to a temporary file of its own, which a killed run leaves without a name that is known
+        part.write_bytes(save(tensors, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False)}))
 
 
 def _offsets(lengths: list[int]) -> np.ndarray:

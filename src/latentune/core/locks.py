@@ -163,8 +163,10 @@ class Locks:
                 with suppress(FileExistsError):  # one that made it meanwhile has removed it again before mkdir looked
                     self.folder.mkdir(parents=True, exist_ok=True)
                 continue
-            with open(file, "wb") as out:
-                out.write(text)
+            try:
+                os.write(file, text)  # at once: a file without a text holds the lock until it is stale
+            finally:
+                os.close(file)
             return True
 
     def _keep(self, name: str, path: Path) -> None:
