@@ -101,8 +101,8 @@ class Context:
             self._turns,
             self._bias[:rows],
             self.model.embed_place(self._count),
-            uniform,
-            known,
+            dense(uniform),
+            None if known is None else dense(known),
             self._filters,
             self._guidance,
             None if self._repetition is None else self._repetition.rows(items),
@@ -167,7 +167,7 @@ class Context:
         self._bias[..., : self._filled] = 0.0
         if hidden is not None:
             self._bias.masked_fill_(hidden[:, None, None], -torch.inf)
-        return x[:, -1].contiguous(), cache
+        return dense(x[:, -1]), cache
 
     def _allocate(self, start: Tensor) -> SlotCache:
         """Returns the cache, which is made again only for other branches."""
@@ -187,3 +187,12 @@ def item_by_item(x: Tensor, count: int) -> Tensor:
     """Returns x [N * G, ...] of items in the order of the branches, with the G branches of each item in a row."""
     rows: Tensor = x.unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)
     return rows
+
+
+def dense(x: Tensor) -> Tensor:
+    """Returns a copy of x whose strides are those of its shape.
+
+    A slice with one row keeps the stride of the tensor that it is part of, which `contiguous` leaves as it is, and for
+    each such stride a compiled step would be compiled anew.
+    """
+    return x.clone(memory_format=torch.contiguous_format)

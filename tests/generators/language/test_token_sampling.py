@@ -255,6 +255,18 @@ def test_a_compiled_step_is_one_graph_for_all_positions_and_options(guidance_sca
     assert counter.frame_count == graphs
 
 
+def test_a_compiled_step_of_one_item_is_the_same_graph_behind_a_past_of_any_length() -> None:
+    torch.manual_seed(1)
+    model = TokenLM(replace(CONFIG, max_frames=400)).eval()
+    torch._dynamo.reset()
+    counter, graphs = CompileCounter(), list[int]()
+    model.step.compile(backend=counter, fullgraph=True)
+    for count in (25, 50, 75, 100):
+        draw(model, ["x"], [1450], prefix=prefix_of(count))
+        graphs.append(counter.frame_count)
+    assert graphs[-1] == graphs[0] <= 2, graphs
+
+
 def test_the_callback_counts_to_the_end(model: TokenLM) -> None:
     seen: list[tuple[int, int]] = []
     draw(model, ["x"], [70], prefix=prefix_of(30), callback=lambda done, total: seen.append((done, total)))
