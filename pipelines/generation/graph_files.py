@@ -49,7 +49,7 @@ def export_graph(graph: Graph, folder: Path, frames: int) -> dict[str, Any]:
             program, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(graph.outputs)
         )
     except Exception as error:
-        raise GraphError(f"ONNX has no form of it ({_first_line(error)})") from error
+        raise GraphError(f"ONNX has no form of it ({_first_line(_root(error))})") from error
     onnx.save(folder / f"{graph.name}.onnx")
     errors = {
         "pt2": max(_error(graph, length, lambda values: program.module()(*values)) for length in others),
@@ -135,5 +135,10 @@ def _shape(name: str, value: Tensor, graph: Graph | None) -> dict[str, Any]:
     }
 
 
-def _first_line(error: Exception) -> str:
+def _root(error: BaseException) -> BaseException:
+    """Returns the first error of a chain, which names the operator; the last only says that a conversion failed."""
+    return error if error.__cause__ is None else _root(error.__cause__)
+
+
+def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

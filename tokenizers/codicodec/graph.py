@@ -6,6 +6,7 @@ channels, F bins, L frames of a chunk, N samples.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,7 +49,8 @@ class ParallelDecoder(nn.Module):
         """
         config = self.codec.settings
         values = fsq.latents_to_values(latents.float(), config.latent_scale)
-        values = values.reshape(latents.shape[0], -1, config.num_summaries, len(config.levels))  # [B, K, ...]
+        items, num_chunks = latents.shape[0], 2 * noise.shape[2]  # not from the frames: torch.export divides no sizes
+        values = values.reshape(items, num_chunks, config.num_summaries, len(config.levels))
         features = [level.unflatten(0, values.shape[:2]) for level in self.codec.upsampler(values.flatten(0, 1))]
         noise = noise.flatten(2, 3)  # [steps, B, K, ...]
         spectrogram = noise[0] * config.sigma_max
@@ -57,9 +59,14 @@ class ParallelDecoder(nn.Module):
             if step + 1 < self.steps:
                 lower = float(noise_level(1 - (step + 1) / self.steps, config))
                 spectrogram = renoise(spectrogram, noise[step + 1], lower, config)
-        whole = spectrogram_to_audio(spectrogram.movedim(1, 3).flatten(3), config)  # [B, 2C, F, K L] before
+        whole = self._audio(spectrogram.movedim(1, 3).contiguous().flatten(3))
         lead = self.codec.lead_samples
         return decoded_level(whole[..., lead : whole.shape[-1] - lead], None)
+
+    def _audio(self, spectrogram: Tensor) -> Tensor:
+        """Returns audio of a spectrogram [B, 2C, F, K L], channel by channel: torch.export merges no free sizes."""
+        mono = replace(self.codec.settings, channels=1)
+        return torch.cat([spectrogram_to_audio(parts, mono) for parts in spectrogram.split(2, 1)], 1)
 
     def _denoise(self, noisy: Tensor, values: Tensor, features: list[Tensor], step: int) -> Tensor:
         """Returns the clean estimate of spectrograms [B, K, 2C, F, L], whose pairs shift by a chunk in odd steps."""
@@ -71,7 +78,7 @@ class ParallelDecoder(nn.Module):
             [_pairs(level, shifted).flatten(0, 1) for level in features],
             torch.full((1, 2), sigma, device=noisy.device),
         )
-        made: Tensor = clean.unflatten(0, (noisy.shape[0], -1)).flatten(1, 2)
+        made = clean.reshape(noisy.shape[0], noisy.shape[1] + 2 * shifted, *noisy.shape[2:])
         return torch.cat([made[:, :1], made[:, 2:-1]], 1) if shifted else made
 
 
@@ -80,8 +87,7 @@ def _pairs(x: Tensor, shifted: bool) -> Tensor:
     if shifted:
         empty = torch.zeros_like(x[:, :1])
         x = torch.cat([x[:, :1], empty, x[:, 1:], empty], 1)
-    pairs: Tensor = x.unflatten(1, (-1, 2)).flatten(0, 1)
-    return pairs
+    return x.reshape(x.shape[0] * (x.shape[1] // 2), 2, *x.shape[2:])
 
 
 def parallel_graph(codec: CoDiCodec, steps: int) -> Graph:

@@ -114,7 +114,7 @@ class Upsampler(nn.Module):
 
     def forward(self, values: Tensor) -> list[Tensor]:
         """Maps [M, summaries, d] to feature maps, shallowest first, each [M, C_level, F_level, L_level]."""
-        count = len(values)
+        count = values.shape[0]
         patches = self.mask.repeat_interleave(self.columns, dim=0).expand(count, -1, -1)
         if self.place is not None:
             patches = patches + self.place(values)
@@ -254,7 +254,7 @@ class Denoiser(nn.Module):
         conditioning, gain_in, _ = self.noise(sigma.flatten())
         _, _, c_in = self._preconditioning(sigma, values, features, noisy)
         x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)
-        rows = _Rows(noisy.shape[0], noisy.shape[1], shared=len(sigma) == 1 and len(noisy) > 1)
+        rows = _Rows(noisy.shape[0], noisy.shape[1], shared=len(sigma) == 1 and noisy.shape[0] > 1)
         x, _ = self.patchifier(x, rows(gain_in), rows(conditioning), features)
         sequence = self._sequence(x.unflatten(0, noisy.shape[:2]), values)
         noise = conditioning.unflatten(0, (-1, noisy.shape[1]))

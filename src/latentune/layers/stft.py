@@ -61,7 +61,9 @@ def istft(spectrum: Tensor, window_samples: int, hop_samples: int) -> Tensor:
     Returns:
         Audio [..., (T - 1) * hop + window].
     """
-    frames = torch.fft.irfft(torch.nn.functional.pad(spectrum, (0, 0, 0, 1)).transpose(-1, -2), n=window_samples)
+    # padded as pairs of real numbers, since ONNX has no padding of complex ones
+    pairs = torch.nn.functional.pad(torch.view_as_real(spectrum.transpose(-1, -2)), (0, 0, 0, 1))
+    frames = torch.fft.irfft(torch.view_as_complex(pairs), n=window_samples)
     frames = frames * synthesis_window(window_samples, hop_samples, frames)
     lead, num_frames = frames.shape[:-2], frames.shape[-2]
     audio = torch.nn.functional.fold(
