@@ -193,6 +193,6 @@ def dense(x: Tensor) -> Tensor:
     """Returns a copy of x whose strides are those of its shape.
 
     A slice with one row keeps the stride of the tensor that it is part of, which `contiguous` leaves as it is, and for
-    each such stride a compiled step would be compiled anew.
+    each such stride a compiled step would be compiled again.
     """
     return x.clone(memory_format=torch.contiguous_format)
