@@ -4,7 +4,8 @@
 
 A caption joins what is known of the package that a recording comes from (its style) with what is measured on the
 recording: tempo, brightness and density of onsets. The words of a measured quality are those of its third among all
-recordings, so that "fast" means fast for these data.
+recordings, so that "fast" means fast for these data. Recordings that are silent where they are measured, for which
+these words would be wrong and which teach generators silence, are left out and counted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,10 +59,11 @@ WORDS = {  # of the lowest, middle and highest third of each measured quality
 SAMPLE_RATE, WINDOW, HOP, NUM_MELS = 22050, 1024, 512, 64
 MEASURED_S = 30.0  # from the middle of a recording
 TEMPO_RANGE_BPM = (50.0, 200.0)
+SILENCE_DB = -60.0  # relative to full scale; a recording whose mean level is lower counts as silent
 
 
 def measure(path: Path, seconds: float) -> dict[str, float]:
-    """Tempo in beats per minute, brightness (spectral centroid in Hz) and density (mean onset strength)."""
+    """Level in dB, tempo in BPM, brightness (spectral centroid in Hz) and density (mean onset strength)."""
     from latentune.pipelines.data.audio.convert import resample, select_channels
 
     audio, rate = read_audio(path, start_s=max(0.0, (seconds - MEASURED_S) / 2), duration_s=MEASURED_S)
@@ -70,7 +73,9 @@ def measure(path: Path, seconds: float) -> dict[str, float]:
     brightness = float((spectrum.mean(1) * frequencies).sum() / spectrum.sum(0).mean().clamp_min(1e-9))
     mels = (mel_filters(SAMPLE_RATE, WINDOW, NUM_MELS).float() @ spectrum).clamp_min(1e-4).log()
     onsets = mels.diff(dim=1).clamp_min(0).mean(0)
-    return {"tempo": tempo_bpm(onsets.numpy()), "brightness": brightness, "density": float(onsets.mean())}
+    level_db = 10 * math.log10(max(float(mono.square().mean()), 1e-12))
+    density = float(onsets.mean())
+    return {"level_db": level_db, "tempo": tempo_bpm(onsets.numpy()), "brightness": brightness, "density": density}
 
 
 def tempo_bpm(onsets: np.ndarray) -> float:
@@ -123,6 +128,9 @@ def main() -> None:
         row["path"] = str(arguments.manifest.resolve().parent / row["path"])
         if row["kind"] == "music":
             row |= measure(Path(row["path"]), row["seconds"])
+    silent = [row["path"] for row in known if row.get("level_db", 0.0) < SILENCE_DB]
+    logger.info("%d of them are silent and left out: %s", len(silent), ", ".join(silent) or "none")
+    known = [row for row in known if row["path"] not in silent]
     music = [row for row in known if row["kind"] == "music"]
     limits = {name: thirds([row[name] for row in music]) for name in WORDS} if music else {}
     lines = []

@@ -79,14 +79,18 @@ class ParallelDecoder(nn.Module):
             torch.full((1, 2), sigma, device=noisy.device),
         )
         made = clean.reshape(noisy.shape[0], noisy.shape[1] + 2 * shifted, *noisy.shape[2:])
-        return torch.cat([made[:, :1], made[:, 2:-1]], 1) if shifted else made
+        return torch.cat([made.narrow(1, 0, 1), made.narrow(1, 2, noisy.shape[1] - 1)], 1) if shifted else made
 
 
 def _pairs(x: Tensor, shifted: bool) -> Tensor:
-    """Returns the pairs [B * P, 2, ...] of chunks [B, K, ...]; shifted, the first and the last are halves of P + 1."""
+    """Returns the pairs [B * P, 2, ...] of chunks [B, K, ...]; shifted, the first and the last are halves of P + 1.
+
+    Chunks are taken by `narrow`, whose sizes stay simple where they are free, as those of slices do not.
+    """
     if shifted:
-        empty = torch.zeros_like(x[:, :1])
-        x = torch.cat([x[:, :1], empty, x[:, 1:], empty], 1)
+        first, rest = x.narrow(1, 0, 1), x.narrow(1, 1, x.shape[1] - 1)
+        empty = torch.zeros_like(first)
+        x = torch.cat([first, empty, rest, empty], 1)
     return x.reshape(x.shape[0] * (x.shape[1] // 2), 2, *x.shape[2:])
 
 
