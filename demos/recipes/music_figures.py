@@ -201,7 +201,11 @@ class Measurement:
         for name, clips in (("samples", samples), ("training", real), ("training_decoded", decoded)):
             values = sorted(measure_loudness(audio, rate) for audio, rate in clips)
             heard = [value for value in values if math.isfinite(value)]
-            found[name] = {"mean": sum(heard) / len(heard), "lowest": values[0], "highest": values[-1]}
+            if not heard:
+                raise ValueError(f"{name}: all {len(values)} clips are silent")
+            silent = len(values) - len(heard)  # below the gate of the measurement
+            mean = sum(heard) / len(heard)
+            found[name] = {"mean": mean, "lowest": heard[0], "highest": heard[-1], "num_silent": silent}
         found["difference_lu"] = found["samples"]["mean"] - found["training_decoded"]["mean"]
         return found
 
