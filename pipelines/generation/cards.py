@@ -22,8 +22,8 @@ PIPELINE_CARDS = {
         place="pipelines/generation/weights/melcodec-music-dit",
         class_name="DiffusionTransformer",
         tokenizer="melcodec-music",
-        parameters_m=4.3,
-        conditions="text, seconds",
+        parameters_m=3.7,
+        conditions="text",
         licence="Apache-2.0",
     ),
     "melcodec-music-lm": PipelineCard(
