@@ -28,6 +28,11 @@ class TokenLMConfig:
         1, "Token frames that one step of the network gives. More make sampling faster and the model weaker."
     )
     rotary_base: float = option(10_000.0, "Base of the rotary positions.")
+    add_conditions: bool = option(
+        False,
+        "Whether the vector of the conditions is added to every frame, in addition to standing before the first one: "
+        "conditions that hold for the whole item, such as a style, are learned sooner.",
+    )
     ends: bool = option(
         False, "Whether the network also learns where items end, which sampling then decides; such as for speech."
     )

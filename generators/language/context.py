@@ -51,6 +51,7 @@ class Context:
     _filters: DigitFilter
     _guidance: Tensor | None
     _repetition: Repetition | None
+    _added: Tensor | None  # [R, W] of the conditions, added to each frame
 
     def __init__(self, model: TokenLM, conditions: Conditions, options: TokenSampling, num_patches: int | None = None):
         self.model, self.weights = model, model.packed_weights.of(model)
@@ -100,7 +101,7 @@ class Context:
             self._slots[self._filled : self._filled + 1],
             self._turns,
             self._bias[:rows],
-            self.model.embed_place(self._count),
+            self._place(rows),
             dense(uniform),
             None if known is None else dense(known),
             self._filters,
@@ -111,6 +112,11 @@ class Context:
         self._count += 1
         self._filled += 1
         return digits
+
+    def _place(self, rows: int) -> Tensor:
+        """Returns what is added to the embedding of the next patch, [W] or [R', W] of the first rows."""
+        place = self.model.embed_place(self._count)
+        return place if self._added is None else place + self._added[:rows]
 
     def _part(self, cache: SlotCache, rows: int, slots: int) -> SlotCache:
         """Returns what a step reads of the cache, which is the same for many steps."""
@@ -135,6 +141,8 @@ class Context:
         self.branch_weights = branches.weights
         start, mask = self.model.start_embeddings(branches.encoded)
         count, dtype = len(branches.weights), self.model.bos.dtype
+        added = self.model.added_to_frames(branches.encoded)
+        self._added = None if added is None else item_by_item(added.to(dtype), count)
         self._filters = DigitFilter.of(self.options, start)
         self._guidance = torch.tensor(branches.weights, device=start.device) if count > 1 else None
         frames = self.model.to_frames(self._past[:, : self._count])
@@ -151,7 +159,8 @@ class Context:
         count = len(self.branch_weights)
         rows = items * count
         past = self.model.embed(self._past[:items, : self._count]).to(start.dtype)
-        x = torch.cat([start[:rows], past.repeat_interleave(count, 0)], 1)
+        past = past.repeat_interleave(count, 0)
+        x = torch.cat([start[:rows], past if self._added is None else past + self._added[:rows, None]], 1)
         cache = self._allocate(start)
         self._filled = x.shape[1] - 1
         hidden = None if mask is None else F.pad(~mask, (0, cache.capacity - mask.shape[1]), value=False)

@@ -60,6 +60,8 @@ class TokenLM(LatentGenerator):
         self.condition_encoder.refuse_frames("a token language model")
         self.from_global = nn.Linear(config.conditioning.width, width)
         self.from_condition = nn.Linear(config.conditioning.width, width) if self.condition_encoder.num_tokens else None
+        if config.add_conditions:
+            self.to_every_frame = nn.Linear(config.conditioning.width, width)
         self.bos = nn.Parameter(torch.randn(width) * width**-0.5)
         self.digit_embedding = DigitEmbedding(digit_levels, width)
         self.chunk_position = nn.Parameter(torch.randn(spec.chunk_tokens, width) * width**-0.5)
@@ -124,8 +126,10 @@ class TokenLM(LatentGenerator):
         if mask is not None:
             tokens = tokens.masked_fill(~mask[..., None], 0)
         digits = self.to_patches(tokens_to_digits(tokens, self.binding.spec.levels))
-        start, start_mask = self.start_embeddings(self.encode_conditions(conditions, drop_mask, len(tokens)))
-        x = torch.cat([start, self.embed(digits[:, :-1])], 1)
+        encoded = self.encode_conditions(conditions, drop_mask, len(tokens))
+        start, start_mask = self.start_embeddings(encoded)
+        past, added = self.embed(digits[:, :-1]), self.added_to_frames(encoded)
+        x = torch.cat([start, past if added is None else past + added.unsqueeze(1)], 1)
         if self.packed and mask is not None:
             real = F.pad(mask, (0, -mask.shape[1] % self.settings.patch_frames))
             patches = real.unflatten(1, (digits.shape[1], -1)).any(-1)
@@ -170,9 +174,14 @@ class TokenLM(LatentGenerator):
         parts = [self.from_global(conditions.global_vector).unsqueeze(1)]
         if self.from_condition is not None:
             parts.append(self.from_condition(conditions.tokens))
-        parts.append(self.bos.to(parts[0].dtype).expand(len(conditions), 1, -1))
+        bos, added = self.bos.to(parts[0].dtype).expand(len(conditions), 1, -1), self.added_to_frames(conditions)
+        parts.append(bos if added is None else bos + added.unsqueeze(1))
         mask = None if conditions.mask is None else F.pad(conditions.mask, (1, 1), value=True)
         return left_padded(torch.cat(parts, 1), mask)
+
+    def added_to_frames(self, conditions: EncodedConditions) -> Tensor | None:
+        """Returns what `add_conditions` adds to the embeddings of BOS and all patches, [B, W]; None: nothing."""
+        return self.to_every_frame(conditions.global_vector) if self.settings.add_conditions else None
 
     def embed(self, digits: Tensor, first_patch: int = 0) -> Tensor:
         """Returns embeddings [B, n, W] of digits [B, n, C K]; `first_patch` counts from the start of a chunk."""

@@ -48,8 +48,11 @@ class TokenSetLMConfig(TokenLMConfig):
                 f"(this one's have {self.binding.spec.chunk_tokens}) and patch_frames 1 (got {self.patch_frames}); "
                 "take a TokenLM otherwise"
             )
-        if self.ends:
-            raise ValueError("a TokenSetLM does not learn where items end: set ends to false, or take a TokenLM")
+        if self.ends or self.add_conditions:
+            raise ValueError(
+                "a TokenSetLM does not learn where items end and adds no conditions to frames: set ends and "
+                "add_conditions to false, or take a TokenLM"
+            )
 
 
 class TokenSetLM(TokenLM):

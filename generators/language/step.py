@@ -52,7 +52,7 @@ class SamplingStep(FixedStep):
             slot: [1] int64 of that frame in the cache.
             turns: [slots, 1, E / 2, 2] of all slots.
             bias: [1 or R, 1, 1, slots] 0 where a slot is seen and -inf elsewhere; `slot` is shown here.
-            place: [W] added to the embedding of the drawn frame.
+            place: [W] or [R, W] added to the embedding of the drawn frame.
             uniform: [N, K] numbers in [0, 1).
             known: [N, K] digits that are given, -1 where one is to be drawn; None: all are drawn.
             filters: which digits are drawn.
@@ -69,9 +69,10 @@ class SamplingStep(FixedStep):
         digits, _ = draw_digits(weights.head, hidden, uniform, filters, guidance, known, repetition)
         if repetition is not None:
             repetition.keep(digits)
-        embedded = F.embedding(digits + weights.first_row, weights.table).sum(1) + place
+        embedded = F.embedding(digits + weights.first_row, weights.table).sum(1)
         if guidance is not None:
             embedded = embedded.repeat_interleave(len(guidance), 0)
+        embedded = embedded + place
         if weights.end is None:
             return digits, embedded, None
         asked = hidden if guidance is None else hidden[:: len(guidance)]

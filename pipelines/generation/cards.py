@@ -30,8 +30,8 @@ PIPELINE_CARDS = {
         place="pipelines/generation/weights/melcodec-music-lm",
         class_name="TokenLM",
         tokenizer="melcodec-music",
-        parameters_m=3.9,
-        conditions="text, seconds",
+        parameters_m=4.0,
+        conditions="text",
         licence="Apache-2.0",
     ),
     "melcodec-speech-say": PipelineCard(

@@ -105,9 +105,9 @@ def language_model(**changes: Any) -> TokenLM:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("patch_frames", [1, 2])
-def test_the_graphs_of_a_language_model_give_the_logits_of_training(patch_frames: int) -> None:
-    model = language_model(patch_frames=patch_frames)
+@pytest.mark.parametrize("changes", [{}, {"patch_frames": 2}, {"add_conditions": True}])
+def test_the_graphs_of_a_language_model_give_the_logits_of_training(changes: dict[str, Any]) -> None:
+    model = language_model(**changes)
     embed, step, digits = (graph.network for graph in model.graphs())
     conditions = model.condition_encoder(Conditions.of(["a", "b"], 1.0))
     sizes = torch.tensor(TOKEN_BINDING.spec.codebook_sizes)
@@ -122,6 +122,8 @@ def test_the_graphs_of_a_language_model_give_the_logits_of_training(patch_frames
     for slot in range(slots - 1):
         past = slot - first
         x = start[:, slot] if past < 0 else embed(patches[:, past], torch.tensor([past]))
+        if past >= 0 and model.settings.add_conditions:
+            x = x + model.added_to_frames(conditions)
         hidden, *cache = step(x, torch.tensor([slot]), seen, *cache)
         seen[:, slot] = 1.0 if mask is None or slot >= first else mask[:, slot].float()
         if past >= -1:

@@ -137,6 +137,25 @@ def test_sampling_sees_what_training_sees(patch_frames: int, adapted: bool, monk
     torch.testing.assert_close(torch.stack(seen, 1), whole, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_conditions_added_to_every_frame_are_seen_alike_in_sampling_and_training(
+    guidance_scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(2)
+    model = TokenLM(replace(CONFIG, max_frames=300, add_conditions=True)).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    seen = hidden_states(model, monkeypatch)
+    tokens = draw(model, TEXTS, [230, 230, 230], guidance_scale=guidance_scale)
+    digits = tokens_to_digits(tokens, SPEC.levels)
+    asked_rows = [hidden[:: 1 if guidance_scale == 1 else 2] for hidden in seen]
+    wanted = model(tokens, conditions=Conditions.of(TEXTS, 1.0))
+    torch.testing.assert_close(model.head(torch.stack(asked_rows, 1), digits), wanted, atol=1e-4, rtol=1e-4)
+    other = model(tokens, conditions=Conditions.of(TEXTS[::-1], 1.0))
+    assert (other - wanted).abs().amax((0, 2, 3)).min() > 1e-3  # at every frame
+
+
 def test_ragged_conditions_are_masked_in_the_cache_too(model: TokenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     encode = model.condition_encoder.forward
     mask = torch.tensor([[True, False]] * 3)
@@ -212,10 +231,11 @@ def test_a_window_that_moved_says_that_the_item_starts_later(model: TokenLM, mon
     torch.testing.assert_close(torch.stack(seen[16:], 1), whole[:, -4:], atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("patch_frames", [1, 3, 8])
-def test_a_stream_is_the_whole_in_blocks(patch_frames: int) -> None:
+@pytest.mark.parametrize(("patch_frames", "add_conditions"), [(1, False), (3, False), (8, False), (1, True)])
+def test_a_stream_is_the_whole_in_blocks(patch_frames: int, add_conditions: bool) -> None:
     torch.manual_seed(1)
-    model = TokenLM(replace(CONFIG, max_frames=24, patch_frames=patch_frames)).eval()
+    config = replace(CONFIG, max_frames=24, patch_frames=patch_frames, add_conditions=add_conditions)
+    model = TokenLM(config).eval()
     torch.nn.init.normal_(model.head.weight, std=0.7)
     asked = Conditions.of(["x"], 1.0)
     whole = model.sample(asked, torch.tensor([240]), generator=torch.Generator().manual_seed(0)).tokens
