@@ -38,7 +38,7 @@ class DemoConfig:
     overrides: tuple[str, ...] = option((), "KEY=VALUE for each training; repeat it.", name="train-override")
     train_steps: int = option(300, "Number of steps of each training.")
     prompts: tuple[str, ...] = option(
-        ("calm orchestral music", "fast techno", "metal with a female voice", "dark electronic soundtrack"),
+        ("calm orchestral music", "fast techno", "dark electronic soundtrack", "death metal"),
         "Text to sample from; repeat it for several. A stream changes from the first to the last.",
         name="prompt",
         short="p",
