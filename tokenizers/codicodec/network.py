@@ -254,7 +254,7 @@ class Denoiser(nn.Module):
         conditioning, gain_in, _ = self.noise(sigma.flatten())
         _, _, c_in = self._preconditioning(sigma, values, features, noisy)
         x = (noisy * c_in).flatten(0, 1).to(conditioning.dtype)
-        rows = _Rows(noisy.shape[0], noisy.shape[1], shared=len(sigma) == 1 and noisy.shape[0] > 1)
+        rows = _Rows(noisy.shape[0], noisy.shape[1], shared=len(sigma) == 1 and len(noisy) > 1)
         x, _ = self.patchifier(x, rows(gain_in), rows(conditioning), features)
         sequence = self._sequence(x.unflatten(0, noisy.shape[:2]), values)
         noise = conditioning.unflatten(0, (-1, noisy.shape[1]))
