@@ -39,7 +39,7 @@ def prepare_audio(
         resampler: see `layers.audio.to_rate`.
 
     Returns:
-        Audio [B, C, N] and the lengths [B] at the codec's rate.
+        Audio [B, C, N], which may be a view of what came, and the lengths [B] at the codec's rate.
 
     Raises:
         ValueError: wrong shape, zero length, NaN or inf, channels that cannot be converted, or lengths that do not fit.
@@ -56,7 +56,9 @@ def prepare_audio(
 
 
 def silence_beyond(audio: Tensor, lengths: Tensor) -> Tensor:
-    """Returns audio [B, C, N] with zeros from each item's length [B] on."""
+    """Returns audio [B, C, N] with zeros from each item's length [B] on; the same tensor if all are whole."""
+    if int(lengths.min()) >= audio.shape[-1]:
+        return audio
     silent = torch.arange(audio.shape[-1], device=audio.device) >= lengths.to(audio.device)[:, None]
     return audio.masked_fill(silent[:, None], 0.0)
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from latentune.core.errors import MissingPackageError
-from latentune.layers.audio import RESAMPLERS, to_rate
+from latentune.layers import audio as audio_module
+from latentune.layers.audio import RESAMPLERS, check_audio, span, to_rate
 
 
 @pytest.mark.parametrize("resampler", RESAMPLERS)
@@ -26,6 +27,37 @@ def test_a_tone_stays_what_it_is(resampler: str, from_rate: int, to: int) -> Non
     inner = slice(200, -200)
     torch.testing.assert_close(made[0, 0, inner], tone(to, made.shape[-1])[inner], atol=2e-3, rtol=0)
     assert to_rate(audio, to, to, resampler) is audio  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("from_rate", "to"), [(44_100, 16_000), (16_000, 24_000), (8_000, 48_000)])
+@pytest.mark.parametrize("block_samples", [2, 1000, 4801])
+def test_blocks_do_not_change_what_soxr_gives(
+    from_rate: int, to: int, block_samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = torch.randn(2, 4801, generator=torch.Generator().manual_seed(0))
+    whole = to_rate(audio, from_rate, to)
+    monkeypatch.setattr(audio_module, "BLOCK_SAMPLES", block_samples)
+    assert torch.equal(to_rate(audio, from_rate, to), whole)
+    assert torch.equal(to_rate(audio[1], from_rate, to), whole[1])
+
+
+@pytest.mark.parametrize("start", [-7, -3, 0, 2, 5, 9])
+@pytest.mark.parametrize("size", [0, 1, 4, 20])
+def test_a_span_is_a_part_of_endless_silence_with_the_audio_in_it(start: int, size: int) -> None:
+    audio = torch.arange(1.0, 6.0).expand(2, 5)
+    endless = torch.nn.functional.pad(audio, (10, 40))
+    assert torch.equal(span(audio, start, start + size), endless[:, start + 10 : start + 10 + size])
+    assert span(audio, 1, 4).data_ptr() == audio[:, 1:].data_ptr()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_audio_that_is_not_finite_is_refused(bad: float, dtype: torch.dtype) -> None:
+    audio = torch.zeros(2, 1, 100, dtype=dtype)
+    check_audio(audio)
+    audio[1, 0, 50] = bad
+    with pytest.raises(ValueError, match="NaN or inf"):
+        check_audio(audio)
 
 
 def test_torchaudio_is_that_of_the_package() -> None:

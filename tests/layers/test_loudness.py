@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from latentune.layers import loudness
 from latentune.layers.loudness import apply_gain, decoded_level, loudness_gain_db, measure_loudness, normalise_loudness
 
 RATE = 16000
@@ -25,6 +26,34 @@ def test_the_meter_agrees_with_torchaudio(num_samples: int, sample_rate: int) ->
     audio = noise(num_samples, channels=2) * torch.linspace(0.05, 1, num_samples)
     theirs = functional.loudness(audio, sample_rate).item()
     assert measure_loudness(audio, sample_rate) == pytest.approx(theirs, abs=2e-3)
+
+
+@pytest.mark.parametrize("duration_s", [9.95, 10.0, 10.25, 10.3, 10.35, 11.0, 20.4, 47.33])
+@pytest.mark.parametrize("sample_rate", [16000, 22050])
+def test_pieces_of_long_audio_are_measured_as_the_whole(
+    duration_s: float, sample_rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loud second before each piece must not be heard in it."""
+    audio = noise(round(duration_s * sample_rate), channels=2) * torch.linspace(
+        0.001, 1, round(duration_s * sample_rate)
+    )
+    audio[:, 9 * sample_rate : 10 * sample_rate] = 0.9
+    pieces = measure_loudness(audio, sample_rate)
+    monkeypatch.setattr(loudness, "PIECE_S", 1000)
+    assert pieces == pytest.approx(measure_loudness(audio, sample_rate), abs=1e-6)
+
+
+@pytest.mark.parametrize("num_samples", [400, 6400, 9000, 40_000, 200_000])
+def test_silence_that_follows_counts_without_being_there(num_samples: int) -> None:
+    audio = noise(num_samples - 300)
+    padded = torch.nn.functional.pad(audio, (0, 300))
+    assert measure_loudness(audio, RATE, num_samples) == measure_loudness(padded, RATE)
+    for min_power in (0.0, 0.009, 0.02):
+        one, other = (
+            loudness_gain_db(part, RATE, -30.0, min_power=min_power, num_samples=num_samples)
+            for part in (audio, padded)
+        )
+        assert one == pytest.approx(other, abs=1e-9)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 100, 6399, 6400, 6401])

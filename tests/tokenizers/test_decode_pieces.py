@@ -1,13 +1,9 @@
-"""One item decoded piece by piece: the audio of `decode`, bit for bit, in memory that does not grow with the length."""
+"""One item decoded piece by piece: the audio of `decode`, bit for bit."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,50 +128,3 @@ def test_a_codec_without_pieces_of_its_own_gives_one() -> None:
     assert torch.equal(pieces[0], latents[0].mT)
     with pytest.raises(ValueError, match="a batch of 2"):
         Whole().decode_pieces(latents=latents.expand(2, -1, -1))  # type: ignore[arg-type, misc]
-
-
-PEAKS = """
-import json, sys
-from pathlib import Path
-import torch
-from latentune.pipelines.data.audio import write_audio
-from latentune.tokenizers.codicodec import CoDiCodec, CoDiCodecConfig
-from latentune.tokenizers.melcodec import MelCodec, MelCodecConfig
-from latentune.tokenizers.neucodec import NeuCodec, NeuCodecConfig
-from latentune.tokenizers.taae import TAAE, TAAEConfig
-
-CODECS = [
-    (CoDiCodec, CoDiCodecConfig, 600_000, {"steps": 1}),
-    (TAAE, TAAEConfig, 600_000, {"max_frames": 256}),
-    (NeuCodec, NeuCodecConfig, 600_000, {"chunk_s": 4.0, "overlap_s": 0.4}),
-    (MelCodec, MelCodecConfig, 600_000, {"chunk_s": 4.0}),
-]
-
-def peak_bytes():
-    return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
-
-def decode(codec, num_samples, options):
-    spec = codec.spec
-    latents = torch.randn(1, spec.num_latents(num_samples), spec.latent_dim)
-    write_audio(Path(sys.argv[1]) / "a.wav", codec.decode_pieces(latents=latents, **options), spec.sample_rate)
-
-torch.set_num_threads(1)
-growth = {}
-for codec_class, config_class, num_samples, options in CODECS:
-    codec = codec_class(config_class.tiny()).eval()
-    decode(codec, num_samples, options)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in use
-    before = peak_bytes()
-    decode(codec, 2 * num_samples, options)
-    growth[codec_class.__name__] = (peak_bytes() - before) / (4 * codec.spec.channels * num_samples)
-print(json.dumps(growth))
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
-def test_the_memory_of_decoding_to_a_file_does_not_grow_with_the_length(tmp_path: Path) -> None:
-    """A decoder that keeps the whole of twice the audio grows by 1.5 to 5.4 times the audio that was added."""
-    done = subprocess.run([sys.executable, "-c", PEAKS, str(tmp_path)], capture_output=True, text=True, check=True)
-    growth = json.loads(done.stdout)
-    assert len(growth) == 4
-    assert max(growth.values()) < 1.0, growth

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...core.graphs import Graph
 from ...core.hub import Source
-from ...layers.audio import Resampler
+from ...layers.audio import Resampler, span
 from ...layers.loudness import decoded_level
 from ..base import Encoded
 from ..inputs import prepare_audio, prepare_streams, refuse_options
@@ -67,6 +67,14 @@ class CoDiCodec(SummaryTokenizer):
 
     # ------------------------------------------------------------------ audio in, audio out
 
+    def _heard(self, audio: Tensor, chunk: int) -> Tensor:
+        """Returns what a chunk reads of audio [C, N], silence beyond its ends: [C, chunk_samples + stft_hop_samples].
+
+        That is one hop of the next chunk too: the window of the last frame reaches that far.
+        """
+        start = chunk * self.settings.chunk_samples - self.lead_samples
+        return span(audio, start, start + self.settings.chunk_samples + self.settings.stft_hop_samples)
+
     @torch.no_grad()
     def encode(
         self,
@@ -102,18 +110,12 @@ class CoDiCodec(SummaryTokenizer):
         counts = [spec.num_chunks(int(n)) for n in lengths]
         latents = audio.new_zeros(len(audio), max(counts), spec.chunk_latents, spec.latent_dim)
         tokens = torch.zeros(len(audio), max(counts), spec.chunk_tokens, 1, dtype=torch.int64, device=audio.device)
-        owned = torch.tensor([(b, k) for b, count in enumerate(counts) for k in range(count)], device=audio.device)
-        whole = max(counts) * config.chunk_samples + config.stft_hop_samples
-        audio = torch.nn.functional.pad(audio, (self.lead_samples, max(0, whole - audio.shape[-1] - self.lead_samples)))
-        # each chunk reads one hop of the next one: its last frame's window reaches that far
-        windows = audio.unfold(-1, config.chunk_samples + config.stft_hop_samples, config.chunk_samples)
-        item, chunk = owned.unbind(-1)
-        values = torch.cat(
-            [
-                self.encode_chunks(audio_to_spectrogram(windows[part[:, 0], :, part[:, 1]], config))
-                for part in owned.split(chunk_bound(max_chunks, self.device) or len(owned))
-            ]
-        )
+        owned = [(b, k) for b, count in enumerate(counts) for k in range(count)]
+        size = chunk_bound(max_chunks, self.device) or len(owned)
+        parts = (owned[first : first + size] for first in range(0, len(owned), size))
+        windows = (torch.stack([self._heard(audio[b], k) for b, k in part]) for part in parts)
+        values = torch.cat([self.encode_chunks(audio_to_spectrogram(part, config)) for part in windows])
+        item, chunk = torch.tensor(owned, device=audio.device).unbind(-1)
         latents[item, chunk] = self.values_to_latents(values)
         tokens[item, chunk] = self.values_to_tokens(values).unsqueeze(-1)
         return Encoded(latents=latents.flatten(1, 2), tokens=tokens.flatten(1, 2), lengths_samples=lengths)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...layers import fsq
+from ...layers.audio import span
 from ...layers.loudness import decoded_level
 from ..base import Encoded, TokenizerSpec
 from ..inputs import finished, prepare_audio, prepare_streams, refuse_options
@@ -115,9 +115,7 @@ class MelCodec(FrameTokenizer):
         counts = [self.spec.num_latents(int(n)) for n in lengths]
         latents = audio.new_zeros(len(audio), max(counts), self.spec.latent_dim)
         for count, group in _groups(counts):
-            num_samples = count * self.spec.hop_samples
-            own = audio[group, 0, :num_samples]
-            z = self._encode_whole(F.pad(own, (0, num_samples - own.shape[-1])), piece)
+            z = self._encode_equal(audio[:, 0], group, count, piece)
             latents[group, :count] = self.z_to_latents(z)
         return Encoded(latents=latents, tokens=self.latents_to_tokens(latents), lengths_samples=lengths)
 
@@ -165,13 +163,16 @@ class MelCodec(FrameTokenizer):
         audio, _ = self.decoder(self.to_network(values))
         return decoded_level(audio.unsqueeze(1), None)
 
-    def _encode_whole(self, audio: Tensor, piece_frames: int | None) -> Tensor:
-        """Audio [B, N] of whole hops to z [B, T, D]."""
-        if piece_frames is None or audio.shape[1] <= piece_frames * self.spec.hop_samples:
-            z: Tensor = self.encoder(self.front(audio))
+    def _encode_equal(self, audio: Tensor, group: list[int], count: int, piece_frames: int | None) -> Tensor:
+        """Items `group` of audio [B, N], each of `count` frames, to z [items, count, D]."""
+        hop, size = self.spec.hop_samples, piece_frames or count
+        # cut piece by piece, so that there is never a copy of the whole
+        starts = range(0, count, size)
+        pieces = (span(audio, start * hop, min(start + size, count) * hop)[group] for start in starts)
+        if len(starts) == 1:
+            z: Tensor = self.encoder(self.front(next(pieces)))
             return z
         stream = EncoderStream(self.front, self.encoder)
-        pieces = audio.split(piece_frames * self.spec.hop_samples, dim=1)
         parts = [*map(stream.push, pieces), stream.flush()]
         return torch.cat([part for part in parts if part is not None], dim=1)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
-from ...layers.audio import Resampler
+from ...layers.audio import Resampler, span
 from ..inputs import prepare_audio
 from ..parts.chunking import Chunk, ChunkStream, plan_chunks
 from .framing import pad_to_hops, padded_hops
@@ -113,8 +113,9 @@ def encode_items(codec: NeuCodec, items: Sequence[Tensor], chunking: Chunking) -
     hops = [padded_hops(len(item), hop) for item in items]
     values: dict[int, Tensor] = {}
     for group in _groups_of_equal(hops):
-        padded = torch.stack([pad_to_hops(items[i], hops[i], hop) for i in group])
-        values.update(zip(group, _encode_padded(codec, padded, chunking), strict=True))
+        values.update(
+            zip(group, _encode_equal(codec, [items[i] for i in group], hops[group[0]], chunking), strict=True)
+        )
     return [values[i] for i in range(len(items))]
 
 
@@ -161,18 +162,17 @@ def _groups_of_equal(counts: Sequence[int]) -> list[list[int]]:
     return [[i for i, count in enumerate(counts) if count == size] for size in sorted(set(counts))]
 
 
-def _encode_padded(codec: NeuCodec, padded: Tensor, chunking: Chunking) -> Tensor:
-    """Returns values [B, K, D] of padded audio [B, K * hop] at the encoders' rate."""
+def _encode_equal(codec: NeuCodec, items: Sequence[Tensor], num_hops: int, chunking: Chunking) -> Tensor:
+    """Returns values [B, K, D] of items [N] at the encoders' rate, each of its own N, that have K hops when padded."""
     hop = codec.encoder_hop_samples
-    num_hops = padded.shape[1] // hop
     plan = chunking.plan(num_hops)
-    moments = codec.feature_moments(padded) if len(plan) > 1 else None
-    pieces = []
+    moments = codec.feature_moments(items, num_hops * hop) if len(plan) > 1 else None
+    frames = items[0].new_empty(len(items), num_hops, codec.spec.latent_dim)
     for chunk in plan:
         start = chunk.start - chunk.start % codec.grid_frames
-        own = padded[:, start * hop : chunk.stop * hop]
+        own = torch.stack([span(item, start * hop, chunk.stop * hop) for item in items])
         if chunk.stop < num_hops:  # padded like a signal of its own
             own = pad_to_hops(own, chunk.stop - start + 1, hop)
         values = codec.quantiser.values(codec.fused_frames(codec.semantic_frames(own, moments), own))
-        pieces.append(values[:, chunk.keep_start - start : chunk.keep_stop - start])
-    return torch.cat(pieces, dim=1)
+        frames[:, chunk.keep_start : chunk.keep_stop] = values[:, chunk.keep_start - start : chunk.keep_stop - start]
+    return frames

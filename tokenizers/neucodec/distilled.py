@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -37,7 +38,7 @@ class DistillNeuCodec(NeuCodec):
         """The windows of the acoustic encoder's attention, which count from the start of the signal."""
         return cast(DistillNeuCodecConfig, self.settings).acoustic.window
 
-    def feature_moments(self, padded: Tensor) -> None:
+    def feature_moments(self, items: Sequence[Tensor], num_samples: int) -> None:
         return None
 
     @torch.no_grad()

@@ -6,12 +6,14 @@ Shape letters: B batch, N samples at 16 kHz, M windows, F bins (80).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ...layers.audio import span
 
 SAMPLE_RATE = 16000  # Hz
 WINDOW_SAMPLES = 400
@@ -25,7 +27,7 @@ POVEY_POWER = 0.85  # of a Hann window
 MEL_FLOOR = 1.192092955078125e-07
 VARIANCE_EPS = 1e-7
 STACK = 2  # windows of a frame
-BLOCK_SAMPLES = 30 * SAMPLE_RATE  # of a long signal that are processed together, whole hops
+BLOCK_SAMPLES = 10 * SAMPLE_RATE  # of a long signal that are processed together, whole hops
 
 
 class BinMoments(NamedTuple):
@@ -49,11 +51,17 @@ def log_mel(audio: Tensor) -> Tensor:
     return log_mel
 
 
-def utterance_moments(audio: Tensor) -> BinMoments:
-    """Returns the moments of the log mel energies of audio [B, N], in memory that does not grow with N."""
+def utterance_moments(items: Sequence[Tensor], num_samples: int) -> BinMoments:
+    """Returns the moments of the log mel energies of audio, in memory that does not grow with its length.
+
+    Args:
+        items: B items, each [N] of its own N.
+        num_samples: to which silence is appended to each.
+    """
     overhang = WINDOW_SAMPLES - HOP_SAMPLES
-    starts = range(0, audio.shape[1] - WINDOW_SAMPLES + 1, BLOCK_SAMPLES)
-    return _moments(log_mel(audio[:, start : start + BLOCK_SAMPLES + overhang]) for start in starts)
+    starts = range(0, num_samples - WINDOW_SAMPLES + 1, BLOCK_SAMPLES)
+    spans = ((start, min(start + BLOCK_SAMPLES + overhang, num_samples)) for start in starts)
+    return _moments(log_mel(torch.stack([span(item, *ends) for item in items])) for ends in spans)
 
 
 def normalised_frames(mel: Tensor, moments: BinMoments | None = None) -> Tensor:
@@ -69,10 +77,12 @@ def normalised_frames(mel: Tensor, moments: BinMoments | None = None) -> Tensor:
 
 def _moments(mels: Iterable[Tensor]) -> BinMoments:
     """Returns the moments of energies [B, M, F] that arrive in pieces."""
-    sums = [(mel.shape[1], mel.double().sum(1), mel.double().square().sum(1)) for mel in mels]
-    count = sum(num for num, _, _ in sums)
-    mean = torch.stack([total for _, total, _ in sums]).sum(0) / count
-    squares = torch.stack([square for _, _, square in sums]).sum(0)
+    count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for mel in mels:
+        count += mel.shape[1]
+        total = total + mel.double().sum(1)
+        squares = squares + mel.double().square().sum(1)
+    mean = total / count
     deviation = ((squares - count * mean.square()).clamp_min(0.0) / (count - 1) + VARIANCE_EPS).sqrt()
     return BinMoments(mean=mean[:, None].float(), deviation=deviation[:, None].float())
 

@@ -5,6 +5,7 @@ Shape letters: B batch, K hops of the padded signal, S width of the semantic fra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,9 +30,14 @@ class FusedEncoders(nn.Module):
         self.acoustic_encoder: nn.Module = AcousticEncoder(config.acoustic)
         return config.semantic.hidden_size, config.acoustic.out_width
 
-    def feature_moments(self, padded: Tensor) -> BinMoments | None:
-        """Returns the normalisation of the semantic features of all chunks of [B, K * hop]; None if there is none."""
-        return utterance_moments(padded)
+    def feature_moments(self, items: Sequence[Tensor], num_samples: int) -> BinMoments | None:
+        """Returns the normalisation of the semantic features of all chunks; None if there is none.
+
+        Args:
+            items: audio, each [N] of its own N.
+            num_samples: of each when padded to whole hops.
+        """
+        return utterance_moments(items, num_samples)
 
     def semantic_frames(self, padded: Tensor, moments: BinMoments | None = None) -> Tensor:
         """Maps [B, K * hop] at the encoders' rate to [B, K - semantic_lag, S], without gradient.

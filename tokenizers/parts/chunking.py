@@ -70,11 +70,6 @@ def plan_chunks(num_frames: int, chunk_frames: int, overlap_frames: int) -> list
     ]
 
 
-def cut(signal: Tensor, chunks: Sequence[Chunk]) -> Tensor:
-    """Returns the chunks of a signal [T, ...] as a batch [chunks, chunk_frames, ...]."""
-    return torch.stack([signal[chunk.start : chunk.stop] for chunk in chunks])
-
-
 def join(pieces: Tensor, chunks: Sequence[Chunk]) -> Tensor:
     """Returns the kept parts of the pieces [chunks, chunk_frames, ...], end to end: [T, ...]."""
     return torch.cat([piece[chunk.kept] for piece, chunk in zip(pieces, chunks, strict=True)])

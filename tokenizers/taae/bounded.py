@@ -1,22 +1,27 @@
 """The encoder or the decoder over batches of any length, in bounded memory.
 
-Counts and bounds are in latent frames; a `Side` defines how many frames of its input and output are one of them. Shape
-letters: B batch, T latent frames, W and W' width of input and output frames.
+Counts and bounds are in latent frames; a `Side` defines how many frames of its input and output are one of them. Input
+is made as it is needed, so that there is never a copy of a whole signal. Shape letters: B batch, T latent frames, W and
+W' width of input and output frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..parts.chunking import cut, join, plan_chunks
+from ..parts.chunking import join, plan_chunks
 from .network import Decoder, Encoder
 
 MAX_FRAMES = 2048  # default bound of frames at once: 82 s at 25 Hz, half a GB in addition to the released weights
 OVERLAP_FRAMES = 32  # of the official chunked mode, whose chunks have 128
+
+Read = Callable[[slice, int, int], Tensor]
+"""Latent frames start..stop-1 of some items of a batch as input [items, (stop - start) * per_in, W]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +49,11 @@ class Side:
     per_in: int  # input frames (patches or latents) of one latent frame
     per_out: int  # output frames of one latent frame
 
-    def run(self, frames: Tensor, counts: Sequence[int], bounds: Bounds) -> Tensor:
+    def run(self, read: Read, counts: Sequence[int], bounds: Bounds) -> Tensor:
         """Runs the network over a batch of unequal items.
 
         Args:
-            frames: [B, T * per_in, W].
+            read: the input of B items.
             counts: latent frames of each item.
             bounds: of memory, and the chunks.
 
@@ -60,33 +65,37 @@ class Side:
         if bounds.chunk_frames is not None:
             limit = 0  # every item alone: its chunks are a batch
         for group in _groups(counts, limit):
-            mine = frames[group, : max(counts[item] for item in group) * self.per_in]
+            items = slice(group[0], group[-1] + 1)
             if len(group) == 1:
-                results[group[0]] = torch.cat(list(self.pieces(mine, bounds)), dim=1)[0]
+                alone = self.pieces(partial(read, items), counts[group[0]], bounds)
+                results[group[0]] = torch.cat(list(alone), dim=1)[0]
                 continue
-            out = self._call(mine, [counts[item] for item in group])
-            results.update((item, row[: counts[item] * self.per_out]) for row, item in zip(out, group, strict=True))
-        return torch.nn.utils.rnn.pad_sequence([results[item] for item in range(len(frames))], batch_first=True)
+            own = [counts[item] for item in group]
+            out = self._call(read(items, 0, max(own)), own)
+            results.update(
+                (item, row[: count * self.per_out]) for row, item, count in zip(out, group, own, strict=True)
+            )
+        return torch.nn.utils.rnn.pad_sequence([results[item] for item in range(len(counts))], batch_first=True)
 
-    def pieces(self, frames: Tensor, bounds: Bounds) -> Iterator[Tensor]:
-        """Runs the network over one item, in as many pieces as the bounds demand.
+    def pieces(self, read: Callable[[int, int], Tensor], count: int, bounds: Bounds) -> Iterator[Tensor]:
+        """Runs the network over items of one length, in as many pieces as the bounds demand.
 
         Args:
-            frames: [1, T * per_in, W].
+            read: the input [B, (stop - start) * per_in, W] of latent frames start..stop-1.
+            count: latent frames of the items.
             bounds: of memory, and the chunks.
 
         Yields:
-            [1, n, W'] float32, any n; joined, [1, T * per_out, W'].
+            [B, n, W'] float32, any n; joined, [B, count * per_out, W'].
         """
-        count = frames.shape[1] // self.per_in
         if bounds.chunk_frames is not None:
-            yield from self._chunked(frames, count, bounds)
+            yield from self._chunked(read, count, bounds)
         elif bounds.max_frames is not None and count > bounds.max_frames:
-            yield from self._streamed(frames, bounds.max_frames)
+            yield from self._streamed(read, count, bounds.max_frames)
         else:
-            yield self._call(frames, [count])
+            yield self._call(read(0, count), [count])
 
-    def _chunked(self, frames: Tensor, count: int, bounds: Bounds) -> Iterator[Tensor]:
+    def _chunked(self, read: Callable[[int, int], Tensor], count: int, bounds: Bounds) -> Iterator[Tensor]:
         """Cuts an item of `count` latent frames into chunks, of which as many run together as the bound allows."""
         assert bounds.chunk_frames is not None
         chunks = plan_chunks(count, bounds.chunk_frames, bounds.overlap_frames)
@@ -94,7 +103,7 @@ class Side:
         together = max(1, (bounds.max_frames or size * len(chunks)) // size)
         for first in range(0, len(chunks), together):
             part = chunks[first : first + together]
-            windows = cut(frames[0], [chunk.scaled(self.per_in) for chunk in part])
+            windows = torch.cat([read(chunk.start, chunk.stop) for chunk in part])
             made = self._call(windows, [size] * len(part))
             yield join(made, [chunk.scaled(self.per_out) for chunk in part])[None]
 
@@ -104,12 +113,15 @@ class Side:
         out: Tensor = self.network(frames.to(_dtype(self.network)), valid).float()
         return out
 
-    def _streamed(self, frames: Tensor, max_frames: int) -> Iterator[Tensor]:
+    def _streamed(self, read: Callable[[int, int], Tensor], count: int, max_frames: int) -> Iterator[Tensor]:
         """Yields the result of one pass, in blocks: every layer keeps the context that its window and kernel need."""
-        state = self.network.stream(len(frames))
-        for block in frames.split(max_frames * self.per_in, dim=1):
+        state = None
+        for start in range(0, count, max_frames):
+            block = read(start, min(start + max_frames, count))
+            state = state or self.network.stream(len(block))
             if (part := state.push(block.to(_dtype(self.network)))) is not None:
                 yield part.float()
+        assert state is not None
         if (part := state.flush()) is not None:
             yield part.float()
 

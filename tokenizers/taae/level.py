@@ -13,12 +13,17 @@ QUIET_POWER = 1e-6  # mean square below which the official wrapper leaves audio 
 PEAK = 0.95  # of a peak that normalisation would bring beyond 1
 
 
+def gain_db(audio: Tensor, sample_rate: int, target_lufs: float, num_samples: int | None = None) -> float:
+    """Returns the gain in dB that brings audio [C, N] to a loudness; see `layers.loudness.loudness_gain_db`."""
+    return loudness_gain_db(audio, sample_rate, target_lufs, peak=PEAK, min_power=QUIET_POWER, num_samples=num_samples)
+
+
 def gains_db(audio: Tensor, lengths: Sequence[int], sample_rate: int, target_lufs: float | None) -> Tensor:
     """Returns the gain of each item that brings it to a loudness.
 
     Args:
         audio: [B, C, N].
-        lengths: samples of each item.
+        lengths: samples of each item, silence beyond N included.
         sample_rate: in Hz.
         target_lufs: the loudness; None: every gain is 0 dB.
 
@@ -27,6 +32,5 @@ def gains_db(audio: Tensor, lengths: Sequence[int], sample_rate: int, target_luf
     """
     if target_lufs is None:
         return torch.zeros(len(audio))
-    rules = {"peak": PEAK, "min_power": QUIET_POWER}
-    parts = [item[:, :length] for item, length in zip(audio, lengths, strict=True)]
-    return torch.tensor([loudness_gain_db(part, sample_rate, target_lufs, **rules) for part in parts])
+    pairs = zip(audio, lengths, strict=True)
+    return torch.tensor([gain_db(item, sample_rate, target_lufs, length) for item, length in pairs])

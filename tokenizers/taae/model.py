@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...core.hub import Source
 from ...layers import fsq
-from ...layers.audio import Resampler
+from ...layers.audio import Resampler, span
 from ...layers.loudness import apply_gain, decoded_level
 from ..base import Encoded
 from ..inputs import finished, prepare_audio, prepare_streams, refuse_options
@@ -119,11 +119,14 @@ class TAAE(BottleneckTokenizer):
         spec = self.spec
         audio, lengths = prepare_audio(spec, audio, sample_rate, lengths, self.device, resampler)
         counts = [spec.num_latents(int(n)) for n in lengths]
-        audio = torch.nn.functional.pad(audio, (0, max(counts) * spec.hop_samples - audio.shape[-1]))
         target = self.settings.loudness_lufs if loudness_lufs == "config" else loudness_lufs
         gain_db = gains_db(audio, [count * spec.hop_samples for count in counts], spec.sample_rate, target)
-        patches = audio_to_patches(apply_gain(audio, gain_db), self.settings.patch_samples)
-        z = self._side("encoder").run(patches, counts, bounds)
+
+        def read(items: slice, start: int, stop: int) -> Tensor:
+            part = span(audio[items], start * spec.hop_samples, stop * spec.hop_samples)
+            return audio_to_patches(apply_gain(part, gain_db[items]), self.settings.patch_samples)
+
+        z = self._side("encoder").run(read, counts, bounds)
         latents = self.z_to_latents(z)
         return Encoded(
             latents=latents, tokens=self.latents_to_tokens(latents), lengths_samples=lengths, gain_db=gain_db
@@ -168,7 +171,7 @@ class TAAE(BottleneckTokenizer):
         refuse_options(options, self.decode)
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
         values, lengths, counts = prepare_streams(self, latents, tokens, lengths_samples)
-        patches = self._side("decoder").run(values, counts, bounds)
+        patches = self._side("decoder").run(lambda items, start, stop: values[items, start:stop], counts, bounds)
         return finished(patches_to_audio(patches, self.settings.patch_samples), lengths, gain_db)
 
     def value_pieces(
@@ -181,7 +184,8 @@ class TAAE(BottleneckTokenizer):
     ) -> Iterator[Tensor]:
         """Decodes values [1, T, D] to pieces of audio [1, C, n]; see `FrameTokenizer.value_pieces`."""
         bounds = Bounds(max_frames=max_frames, chunk_frames=chunk_frames, overlap_frames=overlap_frames)
-        pieces = self._side("decoder").pieces(values, bounds)
+        side, count = self._side("decoder"), values.shape[1]
+        pieces = side.pieces(lambda start, stop: values[:, start:stop], count, bounds)
         return (patches_to_audio(patches, self.settings.patch_samples) for patches in pieces)
 
     @torch.no_grad()

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from ...core.objective import AdversarialObjective, AudioBatch, CriticPair, first_audio, frozen, weighted_sum
 from ...core.random import rand
-from ...layers.loudness import loudness_gain_db
 from ..parts.adversarial import feature_matching, hinge_critic_loss, hinge_model_loss, mean_logit, split_output
 from ..parts.spectral_losses import SpectralLossConfig, correlation_penalty, spectral_loss
 from .bottleneck import Bottleneck
 from .config import TAAEConfig
 from .discriminator import Discriminator, DiscriminatorConfig
 from .hybrid import HybridConfig, draw_hybrid
-from .level import PEAK, QUIET_POWER
+from .level import gain_db
 from .losses import decay, stft_loss, waveform_loss
 from .model import TAAE
 from .perceptual import PerceptualConfig, PerceptualFeatures, load_perceptual, perceptual_loss
@@ -181,9 +180,8 @@ class TAAEObjective(AdversarialObjective):
         gain = torch.where(chance[0] < self.config.flip_probability, -1.0, 1.0)
         if self.config.loudness_lufs is not None:
             targets = self.config.loudness_lufs + (2 * chance[1] - 1) * self.config.loudness_range_db
-            rate, limits = self.codec.sample_rate, {"peak": PEAK, "min_power": QUIET_POWER}
             pairs = zip(audio, targets.tolist(), strict=True)
-            gains_db = [loudness_gain_db(item, rate, target, **limits) for item, target in pairs]
+            gains_db = [gain_db(item, self.codec.sample_rate, target) for item, target in pairs]
             gain = gain * 10 ** (gain.new_tensor(gains_db) / 20)
         return audio * gain[:, None, None]
 

@@ -65,7 +65,7 @@ def load_item(
 
 def _check_content(audio: Tensor, sample_rate: int, settings: ShardSettings) -> None:
     """Raises AudioError for audio that holds NaN, or is silent or too short."""
-    peak = float(audio.abs().max())
+    peak = float(torch.linalg.vector_norm(audio, math.inf))
     if not math.isfinite(peak):
         raise AudioError("holds NaN or inf")
     if peak < 10 ** (settings.silence_dbfs / 20):
@@ -103,6 +103,8 @@ def make_batches(items: Sequence[PlannedItem], spec: TokenizerSpec, batch_s: flo
 def stack_audio(loaded: Sequence[LoadedItem]) -> tuple[Tensor, Tensor]:
     """Returns the audio of several items as [B, C, N], with zeros after the shorter ones, and their lengths [B]."""
     lengths = torch.tensor([entry.audio.shape[-1] for entry in loaded])
+    if len(loaded) == 1:
+        return loaded[0].audio[None], lengths
     batch = loaded[0].audio.new_zeros(len(loaded), loaded[0].audio.shape[0], int(lengths.max()))
     for row, entry in zip(batch, loaded, strict=True):
         row[:, : entry.audio.shape[-1]] = entry.audio

@@ -13,6 +13,7 @@ from ..core.extras import import_extra
 
 Resampler = Literal["soxr", "torchaudio"]
 RESAMPLERS: tuple[Resampler, ...] = ("soxr", "torchaudio")
+BLOCK_SAMPLES = 2**20  # of all channels that soxr takes at once, which bounds the memory
 
 
 def to_rate(audio: Tensor, from_rate: int, to_rate: int, resampler: Resampler = "soxr") -> Tensor:
@@ -44,14 +45,44 @@ def to_rate(audio: Tensor, from_rate: int, to_rate: int, resampler: Resampler = 
         functional: Any = import_extra("torchaudio.functional", "torchaudio", "the resampler torchaudio")
         resampled: Tensor = functional.resample(audio.detach().float(), from_rate, to_rate)
         return resampled[..., :num_samples]
+    flat = audio.detach().reshape(-1, audio.shape[-1]).to("cpu", torch.float32)
+    out = _soxr(flat, from_rate, to_rate, num_samples)
+    return out.reshape(*audio.shape[:-1], num_samples).to(audio.device)
+
+
+def _soxr(audio: Tensor, from_rate: int, to_rate: int, num_samples: int) -> Tensor:
+    """Returns audio [C, N] as [C, num_samples] at another rate; it is taken in blocks, which do not change it."""
     import soxr
 
-    flat = audio.detach().reshape(-1, audio.shape[-1]).to("cpu", torch.float32)
     # soxr rounds the length in its own way; ours depends on the two rates alone. Silence for two more samples is
     # appended, so that the result is never too short: the end of a signal is the same whether silence follows or not
-    padded = torch.nn.functional.pad(flat, (0, 2 * math.ceil(from_rate / to_rate))).numpy()
-    out = torch.from_numpy(soxr.resample(padded.T, from_rate, to_rate, quality="HQ").T.copy())[..., :num_samples]
-    return out.reshape(*audio.shape[:-1], num_samples).to(audio.device)
+    silence = audio.new_zeros(len(audio), 2 * math.ceil(from_rate / to_rate))
+    stream = soxr.ResampleStream(from_rate, to_rate, len(audio), quality="HQ")
+    out, end = audio.new_empty(len(audio), num_samples), 0
+    for block in (*audio.split(max(1, BLOCK_SAMPLES // len(audio)), dim=1), silence):
+        made = torch.from_numpy(stream.resample_chunk(block.numpy().T, last=block is silence).T)
+        made = made[:, : num_samples - end]
+        out[:, end : end + made.shape[1]] = made
+        end += made.shape[1]
+    assert end == num_samples
+    return out
+
+
+def span(audio: Tensor, start: int, stop: int) -> Tensor:
+    """Returns a part of audio, before and after which there is silence.
+
+    Args:
+        audio: [..., N].
+        start: first sample; may be negative.
+        stop: first sample after the part; may be beyond the audio.
+
+    Returns:
+        [..., stop - start]; a view where the audio has all of it.
+    """
+    own = audio[..., max(0, start) : max(0, stop)]
+    before = min(stop, 0) - min(start, 0)
+    missing = stop - start - before - own.shape[-1]
+    return torch.nn.functional.pad(own, (before, missing)) if before or missing else own
 
 
 def to_channels(audio: Tensor, channels: int) -> Tensor:
@@ -78,5 +109,5 @@ def check_audio(audio: Tensor) -> None:
         raise ValueError(f"audio must be float in [-1, 1], got {audio.dtype}: divide integers by their full scale")
     if audio.numel() == 0:
         raise ValueError(f"audio of shape {tuple(audio.shape)} is empty: at least 1 sample is needed")
-    if not torch.isfinite(audio).all():
+    if not torch.stack(torch.aminmax(audio)).isfinite().all():  # as of all samples, without a copy of them
         raise ValueError("audio holds NaN or inf")

@@ -3,31 +3,67 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from .audio import span
+
 BLOCK_S = 0.4  # gating block of BS.1770
 STEP_S = 0.1  # from one gating block to the next
+PIECE_S = 10  # of audio that is measured at once, which bounds the memory
+SETTLING_S = 1  # of audio before a piece, in which the filters forget what was before: the slowest decays by e^-239
+RELATIVE_GATE_LU = -10.0
 FLOOR_LUFS = -70.0  # the absolute gate of BS.1770: audio below it counts as silence
 
 
-def measure_loudness(audio: Tensor, sample_rate: int) -> float:
-    """Returns the integrated loudness of audio [C, N] in LUFS; -inf for silence.
+def measure_loudness(audio: Tensor, sample_rate: int, num_samples: int | None = None) -> float:
+    """Returns the integrated loudness of audio.
 
     Clips shorter than one gating block of 400 ms are repeated to fill it; at most five channels count.
-    """
-    import pyloudnorm
 
-    shortest = math.ceil(BLOCK_S * sample_rate) + 1
-    if audio.shape[-1] < shortest:
-        audio = audio.repeat(1, math.ceil(shortest / audio.shape[-1]))
+    Args:
+        audio: [C, N].
+        sample_rate: in Hz.
+        num_samples: of audio that silence follows up to; None: its own.
+
+    Returns:
+        Loudness in LUFS; -inf for silence.
+    """
+    num_samples, shortest = num_samples or audio.shape[-1], math.ceil(BLOCK_S * sample_rate) + 1
+    if num_samples < shortest:
+        audio = span(audio, 0, num_samples).repeat(1, math.ceil(shortest / num_samples))
+        num_samples = audio.shape[-1]
     if not audio.any():
         return -math.inf
     # the standard counts only whole gating blocks; pyloudnorm rounds their number and would include a partial one
-    steps = math.floor((audio.shape[-1] / sample_rate - BLOCK_S) / STEP_S + 1e-6)
-    audio = audio[:5, : math.ceil((BLOCK_S + steps * STEP_S) * sample_rate)]
-    return float(pyloudnorm.Meter(sample_rate).integrated_loudness(audio.double().cpu().numpy().T))
+    steps = math.floor((num_samples / sample_rate - BLOCK_S) / STEP_S + 1e-6)
+    whole = math.ceil((BLOCK_S + steps * STEP_S) * sample_rate)
+    return _gated_mean(torch.cat([*_block_loudness(audio[:5], sample_rate, whole)]))
+
+
+def _block_loudness(audio: Tensor, sample_rate: int, num_samples: int) -> Iterator[Tensor]:
+    """Yields the loudness of the gating blocks of audio [C, num_samples] in LUFS, piece by piece."""
+    import pyloudnorm
+
+    meter = pyloudnorm.Meter(sample_rate)
+    overlap_s = BLOCK_S - STEP_S  # a block that begins in a piece may end after it
+    for start_s in range(0, math.ceil(num_samples / sample_rate - overlap_s - 1e-6), PIECE_S):
+        first_s = max(0, start_s - SETTLING_S)
+        stop = min(num_samples, math.ceil((start_s + PIECE_S + overlap_s) * sample_rate))
+        meter.integrated_loudness(span(audio, first_s * sample_rate, stop).double().cpu().numpy().T)
+        yield torch.tensor(meter.blockwise_loudness[round((start_s - first_s) / STEP_S) :], dtype=torch.float64)
+
+
+def _gated_mean(blocks: Tensor) -> float:
+    """Returns the loudness of what passes both gates (equation 7), in LUFS, for blocks [M] of such."""
+
+    def mean(loudness: Tensor) -> float:
+        return 10 * math.log10(float((10 ** (loudness / 10)).mean())) if len(loudness) else -math.inf
+
+    loud = blocks[blocks >= FLOOR_LUFS]
+    return mean(loud[loud > mean(loud) + RELATIVE_GATE_LU])
 
 
 def loudness_gain_db(
@@ -38,6 +74,7 @@ def loudness_gain_db(
     *,
     peak: float = 1.0,
     min_power: float = 0.0,
+    num_samples: int | None = None,
 ) -> float:
     """Returns the gain in dB that brings audio to a loudness; it is lower where the peak would pass 1.
 
@@ -48,16 +85,18 @@ def loudness_gain_db(
         measured_lufs: the loudness of the audio, where the caller has measured it already.
         peak: the peak of the result where it would pass 1.
         min_power: mean square below which the audio is left alone.
+        num_samples: of audio that silence follows up to; None: its own.
 
     Returns:
         The gain; 0 for audio that is left alone, which includes all below the absolute gate (-70 LUFS).
     """
-    if float(audio.square().mean()) < min_power:
+    audio, norm = audio[:, :num_samples], torch.linalg.vector_norm  # neither copies the audio
+    if float(norm(audio)) ** 2 / (len(audio) * (num_samples or audio.shape[-1])) < min_power:
         return 0.0
-    loudness = measure_loudness(audio, sample_rate) if measured_lufs is None else measured_lufs
+    loudness = measure_loudness(audio, sample_rate, num_samples) if measured_lufs is None else measured_lufs
     if loudness < FLOOR_LUFS:
         return 0.0
-    gain, largest = 10 ** ((target_lufs - loudness) / 20), float(audio.abs().max())
+    gain, largest = 10 ** ((target_lufs - loudness) / 20), float(norm(audio, math.inf))
     return 20 * math.log10(peak / largest if gain * largest > 1.0 else gain)
 
 
