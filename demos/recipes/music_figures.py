@@ -8,8 +8,7 @@
   Real recordings with these captions go through the same test.
 * diversity: mean distance between samples over that between as many held-out clips.
 * loudness: of samples, of training recordings, and of these decoded from the latents that a generator is trained on.
-* seams: how much more the level steps at the borders of an edit than in the original at the same places, and how far
-  the level above 4 kHz at borders lies over that around them. A generator that streams is measured between its blocks.
+* seams: of edits and streams, see `music_seams.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,9 @@ from torch import Tensor
 
 import latentune
 from latentune.core.files import write_json
+from latentune.demos.recipes.music_seams import Clips, seams_of_edits, seams_of_streams
 from latentune.layers.audio import to_channels, to_rate
 from latentune.layers.loudness import measure_loudness
-from latentune.layers.stft import stft
-from latentune.pipelines.measure.codecs.figures.borders import seam_db
-from latentune.pipelines.measure.codecs.figures.common import Undefined
 from latentune.pipelines.measure.embedders import Embedder, load_embedder
 
 logger = logging.getLogger(__name__)
@@ -45,13 +42,6 @@ PROMPTS = (
     "dark electronic soundtrack",
     "death metal",
 )
-GAP_S = (2.0, 3.5)  # of a clip, that is sampled again
-KEPT_S, ADDED_S = 3.0, 2.0  # of a continuation
-STEP_S = 0.05  # of audio on each side of a border whose levels are compared
-FRAME_S, AROUND_S, LOWEST_HZ = 0.008, 0.2, 4000.0  # of clicks
-FLOOR = 1e-9  # power, relative to full scale
-
-Clips = list[tuple[Tensor, int]]  # audio [C, N] and its rate in Hz
 
 
 def nearest_mean(embeddings: Tensor, labels: Sequence[int]) -> list[int]:
@@ -97,41 +87,6 @@ def mean_distance(embeddings: Tensor) -> float:
     return float(torch.pdist(embeddings).mean())
 
 
-def step_db(audio: Tensor, rate: int, border: int) -> float:
-    """Level after a border minus that before it, in dB."""
-    size = round(STEP_S * rate)
-    before, after = (
-        10 * math.log10(float(part.square().mean()) + FLOOR)
-        for part in (audio[:, max(0, border - size) : border], audio[:, border : border + size])
-    )
-    return after - before
-
-
-def click_db(audio: Tensor, rate: int, border: int) -> float:
-    """Level above 4 kHz at a border minus its median around the border, in dB."""
-    window = 2 * round(FRAME_S * rate / 2)
-    around = round(AROUND_S * rate)
-    start = max(0, border - around)
-    part = audio[:, start : border + around]
-    power = stft(part.double(), window, window // 4, nyquist=True).abs().square()
-    level = 10 * torch.log10(power[:, math.ceil(LOWEST_HZ * window / rate) :].sum(1).mean(0) + FLOOR)
-    centers = torch.arange(len(level)) * (window // 4) + window / 2
-    return float(level[(centers - (border - start)).abs() <= window / 4].mean() - level.median())
-
-
-def seams(edited: Clips, originals: Clips, borders: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Mean size of steps and mean clicks at borders (in samples of each clip), and those of the originals there."""
-    found: dict[str, float] = {}
-    for name, clips in (("edited", edited), ("original", originals)):
-        places = [(audio, rate, border) for (audio, rate), own in zip(clips, borders, strict=True) for border in own]
-        found[f"{name}_step_db"] = sum(abs(step_db(*place)) for place in places) / len(places)
-        found[f"{name}_click_db"] = sum(click_db(*place) for place in places) / len(places)
-    found["step_excess_db"] = found["edited_step_db"] - found["original_step_db"]
-    found["click_excess_db"] = found["edited_click_db"] - found["original_click_db"]
-    found["borders"] = sum(map(len, borders))
-    return found
-
-
 class Measurement:
     """One generator and what it is compared with."""
 
@@ -147,14 +102,15 @@ class Measurement:
         """All figures."""
         samples, labels = self.samples()
         real, real_labels = self.recordings()
-        held = [self.clip(row) for row in _spread(self.held_out, len(samples))]
+        held = [self.clip(row) for row in _spread(self.held_out, max(len(samples), self.arguments.num_edits))]
         found: dict[str, Any] = {"prompts": list(PROMPTS), "seconds": self.arguments.seconds}
         made = self.embed(samples)
         found["told_apart"] = told_apart(made, labels)
         found["told_apart_real"] = told_apart(self.embed(real), real_labels)
-        found["diversity"] = mean_distance(made) / mean_distance(self.embed(held))
+        found["diversity"] = mean_distance(made) / mean_distance(self.embed(held[: len(samples)]))
         found["loudness"] = self.loudness(samples, real)
-        found["seams"] = self.seams(held[: self.arguments.num_edits])
+        found["seams"] = seams_of_edits(self.pipeline, held[: self.arguments.num_edits])
+        found["seams"]["stream"] = seams_of_streams(self.pipeline, PROMPTS, 2 * self.arguments.seconds)
         return found
 
     def samples(self) -> tuple[Clips, list[int]]:
@@ -209,42 +165,6 @@ class Measurement:
         found["difference_lu"] = found["samples"]["mean"] - found["training_decoded"]["mean"]
         return found
 
-    def seams(self, clips: Clips) -> dict[str, Any]:
-        """Seams of each edit that the generator can make, and between the blocks of a stream."""
-        rate = self.codec.spec.sample_rate
-        gap, end = [round(edge * rate) for edge in GAP_S], round(KEPT_S * rate)
-        found: dict[str, Any] = {}
-        makers: dict[str, tuple[Callable[[Tensor, torch.Generator], Tensor], list[int]]] = {
-            "inpaint": (lambda a, g: self.pipeline.inpaint(a, rate, regions=[GAP_S], generator=g).item(0), gap),
-            "continue": (
-                lambda a, g: self.pipeline.continue_(a[:, :end], rate, extra_s=ADDED_S, generator=g).item(0),
-                [end // self.codec.spec.chunk_samples * self.codec.spec.chunk_samples],
-            ),
-        }
-        for name, (make, borders) in makers.items():
-            try:
-                edited = [(make(audio, torch.Generator().manual_seed(0)), rate) for audio, _ in clips]
-            except ValueError as error:
-                found[name] = str(error)
-                continue
-            found[name] = seams(edited, clips, [borders] * len(clips))
-            logger.info("%s: %s", name, found[name])
-        found["stream"] = self.stream_seam()
-        return found
-
-    def stream_seam(self) -> float | str:
-        """Level above 4 kHz between blocks of streams over its median, in dB, or why it cannot be measured."""
-        parts = []
-        try:
-            for number, prompt in enumerate(PROMPTS[:2]):
-                noise = torch.Generator().manual_seed(number)
-                session = self.pipeline.stream(prompt, duration_s=self.arguments.seconds, generator=noise)
-                audio = torch.cat(list(session), -1)
-                parts.append(seam_db(audio, session.sample_rate, chunk_samples=session.stream.block_samples))
-        except (ValueError, Undefined) as error:
-            return str(error)
-        return sum(parts) / len(parts)
-
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -262,7 +182,7 @@ def main() -> None:
     parser.add_argument("held_out", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--num", type=int, default=8, help="samples of each prompt")
-    parser.add_argument("--num-edits", type=int, default=12, help="clips that are edited")
+    parser.add_argument("--num-edits", type=int, default=24, help="clips that are edited")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each clip")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

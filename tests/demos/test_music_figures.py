@@ -1,61 +1,51 @@
 """The figures of a generator of music on sounds whose figures are known."""
 
-import importlib.util
 import math
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
+from latentune.demos.recipes import music_figures, music_seams
+
 RATE = 24_000
-RECIPE = Path(__file__).parents[2] / "demos" / "recipes" / "music_figures.py"
-
-
-@pytest.fixture(scope="module")
-def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("music_figures", RECIPE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def noise(seconds: float = 2.0, seed: int = 0) -> torch.Tensor:
     return 0.1 * torch.randn(1, round(seconds * RATE), generator=torch.Generator().manual_seed(seed))
 
 
-def test_clusters_are_told_apart_and_noise_is_not(recipe: ModuleType) -> None:
+def test_clusters_are_told_apart_and_noise_is_not() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = [number for number in range(6) for _ in range(8)]
     apart = torch.eye(200)[labels] * 20 + torch.randn(48, 200, generator=generator)
-    found = recipe.told_apart(apart, labels)
+    found = music_figures.told_apart(apart, labels)
     assert (found["right"], found["of"], found["chance"]) == (48, 48, pytest.approx(1 / 6))
     assert (found["best_four"]["right"], found["best_four"]["of"]) == (32, 32)
-    chance = [recipe.told_apart(torch.randn(48, 200, generator=generator), labels)["right"] for _ in range(10)]
+    chance = [music_figures.told_apart(torch.randn(48, 200, generator=generator), labels)["right"] for _ in range(10)]
     assert sum(chance) / 480 < 0.25, "an embedding must not help to find itself"
 
 
-def test_the_interval_is_wilsons(recipe: ModuleType) -> None:
-    low, high = recipe.wilson(33, 60)
+def test_the_interval_is_wilsons() -> None:
+    low, high = music_figures.wilson(33, 60)
     assert (round(low, 3), round(high, 3)) == (0.425, 0.669)  # statsmodels.stats.proportion.proportion_confint
-    assert recipe.wilson(0, 10)[0] == pytest.approx(0.0, abs=1e-9)
+    assert music_figures.wilson(0, 10)[0] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_step_has_its_size_and_even_audio_none(recipe: ModuleType) -> None:
+def test_a_step_has_its_size_and_even_audio_none() -> None:
     audio = noise()
     louder = torch.cat([audio[:, :RATE], 2 * audio[:, RATE:]], 1)
-    assert recipe.step_db(louder, RATE, RATE) - recipe.step_db(audio, RATE, RATE) == pytest.approx(6.02, abs=0.01)
-    found = recipe.seams([(louder, RATE)], [(audio, RATE)], [[RATE]])
+    assert music_seams.step_db(louder, RATE, RATE) - music_seams.step_db(audio, RATE, RATE) == pytest.approx(
+        6.02, abs=0.01
+    )
+    found = music_seams.seams([(louder, RATE)], [(audio, RATE)], [[RATE]])
     assert found["step_excess_db"] == pytest.approx(6.02, abs=1.0)
-    assert recipe.seams([(audio, RATE)], [(audio, RATE)], [[RATE, RATE // 2]])["step_excess_db"] == 0.0
+    assert music_seams.seams([(audio, RATE)], [(audio, RATE)], [[RATE, RATE // 2]])["step_excess_db"] == 0.0
 
 
-def test_a_click_is_heard_at_its_border_alone(recipe: ModuleType) -> None:
+def test_a_click_is_heard_at_its_border_alone() -> None:
     tone = 0.3 * torch.sin(2 * math.pi * 300 * torch.arange(2 * RATE) / RATE)[None] + 0.01 * noise()
     clicked = tone.clone()
     clicked[:, RATE] += 0.5
-    assert recipe.click_db(clicked, RATE, RATE) > 20
-    assert abs(recipe.click_db(clicked, RATE, RATE // 2)) < 3
-    assert abs(recipe.click_db(tone, RATE, RATE)) < 3
+    assert music_seams.click_db(clicked, RATE, RATE) > 20
+    assert abs(music_seams.click_db(clicked, RATE, RATE // 2)) < 3
+    assert abs(music_seams.click_db(tone, RATE, RATE)) < 3
