@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.config import option
-from ..parts.rescale import RescaledSampling, rescale
+from ..base import SamplingConfig
 from ..parts.runge_kutta import runge_kutta_step
 from ..parts.times import time_grid
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousSampling(RescaledSampling):
+class ContinuousSampling(SamplingConfig):
     """Options of `ContinuousAR.sample`."""
 
     num_inference_steps: int = option(8, "Number of steps in which a chunk is drawn.", name="steps")
@@ -58,10 +58,7 @@ def draw_chunk(
         total = torch.zeros_like(x)
         for weight, branch in zip(weights, branches, strict=True):
             total = total + weight * branch
-        if not options.guidance_rescale or not t:
-            return total
-        guided, asked = x - t * total, x - t * branches[0]  # without their noise
-        return (x - rescale(guided[:, None], asked[:, None], options.guidance_rescale)[:, 0]) / t
+        return total
 
     x: Tensor = noise * options.temperature**0.5
     for t, to in itertools.pairwise(time_grid(1.0, options.num_inference_steps, 1.0)):

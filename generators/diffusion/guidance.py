@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..conditioning import EncodedConditions
 from ..parts.guidance import GuidanceBranches
-from ..parts.rescale import real_mean, rescale
 from .frame_times import FrameTimes
 from .known import KnownFrames, Network, Velocity
 from .past import FrameCache
@@ -151,5 +150,34 @@ def limit_size(difference: Tensor, threshold: float, mask: Tensor | None) -> Ten
     """
     if not threshold:
         return difference
-    size = real_mean(difference.square(), mask).sqrt()
+    size = _mean(difference.square(), mask).sqrt()
     return difference * (threshold / size.clamp_min(threshold))
+
+
+def rescale(guided: Tensor, asked: Tensor, share: float, mask: Tensor | None) -> Tensor:
+    """Returns guided latents [B, T, D] whose standard deviation is brought towards that of the unguided ones.
+
+    Lin et al., arXiv 2305.08891, equations 15 and 16.
+
+    Args:
+        guided: denoised latents after guidance.
+        asked: denoised latents under the conditions as asked.
+        share: of the correction, 0 for none and 1 for all of it.
+        mask: [B, T] bool, True where a frame is real; None: all are.
+    """
+    if not share:
+        return guided
+    factor = _deviation(asked, mask) / _deviation(guided, mask).clamp_min(1e-8)
+    return guided * (share * factor + (1.0 - share))
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns the mean [B, 1, 1] over the real frames of values [B, T, D]."""
+    if mask is None:
+        return values.mean((1, 2), keepdim=True)
+    real = mask[..., None]
+    return (values * real).sum((1, 2), keepdim=True) / (real.sum((1, 2), keepdim=True) * values.shape[-1])
+
+
+def _deviation(values: Tensor, mask: Tensor | None) -> Tensor:
+    return _mean((values - _mean(values, mask)).square(), mask).sqrt()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ...core.config import option
-from ..parts.rescale import RescaledSampling
+from ..base import SamplingConfig
 from ..parts.times import check_shift
 from .config import DiffusionTransformerConfig
 from .solve import MEAN_FLOW, PING_PONG
@@ -16,7 +16,7 @@ FEW_STEPS = {MEAN_FLOW: 4, PING_PONG: 8}  # of the solvers that need a network w
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionSampling(RescaledSampling):
+class DiffusionSampling(SamplingConfig):
     """Options of `DiffusionTransformer.sample`."""
 
     num_inference_steps: int | None = option(
@@ -39,6 +39,9 @@ class DiffusionSampling(RescaledSampling):
     )
     guidance_interval: tuple[float, float] = option(
         (0.0, 1.0), "Lowest and highest diffusion time with guidance (1 is noise); elsewhere a step costs one pass."
+    )
+    guidance_rescale: float = option(
+        0.0, "Share by which the standard deviation after guidance is brought back to that without it."
     )
     guidance_parallel: float = option(
         1.0, "Share of the guidance along the denoised latents themselves (APG); below 1 there is less saturation."
@@ -63,6 +66,8 @@ class DiffusionSampling(RescaledSampling):
         low, high = self.guidance_interval
         if not 0 <= low <= high <= 1:
             raise ValueError(f"guidance_interval must be (lowest, highest) within 0..1, got {low} and {high}")
+        if not 0 <= self.guidance_rescale <= 1:
+            raise ValueError(f"guidance_rescale must lie in 0..1, got {self.guidance_rescale}")
         if self.guidance_threshold < 0 or not -1 < self.guidance_momentum < 1:
             raise ValueError(
                 f"guidance_threshold must be 0 or more and guidance_momentum within -1..1, got "

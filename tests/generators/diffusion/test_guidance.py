@@ -14,9 +14,8 @@ from latentune.generators.base import SamplingConfig
 from latentune.generators.conditioning import ConditioningConfig
 from latentune.generators.conditions import Conditions
 from latentune.generators.diffusion import DiffusionTransformer, DiffusionTransformerConfig
-from latentune.generators.diffusion.guidance import limit_size, projection
+from latentune.generators.diffusion.guidance import limit_size, projection, rescale
 from latentune.generators.parts.guidance import guidance_branches
-from latentune.generators.parts.rescale import rescale
 
 CONFIG = DiffusionTransformerConfig(
     binding=LATENT_BINDING,
