@@ -97,7 +97,7 @@ class LiveTab:
             state = gr.State(None, time_to_live=page.config.max_stream_s + 60)
             gr.Markdown("Start a stream, change the prompt while it plays, and hear it follow at its next block.")
             with gr.Row():
-                name = gr.Dropdown(names, value=names[0], label="Pipeline")
+                name = gr.Dropdown(names, value=names[0], label="Pipeline", min_width=300)  # wraps on a phone
                 seed = seed_field()
             prompt = gr.Textbox(label="Prompt", placeholder="calm piano", max_length=10_000)
             self.form.render(names[0])
