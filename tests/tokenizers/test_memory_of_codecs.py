@@ -23,12 +23,11 @@ from latentune.tokenizers.taae import TAAE, TAAEConfig
 
 # TAAE and MelCodec with frames of a usual length: with those of the tiny configs, the streams are as large as the audio
 CODECS = [
-    (CoDiCodec, CoDiCodecConfig.tiny(), {"max_chunks": 8}, {"steps": 1}),
-    (TAAE, replace(TAAEConfig.tiny(), patch_samples=320), {"max_frames": 128}, {"max_frames": 128}),
-    (NeuCodec, NeuCodecConfig.tiny(), *2 * [{"chunk_s": 4.0, "overlap_s": 0.4}]),
-    (MelCodec, MelCodecConfig.preset("melcodec-speech"), *2 * [{"chunk_s": 4.0}]),
+    (CoDiCodec, CoDiCodecConfig.tiny(), 120_000, {"max_chunks": 2}, {"steps": 1}),
+    (TAAE, replace(TAAEConfig.tiny(), patch_samples=320), 300_000, {"max_frames": 128}, {"max_frames": 128}),
+    (NeuCodec, NeuCodecConfig.tiny(), 300_000, *2 * [{"chunk_s": 4.0, "overlap_s": 0.4}]),
+    (MelCodec, MelCodecConfig.preset("melcodec-speech"), 300_000, *2 * [{"chunk_s": 4.0}]),
 ]
-NUM_SAMPLES = 600_000
 
 def peak_bytes():
     return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
@@ -48,17 +47,17 @@ def decode(codec, num_samples, options):
 torch.set_num_threads(1)
 growth = {}
 work = {"encode": encode, "decode": decode}[sys.argv[1]]
-for codec_class, config, *options in CODECS:
+for codec_class, config, num_samples, *options in CODECS:
     codec = codec_class(config).eval()
     options = options[sys.argv[1] == "decode"]
     used = []
     for length in (1, 1, 4):  # the first fills caches
-        run, given = work(codec, length * NUM_SAMPLES, options)
+        run, given = work(codec, length * num_samples, options)
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in use
         before = peak_bytes()
         run(given)
         used.append(peak_bytes() - before)
-    growth[codec_class.__name__] = (used[2] - used[1]) / (4 * codec.spec.channels * 3 * NUM_SAMPLES)
+    growth[codec_class.__name__] = (used[2] - used[1]) / (4 * codec.spec.channels * 3 * num_samples)
 print(json.dumps(growth))
 """
 
