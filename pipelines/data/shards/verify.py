@@ -146,7 +146,8 @@ def _recorded_problems(dataset: LatentDataset, table: pyarrow.Table, statistics:
     info, path = dataset.info, dataset.path / DATASET_FILE
     problems = []
     for name, found in zip(("latent_mean", "latent_std"), statistics.result(), strict=True):
-        if not np.allclose(info[name], found, rtol=1e-6, atol=1e-9):
+        same = len(info[name]) == len(found) and np.allclose(info[name], found, rtol=1e-6, atol=1e-9)
+        if not same:
             problems.append(f"{path}: {name} is not that of the shards: {REBUILD}")
     for name, total in index_totals(table, dataset.spec.sample_rate).items():
         there = info["totals"].get(name)

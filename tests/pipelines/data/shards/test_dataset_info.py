@@ -148,6 +148,7 @@ def test_other_files_are_compared_with_their_hashes(folder, name):
     ("change", "message"),
     [
         (lambda info: info["latent_mean"].__setitem__(0, 9.0), "latent_mean is not that of the shards"),
+        (lambda info: info["latent_std"].append(1.0), "latent_std is not that of the shards"),
         (lambda info: info["totals"].update(num_tokens=3), "num_tokens is 3"),
         (lambda info: info["totals"].update(duration_s=3.0), "duration_s is 3.0"),
     ],
