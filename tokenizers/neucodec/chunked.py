@@ -17,7 +17,7 @@ from torch import Tensor
 from ...layers.audio import Resampler, span
 from ..inputs import prepare_audio
 from ..parts.chunking import Chunk, ChunkStream, plan_chunks
-from .framing import pad_to_hops, padded_hops
+from .framing import padded_hops
 
 if TYPE_CHECKING:
     from .model import NeuCodec
@@ -172,7 +172,7 @@ def _encode_equal(codec: NeuCodec, items: Sequence[Tensor], num_hops: int, chunk
         start = chunk.start - chunk.start % codec.grid_frames
         own = torch.stack([span(item, start * hop, chunk.stop * hop) for item in items])
         if chunk.stop < num_hops:  # padded like a signal of its own
-            own = pad_to_hops(own, chunk.stop - start + 1, hop)
+            own = span(own, 0, (chunk.stop - start + 1) * hop)
         values = codec.quantiser.values(codec.fused_frames(codec.semantic_frames(own, moments), own))
         frames[:, chunk.keep_start : chunk.keep_stop] = values[:, chunk.keep_start - start : chunk.keep_stop - start]
     return frames

@@ -34,20 +34,6 @@ def official_frames(num_samples: int, hop_samples: int, *, semantic_lag: int) ->
     return num_samples // hop_samples + 1 - semantic_lag
 
 
-def pad_to_hops(audio: Tensor, hops: int, hop_samples: int) -> Tensor:
-    """Appends silence to audio, or removes the silence after it.
-
-    Args:
-        audio: [..., N].
-        hops: of the result.
-        hop_samples: of a hop.
-
-    Returns:
-        [..., hops * hop_samples].
-    """
-    return F.pad(audio, (0, hops * hop_samples - audio.shape[-1]))
-
-
 def hold_last(frames: Tensor, num_frames: int) -> Tensor:
     """Returns frames [B, T, W] as [B, num_frames, W]: cut, or with the last one repeated."""
     missing = num_frames - frames.shape[1]

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from ...layers.audio import to_rate
-from .framing import pad_to_hops
+from ...layers.audio import span, to_rate
 
 if TYPE_CHECKING:
     from .model import NeuCodec
@@ -44,7 +43,7 @@ def hear(codec: NeuCodec, audio: Tensor) -> tuple[Tensor, Tensor]:
             f"training takes audio [B, 1, N] at {codec.settings.encoder_rate} Hz, N a multiple of {hop}, "
             f"got {tuple(audio.shape)}"
         )
-    padded = pad_to_hops(audio[:, 0], num_frames + 1, hop)
+    padded = span(audio[:, 0], 0, (num_frames + 1) * hop)
     semantic = codec.semantic_frames(padded)
     return semantic[:, :num_frames], codec.fused_frames(semantic, padded)[:, :num_frames]
 
