@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tokenize
 from collections.abc import Iterator
@@ -38,9 +39,14 @@ FORMS = {
 }
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Line and text of every docstring, other string and comment of a Python file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield node.lineno, node.value
     with tokenize.open(path) as file:
@@ -51,7 +57,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
     """Line and text of every docstring of a Python file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             text = ast.get_docstring(node)
             if text:
@@ -131,7 +137,7 @@ def test_public_functions_of_three_arguments_have_args_returns_and_raises() -> N
     found, num_functions = [], 0
     for path in SOURCES:
         if not path.is_relative_to(ROOT / "tests") and not path.is_relative_to(ROOT / "demos"):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
+            tree = tree_of(path)
             classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
             for parent in (tree, *classes):
                 functions = [node for node in parent.body if isinstance(node, ast.FunctionDef)]

@@ -16,9 +16,9 @@ from ...tokenizers.load import tokenizer_class
 from ..training.config import TrainConfig
 from ..training.data_config import AudioDataConfig, data_class
 from ..training.objectives import KIND
+from ..training.start_weights import FROM_DATASET, with_start
 
 MISSING = "???"
-FROM_DATASET = ("binding", "trained_on")  # fields of a generator's config that training fills in
 
 
 def key_rows(source: str, overrides: Sequence[str]) -> list[tuple[str, str]]:
@@ -32,6 +32,8 @@ def key_rows(source: str, overrides: Sequence[str]) -> list[tuple[str, str]]:
         ConfigError: no such config, or a class that does not exist.
     """
     values = load_settings(source, overrides, allow_missing=True)
+    if values.get("model", {}).get("init_from", MISSING) != MISSING:
+        values["model"] = with_start(values["model"])
     class_name = values.get("model", {}).get("class_name", MISSING)
     known = {} if class_name == MISSING else _chosen_configs(class_name, values["model"])
     return [(key.replace("class_name", "class"), text) for key, text in _rows(TrainConfig, values, "", known)]

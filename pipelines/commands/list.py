@@ -65,7 +65,7 @@ def _tokenizers() -> list[Row]:
 
 
 def _pipelines() -> list[Row]:
-    from ..generation.cards import PIPELINE_CARDS
+    from ..data.cards import PIPELINE_CARDS
 
     return [
         {

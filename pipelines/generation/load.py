@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,20 @@ from ...core.compute import compile_model
 from ...core.config import refuse_unknown
 from ...core.device import Precision, mapped_device, pick_dtype
 from ...core.errors import CheckpointError, DatasetError
-from ...core.hub import HUB_OPTIONS, fetch_folder, is_hub_id
-from ...generators.adapters import MANIFEST as ADAPTER
+from ...core.hub import HUB_OPTIONS
 from ...generators.adapters import load_adapters
 from ...generators.load import load_generator
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.cards import SHIPPED_CARDS as SHIPPED_TOKENIZERS
 from ...tokenizers.load import load_tokenizer
-from ..data.checkpoints import STATE_FILE, last_checkpoint, read_progress
+from ..data.cards import PIPELINE_CARDS
+from ..data.checkpoints import STATE_FILE, read_progress
 from ..data.shards.dataset_files import read_dataset_json
-from .cards import PIPELINE_CARDS
+from ..data.weights_folder import local_folder, weights_folder
 from .pipeline import GenerationPipeline
 from .saved import INSIDE, MANIFEST, PipelineDefaults, read_manifest
 
 logger = logging.getLogger(__name__)
-
-# shipped name -> folder inside the package
-SHIPPED = {name: card.place for name, card in PIPELINE_CARDS.items()}
 
 
 def load_pipeline(
@@ -76,8 +72,8 @@ def load_pipeline(
     device = device if device_map is None else mapped_device(device_map)
     refuse_unknown(hub_options, HUB_OPTIONS, "load_pipeline", ["tokenizer", "adapters", "torch_dtype", "device_map"])
     elsewhere = {name: value for name, value in hub_options.items() if name not in ("revision", "subfolder")}
-    pipeline = _pipeline_at(_folder_of(path, hub_options), tokenizer, elsewhere)
-    load_adapters(pipeline.generator, {str(_generator_folder(Path(a))): w for a, w in (adapters or {}).items()})
+    pipeline = _pipeline_at(local_folder(path, hub_options), tokenizer, elsewhere)
+    load_adapters(pipeline.generator, {str(weights_folder(a)): w for a, w in (adapters or {}).items()})
     if precision is not None:
         torch_dtype = pick_dtype(precision, device or "cpu")
     pipeline.to(device, torch_dtype)
@@ -90,7 +86,7 @@ def load_pipeline(
 def shipped_pipelines(tokenizer: AudioTokenizer) -> list[str]:
     """Returns the names of the shipped pipelines whose generators were trained on this tokenizer's streams."""
     fingerprint = tokenizer.fingerprint()
-    return [name for name in SHIPPED if read_manifest(_shipped_folder(name)).tokenizer_fingerprint == fingerprint]
+    return [name for name in PIPELINE_CARDS if read_manifest(local_folder(name)).tokenizer_fingerprint == fingerprint]
 
 
 def build_pipeline(
@@ -114,26 +110,11 @@ def build_pipeline(
     Raises:
         MismatchError: they were not made for each other.
     """
-    pipeline = GenerationPipeline(
-        load_tokenizer(tokenizer), load_generator(_generator_folder(Path(generator))), defaults
-    )
+    pipeline = GenerationPipeline(load_tokenizer(tokenizer), load_generator(weights_folder(generator)), defaults)
     if torch_dtype is not None:
         pipeline.generator.place(torch_dtype)
     pipeline.save_pretrained(output, tokenizer_name=str(tokenizer) if str(tokenizer) in SHIPPED_TOKENIZERS else None)
     return pipeline
-
-
-def _folder_of(path: str | Path, hub_options: Mapping[str, Any]) -> Path:
-    """Returns the local folder of a shipped name, a folder or a hub id."""
-    if str(path) in SHIPPED:
-        return _shipped_folder(str(path))
-    if not Path(path).is_dir() and is_hub_id(path):
-        return fetch_folder(str(path), **hub_options)
-    return Path(path) / (hub_options.get("subfolder") or "")
-
-
-def _shipped_folder(name: str) -> Path:
-    return Path(files("latentune") / SHIPPED[name])  # type: ignore[arg-type]
 
 
 def _pipeline_at(
@@ -147,25 +128,11 @@ def _pipeline_at(
         if tokenizer is None and not named.startswith(INSIDE):
             tokenizer = load_tokenizer(named, **hub_options)
         return GenerationPipeline.from_pretrained(folder, tokenizer=tokenizer)
-    place = _generator_folder(folder)
+    place = weights_folder(folder)
     generator = load_generator(place)
     if tokenizer is None:
         tokenizer = load_tokenizer(_tokenizer_of(place, generator.binding.fingerprint), **hub_options)
     return GenerationPipeline(tokenizer, generator)
-
-
-def _generator_folder(folder: Path) -> Path:
-    """Returns the generator inside a training run, a checkpoint or a pipeline, with averaged weights if there are."""
-    if not folder.is_dir():
-        known = ", ".join(sorted(SHIPPED))
-        raise CheckpointError(f"no pipeline {str(folder)!r}: give a pipeline's or a run's folder, or one of {known}")
-    folder = last_checkpoint(folder) or folder
-    if (folder / STATE_FILE).is_file():
-        read_progress(folder)  # refuses a damaged checkpoint
-    for name in ("", "ema", "model", "generator"):
-        if (folder / name / "config.json").is_file() or (folder / name / ADAPTER).is_file():
-            return folder / name
-    raise CheckpointError(f"{folder} holds no pipeline, training run, checkpoint or generator")
 
 
 def _tokenizer_of(generator: Path, fingerprint: str) -> str:

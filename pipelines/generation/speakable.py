@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .cards import PIPELINE_CARDS
+from ..data.cards import PIPELINE_CARDS
 from .given_audio import Audio
 from .sentences import Piece, pieces_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...core.config import option
-from ..generation.cards import PIPELINE_CARDS
+from ..data.cards import PIPELINE_CARDS
 from ..hosting.config import HostConfig
 
 

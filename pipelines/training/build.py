@@ -20,6 +20,7 @@ from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.load import load_tokenizer, tokenizer_class
 from ..data.shards import dataset_binding
 from ..data.shards.read import check_tokenizer
+from ..data.weights_folder import weights_folder
 from .adopt import adopt
 from .audio_data import AudioCrops, open_audio
 from .conditions import check_conditions
@@ -134,7 +135,8 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
     wanted: Any = build_config(cls.config_class, {**config.model.config, **extra}, "model.config")
     if config.model.init_from is None:
         return cls(wanted)
-    model = cls.from_pretrained(config.model.init_from)
+    place = weights_folder(config.model.init_from) if issubclass(cls, LatentGenerator) else config.model.init_from
+    model = cls.from_pretrained(place)
     if isinstance(model, LatentGenerator):
         _check_fingerprint(model.binding.fingerprint, extra["binding"], f"weights {config.model.init_from}")
     theirs, ours = config_to_dict(model.settings), config_to_dict(wanted)

@@ -11,6 +11,7 @@ from ...core.config import build_config, option
 from ...core.device import Precision
 from ...generators.adapters import AdapterConfig
 from .data_config import AudioDataConfig, LatentDataConfig, check_at_least, data_class
+from .start_weights import with_start
 from .trackers import Tracker
 
 
@@ -19,17 +20,23 @@ class ModelConfig:
     """The model to train, and its objective."""
 
     class_name: str = option(
-        help="Class of the model: CoDiCodec, DiffusionTransformer, TokenLM, TokenSetLM, ContinuousAR or module:Class.",
+        help="Class of the model: CoDiCodec, DiffusionTransformer, TokenLM, TokenSetLM, ContinuousAR or module:Class. "
+        "Without it, class and config are those of the weights of `init_from`.",
         name="class",
     )
     config: dict[str, Any] = option(
-        factory=dict, help="Config of that class. The part that binds a generator to its codec comes from the dataset."
+        factory=dict,
+        help="Config of that class; where the class is that of `init_from`, what differs from the config there. The "
+        "part that binds a generator to its codec comes from the dataset.",
     )
     objective: dict[str, Any] = option(
         factory=dict,
         help="Config of the training objective. Its key `kind` names another objective or a module:Class.",
     )
-    init_from: str | None = option(None, "Folder of weights to start from. By default the weights are random.")
+    init_from: str | None = option(
+        None,
+        "Weights to start from: a folder, a pipeline, a run, or a name that ships. By default the weights are random.",
+    )
     init_allow: tuple[str, ...] = option(
         (),
         "Keys of `config` that may differ from those of the weights, such as [max_frames, conditioning]. Weights that "
@@ -216,8 +223,11 @@ def train_config(values: Mapping[str, Any]) -> TrainConfig:
 
     Raises:
         ConfigError: an unknown, missing or ill-typed key.
+        CheckpointError: nothing usable is at `model.init_from`, where it names a generator or gives the class.
     """
     values = dict(values)
+    if isinstance(values.get("model"), Mapping):
+        values["model"] = with_start(values["model"])
     model, data = values.get("model"), values.get("data")
     if isinstance(model, Mapping) and isinstance(model.get("class_name"), str) and isinstance(data, Mapping):
         # built here, since the errors of a union do not name the wrong key

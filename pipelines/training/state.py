@@ -27,6 +27,7 @@ from ..data.checkpoints import (
     unfinished,
     write_tensors,
 )
+from ..data.weights_folder import weights_folder
 from .config import TrainConfig
 from .ema import AveragedModel
 from .environment import Processes
@@ -155,8 +156,9 @@ def save_state(
             shutil.rmtree(shares, ignore_errors=True)
 
 
-def _write_adapter(base: str) -> Callable[[ConfiguredModel, Path], None]:
-    """Returns a function that writes of a model its adapter alone."""
+def _write_adapter(start: str) -> Callable[[ConfiguredModel, Path], None]:
+    """Returns a function that writes of a model its adapter alone, and where the weights are that it was trained on."""
+    base = str(weights_folder(start))
     return lambda model, folder: save_adapter(cast(LatentGenerator, model), folder, base)
 
 

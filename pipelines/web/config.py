@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...core.config import option
 from ...tokenizers.cards import SHIPPED_CARDS
-from ..generation.cards import PIPELINE_CARDS
+from ..data.cards import PIPELINE_CARDS
 from ..hosting.config import HostConfig
 
 

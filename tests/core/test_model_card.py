@@ -12,7 +12,7 @@ import yaml
 from hub_cache import make_cache
 
 from latentune.core.model_card import MARK, make_card, written_by_hand
-from latentune.pipelines.generation.cards import PIPELINE_CARDS
+from latentune.pipelines.data.cards import PIPELINE_CARDS
 from latentune.tokenizers.cards import SHIPPED_CARDS
 from latentune.tokenizers.load import load_tokenizer
 

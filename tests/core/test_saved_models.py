@@ -1,6 +1,7 @@
 """Saving a model over what is there."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,15 @@ def test_a_folder_that_is_not_there_is_not_asked_for_at_the_hub(monkeypatch: pyt
     for name in ("nowhere", "./no/where", "a/b/c"):
         with pytest.raises(CheckpointError, match="there is no such folder"):
             NoiseGenerator.from_pretrained(name)
+
+
+def test_converting_warns_of_nothing(tiny_codec: AudioTokenizer, caplog: pytest.LogCaptureFixture) -> None:
+    model = type(tiny_codec)(tiny_codec.settings)  # type: ignore[call-arg]
+    diffusers = logging.getLogger("diffusers")  # which hands nothing to the root logger
+    diffusers.addHandler(caplog.handler)
+    try:
+        assert model.to(torch.bfloat16) is model
+        assert model.to("cpu", dtype=torch.float32).dtype == torch.float32
+    finally:
+        diffusers.removeHandler(caplog.handler)
+    assert not caplog.records

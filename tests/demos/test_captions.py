@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 import latentune
@@ -31,33 +33,43 @@ def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_silent_recordings_get_no_caption_and_are_named(tmp_path: Path) -> None:
-    made = run("captions.py", write_manifest(tmp_path), tmp_path / "captions.jsonl", "--kind", "music")
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The captions of the manifest, next to its recordings, and what was logged."""
+    folder = tmp_path_factory.mktemp("captions")
+    keys = ("--kind", "music", "--part-s", 2)
+    made = run("captions.py", write_manifest(folder), folder / "captions.jsonl", *keys)
     assert made.returncode == 0, made.stderr
-    rows = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [Path(row["path"]).name for row in rows] == ["tone.wav"]
-    assert "1 of them are silent and left out" in made.stderr
-    assert "silence.wav" in made.stderr
+    return folder / "captions.jsonl", made.stderr
 
 
-def test_clips_of_captions_are_what_the_codec_decodes(tmp_path: Path) -> None:
-    run("captions.py", write_manifest(tmp_path), tmp_path / "captions.jsonl", "--part-s", 2)
-    made = run("caption_clips.py", tmp_path / "captions.jsonl", tmp_path / "clips", "--num", 1, "--seconds", 1)
+def rows_of(captions: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in captions.read_text(encoding="utf-8").splitlines()]
+
+
+def test_silent_recordings_get_no_caption_and_are_named(captions: tuple[Path, str]) -> None:
+    path, log = captions
+    assert [Path(row["path"]).name for row in rows_of(path)] == ["tone.wav"]
+    assert "1 of them are silent and left out" in log
+    assert "silence.wav" in log
+
+
+def test_clips_of_captions_are_what_the_codec_decodes(captions: tuple[Path, str], tmp_path: Path) -> None:
+    made = run("caption_clips.py", captions[0], tmp_path / "clips", "--num", 1, "--seconds", 1)
     assert made.returncode == 0, made.stderr
-    [row] = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    [row] = rows_of(captions[0])
     assert (tmp_path / "clips" / "prompts.txt").read_text(encoding="utf-8").strip() in row["text"]
     clip, rate = latentune.read_audio(tmp_path / "clips" / "000.wav")
     codec = latentune.load_tokenizer("melcodec-music")
-    tone, tone_rate = latentune.read_audio(tmp_path / "tone.wav", start_s=1.0, duration_s=1.0)
+    tone, tone_rate = latentune.read_audio(captions[0].parent / "tone.wav", start_s=1.0, duration_s=1.0)
     decoded = codec.decode_encoded(codec.encode(tone[None], tone_rate), "latents")[0]
     assert rate == codec.spec.sample_rate
     assert decoded.abs().max() > 0.01
     torch.testing.assert_close(clip, decoded, atol=2**-14, rtol=0.0)
 
 
-def test_more_clips_than_recordings_are_refused(tmp_path: Path) -> None:
-    run("captions.py", write_manifest(tmp_path), tmp_path / "captions.jsonl", "--part-s", 2)
-    made = run("caption_clips.py", tmp_path / "captions.jsonl", tmp_path / "clips", "--num", 2)
+def test_more_clips_than_recordings_are_refused(captions: tuple[Path, str], tmp_path: Path) -> None:
+    made = run("caption_clips.py", captions[0], tmp_path / "clips", "--num", 2)
     assert made.returncode == 2
     assert "has 1 recordings, 2 are asked for" in made.stderr
     assert not (tmp_path / "clips").exists()

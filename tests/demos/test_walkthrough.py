@@ -178,13 +178,14 @@ def test_a_wrong_name_leaves_no_state(parts: dict[str, Any], tmp_path: Path, ask
 
 
 def test_the_defaults_name_what_ships() -> None:
-    from latentune.pipelines.generation.load import SHIPPED, shipped_pipelines
+    from latentune.pipelines.data.cards import PIPELINE_CARDS
+    from latentune.pipelines.generation.load import shipped_pipelines
     from latentune.tokenizers.cards import SHIPPED_CARDS as TOKENIZERS
     from latentune.tokenizers.load import load_tokenizer
 
     assert set(DEFAULT_TOKENIZERS) == set(TOKENIZERS)
     found = [name for codec in DEFAULT_TOKENIZERS for name in shipped_pipelines(load_tokenizer(codec))]
-    assert sorted(found) == sorted(SHIPPED), "every generator that ships is heard"
+    assert sorted(found) == sorted(PIPELINE_CARDS), "every generator that ships is heard"
     assert find_fixtures().is_file()
 
 

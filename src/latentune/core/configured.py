@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 from diffusers.utils import logging as diffusers_logging
-from torch import nn
 
 from .config import build_config, config_to_dict, refuse_unknown
 from .device import as_dtype, mapped_device
@@ -126,7 +125,9 @@ class ConfiguredModel(TrainableModel, PublishedModel):
         card = written_by_hand(Path(path) / (options.get("subfolder") or ""))
         dtype, device_map = options.pop("torch_dtype", None), options.pop("device_map", None)
         try:
-            with _quiet_loading():
+            with (
+                _quiet_diffusers()
+            ):  # its advice to train a model whose weights are incomplete: such weights are refused
                 model, info = super().from_pretrained(  # type: ignore[no-untyped-call]
                     str(path), output_loading_info=True, **options
                 )
@@ -145,6 +146,12 @@ class ConfiguredModel(TrainableModel, PublishedModel):
         loaded.place(dtype, device_map)
         return loaded
 
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Moves and converts the weights, as `torch.nn.Module.to` does."""
+        with _quiet_diffusers():  # which, given a dtype, warns of modules to be kept in float32 even if there are none
+            moved: Self = super().to(*args, **kwargs)  # type: ignore[misc]
+        return moved
+
     def place(self, torch_dtype: torch.dtype | str | None = None, device_map: Any = None) -> None:
         """Converts and moves the weights; the fingerprint stays that of the weights before.
 
@@ -156,9 +163,7 @@ class ConfiguredModel(TrainableModel, PublishedModel):
         dtype = None if torch_dtype is None else as_dtype(torch_dtype)
         rounds = dtype not in (None, self.dtype)
         before, card = (self.fingerprint(), self._own_card()) if rounds else (None, None)
-        network: Any = self
-        # not ModelMixin.to: given a dtype, it warns of modules to be kept in float32 even if there are none
-        nn.Module.to(network, device=device, dtype=dtype)
+        self.to(device=device, dtype=dtype)
         if before is None:
             return
         own = self._own_fingerprint()
@@ -221,8 +226,8 @@ class ConfiguredModel(TrainableModel, PublishedModel):
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Suppresses diffusers' advice to train a model whose weights are incomplete: such weights are refused."""
+def _quiet_diffusers() -> Iterator[None]:
+    """Suppresses warnings of diffusers."""
     before = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()
     try:

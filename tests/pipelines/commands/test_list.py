@@ -8,7 +8,7 @@ from command_line import call, fails
 from hub_cache import make_cache
 
 from latentune.core.settings import shipped_configs
-from latentune.pipelines.generation.cards import PIPELINE_CARDS
+from latentune.pipelines.data.cards import PIPELINE_CARDS
 from latentune.pipelines.generation.load import load_pipeline
 from latentune.pipelines.measure.embedders.cards import EMBEDDERS
 from latentune.tokenizers.cards import OFFICIAL_CARDS, SHIPPED_CARDS

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
 from torch import nn
 
@@ -18,15 +17,14 @@ from latentune.pipelines.training.log import MetricsLog
 
 IMPORTS = """
 import sys
-import latentune.pipelines.{verb}
+import latentune.pipelines.encode, latentune.pipelines.sample, latentune.pipelines.train
 found = [name for name in sys.modules if name.startswith("latentune.pipelines.measure")]
 assert not found, found
 """
 
 
-@pytest.mark.parametrize("verb", ["train", "sample", "encode"])
-def test_evaluation_is_not_imported(verb: str) -> None:
-    done = subprocess.run([sys.executable, "-c", IMPORTS.format(verb=verb)], capture_output=True, text=True)
+def test_evaluation_is_not_imported_by_the_other_verbs() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -7,13 +7,15 @@ import torch
 from made_dataset import make_dataset
 from safetensors.torch import load_file
 
-from latentune.core.errors import ConfigError, MismatchError
+from latentune.core.config import config_to_dict
+from latentune.core.errors import CheckpointError, ConfigError, MismatchError
 from latentune.core.settings import load_settings
 from latentune.generators.load import load_generator
 from latentune.pipelines.data.checkpoints import run_weights
 from latentune.pipelines.generation.load import load_pipeline
 from latentune.pipelines.sample import adapter_weights
-from latentune.pipelines.train import train, train_config
+from latentune.pipelines.train import TrainConfig, train, train_config
+from latentune.pipelines.training.data_config import AudioDataConfig
 
 LABELS = "model.config.conditioning.conditioners.label={kind: labels, labels: [%s]}"
 
@@ -73,9 +75,77 @@ def test_named_differences_are_allowed_and_what_is_new_is_logged(
     assert "without a place: 10 (" in caplog.text
 
 
+def fine_tuned(made: dict[str, Path], output: Path, start: object, *overrides: str) -> TrainConfig:
+    keys = [f"data.source={made['data']}", "data.crop_s=0.17", f"output={output}", f"model.init_from={start}"]
+    keys += ["steps=1", "batch_size=2", "device=cpu", "precision=fp32", *overrides]
+    return train_config(load_settings("train/fine-tune", keys))
+
+
+@pytest.mark.parametrize("door", ["run", "checkpoint", "pipeline", "folder"])
+def test_a_run_without_a_class_is_of_the_weights_it_starts_from(
+    made: dict[str, Path], tmp_path: Path, door: str
+) -> None:
+    load_pipeline(made["base"]).save_pretrained(tmp_path / "saved")
+    weights = run_weights(made["base"])
+    places = {"run": made["base"], "checkpoint": weights.parent, "pipeline": tmp_path / "saved", "folder": weights}
+    config = fine_tuned(made, tmp_path / "tuned", places[door], "optimizer.lr=1e-12")
+    assert config.model.class_name == "DiffusionTransformer"
+    train(config)
+    before, after = load_generator(weights), load_generator(run_weights(tmp_path / "tuned"))
+    assert config_to_dict(after.settings) == config_to_dict(before.settings)
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], value, atol=1e-6, rtol=0)
+    assert train_config(load_settings(tmp_path / "tuned" / "train.yaml")) == config
+
+
+def test_keys_of_a_config_are_taken_on_top_of_that_of_the_weights(made: dict[str, Path], tmp_path: Path) -> None:
+    before = config_to_dict(load_generator(run_weights(made["base"])).settings)
+    config = fine_tuned(
+        made,
+        tmp_path / "x",
+        made["base"],
+        "model.config.max_frames=2048",
+        "model.config.conditioning.conditioners={seconds: null, text: {kind: words, rows: 64}}",
+    )
+    given = config.model.config
+    assert (given["max_frames"], given["width"]) == (2048, before["width"])
+    assert given["conditioning"]["conditioners"] == {
+        "label": before["conditioning"]["conditioners"]["label"],
+        "seconds": None,
+        "text": {"kind": "words", "rows": 64},  # nothing of the text encoder that was there, which is of another kind
+    }
+    with pytest.raises(MismatchError, match="conditioning, max_frames differ"):
+        train(config)
+
+
+def test_a_run_that_is_trained_further_stays_the_same_start(made: dict[str, Path], tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    run(made, base, "steps=1")
+    config = fine_tuned(made, tmp_path / "tuned", base)
+    run(made, base, "steps=2")
+    assert config.model.init_from == str(base / "checkpoints" / "00000001" / "ema")
+    assert train_config(config_to_dict(config)) == config
+
+
+def test_a_shipped_pipeline_and_a_shipped_codec_can_be_trained_on(tmp_path: Path) -> None:
+    for name, class_name in (("melcodec-music-dit", "DiffusionTransformer"), ("melcodec-speech", "MelCodec")):
+        keys = ["data.source=x", f"model.init_from={name}", "steps=1", "batch_size=1", "output=y"]
+        config = train_config(load_settings(None, keys))
+        assert (config.model.class_name, config.model.init_from) == (class_name, name)
+        assert isinstance(config.data, AudioDataConfig) == (name == "melcodec-speech")
+
+
 def test_what_cannot_start_is_told(made: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"name the generator that it adapts in model\.init_from"):
         run(made, tmp_path / "x", "adapter.rank=2")
     assert adapter_weights(["runs/lora", "runs/a=b=0.5"]) == {"runs/lora": 1.0, "runs/a=b": 0.5}
     with pytest.raises(ConfigError, match="'much' is not a weight"):
         adapter_weights(["runs/lora=much"])
+    with pytest.raises(CheckpointError, match=r"no pipeline 'nowhere': give .* or one of melcodec-music-dit"):
+        fine_tuned(made, tmp_path / "x", "nowhere")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"model\.init_from: .*config\.json does not say the class"):
+        fine_tuned(made, tmp_path / "x", tmp_path / "odd")
+    with pytest.raises(ConfigError, match="lacks the key class"):
+        train_config(load_settings("train/fine-tune", ["data={source: x}", "model.init_from=null"]))

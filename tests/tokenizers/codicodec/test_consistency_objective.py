@@ -50,7 +50,7 @@ def test_training_lowers_the_loss() -> None:
         return float(torch.stack(losses).mean())
 
     before = held_out()
-    for step in range(80):
+    for step in range(40):
         loss, _ = objective(codec, batch, step=0, generator=seeded(step))
         optimizer.zero_grad()
         loss.backward()

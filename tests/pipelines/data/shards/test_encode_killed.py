@@ -15,8 +15,6 @@ import torch
 
 from latentune.pipelines.data.shards import LatentDataset
 
-NUM_KILLS = 24
-
 
 class Target:
     """The process that runs encode in a child of its own."""
@@ -84,7 +82,8 @@ def check_what_is_committed(folder: Path, reference: dict[str, bytes]) -> int:
     return len(dataset.shards)
 
 
-def test_killed_runs_end_in_the_same_bytes(target, tmp_path, read_tree):
+@pytest.mark.parametrize("num_kills", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_killed_runs_end_in_the_same_bytes(target, tmp_path, read_tree, num_kills):
     assert target.run(tmp_path / "whole") == 0
     reference = read_tree(tmp_path / "whole")
     num_shards = len([name for name in reference if name.startswith("shards/")])
@@ -92,7 +91,7 @@ def test_killed_runs_end_in_the_same_bytes(target, tmp_path, read_tree):
 
     rng = random.Random(0)
     kills, rounds, seen = 0, 0, set()
-    while kills < NUM_KILLS:
+    while kills < num_kills:
         folder = tmp_path / f"round{rounds}"
         rounds += 1
         for stage in sorted(rng.randint(0, num_shards) for _ in range(5)):  # kills of one dataset, then it may finish

@@ -1,0 +1,76 @@
+"""The model section of a run that starts from other weights: their class and config, unless the run names its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...core.config import build_config, config_to_dict
+from ...core.configured import ConfiguredModel
+from ...core.errors import ConfigError
+from ...generators.load import CONFIG_FILE, KINDS, generator_class
+from ...tokenizers.cards import SHIPPED_CARDS, place_of
+from ...tokenizers.load import tokenizer_class
+from ..data.cards import PIPELINE_CARDS
+from ..data.weights_folder import weights_folder
+from .data_config import AudioDataConfig, data_class
+
+# fields of a generator's config that come from the dataset of the run
+FROM_DATASET = ("binding", "trained_on")
+
+
+def with_start(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the `model` section of a training config with what `init_from` says about it.
+
+    Without a class, class and config are those of the weights, with the keys that `config` gives on top. The newest
+    checkpoint of a run is named by its folder, so that a resumed run starts from the same one.
+
+    Args:
+        model: the section, as plain values.
+
+    Returns:
+        The section; as it is where `init_from` is not given.
+
+    Raises:
+        ConfigError: neither class nor weights are given, or the weights do not say their class.
+        CheckpointError: nothing usable is at `init_from`.
+    """
+    start, class_name = model.get("init_from"), model.get("class_name")
+    if start is None and class_name is None:
+        raise ConfigError("config model lacks the key class: give it, or name the weights to start from in init_from")
+    if not isinstance(start, str) or (class_name is not None and class_name not in KINDS):
+        return dict(model)
+    folder = Path(place_of(start)) if start in SHIPPED_CARDS else weights_folder(start)
+    pinned = {**model, "init_from": start if start in (*SHIPPED_CARDS, *PIPELINE_CARDS) else str(folder)}
+    if class_name is not None:
+        return pinned
+    name, config = _saved(folder)
+    return {**pinned, "class_name": name, "config": _on_top(config, model.get("config") or {})}
+
+
+def _saved(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Returns the class of saved weights, and their config without what comes from a dataset."""
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        name = values["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"model.init_from: {path} does not say the class of the weights ({error!r})") from error
+    is_codec = data_class(name) is AudioDataConfig
+    cls: type[ConfiguredModel] = tokenizer_class(name) if is_codec else generator_class(name)
+    known = {key: value for key, value in cls.upgrade(values).items() if not key.startswith("_")}
+    config = config_to_dict(build_config(cls.config_class, known, str(path)))
+    return name, {key: value for key, value in config.items() if key not in FROM_DATASET}
+
+
+def _on_top(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` on top of `base`, mapping by mapping; a part of another kind takes nothing from the one before."""
+    merged = dict(base)
+    for key, value in given.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping) and below.get("kind") in (None, value.get("kind")):
+            value = _on_top(below, value)
+        merged[key] = value
+    return merged
