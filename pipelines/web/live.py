@@ -99,7 +99,7 @@ class LiveTab:
             with gr.Row():
                 name = gr.Dropdown(names, value=names[0], label="Pipeline", min_width=300)  # wraps on a phone
                 seed = seed_field()
-            prompt = gr.Textbox(label="Prompt", placeholder="calm piano", max_length=10_000)
+            prompt = gr.Textbox(label="Prompt", placeholder="calm orchestral music", max_length=10_000)
             self.form.render(names[0])
             with gr.Row():
                 start = gr.Button("Start", variant="primary")
