@@ -1,6 +1,8 @@
 """The figures of a generator of music on sounds whose figures are known."""
 
 import math
+import types
+from typing import Any, cast
 
 import pytest
 import torch
@@ -49,3 +51,44 @@ def test_a_click_is_heard_at_its_border_alone() -> None:
     assert music_seams.click_db(clicked, RATE, RATE) > 20
     assert abs(music_seams.click_db(clicked, RATE, RATE // 2)) < 3
     assert abs(music_seams.click_db(tone, RATE, RATE)) < 3
+
+
+class Streamed:
+    """A pipeline whose streams are noise, with or without a click where a block begins."""
+
+    sample_rate, block_samples = RATE, RATE // 2
+
+    def __init__(self, click: float):
+        self.click = click
+
+    def stream(self, prompt: str, *, duration_s: float, generator: torch.Generator) -> "Session":
+        audio = noise(duration_s, seed=generator.initial_seed())
+        audio[:, self.block_samples :: self.block_samples] += self.click
+        return Session(audio, self.block_samples)
+
+
+class Session(list[torch.Tensor]):
+    sample_rate = RATE
+
+    def __init__(self, audio: torch.Tensor, block_samples: int):
+        super().__init__(audio.split(block_samples, 1))
+        self.stream = types.SimpleNamespace(block_samples=block_samples)
+
+
+def test_seams_of_streams_are_those_between_blocks() -> None:
+    clicked, even = (
+        music_seams.seams_of_streams(cast(Any, Streamed(click)), ["a", "b", "c"], 6.0) for click in (1.0, 0.0)
+    )
+    assert isinstance(clicked, dict)
+    assert isinstance(even, dict)
+    assert clicked["excess_db"] > 3  # type: ignore[operator]
+    assert abs(even["excess_db"]) < 1  # type: ignore[arg-type]
+    assert 0 < even["error_db"] < 1  # type: ignore[operator]
+
+
+def test_a_generator_that_cannot_stream_says_so() -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("it cannot stream")
+
+    silent = cast(Any, types.SimpleNamespace(stream=refuse))
+    assert music_seams.seams_of_streams(silent, ["a"], 1.0) == "it cannot stream"
