@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -98,6 +99,16 @@ def save_adapter(model: LatentGenerator, folder: Path, base: str) -> None:
     with atomic_folder(folder, kept=COMPANIONS) as part:
         cast(Any, model).save_lora_adapter(part, TRAINED, weight_name=WEIGHTS)
         write_json(part / MANIFEST, facts)
+
+
+def merged(model: LatentGenerator) -> LatentGenerator:
+    """Returns a copy of a generator with the updates of its adapters in its weights; itself if it has none."""
+    if not getattr(model, "peft_config", None):
+        return model
+    copy = cast(Any, deepcopy(model))
+    copy.fuse_lora()
+    copy.unload_lora()
+    return cast(LatentGenerator, copy)
 
 
 def restore_adapter(model: LatentGenerator, folder: Path) -> None:

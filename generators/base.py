@@ -9,6 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
@@ -147,6 +148,14 @@ class LatentGenerator(ConfiguredModel, PeftAdapterMixin):
         if durations is None:
             raise ValueError("this generator was trained without transcripts: it knows no durations of texts")
         return durations.seconds_of(symbols, speed)
+
+    def save_pretrained(self, path: str | Path, **options: Any) -> None:
+        """Writes `config.json` and the weights as `ConfiguredModel.save_pretrained` does, with those of adapters merged
+        into them.
+        """
+        from .adapters import merged  # which needs this class
+
+        super(LatentGenerator, merged(self)).save_pretrained(path, **options)
 
     @classmethod
     def make_sampling(cls, options: Mapping[str, Any]) -> SamplingConfig:

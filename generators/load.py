@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import CheckpointError
 from ..core.hub import HUB_OPTIONS, Source
-from ..core.registry import find_class
+from ..core.registry import find_class, refuse_own_modules
 from .adapters import MANIFEST as ADAPTER
 from .adapters import adapter_base, load_adapters
 from .base import LatentGenerator
@@ -54,6 +54,7 @@ def load_generator(path: str | Path, **options: Any) -> LatentGenerator:
     config_path = source.find(CONFIG_FILE) if not source.is_remote else source.file(CONFIG_FILE)
     if config_path is None:
         raise CheckpointError(f"{source} holds no {CONFIG_FILE}: it is not a saved generator")
+    refuse_own_modules(config_path)
     try:
         class_name = json.loads(config_path.read_text())["_class_name"]
     except (ValueError, KeyError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from .generation.options import sampling_options
 from .generation.pipeline import AudioOutput, GenerationPipeline
 
 logger = logging.getLogger(__name__)
+
+RECORDED = "audio_sha256"  # key of the record of an edit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +93,15 @@ def edit_audio(config: EditConfig, *, pipeline: GenerationPipeline | None = None
         The record.
 
     Raises:
-        ValueError: regions outside of the audio, or an edit that the generator cannot make.
+        ValueError: regions outside of the audio, an edit that the generator cannot make, or an output that is there
+            and was not written by an edit.
         CheckpointError, MismatchError, AudioError: something cannot be loaded.
         OSError: the file cannot be written.
     """
     output = Path(config.output)
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(output.absolute().parent))
+    _refuse_stranger(output)
     audio, rate = read_audio(config.audio)
     if pipeline is None:
         pipeline = load_pipeline(config.pipeline, tokenizer=config.tokenizer)
@@ -114,12 +119,23 @@ def edit_audio(config: EditConfig, *, pipeline: GenerationPipeline | None = None
     return _write(config, pipeline, result)
 
 
+def _refuse_stranger(output: Path) -> None:
+    """Raises ValueError if there is a file already that no edit has written, or a record of something else."""
+    record = output.with_suffix(".json")
+    try:
+        is_ours = RECORDED in json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        is_ours = False
+    if not is_ours and (found := [path for path in (output, record) if path.exists()]):
+        raise ValueError(f"{found[0]} is there and was not written by an edit: choose another file, or remove it")
+
+
 def _write(config: EditConfig, pipeline: GenerationPipeline, result: AudioOutput) -> dict[str, Any]:
     output = Path(config.output)
     write_audio(output, result.pieces(0), result.sample_rate, config.subtype)
     record = {
         **config_to_dict(config),
-        "audio_sha256": file_sha256(Path(config.audio)),
+        RECORDED: file_sha256(Path(config.audio)),
         "sample_rate": result.sample_rate,
         "seconds": int(result.lengths_samples[0]) / result.sample_rate,
         "generator_fingerprint": pipeline.generator.fingerprint(),

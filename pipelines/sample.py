@@ -117,11 +117,13 @@ def adapter_weights(texts: Sequence[str]) -> dict[str, float]:
     """Returns the folder and the weight of each adapter, written `FOLDER` or `FOLDER=WEIGHT`.
 
     Raises:
-        ConfigError: a weight that is not a number.
+        ConfigError: a weight that is not a number, or an adapter that is given twice.
     """
     found = {}
     for text in texts:
         folder, _, weight = text.rpartition("=") if "=" in text else (text, "", "1")
+        if folder in found:
+            raise ConfigError(f"adapter {folder} is given twice: give it once, with one weight")
         try:
             found[folder] = float(weight)
         except ValueError as error:

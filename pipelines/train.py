@@ -19,6 +19,7 @@ from .training.identity import check_data
 from .training.preview import Previews
 from .training.resume import find_start
 from .training.run import ProgressCallback, Run, TrainSummary
+from .training.start_weights import keep_start
 from .training.stop import StopRequest
 from .training.trackers import check_trackers
 
@@ -68,6 +69,8 @@ def train(
             start = find_start(config, resume, allow_changed_data=allow_changed_data)
             if start is not None and start.progress.step == config.steps:
                 return _already_complete(config, start.folder, main)
+            with accelerator.main_process_first():
+                config = keep_start(config, None if start is None else start.progress, write=main)
             task = build_task(config, accelerator)
             if start is not None:
                 check_data(start.folder, start.progress.data, task.data, allow=allow_changed_data)

@@ -120,7 +120,7 @@ def test_an_sdist_with_weights_installs_and_loads_what_it_ships(tmp_path: Path) 
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(str(installed))
-    demo = ["demo", "out", "--train-steps", "2", "--seconds", "0.6", "--prompt", "music", "--decode-option", "steps=1"]
+    demo = ["demo", "out", "--train-steps", "2", "--seconds", "0.6", "--prompt", "calm orchestral music"]
     run = subprocess.run(
         [sys.executable, "-m", "latentune", *demo],
         env={"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"},

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.errors import CheckpointError
 from ..core.hub import Source
 from ..core.pickles import load_pickle
+from ..core.registry import refuse_own_modules
 
 CONFIG_FILE = "config.json"
 # a file that only one codec has next to its official weights, or as those -> class, which distinguishes its versions
@@ -56,6 +57,7 @@ def _config(source: Source) -> dict[str, Any] | None:
     path = source.find(CONFIG_FILE)
     if path is None:
         return None
+    refuse_own_modules(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from ..core.config import refuse_unknown
 from ..core.configured import ConfiguredModel
 from ..core.errors import CheckpointError
 from ..core.hub import HUB_OPTIONS, Source
-from .cards import place_of
+from .cards import SHIPPED_CARDS, official_card, place_of
 from .layouts import own_config
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class PretrainedTokenizer(ConfiguredModel):
 
             loaded: Self = load_tokenizer(path, **options)  # type: ignore[assignment]  # any class is this one's
             return loaded
+        cls._refuse_other_codec(path)
         source = Source(place_of(path), {name: options[name] for name in HUB_OPTIONS if name in options})
         if own_config(source) is None:
             return cls.from_official(path, **options)
@@ -83,6 +84,7 @@ class PretrainedTokenizer(ConfiguredModel):
             CheckpointError: nothing is there, it has another format, or keys do not fit (named).
             TypeError: an unknown option.
         """
+        cls._refuse_other_codec(path)
         hub_options = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
         source = Source(place_of(path), hub_options)
         if own_config(source) is not None:
@@ -92,6 +94,14 @@ class PretrainedTokenizer(ConfiguredModel):
         loaded: Self = cls.read_official(source, **options).eval()
         loaded.place(torch_dtype, device_map)
         return loaded
+
+    @classmethod
+    def _refuse_other_codec(cls, path: str | Path) -> None:
+        """Raises CheckpointError for a name or an official hub id that is of another class than this one."""
+        card = SHIPPED_CARDS.get(str(path)) or official_card(place_of(path))
+        versions = {one.__name__ for one in (*cls.__mro__, *cls.__subclasses__())}
+        if card is not None and not Path(path).exists() and card.class_name not in versions:
+            raise CheckpointError(f"{path} is a {card.class_name}, not a {cls.__name__}: load it with load_tokenizer")
 
     @classmethod
     def read_official(cls, source: Source) -> Self:

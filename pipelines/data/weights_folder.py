@@ -59,4 +59,6 @@ def weights_folder(place: str | Path) -> Path:
     for name in ("", "ema", "model", "generator"):
         if (folder / name / CONFIG_FILE).is_file() or (folder / name / ADAPTER).is_file():
             return folder / name
+    if (folder / "checkpoints").is_dir():
+        raise CheckpointError(f"{folder} is a training run that has saved no checkpoint yet")
     raise CheckpointError(f"{folder} holds no pipeline, training run, checkpoint or generator")

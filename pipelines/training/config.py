@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from ...core.config import build_config, option
 from ...core.device import Precision
+from ...core.errors import ConfigError
 from ...generators.adapters import AdapterConfig
 from .data_config import AudioDataConfig, LatentDataConfig, check_at_least, data_class
 from .start_weights import with_start
@@ -231,5 +232,22 @@ def train_config(values: Mapping[str, Any]) -> TrainConfig:
     model, data = values.get("model"), values.get("data")
     if isinstance(model, Mapping) and isinstance(model.get("class_name"), str) and isinstance(data, Mapping):
         # built here, since the errors of a union do not name the wrong key
-        values["data"] = build_config(data_class(model["class_name"]), data, "data")
+        values["data"] = _data_config(model, data)
     return build_config(TrainConfig, values)
+
+
+def _data_config(model: Mapping[str, Any], data: Mapping[str, Any]) -> AudioDataConfig | LatentDataConfig:
+    wanted = data_class(model["class_name"])
+    try:
+        return build_config(wanted, data, "data")
+    except ConfigError as error:
+        # keys of the other kind of data mean a wrong model rather than a wrong key
+        other = LatentDataConfig if wanted is AudioDataConfig else AudioDataConfig
+        if set(data) - {one.name for one in fields(wanted)} <= {one.name for one in fields(other)}:
+            kind, needs = ("codec", "audio") if wanted is AudioDataConfig else ("generator", "an encoded dataset")
+            what = model.get("init_from") or "the model"
+            raise ConfigError(
+                f"{error}. These are keys of another kind of model: {what} is a {kind} ({model['class_name']}), which "
+                f"trains on {needs}"
+            ) from error
+        raise

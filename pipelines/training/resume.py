@@ -87,6 +87,7 @@ def find_start(config: TrainConfig, resume: str | Path | None, *, allow_changed_
         )
     if saved.step > config.steps:
         raise MismatchError(f"{start} has done {saved.step} steps, more than steps={config.steps}")
+    ours["model"]["init_from"] = theirs.get("model", {}).get("init_from")  # which `keep_start` reports
     other = [key for key in ours if key not in FREE + FREE_SECTIONS and theirs.get(key) != ours[key]]
     if other:
         logger.warning("%s was saved with other %s: the run continues with the new values", start, ", ".join(other))

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from shutil import copy2, copytree
+from typing import TYPE_CHECKING, Any
 
 from ...core.config import build_config, config_to_dict
 from ...core.configured import ConfiguredModel
 from ...core.errors import ConfigError
+from ...core.folders import atomic_folder
+from ...core.job_log import job_logger
+from ...generators.adapters import MANIFEST as ADAPTER
 from ...generators.load import CONFIG_FILE, KINDS, generator_class
 from ...tokenizers.cards import SHIPPED_CARDS, place_of
 from ...tokenizers.load import tokenizer_class
 from ..data.cards import PIPELINE_CARDS
+from ..data.checkpoints import STATE_FILE, Progress
 from ..data.weights_folder import weights_folder
 from .data_config import AudioDataConfig, data_class
 
+if TYPE_CHECKING:
+    from .config import TrainConfig
+
+START_FOLDER = "start"  # of a run: the weights that it was begun with
 # fields of a generator's config that come from the dataset of the run
 FROM_DATASET = ("binding", "trained_on")
 
@@ -50,9 +61,54 @@ def with_start(model: Mapping[str, Any]) -> dict[str, Any]:
     return {**pinned, "class_name": name, "config": _on_top(config, model.get("config") or {})}
 
 
+def keep_start(config: TrainConfig, resumed: Progress | None, *, write: bool) -> TrainConfig:
+    """Returns the config of a run with the weights that it starts from where they stay.
+
+    A resumed run keeps those that it was begun with. A checkpoint of another run, which that run removes when it has
+    newer ones, is linked or copied to `start/` in the folder of the run.
+
+    Args:
+        config: of the run.
+        resumed: progress of the checkpoint that it is resumed from; None where it begins.
+        write: link or copy the weights, as one process of a run does before the others.
+
+    Returns:
+        The config.
+
+    Raises:
+        OutputError: the weights cannot be kept.
+    """
+    start = config.model.init_from
+    if resumed is not None:
+        before = resumed.config.get("model", {}).get("init_from")
+        if before != start:
+            job_logger.info("the run was begun with the weights of %s and keeps them", before or "no other model")
+        return replace(config, model=replace(config.model, init_from=before))
+    if start is None or not (Path(start).parent / STATE_FILE).is_file():
+        return config
+    kept = config.folder / START_FOLDER
+    if write:
+        with atomic_folder(kept) as part:
+            copytree(start, part, copy_function=_link, dirs_exist_ok=True)
+    return replace(config, model=replace(config.model, init_from=str(kept)))
+
+
+def _link(source: str, target: str) -> None:
+    """Links a file, or copies it where the disk cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        copy2(source, target)
+
+
 def _saved(folder: Path) -> tuple[str, dict[str, Any]]:
     """Returns the class of saved weights, and their config without what comes from a dataset."""
     path = folder / CONFIG_FILE
+    if (folder / ADAPTER).is_file():
+        raise ConfigError(
+            f"model.init_from: {folder} is an adapter: start from a pipeline that was saved with it "
+            "(`load_pipeline(...).save_pretrained(...)`)"
+        )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         name = values["_class_name"]

@@ -100,3 +100,14 @@ def test_what_cannot_be_edited_leaves_no_file(pipe: GenerationPipeline, recordin
     with pytest.raises(OSError, match="no such folder"):
         edit_audio(config(recording, extend=1.0, output=str(recording.parent / "no" / "out.wav")), pipeline=pipe)
     assert sorted(path.name for path in recording.parent.iterdir()) == ["in.wav"]
+
+
+@pytest.mark.parametrize("there", ["out.wav", "out.json"])
+def test_a_file_that_no_edit_has_written_stays(pipe: GenerationPipeline, recording: Path, there: str) -> None:
+    recording.with_name(there).write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match=f"{there} is there and was not written by an edit"):
+        edit_audio(config(recording, vary=0.5), pipeline=pipe)
+    assert recording.with_name(there).read_text() == '{"mine": 1}'
+    recording.with_name(there).unlink()
+    for _ in range(2):  # its own result is replaced
+        edit_audio(config(recording, vary=0.5), pipeline=pipe)

@@ -12,6 +12,7 @@ import torch
 from hub_cache import make_cache
 
 from latentune.core.errors import CheckpointError
+from latentune.generators.load import load_generator
 from latentune.tokenizers.base import AudioTokenizer
 from latentune.tokenizers.cards import OFFICIAL_CARDS
 from latentune.tokenizers.load import load_official, load_tokenizer, tokenizer_class
@@ -85,6 +86,35 @@ def test_the_dtype_in_which_weights_are_loaded_does_not_change_the_fingerprint(
         assert rounded.fingerprint() != tiny_taae.fingerprint()
     rounded.save_pretrained(saved)
     assert load_tokenizer(saved).fingerprint() == rounded.fingerprint()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_converting_afterwards_does_not_change_the_fingerprint(saved: Path, dtype: torch.dtype) -> None:
+    loaded = load_tokenizer(saved, torch_dtype=dtype)
+    method = {torch.float16: "half", torch.bfloat16: "bfloat16"}[dtype]
+    for converted in (load_tokenizer(saved).to(dtype), getattr(load_tokenizer(saved), method)()):
+        assert converted.dtype == dtype
+        assert converted.fingerprint() == loaded.fingerprint() == load_tokenizer(saved).fingerprint()
+
+
+@pytest.mark.parametrize("place", ["stable-codec-speech-16k", "neuphonic/neucodec", "codicodec-mini"])
+def test_a_name_of_another_codec_is_not_looked_for(place: str) -> None:
+    for load in (MelCodec.from_pretrained, MelCodec.from_official):
+        with pytest.raises(CheckpointError, match=rf"{place} is a \w+, not a MelCodec: load it with load_tokenizer"):
+            load(place)
+
+
+def test_code_that_lies_next_to_weights_is_not_run(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = saved / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "_class_name": "strange_module:Codec"}))
+    (saved / "strange_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    monkeypatch.syspath_prepend(saved)
+    for load in (load_tokenizer, load_generator):
+        with pytest.raises(CheckpointError, match="strange_module, which lies next to it"):
+            load(saved)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_name_loads_by_its_class() -> None:

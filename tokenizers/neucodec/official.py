@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from ...core.errors import CheckpointError
-from ...core.hub import Source, is_hub_id
+from ...core.hub import AbsentFileError, Source, is_hub_id
 from ...core.pickles import load_state_pickle
 from ...core.weights import describe_keys
 from ..parts.official import TRANSFORMERS_WEIGHTS, read_json, read_weights
@@ -56,7 +56,15 @@ def read_codec(cls: type[Version], source: Source, semantic: str | Path | None, 
     from accelerate import init_empty_weights
 
     values = _transformers_values(source)
-    official = read_weights(source, *(TRANSFORMERS_WEIGHTS if values is not None else (FILE_NAME,)))
+    try:
+        official = read_weights(source, *(TRANSFORMERS_WEIGHTS if values is not None else (FILE_NAME,)))
+    except AbsentFileError as error:
+        if not source.is_remote or semantic is not None or values is not None:
+            raise
+        raise AbsentFileError(
+            f"{error}. Its semantic encoder is needed as well: `hf download {cls.semantic_hub_id} --local-dir "
+            f"FOLDER/{SEMANTIC_FOLDER}`"
+        ) from error
     if is_of_transformers(official):
         if values is None or cls.config_class is not NeuCodecConfig:
             raise CheckpointError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import CheckpointError
+from ...core.weights import is_constant
 from ...layers.weight_norm import SPELLINGS, fold_state_dict, fold_weight_norm
 from ..parts.official import renamed_state
 from .config import CodecConfig
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "pytorch_model.bin"
 DISTILLED_PREFIX = "codec_encoder."  # of keys that only the distilled version has
 TWIN_TOLERANCE = 1e-5
+TWIN_ROUNDINGS = 4  # of half-precision weights, each of a unit in the last place of the largest
 FILTER_TOLERANCE = 1e-6
 
 ADAPTER = {"initial_conv": "conv_in", "residual_blocks.1": "conv_mid1", "residual_blocks.3": "conv_mid2",
@@ -104,9 +106,10 @@ def fold_official(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
         layer = key.removesuffix("weight")
         if layer == key or layer + g_name not in state or layer + v_name not in state:
             continue
+        half_ulp = torch.finfo(official[key].dtype).eps * float(official[key].abs().max())
         twin = fold_weight_norm(state.pop(layer + g_name).float(), state.pop(layer + v_name).float())
         difference = float((twin - official[key].float()).abs().max())
-        if difference > TWIN_TOLERANCE:
+        if difference > max(TWIN_TOLERANCE, TWIN_ROUNDINGS * half_ulp):
             logger.warning(
                 "%s differs by up to %.2g from what weight norm gives: took the plain weight", key, difference
             )
@@ -140,9 +143,7 @@ def convert_state_dict(official: Mapping[str, Tensor], codec: NeuCodec) -> dict[
 def _check_constant(key: str, tensor: Tensor, config: CodecConfig) -> None:
     """Checks that buffers that we compute have the expected values."""
     expected = torch.hann_window(config.synthesis.window_samples) if key == WINDOW else half_band_filter()
-    if tensor.numel() != expected.numel() or not torch.allclose(
-        tensor.flatten().float(), expected, atol=FILTER_TOLERANCE
-    ):
+    if tensor.numel() != expected.numel() or not is_constant(tensor.flatten(), expected, atol=FILTER_TOLERANCE):
         raise CheckpointError(f"the constant {key} has an unknown value: this checkpoint is of another model")
 
 

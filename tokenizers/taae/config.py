@@ -47,6 +47,8 @@ class TAAEConfig:
     def __post_init__(self) -> None:
         if not len(self.depths) == len(self.strides) >= 1:
             raise ValueError(f"depths {self.depths} and strides {self.strides} need one entry per stage")
+        if self.sample_rate < 1:
+            raise ValueError(f"sample_rate must be at least 1 Hz, got {self.sample_rate}")
         if self.width % self.head_dim:
             raise ValueError(f"width {self.width} is not a multiple of head_dim {self.head_dim}")
         if self.rotary_dim % 2 or not 0 <= self.rotary_dim <= self.head_dim:

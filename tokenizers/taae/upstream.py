@@ -18,6 +18,7 @@ from torch import Tensor
 from ...core.errors import CheckpointError
 from ...core.hub import Source
 from ...core.pickles import load_pickle
+from ...core.weights import is_constant
 from ...layers.rotary import rotary_angles
 from ...layers.weight_norm import fold_state_dict
 from ..parts.official import read_safetensors, renamed_state
@@ -108,7 +109,7 @@ def _check_constant(key: str, tensor: Tensor, config: TAAEConfig) -> None:
             raise CheckpointError(f"the norm bias {key} is not zero: this checkpoint is of another model")
         return
     expected = rotary_angles(torch.ones(1), config.rotary_dim, config.rotary_base)[0]
-    if tensor.shape != expected.shape or not torch.allclose(tensor.float(), expected, rtol=1e-5, atol=0):
+    if tensor.shape != expected.shape or not is_constant(tensor, expected):
         raise CheckpointError(f"the rotary frequencies {key} are unknown: this checkpoint is of another model")
 
 

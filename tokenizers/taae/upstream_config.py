@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...core.config import nearest_hint
+from ...core.config import build_config, nearest_hint
 from ...core.errors import CheckpointError
 from .bottleneck import BottleneckConfig
 from .config import TAAEConfig
@@ -66,17 +66,25 @@ def official_config(path: Path) -> TAAEConfig:
     )
     _, encoder = _network(model["encoder"], "model.encoder", "in_channels")
     decoder_part, decoder = _network(model["decoder"], "model.decoder", "out_channels")
-    sizes, mirrored = _sizes(encoder), _sizes(decoder)
+    try:
+        sizes, mirrored = _sizes(encoder), _sizes(decoder)
+    except TypeError as error:
+        raise CheckpointError(f"{path} has a size of the wrong type: {error}") from error
     for key in sizes:
         if sizes[key] != mirrored[key]:
             raise CheckpointError(f"encoder and decoder differ in {key}: {sizes[key]!r} and {mirrored[key]!r}")
+    if decoder_part["soft_clip"] not in (True, False, None):
+        raise CheckpointError(f"model.decoder.soft_clip must be true or false, got {decoder_part['soft_clip']!r}")
     try:
-        config = TAAEConfig(
-            sample_rate=content["sample_rate"],
-            soft_clip=decoder_part["soft_clip"],
-            bottleneck=_bottleneck(model["bottleneck"]),
-            **_patching(model["pretransform"]),
-            **sizes,
+        config = build_config(
+            TAAEConfig,
+            {
+                "sample_rate": content["sample_rate"],
+                "soft_clip": bool(decoder_part["soft_clip"]),
+                "bottleneck": _bottleneck(model["bottleneck"]),
+                **_patching(model["pretransform"]),
+                **sizes,
+            },
         )
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from error
@@ -98,7 +106,7 @@ def official_config(path: Path) -> TAAEConfig:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read the official config {path}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from ....core.files import write_json
 from ....core.outputs import prepare_output
 from .find import audio_names
 from .formats import AUDIO_SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 FILES = "files"  # key of a record: paths relative to its folder
 RECORDS = ("sample.json", "decode.json")
@@ -44,8 +47,11 @@ class RecordedFolder:
 
     def finish(self, contents: Mapping[str, Any]) -> None:
         """Removes what is left of the run before and writes the final record."""
-        for name in self.before - set(self.files):
+        left = self.before - set(self.files)
+        for name in left:
             (self.path / name).unlink(missing_ok=True)
+        if num := sum(map(_is_audio, left)):
+            logger.warning("%s: %d audio files of an earlier run were removed", self.path, num)
         self._write(contents, self.files)
 
     def _write(self, contents: Mapping[str, Any], files: Sequence[str]) -> None:

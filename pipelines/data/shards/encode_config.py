@@ -62,6 +62,8 @@ class EncodeConfig(ShardSettings, EngineConfig, ComputeConfig):
             raise ValueError(
                 f"batch_s must be above 0 and num_threads at least 1, got {self.batch_s} and {self.num_threads}"
             )
+        if chosen := {"torch_dtype", "precision", "device", "device_map"} & set(self.tokenizer_options):
+            raise ValueError(f"tokenizer_options hold {sorted(chosen)[0]}: set precision and device of encode instead")
         if self.latents_are is not None and (self.path_column is not None or AUDIO in self.captions):
             raise ValueError(
                 "latents_are allows neither path_column nor captions.audio: a folder of latents has no audio"

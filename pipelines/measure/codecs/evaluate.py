@@ -147,7 +147,8 @@ def evaluate_systems(
 
     Raises:
         AudioError: no file could be read.
-        ValueError: no system, or one that changes the shape of the audio or returns NaN; an unknown figure.
+        ValueError: no system; an unknown figure.
+        TypeError: a system that changes the shape of the audio.
     """
     if not systems:
         raise ValueError("no system to measure: give at least one")
@@ -201,15 +202,15 @@ def _measure_files(
     for done, item in enumerate(items, start=1):
         try:
             audio = read(item)
+            made_by = {name: _run(name, system, item, audio, sample_rate) for name, system in systems.items()}
+            if sets is not None:
+                sets.add_reference(audio, sample_rate)
         except (AudioError, ValueError) as error:
             table.failures.append(left_out(item.path, error))
         else:
             if not audio.any():
                 table.facts["silent"].append(item.name)
-            if sets is not None:
-                sets.add_reference(audio, sample_rate)
-            for name, system in systems.items():
-                made = _run(name, system, item, audio, sample_rate)
+            for name, made in made_by.items():
                 case = Case(item=item, system=name, reference=audio, made=made, sample_rate=sample_rate)
                 _add_rows(table, case, metrics)
                 if sets is not None:
@@ -224,11 +225,13 @@ def _run(name: str, system: System, item: AudioItem, audio: Tensor, sample_rate:
     if not isinstance(found, Reconstruction):
         found = Reconstruction(audio=found.detach().float().cpu())
     estimate = found.audio
-    if estimate.shape != audio.shape or not torch.isfinite(estimate).all():
-        raise ValueError(
+    if estimate.shape != audio.shape:
+        raise TypeError(
             f"system {name!r} made audio {tuple(estimate.shape)} of {item.name} with shape {tuple(audio.shape)}: "
-            "it must keep the shape and return no NaN"
+            "it must keep the shape"
         )
+    if not torch.isfinite(estimate).all():
+        raise AudioError(f"{item.path}: system {name!r} makes NaN or inf of it")
     return found
 
 

@@ -201,8 +201,15 @@ class EmbedWorker(Worker[list[SourceItem], FileEmbedding]):
             one = files.popleft()
             result = one.file.result
             if one.parts:
-                embeddings = torch.cat(one.parts).numpy()
-                result.found = Embedded(embeddings=embeddings, repeated=one.file.repeated, silent=one.file.silent)
-                if self.cache is not None and one.file.key is not None:
-                    self.cache.put(one.file.key, result.found)
+                self._settle(one, torch.cat(one.parts))
             yield result
+
+    def _settle(self, one: _Open, embeddings: Tensor) -> None:
+        """Writes the embeddings of a file to its result, and to the cache; those of absurd values are a failure."""
+        result = one.file.result
+        if not torch.isfinite(embeddings).all():
+            result.failure = f"its embeddings hold NaN or inf: {', '.join(result.concerns) or 'no reason is known'}"
+            return
+        result.found = Embedded(embeddings=embeddings.numpy(), repeated=one.file.repeated, silent=one.file.silent)
+        if self.cache is not None and one.file.key is not None:
+            self.cache.put(one.file.key, result.found)

@@ -147,29 +147,36 @@ class ConfiguredModel(TrainableModel, PublishedModel):
         return loaded
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Moves and converts the weights, as `torch.nn.Module.to` does."""
+        """Moves and converts the weights, as `torch.nn.Module.to` does; the fingerprint stays that of the weights
+        before.
+        """
+        dtype = next((one for one in (*args, kwargs.get("dtype")) if isinstance(one, torch.dtype)), None)
+        rounds = dtype not in (None, self.dtype)
+        before, card = (self.fingerprint(), self._own_card()) if rounds else (None, None)
         with _quiet_diffusers():  # which, given a dtype, warns of modules to be kept in float32 even if there are none
             moved: Self = super().to(*args, **kwargs)  # type: ignore[misc]
+        if before is not None and (own := self._own_fingerprint()) != before:
+            self.register_to_config(_rounded_from={own: before})
+            self._card = None if card is None else (own, card)
         return moved
 
+    def half(self) -> Self:
+        """Rounds the weights to float16; see `to`."""
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> Self:
+        """Rounds the weights to bfloat16; see `to`."""
+        return self.to(torch.bfloat16)
+
     def place(self, torch_dtype: torch.dtype | str | None = None, device_map: Any = None) -> None:
-        """Converts and moves the weights; the fingerprint stays that of the weights before.
+        """Converts and moves the weights, as `to` does, by the names that loaders take.
 
         Args:
             torch_dtype: see `core.device.as_dtype`; None leaves it as it is.
             device_map: see `core.device.mapped_device`; None leaves the weights where they are.
         """
         device = None if device_map is None else mapped_device(device_map)
-        dtype = None if torch_dtype is None else as_dtype(torch_dtype)
-        rounds = dtype not in (None, self.dtype)
-        before, card = (self.fingerprint(), self._own_card()) if rounds else (None, None)
-        self.to(device=device, dtype=dtype)
-        if before is None:
-            return
-        own = self._own_fingerprint()
-        if own != before:
-            self.register_to_config(_rounded_from={own: before})
-        self._card = None if card is None else (own, card)
+        self.to(device=device, dtype=None if torch_dtype is None else as_dtype(torch_dtype))
 
     @classmethod
     def missing_hint(cls, missing: Sequence[str]) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .config import nearest_hint
-from .errors import ConfigError
+from .errors import CheckpointError, ConfigError
 
 T = TypeVar("T")
 SEPARATOR = ":"  # between module and class
+CLASS_PATH = re.compile(rf'"([A-Za-z_][\w.]*){SEPARATOR}[A-Za-z_][\w.]*"')  # in JSON text; the group is the module
 OWN_PACKAGE = __name__.split(".")[0]
 
 
@@ -41,6 +46,28 @@ def find_class(name: str, table: Mapping[str, str], base: type[T], *, what: str,
     if not is_class_path(name):
         raise ConfigError(f"no {what} {name!r}: {nearest_hint(name, table)} (or module:Class for a class of your own)")
     return _checked(_load(name, what, None), base, name, what)
+
+
+def refuse_own_modules(config: Path) -> None:
+    """Refuses a `config.json` that names a class of a module in its own folder, which loading it would run.
+
+    Weights from somebody else must not bring code along; a module that is installed elsewhere may be named.
+
+    Raises:
+        CheckpointError: it names such a class.
+    """
+    folder = config.parent.resolve()
+    for name in sorted(set(CLASS_PATH.findall(config.read_text(encoding="utf-8", errors="replace")))):
+        top = name.split(".")[0]
+        try:
+            found = None if top in sys.modules else find_spec(top)
+        except (ImportError, ValueError):
+            found = None
+        if found is not None and found.origin and Path(found.origin).resolve().is_relative_to(folder):
+            raise CheckpointError(
+                f"{config} names a class of the module {top}, which lies next to it: loading it would run code that "
+                "came with the weights. If you trust it, put the module into another folder of PYTHONPATH"
+            )
 
 
 def class_path(cls: type) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def hash_weights(network: nn.Module) -> str:
@@ -32,3 +32,17 @@ def describe_keys(kind: str, keys: list[str], most: int = 8) -> str:
         return f"{kind} none"
     more = f", and {len(keys) - most} more" if len(keys) > most else ""
     return f"{kind} {len(keys)} ({', '.join(keys[:most])}{more})"
+
+
+def is_constant(stored: Tensor, expected: Tensor, *, rtol: float = 1e-5, atol: float = 0.0) -> bool:
+    """Returns whether a stored tensor holds the expected float32 values, as far as its dtype can.
+
+    Args:
+        stored: of any float dtype and of the shape of `expected`.
+        expected: float32.
+        rtol: relative difference that float32 may have.
+        atol: absolute difference that float32 may have.
+    """
+    limits = torch.finfo(stored.dtype)
+    spacing = limits.smallest_normal * limits.eps  # of the smallest numbers
+    return torch.allclose(stored.float(), expected, rtol=max(rtol, limits.eps), atol=max(atol, spacing))

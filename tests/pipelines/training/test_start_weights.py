@@ -1,6 +1,9 @@
 """Training that starts from other weights: adapters, and configs that differ by name."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -95,7 +98,8 @@ def test_a_run_without_a_class_is_of_the_weights_it_starts_from(
     assert config_to_dict(after.settings) == config_to_dict(before.settings)
     for name, value in before.state_dict().items():
         torch.testing.assert_close(after.state_dict()[name], value, atol=1e-6, rtol=0)
-    assert train_config(load_settings(tmp_path / "tuned" / "train.yaml")) == config
+    saved = train_config(load_settings(tmp_path / "tuned" / "train.yaml"))
+    assert replace(saved, model=replace(saved.model, init_from=config.model.init_from)) == config
 
 
 def test_keys_of_a_config_are_taken_on_top_of_that_of_the_weights(made: dict[str, Path], tmp_path: Path) -> None:
@@ -127,6 +131,53 @@ def test_a_run_that_is_trained_further_stays_the_same_start(made: dict[str, Path
     assert train_config(config_to_dict(config)) == config
 
 
+def test_a_run_keeps_the_checkpoint_that_it_was_begun_with(
+    made: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("peft")
+    base = tmp_path / "base"
+    run(made, base, "steps=1", "keep_checkpoints=1")
+    first = load_generator(run_weights(base)).fingerprint()
+    keys = ["adapter.rank=2", "checkpoint_every=1"]
+    train(fine_tuned(made, tmp_path / "tuned", base, *keys))
+    run(made, base, "steps=3", "keep_checkpoints=1", "optimizer.lr=1e-2")  # which removes the checkpoint
+    assert load_generator(tmp_path / "tuned" / "start").fingerprint() == first
+    load_pipeline(tmp_path / "tuned", tokenizer=made["codec"])
+    with caplog.at_level("INFO"):
+        train(fine_tuned(made, tmp_path / "tuned", base, *keys, "steps=2"))
+    assert f"begun with the weights of {tmp_path / 'tuned' / 'start'} and keeps them" in caplog.text
+    facts = json.loads((run_weights(tmp_path / "tuned") / "adapter.json").read_text())
+    assert facts["base"] == str(tmp_path / "tuned" / "start")
+    with pytest.raises(ConfigError, match="is an adapter: start from a pipeline that was saved with it"):
+        fine_tuned(made, tmp_path / "x", tmp_path / "tuned")
+
+
+@pytest.mark.parametrize("dora", ["false", "true"])
+def test_a_pipeline_with_adapters_is_saved_with_their_updates_in_its_weights(
+    made: dict[str, Path], tmp_path: Path, dora: str
+) -> None:
+    pytest.importorskip("peft")
+    fast = ["optimizer.lr=0.05", "schedule.warmup_steps=0", "steps=3", "ema_decay=0.01"]
+    base = tmp_path / "base"
+    run(made, base, *fast)  # random gates are zero, and let nothing of an adapter through
+    train(fine_tuned(made, tmp_path / "style", base, "adapter.rank=2", f"adapter.dora={dora}", *fast))
+
+    def sample(pipeline: Any) -> torch.Tensor:
+        output = pipeline("", duration_s=0.1, generator=torch.Generator().manual_seed(0), num_inference_steps=2)
+        latents: torch.Tensor = output.latents
+        return latents
+
+    plain = sample(load_pipeline(base))
+    for weight in (1.0, 0.5):
+        adapted = load_pipeline(base, adapters={str(tmp_path / "style"): weight})
+        adapted.save_pretrained(tmp_path / f"saved{weight}")
+        again = sample(load_pipeline(tmp_path / f"saved{weight}"))
+        assert (again - sample(adapted)).norm() < 1e-4 * plain.norm()
+        assert (again - plain).norm() > 0.1 * plain.norm()
+    config = fine_tuned(made, tmp_path / "more", tmp_path / "saved1.0")
+    assert config.model.class_name == "DiffusionTransformer"
+
+
 def test_a_shipped_pipeline_and_a_shipped_codec_can_be_trained_on(tmp_path: Path) -> None:
     for name, class_name in (("melcodec-music-dit", "DiffusionTransformer"), ("melcodec-speech", "MelCodec")):
         keys = ["data.source=x", f"model.init_from={name}", "steps=1", "batch_size=1", "output=y"]
@@ -136,6 +187,13 @@ def test_a_shipped_pipeline_and_a_shipped_codec_can_be_trained_on(tmp_path: Path
 
 
 def test_what_cannot_start_is_told(made: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"crop_s.*melcodec-music is a codec \(MelCodec\), which trains on audio"):
+        fine_tuned(made, tmp_path / "x", "melcodec-music")
+    (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="begun is a training run that has saved no checkpoint yet"):
+        fine_tuned(made, tmp_path / "x", tmp_path / "begun")
+    with pytest.raises(ConfigError, match="adapter a is given twice"):
+        adapter_weights(["a=1", "a=0.5"])
     with pytest.raises(ConfigError, match=r"name the generator that it adapts in model\.init_from"):
         run(made, tmp_path / "x", "adapter.rank=2")
     assert adapter_weights(["runs/lora", "runs/a=b=0.5"]) == {"runs/lora": 1.0, "runs/a=b": 0.5}

@@ -203,9 +203,15 @@ def both(key: str, value: Any) -> Change:
         (lambda c: c["model"]["bottleneck"]["config"].update(level=3), "unknown key 'level': did you mean 'levels'"),
         (lambda c: c["model"].update(in_channels=2), r"model\.in_channels 2, but 1 follows"),
         (both("c_mults", [1, 2, 4]), "stages of one width"),
-        (both("channels", 100), "cannot be built: width 100 is not a multiple of head_dim 128"),
-        (both("transformer_depths", [1, 2]), "cannot be built: depths"),
+        (both("channels", 100), "cannot be built: config TAAEConfig: width 100 is not a multiple of head_dim 128"),
+        (both("transformer_depths", [1, 2]), "cannot be built: config TAAEConfig: depths"),
         (both("latent_dim", 8), "latent_dim"),
+        (both("sliding_window", None), "has a size of the wrong type"),
+        (both("transformer_depths", 3), "has a size of the wrong type"),
+        (both("channels", None), "has a size of the wrong type"),
+        (lambda c: c["model"]["decoder"].update(soft_clip="yes"), "soft_clip must be true or false, got 'yes'"),
+        (lambda c: c.update(sample_rate="16000"), "cannot be built: .*sample_rate: expected int, got '16000'"),
+        (lambda c: c.update(sample_rate=0), "cannot be built: .*sample_rate must be at least 1 Hz"),
         (
             lambda c: c["model"]["encoder"]["config"].update(sliding_window=[1, 2]),
             "encoder and decoder differ in window",
@@ -228,6 +234,20 @@ def test_a_config_that_we_do_not_build_is_refused(tmp_path: Path, change: Change
     (folder / "model.safetensors").touch()
     with pytest.raises(CheckpointError, match=message):
         TAAE.from_official(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_that_were_stored_in_half_precision_load(
+    small_state: dict[str, Tensor], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    rounded = {name: value.to(dtype) for name, value in small_state.items()}
+    whole = TAAE.from_official(write(tmp_path / "whole", official_config(), small_state))
+    half = TAAE.from_official(write(tmp_path / "half", official_config(), rounded))
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(half.state_dict()[name], value, rtol=0.02, atol=0.02)
+    other = {name: value * (1.1 if "inv_freq" in name else 1) for name, value in rounded.items()}
+    with pytest.raises(CheckpointError, match=r"rotary frequencies .* are unknown"):
+        TAAE.from_official(write(tmp_path / "other", official_config(), other))
 
 
 def test_what_says_the_same_in_other_words_is_accepted(small_state: dict[str, Tensor], tmp_path: Path) -> None:

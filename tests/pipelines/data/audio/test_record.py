@@ -23,11 +23,14 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_second_run_replaces_exactly_what_the_first_one_lists(tmp_path: Path) -> None:
+def test_a_second_run_replaces_exactly_what_the_first_one_lists(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run(tmp_path / "out", "0.wav", "0.png", "1.wav")
     (tmp_path / "out" / "notes.txt").write_text("mine")
     run(tmp_path / "out", "0.wav", "2.flac")
     assert names(tmp_path / "out") == ["0.wav", "2.flac", "notes.txt", "sample.json"]
+    assert "1 audio files of an earlier run were removed" in caplog.text
     assert json.loads((tmp_path / "out" / "sample.json").read_text()) == {"seed": 1, "files": ["0.wav", "2.flac"]}
 
 
