@@ -6,8 +6,10 @@ names the generator that the adapter was trained on.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 MANIFEST = "adapter.json"
 WEIGHTS = "pytorch_lora_weights.safetensors"
+BASE_SHA256 = "base_sha256"  # key of the manifest, which adapters of earlier releases lack
 TRAINED = "default"  # peft's name of the adapter that is being trained
 
 
@@ -93,6 +96,7 @@ def save_adapter(model: LatentGenerator, folder: Path, base: str) -> None:
         "format": FORMAT,
         "base": str(place.absolute()) if place.exists() else base,
         "generator_class": type(model).__name__,
+        BASE_SHA256: _base_sha256(model),
         "tokenizer_fingerprint": model.binding.fingerprint,
         "trained_on": config_to_dict(model.trained_on),
     }
@@ -171,6 +175,10 @@ def adapter_base(folder: Path) -> str:
 
 def _load(model: LatentGenerator, folder: Path, name: str) -> None:
     facts, saved = _read_manifest(folder), _read_weights(folder)
+    if facts["generator_class"] != type(model).__name__:
+        raise CheckpointError(
+            f"{folder} is the adapter of a {facts['generator_class']}, and this generator is a {type(model).__name__}"
+        )
     modules = dict(cast(nn.Module, model).named_modules())
     for key, value in saved.items():
         layer, _, part = key.partition(".lora_A.")
@@ -181,10 +189,25 @@ def _load(model: LatentGenerator, folder: Path, name: str) -> None:
             )
     if facts["tokenizer_fingerprint"] != model.binding.fingerprint:
         logger.warning("the adapter %s was trained on the streams of another tokenizer", folder)
+    elif facts.get(BASE_SHA256) not in (None, _base_sha256(model)):
+        logger.warning("the adapter %s was trained on other weights of a %s", folder, facts["generator_class"])
     network = cast(Any, model)
-    network.load_lora_adapter(folder, prefix=None, adapter_name=name, weight_name=WEIGHTS, local_files_only=True)
+    with warnings.catch_warnings():  # several adapters are meant
+        warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+        network.load_lora_adapter(folder, prefix=None, adapter_name=name, weight_name=WEIGHTS, local_files_only=True)
     network.eval()
     _add_facts(model, build_config(TrainedOn, facts["trained_on"], MANIFEST))
+
+
+def _base_sha256(model: LatentGenerator) -> str:
+    """Returns the hex SHA-256 of a generator's own weights, whatever adapters it has."""
+    digest = hashlib.sha256()
+    state = cast(nn.Module, model).state_dict()
+    own = {name.replace(".base_layer.", "."): value for name, value in state.items() if "lora_" not in name}
+    for name, value in sorted(own.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _add_facts(model: LatentGenerator, facts: TrainedOn) -> None:

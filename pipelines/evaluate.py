@@ -94,6 +94,9 @@ def evaluate(
     networks = load_networks(config, metrics, embedder)
     text_encoder = load_text_encoder(config, metrics, networks)
     of_reference = _networks_of_reference(metrics, networks)
+    for source in config.sources:  # one that is not there is known before the reference is embedded
+        if not source.endswith(STATISTICS_SUFFIX):
+            open_source(source, config.generated_where or None, networks["embedder"].embedder.device)
     reference = _side("reference", config.reference, config.reference_where, config, of_reference, progress)
     if config.save_statistics is not None and first:
         reference.sets["embedder"].statistics.save(Path(config.save_statistics).expanduser())

@@ -232,7 +232,7 @@ class RectifiedFlowObjective(Objective):
 
 
 def bucket_losses(error: Tensor, t: Tensor, learned: Tensor) -> dict[str, Tensor]:
-    """Returns the mean error [] of the frames in each quarter of the time axis; 0 where a small batch has none.
+    """Returns the mean error [] of the frames in each quarter of the time axis; NaN where a small batch has none.
 
     Args:
         error: [B, T] of each frame.
@@ -244,5 +244,5 @@ def bucket_losses(error: Tensor, t: Tensor, learned: Tensor) -> dict[str, Tensor
     for k in range(NUM_BUCKETS):
         inside = (bucket == k) & learned
         name = f"loss_t{k / NUM_BUCKETS:.2f}_{(k + 1) / NUM_BUCKETS:.2f}"
-        losses[name] = (error * inside).sum() / inside.sum().clamp_min(1)
+        losses[name] = (error * inside).sum() / inside.sum()
     return losses

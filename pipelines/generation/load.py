@@ -73,7 +73,7 @@ def load_pipeline(
     refuse_unknown(hub_options, HUB_OPTIONS, "load_pipeline", ["tokenizer", "adapters", "torch_dtype", "device_map"])
     elsewhere = {name: value for name, value in hub_options.items() if name not in ("revision", "subfolder")}
     pipeline = _pipeline_at(local_folder(path, hub_options), tokenizer, elsewhere)
-    load_adapters(pipeline.generator, {str(weights_folder(a)): w for a, w in (adapters or {}).items()})
+    load_adapters(pipeline.generator, _adapter_folders(adapters or {}))
     if precision is not None:
         torch_dtype = pick_dtype(precision, device or "cpu")
     pipeline.to(device, torch_dtype)
@@ -81,6 +81,17 @@ def load_pipeline(
         compile_model(pipeline.tokenizer)
         compile_model(pipeline.generator)
     return pipeline
+
+
+def _adapter_folders(adapters: Mapping[str, float]) -> dict[str, float]:
+    """Returns the folder of each adapter and its weight; raises ValueError for one that is given twice."""
+    found: dict[str, float] = {}
+    for place, weight in adapters.items():
+        folder = str(weights_folder(place))
+        if folder in found:
+            raise ValueError(f"the adapter {folder} is given twice: give it once, with one weight")
+        found[folder] = weight
+    return found
 
 
 def shipped_pipelines(tokenizer: AudioTokenizer) -> list[str]:

@@ -119,8 +119,10 @@ class GenerationPipeline(AudioEdits, Speech):
         Raises:
             ValueError: a duration that is not positive or leaves nothing to sample, a condition that the generator
                 does not have or never saw in training, an unknown label, or counts that do not agree.
-            TypeError: an option that the generator does not have.
+            TypeError: an option that the generator does not have, or a prompt that is not a text.
         """
+        if not isinstance(prompt, (str, Sequence)) or not all(isinstance(text, str) for text in prompt):
+            raise TypeError(f"prompt must be a text or a list of texts, got {prompt!r}")
         prompts = repeat([prompt] if isinstance(prompt, str) else list(prompt), num_per_prompt)
         seconds = per_item(self.defaults.duration_s if duration_s is None else duration_s, len(prompts), num_per_prompt)
         lengths = lengths_in_samples(seconds, self.spec)

@@ -64,28 +64,27 @@ def _step_of(line: str) -> float:
 
 
 class Averages:
-    """Running means of named scalars, which stay on the device until `take`."""
+    """Running means of named scalars, which stay on the device until `take`; NaN is a scalar without a value."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.weights: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}  # [2] each: weighted sum, and weight
 
     def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
         """Adds one set of scalars."""
         for name, value in values.items():
-            value = value.detach().float() * weight
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.weights[name] = self.weights.get(name, 0.0) + weight
+            value = value.detach().float()
+            pair = torch.stack([value, torch.ones_like(value)]) * weight
+            pair = torch.where(value.isnan(), torch.zeros_like(pair), pair)
+            self.sums[name] = self.sums[name] + pair if name in self.sums else pair
 
     def take(self, processes: Processes) -> dict[str, float]:
         """Returns the means so far, over all processes, and resets them; every process calls it."""
         values = torch.stack(list(self.sums.values())).tolist() if self.sums else []
         sums: dict[str, float] = {}
         weights: dict[str, float] = {}
-        for found, counted in processes.collect((dict(zip(self.sums, values, strict=True)), self.weights)):
-            for name, value in found.items():  # a process without an example has none
+        for found in processes.collect(dict(zip(self.sums, values, strict=True))):
+            for name, (value, weight) in found.items():  # a process without an example has none
                 sums[name] = sums.get(name, 0.0) + value
-                weights[name] = weights.get(name, 0.0) + counted[name]
-        means = {name: value / weights[name] for name, value in sums.items()}
-        self.sums, self.weights = {}, {}
-        return means
+                weights[name] = weights.get(name, 0.0) + weight
+        self.sums = {}
+        return {name: value / weights[name] for name, value in sums.items() if weights[name]}

@@ -153,7 +153,7 @@ class Run:
             output=str(config.folder),
             checkpoint=str(self._checkpoint(config.steps)),
             steps=config.steps,
-            loss=figures["loss"],
+            loss=figures.get("loss", math.nan),
             valid_loss=valid_loss,
             seconds=time.perf_counter() - started,
         )
@@ -176,7 +176,7 @@ class Run:
         if self.task.held_out is not None and is_due(config.validate_every, done, config.steps):
             figures = validate(config, self.task, self._averaged(), self.accelerator)
             self._write(done, figures)
-            valid_loss = figures["valid_loss"]
+            valid_loss = figures.get("valid_loss", math.nan)
         if is_due(config.checkpoint_every, done, config.steps) or done == config.steps:
             self._save(done)
         for callback in self.callbacks:

@@ -118,7 +118,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no adapter\.json"):
         load_adapters(new("dit-tiny"), {str(tmp_path): 1.0})
     trained("dit-tiny", tmp_path / "dit", tmp_path)
-    with pytest.raises(CheckpointError, match="has no layer blocks"):
+    with pytest.raises(
+        CheckpointError, match="is the adapter of a DiffusionTransformer, and this generator is a TokenLM"
+    ):
         load_adapters(new("lm-tiny"), {str(tmp_path / "dit"): 1.0})
     with pytest.raises(CheckpointError, match="with 64 inputs"):
         load_adapters(new("dit-tiny", width=32), {str(tmp_path / "dit"): 1.0})

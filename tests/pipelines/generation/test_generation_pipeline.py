@@ -148,6 +148,12 @@ def test_bad_calls_are_refused(pipe: GenerationPipeline, arguments: dict[str, An
         pipe(**{"duration_s": SECONDS, **arguments})
 
 
+@pytest.mark.parametrize("prompt", [5, ["a", 5], None])
+def test_a_prompt_that_is_no_text_is_refused(pipe: GenerationPipeline, prompt: Any) -> None:
+    with pytest.raises(TypeError, match="prompt must be a text or a list of texts"):
+        pipe(prompt, duration_s=0.1)
+
+
 def test_a_generator_of_another_tokenizer_is_refused(tiny_codec: Any) -> None:
     binding = TokenizerBinding(spec=tiny_codec.spec, fingerprint="f" * 64)
     with pytest.raises(MismatchError, match="trained on streams of the tokenizer ffffffffffff"):

@@ -154,7 +154,7 @@ def test_a_run_keeps_the_checkpoint_that_it_was_begun_with(
 
 @pytest.mark.parametrize("dora", ["false", "true"])
 def test_a_pipeline_with_adapters_is_saved_with_their_updates_in_its_weights(
-    made: dict[str, Path], tmp_path: Path, dora: str
+    made: dict[str, Path], tmp_path: Path, dora: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("peft")
     fast = ["optimizer.lr=0.05", "schedule.warmup_steps=0", "steps=3", "ema_decay=0.01"]
@@ -174,6 +174,13 @@ def test_a_pipeline_with_adapters_is_saved_with_their_updates_in_its_weights(
         again = sample(load_pipeline(tmp_path / f"saved{weight}"))
         assert (again - sample(adapted)).norm() < 1e-4 * plain.norm()
         assert (again - plain).norm() > 0.1 * plain.norm()
+    with caplog.at_level("WARNING"):
+        twice = {str(tmp_path / "style"): 0.5, str(run_weights(tmp_path / "style")): 0.5}
+        with pytest.raises(ValueError, match="is given twice"):
+            load_pipeline(base, adapters=twice)
+        assert not caplog.records
+        load_pipeline(made["base"], adapters={str(tmp_path / "style"): 1.0})
+    assert "was trained on other weights of a DiffusionTransformer" in caplog.text
     config = fine_tuned(made, tmp_path / "more", tmp_path / "saved1.0")
     assert config.model.class_name == "DiffusionTransformer"
 
