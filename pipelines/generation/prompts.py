@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
+
+KEYS = {"text", "prompt", "label", "seconds", "conditions"}  # of an object in a .jsonl file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,8 @@ def read_prompts(prompts: Sequence[str], prompts_file: str | Path | None = None)
             `label`, `seconds` and `conditions`. Blank lines are not prompts.
 
     Raises:
-        ValueError: a line that is not a prompt (named), a file with none, or one of another kind.
+        ValueError: a line that is not a prompt (named), a file with none, or one of another kind. Keys of objects that
+            are not read are named in a warning.
         OSError: the file cannot be read.
     """
     lines = [PromptLine(text=text) for text in prompts]
@@ -45,10 +51,13 @@ def _read_file(path: Path) -> list[PromptLine]:
         rows = list(enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1))
     except UnicodeDecodeError as error:
         raise ValueError(f"prompts file {path} is not UTF-8 text ({error.reason})") from error
-    parse = _json_prompt if path.suffix.lower() == ".jsonl" else _text_prompt
+    is_json = path.suffix.lower() == ".jsonl"
+    parse = _json_prompt if is_json else _text_prompt
     found = [parse(text, f"{path}, line {number}") for number, text in rows if text.strip()]
     if not found:
         raise ValueError(f"prompts file {path} holds no prompt")
+    if is_json and (unread := sorted({key for _, text in rows if text.strip() for key in json.loads(text)} - KEYS)):
+        logger.warning("prompts file %s: these keys have no effect: %s", path, ", ".join(unread))
     return found
 
 

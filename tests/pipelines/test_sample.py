@@ -161,13 +161,16 @@ def test_a_line_separator_in_a_prompt_does_not_end_its_line(tmp_path: Path) -> N
     assert [line.text for line in read_prompts((), str(tmp_path / "p.jsonl"))] == ["calm\u2028piano", "b\x85"]
 
 
-def test_prompts_come_from_text_and_jsonl_files(tmp_path: Path) -> None:
+def test_prompts_come_from_text_and_jsonl_files(tmp_path: Path, caplog: Any) -> None:
     (tmp_path / "p.txt").write_text("one\n\n two \n")
     (tmp_path / "p.jsonl").write_text('{"text": "three", "label": "music", "seconds": 2}\n{"prompt": "four"}\n')
     lines = read_prompts(("zero",), tmp_path / "p.txt")
     assert [line.text for line in lines] == ["zero", "one", "two"]
     lines = read_prompts((), str(tmp_path / "p.jsonl"))
     assert [(line.text, line.label, line.seconds) for line in lines] == [("three", "music", 2), ("four", None, None)]
+    (tmp_path / "typo.jsonl").write_text('{"text": "a", "second": 1}\n\n{"prompt": "b", "seconds": 2}\n')
+    assert [line.seconds for line in read_prompts((), tmp_path / "typo.jsonl")] == [None, 2]
+    assert "typo.jsonl: these keys have no effect: second\n" in caplog.text
     assert [line.text for line in read_prompts(())] == [""]
 
 

@@ -31,7 +31,7 @@ system, file and figure, whose intervals are drawn over files and then over the 
 | export.py | `records` (a row per system and file), `summary_records` (a row per system), `table_dict`, `csv_text` |
 | grid.py | tables to read: `Grid`, `comparison`, `detail_lines`, `note_lines`, `interval_text`, `heading` |
 | wording.py | sentences about files: `few`, `silence_warning` |
-| terminal.py | grids with rich: `terminal_view`, `terminal_table`, `terminal_text` |
+| terminal.py | grids with rich: `terminal_view`, `TerminalTable`, `terminal_text` |
 | page.py, audio.py, plots.py | one HTML file: `results_page` (any measurement), `Report` (any page), `AudioRow` |
 
 The last line's modules need torch and are imported from where they are, all else from here, without torch.
@@ -43,7 +43,7 @@ from .pairing import Pairing, pair_names, stem
 from .rows import FigureFacts, Row, SetFigure
 from .samples import MIN_FILES, Difference, Estimate, Resampling, Sample, difference, interval
 from .table import ResultsTable
-from .terminal import terminal_table, terminal_text, terminal_view
+from .terminal import TerminalTable, terminal_text, terminal_view
 from .wording import few, silence_warning
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "Row",
     "Sample",
     "SetFigure",
+    "TerminalTable",
     "comparison",
     "csv_text",
     "detail_lines",
@@ -73,7 +74,6 @@ __all__ = [
     "stem",
     "summary_records",
     "table_dict",
-    "terminal_table",
     "terminal_text",
     "terminal_view",
 ]

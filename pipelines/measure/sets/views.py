@@ -7,11 +7,11 @@ from typing import Any
 from ..results import (
     Grid,
     ResultsTable,
+    TerminalTable,
     comparison,
     csv_text,
     detail_lines,
     summary_records,
-    terminal_table,
     terminal_text,
 )
 from ..results.export import DIFFERENCE_SUFFIXES
@@ -45,7 +45,7 @@ def evaluation_grid(table: ResultsTable, caption: str = "") -> Grid:
 def evaluation_text(table: ResultsTable) -> str:
     """One figure of one system as a line, everything else as a table; then details, numbers of files and warnings."""
     if len(table.systems) > 1 or len(table.figures) > 1:
-        head = terminal_text(terminal_table(evaluation_grid(table)))
+        head = terminal_text(TerminalTable(evaluation_grid(table)))
     else:
         found = table.estimate(next(iter(table.systems)), table.metric)
         ends = "" if found.low is None or found.high is None else f" [{found.low:.6g}, {found.high:.6g}]"

@@ -260,6 +260,20 @@ def test_square_brackets_on_the_terminal_are_not_markup() -> None:
     assert "run[v2]" in terminal_text(terminal_view([grid]))
 
 
+def test_columns_that_do_not_fit_go_into_a_further_table_and_no_text_is_broken() -> None:
+    names = [f"system_number_{number}" for number in range(7)]
+    grid = Grid(caption="means", columns=["figure", *names], rows=[["mel_distance", *map(float, range(7))]])
+    for width, lines in ((300, 1), (80, 3), (40, 7), (10, 7)):
+        console = Console(width=width)
+        with console.capture() as capture:
+            console.print(terminal_view([grid]))
+        shown = capture.get()
+        if width > 10:
+            assert all(shown.split().count(name) == 1 for name in names), "each once, and whole"
+            assert shown.count("mel_distance") == lines
+        assert shown.count("means") == 1
+
+
 def test_bad_resampling_is_refused() -> None:
     for options in ({"num_resamples": 5}, {"num_set_resamples": -1}):
         with pytest.raises(ConfigError, match="0 or at least 20"):

@@ -14,8 +14,9 @@ from latentune.pipelines.measure.metrics import (
     median_distance,
 )
 from latentune.pipelines.measure.results import (
+    TerminalTable,
     detail_lines,
-    terminal_table,
+    terminal_text,
 )
 from latentune.pipelines.measure.sets.views import evaluation_grid
 
@@ -42,7 +43,9 @@ def test_reports_are_written(sets: tuple[Path, Path, Path], tmp_path: Path) -> N
     assert list(grid.columns) == ["system", "near", "far"], "a row per figure, since there are many"
     assert grid.rows[2][0] == "fad_tagger ↓"
     assert "p = " in grid.rows[2][2]
-    assert terminal_table(grid).row_count == 2 + len(result.figures)
+    shown = terminal_text(TerminalTable(grid)).splitlines()
+    begun = [line.split()[0] for line in shown if line.startswith("  ") and line.strip()]
+    assert begun.count("fad_tagger") == [str(row[0]).split()[0] for row in grid.rows].count("fad_tagger")
     assert ">near</th>" in page, "also on the page"
     assert "near: precision_tagger, recall_tagger, density_tagger, coverage_tagger: num_neighbours 5" in page
 
@@ -124,7 +127,7 @@ def test_square_brackets_in_a_systems_name_are_no_markup(sets: tuple[Path, Path,
     for metrics in (("fad",), ("fad", "prdc")):  # a row a system, a column a system
         console = Console(width=200)
         with console.capture() as capture:
-            console.print(terminal_table(evaluation_grid(run(*sets, names=("run[v2]", "[/b]"), metrics=metrics))))
+            console.print(TerminalTable(evaluation_grid(run(*sets, names=("run[v2]", "[/b]"), metrics=metrics))))
         assert "run[v2]" in capture.get()
         assert "[/b]" in capture.get()
 
