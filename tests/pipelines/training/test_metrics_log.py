@@ -26,7 +26,7 @@ def test_averages_are_weighted_and_start_anew() -> None:
     assert averages.take(Processes()) == {"a": 2.0, "b": 5.0}
     averages.add({"a": torch.tensor(1.0), "b": torch.tensor(torch.nan), "c": torch.tensor(torch.nan)}, weight=3)
     averages.add({"a": torch.tensor(torch.nan), "b": torch.tensor(4.0)})
-    assert averages.take(Processes()) == {"a": 1.0, "b": 4.0}, "no value is no zero"
+    assert averages.take(Processes()) == {"a": 1.0, "b": 4.0}, "NaN does not count as a value"
     assert averages.take(Processes()) == {}
 
 
