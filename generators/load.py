@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..core.device import Precision, placement
 from ..core.errors import CheckpointError
 from ..core.hub import HUB_OPTIONS, Source
 from ..core.registry import find_class, refuse_own_modules
@@ -34,20 +37,40 @@ def generator_class(class_name: str) -> type[LatentGenerator]:
     return find_class(class_name, KINDS, base, what="generator class", package=__package__)
 
 
-def load_generator(path: str | Path, **options: Any) -> LatentGenerator:
+def load_generator(
+    path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    precision: Precision | None = None,
+    **options: Any,
+) -> LatentGenerator:
     """Loads a generator from a folder with config.json and weights, in eval mode.
 
     Args:
         path: the folder or hub id, or the folder of a saved adapter, whose generator is loaded and adapted.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto` for the GPU if there is one; None: the CPU.
+        precision: `fp32`, `bf16`, `fp16` (on a GPU), or `auto`; None: fp32.
         options: of `from_pretrained`: `torch_dtype`, `device_map`, and those of the hub (`revision`, `subfolder`,
             `cache_dir`, `token`, `local_files_only`, `force_download`).
+
+    Returns:
+        The generator.
 
     Raises:
         CheckpointError: no such folder, or it holds something else.
         TypeError: an unknown option.
+        ValueError: the device or the precision is unknown, not available, or given in two ways.
     """
+    place, dtype = placement(device, precision, options)
+    model = _load(path, options)
+    if place is not None or dtype is not None:
+        model.place(dtype, place)
+    return model
+
+
+def _load(path: str | Path, options: dict[str, Any]) -> LatentGenerator:
     if (Path(path) / ADAPTER).is_file():
-        model = load_generator(adapter_base(Path(path)), **options)
+        model = _load(adapter_base(Path(path)), options)
         load_adapters(model, {str(path): 1.0})
         return model
     source = Source(path, {name: options[name] for name in HUB_OPTIONS if name in options})

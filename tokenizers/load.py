@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..core.config import nearest_hint
-from ..core.device import Precision, pick_device, pick_dtype
+from ..core.device import Precision, placement
 from ..core.errors import CheckpointError
 from ..core.hub import HUB_OPTIONS, Source, is_hub_id
 from ..core.registry import find_class
@@ -69,11 +69,7 @@ def load_tokenizer(
         ValueError: the device or the precision is unknown, not available, or given in two ways.
         TypeError: an unknown option.
     """
-    for ours, theirs, given in (("device", "device_map", device), ("precision", "torch_dtype", precision)):
-        if given is not None and options.get(theirs) is not None:
-            raise ValueError(f"{ours} and {theirs} say the same: give one of them")
-    place = None if device is None else pick_device(str(device))
-    dtype = None if precision is None else pick_dtype(precision, place or "cpu")
+    place, dtype = placement(device, precision, options)
     where = place_of(name_or_path)
     found = tokenizer_class(class_name) if class_name is not None else _class_at(where, options)
     tokenizer = found.from_pretrained(where, **options)

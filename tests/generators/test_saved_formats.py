@@ -142,3 +142,13 @@ def test_a_format_of_the_future_is_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / WEIGHTS).symlink_to(saved(kind) / WEIGHTS)
     with pytest.raises(CheckpointError, match="update latentune"):
         load_generator(tmp_path)
+
+
+def test_device_and_precision_are_chosen_as_for_a_tokenizer() -> None:
+    loaded = load_generator(saved("dit"), device="cpu", precision="bf16")
+    assert loaded.dtype == torch.bfloat16
+    assert loaded.fingerprint() == load_generator(saved("dit")).fingerprint()
+    with pytest.raises(ValueError, match="precision and torch_dtype say the same"):
+        load_generator(saved("dit"), precision="bf16", torch_dtype=torch.float32)
+    with pytest.raises(ValueError, match="device"):
+        load_generator(saved("dit"), device="gpu")

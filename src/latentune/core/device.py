@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -83,3 +84,26 @@ def mapped_device(device_map: Any) -> torch.device:
         device_map = device_map[""]
     index = isinstance(device_map, int) and not isinstance(device_map, bool)
     return pick_device(f"cuda:{device_map}" if index else str(device_map))
+
+
+def placement(
+    device: str | torch.device | None, precision: Precision | None, options: Mapping[str, Any]
+) -> tuple[torch.device | None, torch.dtype | None]:
+    """Returns the device and the dtype that a loader places weights with; None leaves them as they are.
+
+    Args:
+        device: see `pick_device`.
+        precision: see `pick_dtype`.
+        options: of `from_pretrained`, which say the same as `device_map` and `torch_dtype`.
+
+    Returns:
+        Device and dtype.
+
+    Raises:
+        ValueError: unknown or not available, or given in both ways.
+    """
+    for ours, theirs, given in (("device", "device_map", device), ("precision", "torch_dtype", precision)):
+        if given is not None and options.get(theirs) is not None:
+            raise ValueError(f"{ours} and {theirs} say the same: give one of them")
+    place = None if device is None else pick_device(str(device))
+    return place, None if precision is None else pick_dtype(precision, place or "cpu")
