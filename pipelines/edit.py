@@ -137,6 +137,7 @@ def _write(config: EditConfig, pipeline: GenerationPipeline, result: AudioOutput
         **config_to_dict(config),
         RECORDED: file_sha256(Path(config.audio)),
         "sample_rate": result.sample_rate,
+        "channels": pipeline.spec.channels,
         "seconds": int(result.lengths_samples[0]) / result.sample_rate,
         "generator_fingerprint": pipeline.generator.fingerprint(),
         "tokenizer_fingerprint": pipeline.fingerprint,

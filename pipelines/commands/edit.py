@@ -16,7 +16,8 @@ def edit(config: EditConfig) -> Outcome:
     from ..edit import edit_audio
 
     record = edit_audio(config)
-    return Outcome(facts=record, text=f"{config.output}: {record['seconds']:.2f} s")
+    text = f"{config.output}: {record['seconds']:.2f} s at {record['sample_rate']} Hz, {record['channels']} channel(s)"
+    return Outcome(facts=record, text=text)
 
 
 command = SampleCommand(edit, "pipelines.edit:EditConfig")

@@ -145,7 +145,8 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
     if not_allowed := [key for key in differing if key not in config.model.init_allow]:
         raise MismatchError(
             f"weights {config.model.init_from} were made with another model.config: {', '.join(not_allowed)} differ; "
-            "copy its config.json's values, name these keys in model.init_allow, or leave init_from out"
+            "leave model.class and model.config out, as train/fine-tune does, to take theirs; name these keys in "
+            "model.init_allow; or leave init_from out"
         )
     if differing:
         kept = {key: getattr(model.settings, key) for key in ("binding", FACTS) if key in ours}
