@@ -21,7 +21,7 @@ def sample(config: SampleConfig) -> Outcome:
 
     with progress_bar("sampling") as update:
         records = sample_to_folder(config, progress=update)
-    text = f"{config.output}: {len(records)} samples"
+    text = f"{config.output}: {len(records)} sample{'s' if len(records) != 1 else ''}"
     return Outcome(facts={"output": config.output, "samples": records}, text=text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ...generators.base import LatentGenerator, TokenizerBinding, TrainedOn
 from ...generators.load import generator_class
 from ...tokenizers.base import AudioTokenizer
 from ...tokenizers.load import load_tokenizer, tokenizer_class
+from ..data.cards import PIPELINE_CARDS
 from ..data.shards import dataset_binding
 from ..data.shards.read import check_tokenizer
 from ..data.weights_folder import weights_folder
@@ -135,7 +137,11 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
     wanted: Any = build_config(cls.config_class, {**config.model.config, **extra}, "model.config")
     if config.model.init_from is None:
         return cls(wanted)
-    place = weights_folder(config.model.init_from) if issubclass(cls, LatentGenerator) else config.model.init_from
+    place: str | Path = config.model.init_from
+    if issubclass(cls, LatentGenerator):
+        place = weights_folder(place)
+    elif place in PIPELINE_CARDS:
+        raise MismatchError(f"{place} is a generator: name the weights of a codec in model.init_from")
     model = cls.from_pretrained(place)
     if isinstance(model, LatentGenerator):
         _check_fingerprint(model.binding.fingerprint, extra["binding"], f"weights {config.model.init_from}")

@@ -196,6 +196,9 @@ def test_a_shipped_pipeline_and_a_shipped_codec_can_be_trained_on(tmp_path: Path
 def test_what_cannot_start_is_told(made: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"crop_s.*melcodec-music is a codec \(MelCodec\), which trains on audio"):
         fine_tuned(made, tmp_path / "x", "melcodec-music")
+    codec = ["data.source=" + str(made["audio"]), "model.init_from=melcodec-music-dit", f"output={tmp_path / 'y'}"]
+    with pytest.raises(MismatchError, match="melcodec-music-dit is a generator: name the weights of a codec"):
+        train(train_config(load_settings("train/melcodec-tiny", [*codec, "device=cpu"])))
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="begun is a training run that has saved no checkpoint yet"):
         fine_tuned(made, tmp_path / "x", tmp_path / "begun")
