@@ -119,10 +119,12 @@ def restore_adapter(model: LatentGenerator, folder: Path) -> None:
     """Loads the weights of a saved adapter into the one that is being trained.
 
     Raises:
-        CheckpointError: the saved adapter has other layers or ranks.
+        CheckpointError: the saved adapter has other layers or ranks, or belongs to other weights.
     """
     peft: Any = import_extra("peft", "adapters", "an adapter")
     saved = _read_weights(folder)
+    if _read_manifest(folder).get(BASE_SHA256) not in (None, _base_sha256(model)):
+        raise CheckpointError(f"{folder} holds an adapter of other weights than those in model.init_from")
     mine: dict[str, Tensor] = peft.get_peft_model_state_dict(model, adapter_name=TRAINED)
     if {name: value.shape for name, value in mine.items()} != {name: value.shape for name, value in saved.items()}:
         raise CheckpointError(f"{folder} holds an adapter of other layers or another rank: choose another output")

@@ -1,4 +1,4 @@
-"""The model section of a run that starts from other weights: their class and config, unless the run names its own."""
+"""The weights that a run starts from: what they say about the model section of its config, and where they stay."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def with_start(model: Mapping[str, Any]) -> dict[str, Any]:
 def keep_start(config: TrainConfig, resumed: Progress | None, *, write: bool) -> TrainConfig:
     """Returns the config of a run with the weights that it starts from where they stay.
 
-    A resumed run keeps those that it was begun with. A checkpoint of another run, which that run removes when it has
-    newer ones, is linked or copied to `start/` in the folder of the run.
+    A resumed run keeps those that it was begun with, as long as they are there. A checkpoint of another run, which that
+    run removes when it has newer ones, is linked or copied to `start/` in the folder of the run.
 
     Args:
         config: of the run.
@@ -81,6 +81,8 @@ def keep_start(config: TrainConfig, resumed: Progress | None, *, write: bool) ->
     start = config.model.init_from
     if resumed is not None:
         before = resumed.config.get("model", {}).get("init_from")
+        if before and start and not Path(before).exists() and Path(start).exists():
+            return config  # the weights were moved, or the run continues on another machine
         if before != start:
             job_logger.info("the run was begun with the weights of %s and keeps them", before or "no other model")
         return replace(config, model=replace(config.model, init_from=before))

@@ -1,6 +1,7 @@
 """Training that starts from other weights: adapters, and configs that differ by name."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,11 @@ def test_a_run_keeps_the_checkpoint_that_it_was_begun_with(
     assert facts["base"] == str(tmp_path / "tuned" / "start")
     with pytest.raises(ConfigError, match="is an adapter: start from a pipeline that was saved with it"):
         fine_tuned(made, tmp_path / "x", tmp_path / "tuned")
+    (tmp_path / "tuned" / "start").rename(tmp_path / "moved")
+    train(fine_tuned(made, tmp_path / "tuned", tmp_path / "moved", *keys, "steps=3"))
+    shutil.rmtree(tmp_path / "moved")
+    with pytest.raises(CheckpointError, match="an adapter of other weights than those in"):
+        train(fine_tuned(made, tmp_path / "tuned", base, *keys, "steps=4"))
 
 
 @pytest.mark.parametrize("dora", ["false", "true"])
