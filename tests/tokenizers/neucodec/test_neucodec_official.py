@@ -185,6 +185,29 @@ def test_of_twins_the_plain_weight_counts(
     torch.testing.assert_close(convert_state_dict(state, tiny_neucodec)["decoder.stem.weight"], 1.01 * plain)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_checkpoint_in_half_precision_loads_without_a_word(
+    made: Path, tiny_neucodec: NeuCodec, dtype: torch.dtype, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = {name: value.to(dtype) for name, value in torch.load(made / FILE_NAME, weights_only=True).items()}
+    converted = convert_state_dict(state, tiny_neucodec)
+    assert not caplog.records
+    for name, value in converted.items():
+        torch.testing.assert_close(value.float(), tiny_neucodec.state_dict()[name], atol=0.03, rtol=0.03, msg=name)
+    for constant in ("generator.head.istft.window", "CodecEnc.conv_blocks.1.block.0.block.0.upsample.filter"):
+        with pytest.raises(CheckpointError, match=f"constant {constant} has an unknown value"):
+            convert_state_dict({**state, constant: state[constant] * 1.1}, tiny_neucodec)
+
+
+def test_offline_both_repositories_are_named_at_once() -> None:
+    for cls, place, semantic in (
+        (NeuCodec, "neuphonic/neucodec", "facebook/w2v-bert-2.0"),
+        (DistillNeuCodec, "neuphonic/distill-neucodec", "ntu-spml/distilhubert"),
+    ):
+        with pytest.raises(CheckpointError, match=f"hf download {place} .*hf download {semantic} .*/semantic"):
+            cls.from_official(place)
+
+
 def test_the_training_branch_is_read_where_the_config_asks_for_it(made: Path, tiny_neucodec: NeuCodec) -> None:
     codec = NeuCodec(NeuCodecConfig(**{**vars(tiny_neucodec.settings), "predict_semantic": True}))
     state = torch.load(made / FILE_NAME, weights_only=True)

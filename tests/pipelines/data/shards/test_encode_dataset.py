@@ -260,6 +260,7 @@ def test_config_is_refused_where_it_makes_no_sense():
         ({"loudness_lufs": 14.0}, "negative numbers"),
         ({"batch_s": 0.0}, "batch_s must be above 0"),
         ({"num_processes": 0}, "num_processes must be at least 1"),
+        ({"tokenizer_options": {"torch_dtype": "bfloat16"}}, "hold torch_dtype: set precision and device of encode"),
     ]:
         with pytest.raises(ConfigError, match=message):
             build_config(EncodeConfig, {**good, **wrong})
