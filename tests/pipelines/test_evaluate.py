@@ -153,6 +153,30 @@ def test_unreadable_files_are_listed_and_counted(tmp_path: Path) -> None:
     assert any("3 files could not be measured" in line for line in result.warnings)
 
 
+class Overflowing(FakeEmbedder):
+    """Squares what it sees, as a power spectrum does."""
+
+    def network_output(self, windows: Tensor) -> Tensor:
+        return super().network_output(windows * windows)
+
+
+def test_a_file_whose_embeddings_overflow_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    real, made = write(tmp_path / "real"), write(tmp_path / "made", seed=1)
+    expected = run(real, made, Overflowing())
+    write(made / "huge", 1, scale=1e30)
+    result = run(real, made, Overflowing())
+    assert result.value == expected.value
+    [failure] = side(result)["failures"]
+    assert "embeddings hold NaN or inf: have a peak above" in failure["reason"]
+
+
+def test_a_source_that_is_not_there_is_found_before_anything_is_embedded(tmp_path: Path) -> None:
+    embedder = FakeEmbedder()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run(write(tmp_path / "real"), tmp_path / "nowhere", embedder)
+    assert not embedder.batches
+
+
 def test_short_and_silent_files_are_measured_and_reported(tmp_path: Path) -> None:
     real, made = write(tmp_path / "real"), write(tmp_path / "made", seed=1)
     soundfile.write(made / "short.wav", 0.1 * np.ones(5), RATE)

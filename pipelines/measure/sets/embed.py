@@ -208,7 +208,7 @@ class EmbedWorker(Worker[list[SourceItem], FileEmbedding]):
         """Writes the embeddings of a file to its result, and to the cache; those of absurd values are a failure."""
         result = one.file.result
         if not torch.isfinite(embeddings).all():
-            result.failure = f"its embeddings hold NaN or inf: {', '.join(result.concerns) or 'no reason is known'}"
+            result.failure = f"embeddings hold NaN or inf: {', '.join(result.concerns) or 'no reason is known'}"
             return
         result.found = Embedded(embeddings=embeddings.numpy(), repeated=one.file.repeated, silent=one.file.silent)
         if self.cache is not None and one.file.key is not None:
