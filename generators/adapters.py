@@ -6,7 +6,6 @@ names the generator that the adapter was trained on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
@@ -24,6 +23,7 @@ from ..core.errors import CheckpointError
 from ..core.extras import import_extra
 from ..core.files import write_json
 from ..core.folders import atomic_folder, refuse_strangers
+from ..core.weights import hash_tensors
 from .base import LatentGenerator, TrainedOn
 
 logger = logging.getLogger(__name__)
@@ -203,13 +203,8 @@ def _load(model: LatentGenerator, folder: Path, name: str) -> None:
 
 def _base_sha256(model: LatentGenerator) -> str:
     """Returns the hex SHA-256 of a generator's own weights, whatever adapters it has."""
-    digest = hashlib.sha256()
     state = cast(nn.Module, model).state_dict()
-    own = {name.replace(".base_layer.", "."): value for name, value in state.items() if "lora_" not in name}
-    for name, value in sorted(own.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return hash_tensors({name.replace(".base_layer.", "."): x for name, x in state.items() if "lora_" not in name})
 
 
 def _add_facts(model: LatentGenerator, facts: TrainedOn) -> None:

@@ -94,15 +94,15 @@ def evaluate(
     networks = load_networks(config, metrics, embedder)
     text_encoder = load_text_encoder(config, metrics, networks)
     of_reference = _networks_of_reference(metrics, networks)
-    for source in config.sources:  # one that is not there is known before the reference is embedded
-        if not source.endswith(STATISTICS_SUFFIX):
-            open_source(source, config.generated_where or None, networks["embedder"].embedder.device)
-    reference = _side("reference", config.reference, config.reference_where, config, of_reference, progress)
+    # all of them first: one that is not there is known before anything is embedded
+    real = _opened(config.reference, config.reference_where, networks)
+    generated = [_opened(source, config.generated_where, networks) for source in config.sources]
+    reference = _side("reference", config.reference, real, config, of_reference, progress)
     if config.save_statistics is not None and first:
         reference.sets["embedder"].statistics.save(Path(config.save_statistics).expanduser())
     systems = [
-        _side(name, source, config.generated_where, config, networks, progress)
-        for name, source in zip(config.system_names(), config.sources, strict=True)
+        _side(name, source, opened, config, networks, progress)
+        for name, source, opened in zip(config.system_names(), config.sources, generated, strict=True)
     ]
     table = _table(config, metrics, networks, text_encoder, reference, systems)
     if first:
@@ -129,9 +129,9 @@ def embed_share(config: EvaluateConfig, *, embedder: Embedder | None = None) -> 
     sides = [(config.reference, config.reference_where, _networks_of_reference(metrics, networks))]
     sides += [(source, config.generated_where, networks) for source in config.sources]
     for source, where, wanted in sides:
-        if source.endswith(STATISTICS_SUFFIX):
+        opened = _opened(source, where, networks)
+        if opened is None:
             continue
-        opened = open_source(source, where or None, networks["embedder"].embedder.device)
         for network in {id(network): network for network in wanted.values()}.values():
             work = Gathering(opened, config, network.embedder, choice=network.choice)
             work.share(source).work(work.engine, work.make_worker, wait=False)
@@ -163,19 +163,25 @@ def _write_outputs(config: EvaluateConfig, table: ResultsTable, sources: Mapping
             page.write(Path(config.html).expanduser())
 
 
+def _opened(source: str, where: dict[str, Any], networks: dict[Role, Network]) -> Source | None:
+    """Opens a source of audio; None for saved statistics."""
+    if source.endswith(STATISTICS_SUFFIX):
+        return None
+    return open_source(source, where or None, networks["embedder"].embedder.device)
+
+
 def _side(
     name: str,
     source: str,
-    where: dict[str, Any],
+    opened: Source | None,
     config: EvaluateConfig,
     networks: dict[Role, Network],
     progress: Progress | None,
 ) -> _Side:
-    """Opens a source and embeds it with every network."""
-    if source.endswith(STATISTICS_SUFFIX):
+    """Embeds a source with every network, or reads its statistics."""
+    if opened is None:
         saved, summary = load_statistics(source, networks["embedder"].embedder)
         return _Side(name=name, source=None, summary=summary, sets={"embedder": saved})
-    opened = open_source(source, where or None, networks["embedder"].embedder.device)
     side = _Side(name=name, source=opened, summary=SideSummary(source=source), sets={})
     done: dict[int, EmbeddedSet] = {}  # by network: one may have several roles
     for role, network in networks.items():

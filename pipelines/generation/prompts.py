@@ -51,25 +51,29 @@ def _read_file(path: Path) -> list[PromptLine]:
         rows = list(enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1))
     except UnicodeDecodeError as error:
         raise ValueError(f"prompts file {path} is not UTF-8 text ({error.reason})") from error
-    is_json = path.suffix.lower() == ".jsonl"
-    parse = _json_prompt if is_json else _text_prompt
-    found = [parse(text, f"{path}, line {number}") for number, text in rows if text.strip()]
+    parse = _json_row if path.suffix.lower() == ".jsonl" else _text_row
+    places = {f"{path}, line {number}": text for number, text in rows if text.strip()}
+    parsed = {where: parse(text, where) for where, text in places.items()}
+    found = [_prompt(row, where) for where, row in parsed.items()]
     if not found:
         raise ValueError(f"prompts file {path} holds no prompt")
-    if is_json and (unread := sorted({key for _, text in rows if text.strip() for key in json.loads(text)} - KEYS)):
+    if unread := sorted(set().union(*parsed.values()) - KEYS):
         logger.warning("prompts file %s: these keys have no effect: %s", path, ", ".join(unread))
     return found
 
 
-def _text_prompt(text: str, where: str) -> PromptLine:
-    return PromptLine(text=text.strip())
+def _text_row(text: str, where: str) -> dict[str, Any]:
+    return {"text": text.strip()}
 
 
-def _json_prompt(text: str, where: str) -> PromptLine:
+def _json_row(text: str, where: str) -> Any:
     try:
-        row = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise ValueError(f"{where} is not JSON ({error})") from error
+
+
+def _prompt(row: Any, where: str) -> PromptLine:
     if not isinstance(row, dict) or not isinstance(prompt := row.get("text", row.get("prompt")), str):
         raise ValueError(f'{where}: expected an object with a text, such as {{"text": "calm piano"}}')
     label, seconds, conditions = row.get("label"), row.get("seconds"), row.get("conditions", {})

@@ -32,6 +32,7 @@ from .identity import audio_identity, latents_identity
 from .latent_data import LatentCrops, open_latents, verify_latents
 from .loader import Examples
 from .objectives import build_objective
+from .start_weights import FROM_DATASET
 from .whole_items import fitting_items
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
         _check_fingerprint(model.binding.fingerprint, extra["binding"], f"weights {config.model.init_from}")
     theirs, ours = config_to_dict(model.settings), config_to_dict(wanted)
     # the weights bring their own normalisation of the latents, and what they were trained on
-    differing = sorted(key for key in ours if key not in ("binding", FACTS) and ours[key] != theirs[key])
+    differing = sorted(key for key in ours if key not in FROM_DATASET and ours[key] != theirs[key])
     if not_allowed := [key for key in differing if key not in config.model.init_allow]:
         raise MismatchError(
             f"weights {config.model.init_from} were made with another model.config: {', '.join(not_allowed)} differ; "
@@ -155,7 +156,7 @@ def _build_model(cls: type[ConfiguredModel], config: TrainConfig, extra: dict[st
             "model.init_allow; or leave init_from out"
         )
     if differing:
-        kept = {key: getattr(model.settings, key) for key in ("binding", FACTS) if key in ours}
+        kept = {key: getattr(model.settings, key) for key in FROM_DATASET if key in ours}
         model = adopt(cls(replace(wanted, **kept)), model)
     loaded: ConfiguredModel = model.float()
     return loaded

@@ -243,7 +243,8 @@ def _data_config(model: Mapping[str, Any], data: Mapping[str, Any]) -> AudioData
     except ConfigError as error:
         # keys of the other kind of data mean a wrong model rather than a wrong key
         other = LatentDataConfig if wanted is AudioDataConfig else AudioDataConfig
-        if set(data) - {one.name for one in fields(wanted)} <= {one.name for one in fields(other)}:
+        strange = set(data) - {one.name for one in fields(wanted)}
+        if strange and strange <= {one.name for one in fields(other)}:
             kind, needs = ("codec", "audio") if wanted is AudioDataConfig else ("generator", "an encoded dataset")
             what = model.get("init_from") or "the model"
             raise ConfigError(

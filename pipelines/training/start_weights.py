@@ -15,6 +15,7 @@ from ...core.configured import ConfiguredModel
 from ...core.errors import ConfigError
 from ...core.folders import atomic_folder
 from ...core.job_log import job_logger
+from ...core.registry import refuse_own_modules
 from ...generators.adapters import MANIFEST as ADAPTER
 from ...generators.load import CONFIG_FILE, KINDS, generator_class
 from ...tokenizers.cards import SHIPPED_CARDS, place_of
@@ -111,6 +112,8 @@ def _saved(folder: Path) -> tuple[str, dict[str, Any]]:
             f"model.init_from: {folder} is an adapter: start from a pipeline that was saved with it "
             "(`load_pipeline(...).save_pretrained(...)`)"
         )
+    if path.is_file():
+        refuse_own_modules(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         name = values["_class_name"]

@@ -34,7 +34,7 @@ def _parts(grid: Grid, width: int) -> Iterator[Grid]:
         EDGE + max(len(number_text(value)) for value in column) for column in zip(grid.columns, *grid.rows, strict=True)
     ]
     first, caption = 1, grid.caption
-    while first < len(sizes):
+    while first < len(sizes) or first == 1:  # a grid of one column is one part
         last = first + 1
         while last < len(sizes) and sizes[0] + sum(sizes[first : last + 1]) <= width:
             last += 1

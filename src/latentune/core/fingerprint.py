@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
-import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin
 
 from .config import config_to_dict
+from .weights import hash_tensors
 
 
 class FingerprintedModel(ModelMixin, ConfigMixin):
@@ -30,10 +29,4 @@ class FingerprintedModel(ModelMixin, ConfigMixin):
 
     def _own_fingerprint(self) -> str:
         """Returns the fingerprint of the weights as they are, in float32."""
-        digest = hashlib.sha256(json.dumps(config_to_dict(self.settings), sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            value = tensor.detach().cpu()
-            value = value.float() if value.is_floating_point() else value
-            digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return hash_tensors(self.state_dict(), json.dumps(config_to_dict(self.settings), sort_keys=True))

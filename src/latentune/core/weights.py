@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,17 @@ def hash_weights(network: nn.Module) -> str:
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Returns the hex SHA-256 of a text, and of names and values of tensors as if all floats were float32."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        value = tensor.detach().cpu()
+        value = value.float() if value.is_floating_point() else value
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

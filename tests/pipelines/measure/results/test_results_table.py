@@ -274,6 +274,10 @@ def test_columns_that_do_not_fit_go_into_a_further_table_and_no_text_is_broken()
         assert shown.count("means") == 1
 
 
+def test_a_grid_of_one_column_is_shown() -> None:
+    assert terminal_text(terminal_view([Grid(caption="files", columns=["file"], rows=[["a.wav"]])])).count("a.wav") == 1
+
+
 def test_bad_resampling_is_refused() -> None:
     for options in ({"num_resamples": 5}, {"num_set_resamples": -1}):
         with pytest.raises(ConfigError, match="0 or at least 20"):
