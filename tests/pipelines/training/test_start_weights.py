@@ -217,7 +217,8 @@ def test_what_cannot_start_is_told(made: dict[str, Path], tmp_path: Path) -> Non
         adapter_weights(["runs/lora=much"])
     with pytest.raises(CheckpointError, match=r"no pipeline 'nowhere': give .* or one of melcodec-music-dit"):
         fine_tuned(made, tmp_path / "x", "nowhere")
-    with pytest.raises(ConfigError, match=r"crop_s: expected float, got 'much' \(str\)$"):  # nothing of another kind of model
+    # a wrong value of a right key does not mean another kind of model
+    with pytest.raises(ConfigError, match=r"crop_s: expected float, got 'much' \(str\)$"):
         fine_tuned(made, tmp_path / "x", made["base"], "data.crop_s=much")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "config.json").write_text("{}")
