@@ -12,7 +12,7 @@ import torch
 from hub_cache import make_cache
 
 from latentune.core.errors import CheckpointError
-from latentune.generators.load import load_generator
+from latentune.generators.load import generator_class, load_generator
 from latentune.tokenizers.base import AudioTokenizer
 from latentune.tokenizers.cards import OFFICIAL_CARDS
 from latentune.tokenizers.load import load_official, load_tokenizer, tokenizer_class
@@ -111,7 +111,7 @@ def test_code_that_lies_next_to_weights_is_not_run(
     config.write_text(json.dumps({**json.loads(config.read_text()), "_class_name": "strange_module:Codec"}))
     (saved / "strange_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
     monkeypatch.syspath_prepend(saved)
-    for load in (load_tokenizer, load_generator):
+    for load in (load_tokenizer, load_generator, TAAE.from_pretrained, generator_class("TokenLM").from_pretrained):
         with pytest.raises(CheckpointError, match="strange_module, which lies next to it"):
             load(saved)
     assert not (tmp_path / "ran").exists()

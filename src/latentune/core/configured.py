@@ -20,7 +20,7 @@ from .folders import atomic_folder, refuse_strangers
 from .hub import HUB_OPTIONS, is_hub_id, shortened
 from .model_card import CARD_FILE, written_by_hand
 from .published import PublishedModel
-from .registry import OWN_PACKAGE, class_path
+from .registry import OWN_PACKAGE, class_path, refuse_own_modules
 from .trainable import TrainableModel
 from .weights import describe_keys
 
@@ -122,12 +122,13 @@ class ConfiguredModel(TrainableModel, PublishedModel):
         if not is_hub_id(path) and not Path(path).exists():  # which the hub would be asked for, five times
             raise CheckpointError(f"cannot load {cls.__name__} from {path}: there is no such folder")
         options.setdefault("low_cpu_mem_usage", False)
-        card = written_by_hand(Path(path) / (options.get("subfolder") or ""))
+        folder = Path(path) / (options.get("subfolder") or "")
+        if (folder / cls.config_name).is_file():
+            refuse_own_modules(folder / cls.config_name)
+        card = written_by_hand(folder)
         dtype, device_map = options.pop("torch_dtype", None), options.pop("device_map", None)
         try:
-            with (
-                _quiet_diffusers()
-            ):  # its advice to train a model whose weights are incomplete: such weights are refused
+            with _quiet_diffusers():  # about incomplete weights, which are refused below
                 model, info = super().from_pretrained(  # type: ignore[no-untyped-call]
                     str(path), output_loading_info=True, **options
                 )
