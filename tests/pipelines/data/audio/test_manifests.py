@@ -19,7 +19,7 @@ from latentune.pipelines.data.audio import find_audio
         ("m.json", b'[{"path": "a.wav", "text": "x"}]'),
         ("m.csv", b"\xef\xbb\xbfpath,text\na.wav,x\n"),
         ("m.tsv", b"path\ttext\na.wav\tx\n"),
-        ("data.jsonl.gz", gzip.compress(b'{"path": "a.wav", "text": "x"}\n')),
+        ("data.jsonl.gz", gzip.compress(b'{"path": "a.wav", "text": "x"}\n', mtime=0)),
         ("nemo.jsonl", b'{"audio_filepath": "a.wav", "text": "x"}\n'),
     ],
 )
